@@ -1,0 +1,1 @@
+"""The history of attention as running JAX and Flax code."""

@@ -1,0 +1,31 @@
+"""Attention as four answers: how alike, who may look, how the look is shared out, how computed.
+
+Scores, masks, biases and normalizers are callable pytrees: arrays are leaves, structure is static
+and hashable, and equal ones trace once. `attend` puts them together.
+"""
+
+from attn_research.attention.api import attend, explain
+from attn_research.attention.masks import Causal, Full, Mask, Padding, Positions, Segments, Window
+from attn_research.attention.normalizers import Dropout, softmax
+from attn_research.attention.reference import Attended, Capture
+from attn_research.attention.scores import Additive, Dot, General, ScaledDot
+
+__all__ = [
+    "Additive",
+    "Attended",
+    "Capture",
+    "Causal",
+    "Dot",
+    "Dropout",
+    "Full",
+    "General",
+    "Mask",
+    "Padding",
+    "Positions",
+    "ScaledDot",
+    "Segments",
+    "Window",
+    "attend",
+    "explain",
+    "softmax",
+]

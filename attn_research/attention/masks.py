@@ -1,0 +1,278 @@
+"""Who may look: predicates over positions, closed under `& | ~`.
+
+A mask is called as `mask(q_pos, k_pos)` with integer positions that broadcast together, and answers
+with booleans: true where that query may look at that key. `attend` asks at q_pos [*B, 1, T, 1] and
+k_pos [*B, 1, 1, S], axes of one where all agree, so every answer broadcasts to the scores
+[*B, N, T, S] without a change of rank. Structure is static and hashable; arrays that differ by
+batch are leaves. Structure is written with the operators that NumPy and JAX share: NumPy positions
+give NumPy booleans, traced positions traced ones, and a cached decode step is the same mask asked
+at later positions.
+"""
+
+import dataclasses
+import enum
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attn_research.types import Array, ArrayLike, Bool, Int
+
+# JAX rebuilds pytrees around placeholders of any type, so `| Any` leaves the annotation of an array
+# field to the reader; `Mask.check` verifies the array itself.
+
+
+class Tile(enum.IntEnum):
+    """What a mask leaves of a tile; so ordered, `& | ~` are minimum, maximum and reflection."""
+
+    EMPTY = 0
+    PARTIAL = 1
+    FULL = 2
+
+
+class Mask:
+    """A predicate over positions. A new mask defines `__call__`, and `layout` where it can tell."""
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+        """Booleans that broadcast against both: true where the query may look at the key."""
+        raise NotImplementedError
+
+    def __and__(self, other: "Mask") -> "Mask":
+        return And(self, other) if isinstance(other, Mask) else NotImplemented
+
+    def __or__(self, other: "Mask") -> "Mask":
+        return Or(self, other) if isinstance(other, Mask) else NotImplemented
+
+    def __invert__(self) -> "Mask":
+        return Not(self)
+
+    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
+        """Raises ValueError unless the arrays fit `batch` and those lengths; None is any length."""
+
+    def dense(self, num_queries: int, num_keys: int) -> Bool[Array | np.ndarray, "*leading T S"]:
+        """The mask written out: [T, S], or [*B, 1, T, S] where it carries per-batch arrays."""
+        rank = max((leaf.ndim + 2 for leaf in jax.tree.leaves(self)), default=2)
+        allowed = self(*grid(np.arange(num_queries), np.arange(num_keys), rank))
+        xp = np if isinstance(allowed, np.ndarray) else jnp
+        return xp.broadcast_to(allowed, (*allowed.shape[:-2], num_queries, num_keys))
+
+    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+        """A `Tile` per block x block tile, [ceil(T / block), ceil(S / block)], int8.
+
+        Computed from the rule, in time and memory of the number of tiles. The last tiles cover what
+        is there of them. EMPTY and FULL are certain; PARTIAL also stands for what is not known.
+        """
+        first_q, first_k = _starts(num_queries, block), _starts(num_keys, block)
+        return np.full((len(first_q), len(first_k)), Tile.PARTIAL, np.int8)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Full(Mask):
+    """Every query may look at every key."""
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+        return np.ones((1,) * max(np.ndim(q_pos), np.ndim(k_pos)), bool)
+
+    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+        return _band_layout(-np.inf, np.inf, num_queries, num_keys, block)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Causal(Mask):
+    """A query may look at its own position and before."""
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+        return k_pos <= q_pos
+
+    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+        return _band_layout(-np.inf, 0, num_queries, num_keys, block)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Window(Mask):
+    """A query may look at its own position, `left` positions before it and `right` after it."""
+
+    left: int = dataclasses.field(metadata={"static": True})
+    right: int = dataclasses.field(metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        if self.left < 0 or self.right < 0:
+            raise ValueError(f"{self}: left and right count positions, so neither is negative")
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+        return (q_pos - self.left <= k_pos) & (k_pos <= q_pos + self.right)
+
+    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+        return _band_layout(-self.left, self.right, num_queries, num_keys, block)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Padding(Mask):
+    """A key may be looked at where `valid` is true at its position, and not past its end."""
+
+    valid: Bool[ArrayLike, "*B S"] | Any
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
+        return _at(self.valid[..., None, None, :], k_pos, axis=-1, absent=False)
+
+    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
+        if self.valid.dtype != bool:
+            raise ValueError(
+                f"Padding(valid) has dtype {self.valid.dtype}: give booleans, true where the key "
+                "is real, as in Padding(tokens != pad)"
+            )
+        _check_shape("Padding(valid)", self.valid.shape, batch, num_keys)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Segments(Mask):
+    """A query may look at the keys of its own segment. Ids are not negative."""
+
+    q_ids: Int[ArrayLike, "*B T"] | Any
+    k_ids: Int[ArrayLike, "*B S"] | Any
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
+        q_id = _at(self.q_ids[..., None, :, None], q_pos, axis=-2, absent=-1)
+        return q_id == _at(self.k_ids[..., None, None, :], k_pos, axis=-1, absent=-2)
+
+    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
+        for name, ids, length in (
+            ("q_ids", self.q_ids, num_queries),
+            ("k_ids", self.k_ids, num_keys),
+        ):
+            if not jnp.issubdtype(ids.dtype, jnp.signedinteger):
+                raise ValueError(f"Segments({name}) has dtype {ids.dtype}: give signed integers")
+            _check_shape(f"Segments({name})", ids.shape, batch, length)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class And(Mask):
+    """Where both masks allow; written `a & b`."""
+
+    a: Mask
+    b: Mask
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+        return self.a(q_pos, k_pos) & self.b(q_pos, k_pos)
+
+    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
+        self.a.check(batch, num_queries, num_keys)
+        self.b.check(batch, num_queries, num_keys)
+
+    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+        size = num_queries, num_keys, block
+        return np.minimum(self.a.layout(*size), self.b.layout(*size))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Or(Mask):
+    """Where either mask allows; written `a | b`."""
+
+    a: Mask
+    b: Mask
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+        return self.a(q_pos, k_pos) | self.b(q_pos, k_pos)
+
+    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
+        self.a.check(batch, num_queries, num_keys)
+        self.b.check(batch, num_queries, num_keys)
+
+    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+        size = num_queries, num_keys, block
+        return np.maximum(self.a.layout(*size), self.b.layout(*size))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Not(Mask):
+    """Where the mask does not allow; written `~a`."""
+
+    a: Mask
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+        return ~self.a(q_pos, k_pos)
+
+    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
+        self.a.check(batch, num_queries, num_keys)
+
+    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+        return Tile.FULL - self.a.layout(num_queries, num_keys, block)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Positions:
+    """Where queries and keys stand, each [T or S] or [*B, T or S]; None counts from 0.
+
+    A decode step against a cache of S slots is `Positions(query=step + jnp.arange(T))`.
+    """
+
+    query: Int[ArrayLike, "*B T"] | Any = None
+    key: Int[ArrayLike, "*B S"] | Any = None
+
+    def check(self, batch: tuple[int, ...], num_queries: int, num_keys: int) -> None:
+        """Raises ValueError unless what is given fits [T], [S] or [*batch, T], [*batch, S]."""
+        for name, given, length in (
+            ("query", self.query, num_queries),
+            ("key", self.key, num_keys),
+        ):
+            if given is not None and given.shape not in ((length,), (*batch, length)):
+                raise ValueError(
+                    f"Positions({name}) has shape {given.shape}: "
+                    f"give {(length,)} or {(*batch, length)}"
+                )
+
+
+def grid(
+    query: Int[ArrayLike, "*#B T"], key: Int[ArrayLike, "*#B S"], rank: int
+) -> tuple[Int[ArrayLike, "*lead T 1"], Int[ArrayLike, "*lead 1 S"]]:
+    """Positions spread to that rank, [*B, 1, T, 1] and [*B, 1, 1, S]: what masks are asked at."""
+    q_ones, k_ones = ((1,) * (rank - 1 - pos.ndim) for pos in (query, key))
+    return (
+        query.reshape(*query.shape[:-1], *q_ones, query.shape[-1], 1),
+        key.reshape(*key.shape[:-1], *k_ones, 1, key.shape[-1]),
+    )
+
+
+def _at(array: ArrayLike, pos: ArrayLike, axis: int, absent: int) -> Array:
+    """The entries of `array` at `pos` along `axis`, `absent` past its end."""
+    if array.ndim != np.ndim(pos):
+        raise ValueError(
+            f"a mask with arrays of {array.ndim - 2} axes is asked at positions of rank "
+            f"{np.ndim(pos)}: spread them to [*B, 1, T, 1] and [*B, 1, 1, S], rank {array.ndim}"
+        )
+    return jnp.take_along_axis(array, pos, axis=axis, mode="fill", fill_value=absent)
+
+
+def _check_shape(
+    name: str, shape: tuple[int, ...], batch: tuple[int, ...], length: int | None
+) -> None:
+    if shape[:-1] != batch or length not in (None, shape[-1]):
+        needed = (*batch, shape[-1] if length is None else length)
+        raise ValueError(f"{name} has shape {shape}: query and key need {needed}")
+
+
+def _starts(length: int, block: int) -> Int[np.ndarray, "tiles"]:
+    return np.arange(0, length, block)
+
+
+def _band_layout(
+    lowest: float, highest: float, num_queries: int, num_keys: int, block: int
+) -> Int[np.ndarray, "rows cols"]:
+    """The layout of lowest <= k_pos - q_pos <= highest."""
+    first_q, first_k = _starts(num_queries, block)[:, None], _starts(num_keys, block)[None, :]
+    last_q = np.minimum(first_q + block, num_queries) - 1
+    last_k = np.minimum(first_k + block, num_keys) - 1
+    least, most = first_k - last_q, last_k - first_q  # every offset between them occurs
+    full = (lowest <= least) & (most <= highest)
+    empty = (most < lowest) | (highest < least)
+    return np.where(full, Tile.FULL, np.where(empty, Tile.EMPTY, Tile.PARTIAL)).astype(np.int8)

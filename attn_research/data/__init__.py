@@ -1,0 +1,1 @@
+"""Corpora, tokenizers, records and batches; nothing here touches a device."""

@@ -1,0 +1,183 @@
+"""Encoded pairs to batches: which pairs go together, and to which shape they are padded.
+
+Batch n of a run is a pure function of (seed, n), so a run that stopped after n steps goes on with
+batch n. A batch is {"source": [B, S], "target": [B, T]} of int32 ids, each sentence ending with EOS
+and padded with PAD. Both lengths are the same one of a few bounds, so few shapes are compiled.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Protocol, SupportsIndex
+
+import numpy as np
+from jaxtyping import Int
+
+from attn_research.data.encoding import Ids
+from attn_research.data.tokenizers import EOS, PAD
+
+Batch = dict[str, Int[np.ndarray, "B _"]]
+
+
+class EncodedPairs(Protocol):
+    """What batches are made from: `Encoded` in memory or `Records` on disk."""
+
+    lengths: Int[np.ndarray, "_ 2"]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: SupportsIndex) -> Ids: ...
+
+
+class Plan(Protocol):
+    """One epoch: arrays of pair indices, each with the number of rows its batch is padded to."""
+
+    def __call__(
+        self, lengths: Int[np.ndarray, "_"], rng: np.random.Generator
+    ) -> list[tuple[Int[np.ndarray, "_"], int]]:
+        """`lengths` are those of the longer side of each pair, EOS included."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SortedWindows:
+    """The paper's batching: fetch `window` minibatches, sort them by length, and cut.
+
+    Bahdanau, Cho, Bengio 2014, appendix B.2, with 80 and 20. The pairs of an epoch that fill no
+    batch are left to the next one, which is shuffled anew.
+    """
+
+    batch_size: int
+    window: int = 20
+
+    def __call__(self, lengths, rng):
+        order = rng.permutation(len(lengths))
+        order = order[: len(order) // self.batch_size * self.batch_size]
+        batches = []
+        for start in range(0, len(order), self.batch_size * self.window):
+            fetched = order[start : start + self.batch_size * self.window]
+            fetched = fetched[np.argsort(lengths[fetched], kind="stable")]
+            cut = np.split(fetched, len(fetched) // self.batch_size)
+            # Sorted batches are not trained on in order of length.
+            batches += [cut[i] for i in rng.permutation(len(cut))]
+        return [(batch, self.batch_size) for batch in batches]
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenBuckets:
+    """Pairs of like length together, as many as fit `tokens` padded positions of one side.
+
+    The last batch of a bucket is filled up with empty rows.
+    """
+
+    tokens: int
+    bounds: tuple[int, ...]
+
+    def __call__(self, lengths, rng):
+        batches = []
+        buckets = np.searchsorted(self.bounds, lengths)
+        for bucket, bound in enumerate(self.bounds):
+            members = rng.permutation(np.flatnonzero(buckets == bucket))
+            size = max(1, self.tokens // bound)
+            cuts = range(0, len(members), size)
+            batches += [(members[start : start + size], size) for start in cuts]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class Batches(Sequence[Batch]):
+    """The first `num_batches` batches of a run, over as many epochs as that takes."""
+
+    def __init__(
+        self,
+        pairs: EncodedPairs,
+        plan: Plan,
+        *,
+        bounds: tuple[int, ...],
+        seed: int,
+        num_batches: int,
+    ):
+        self._pairs, self._plan, self._seed, self._num_batches = pairs, plan, seed, num_batches
+        self._bounds = np.array(sorted(bounds))
+        self._lengths = pair_lengths(pairs)
+        if not len(pairs):
+            raise ValueError("no pairs to train on: the corpus is empty")
+        if self._lengths.max() > self._bounds[-1]:
+            raise ValueError(
+                f"a sentence of {self._lengths.max()} ids, EOS included, is longer than the last "
+                f"bound {self._bounds[-1]}: leave long pairs out, or add a bound"
+            )
+        if not self._epoch(0):
+            raise ValueError(f"{len(pairs)} pairs do not fill one batch of {plan}")
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __getitem__(self, index: SupportsIndex) -> Batch:
+        epoch, number = divmod(int(index), self.per_epoch)
+        members, rows = self._epoch(epoch)[number]
+        return collate([self._pairs[i] for i in members], rows, self._bounds)
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch; every epoch has the same number."""
+        return len(self._epoch(0))
+
+    def iterate(self, start: int = 0) -> Iterator[Batch]:
+        """Batches from `start` on, made ahead in a thread by Grain."""
+        import grain  # slow to import
+
+        dataset = grain.MapDataset.source(self).slice(slice(start, len(self)))
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
+        return iter(dataset.to_iter_dataset(options))
+
+    def shapes(self) -> list[tuple[int, int]]:
+        """The distinct (rows, length) of an epoch's batches: as many programs are compiled."""
+        return sorted({(rows, self._length(members)) for members, rows in self._epoch(0)})
+
+    def padding_efficiency(self) -> float:
+        """The part of an epoch's padded positions, of both sides, that holds a word or EOS."""
+        both = np.asarray(self._pairs.lengths, np.int64).sum(axis=1) + 2
+        real = sum(both[members].sum() for members, _ in self._epoch(0))
+        padded = sum(2 * rows * self._length(members) for members, rows in self._epoch(0))
+        return float(real / padded)
+
+    def _length(self, members) -> int:
+        return int(self._bounds[np.searchsorted(self._bounds, self._lengths[members].max())])
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
+    def _epoch(self, epoch: int):
+        return self._plan(self._lengths, np.random.default_rng((self._seed, epoch)))
+
+
+def pair_lengths(pairs: EncodedPairs) -> Int[np.ndarray, "_"]:
+    """The length of the longer side of every pair, EOS included."""
+    return np.asarray(pairs.lengths, np.int64).max(axis=1, initial=0) + 1
+
+
+def bounds_for(longest: int, step: int = 10) -> tuple[int, ...]:
+    """Bounds every `step` words, plus one for EOS, up to the first that holds `longest` ids."""
+    return tuple(range(step + 1, max(longest, 1) + step, step)) or (step + 1,)
+
+
+def ordered_batches(
+    pairs: EncodedPairs, batch_size: int, bounds: tuple[int, ...]
+) -> Iterator[tuple[Int[np.ndarray, "_"], Batch]]:
+    """Every pair once, by length, for evaluation: (indices, batch), the last batch filled up."""
+    order = np.argsort(pair_lengths(pairs), kind="stable")
+    for start in range(0, len(order), batch_size):
+        members = order[start : start + batch_size]
+        yield members, collate([pairs[i] for i in members], batch_size, np.array(sorted(bounds)))
+
+
+def collate(pairs: Sequence[Ids], rows: int, bounds: Int[np.ndarray, "_"]) -> Batch:
+    """Pads pairs to the least bound that holds them all, and to `rows` rows."""
+    longest = 1 + max(len(side) for pair in pairs for side in pair)
+    length = bounds[np.searchsorted(bounds, longest)]
+    batch = {}
+    for name, sides in zip(("source", "target"), zip(*pairs, strict=True), strict=True):
+        ids = np.full((rows, length), PAD, np.int32)
+        for row, side in zip(ids, sides, strict=False):
+            row[: len(side)] = side
+            row[len(side)] = EOS
+        batch[name] = ids
+    return batch

@@ -1,0 +1,1 @@
+"""BLEU, alignment error rate, scores by length."""

@@ -1,0 +1,143 @@
+"""Word alignments read off attention weights, and their error against gold links.
+
+A link is (source word, target word), counted from 0.
+"""
+
+import dataclasses
+import gzip
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+
+import numpy as np
+
+from attn_research.types import Float
+
+Link = tuple[int, int]
+_GOLD_LINK = re.compile(r"([1-9][0-9]*)([-p])([1-9][0-9]*)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Gold:
+    """The gold links of one sentence pair; every sure link is possible too (Och & Ney 2003)."""
+
+    sure: frozenset[Link]
+    possible: frozenset[Link]
+
+    def __post_init__(self):
+        object.__setattr__(self, "possible", self.possible | self.sure)
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignmentScore:
+    """Alignment error rate, precision and recall over a corpus, as fractions."""
+
+    error_rate: float
+    precision: float
+    recall: float
+
+
+def alignment_error(
+    predicted: Sequence[Set[Link] | Mapping[Link, float]], gold: Sequence[Gold]
+) -> AlignmentScore:
+    """AER = 1 - (|A & S| + |A & P|) / (|A| + |S|), precision |A & P| / |A|, recall |A & S| / |S|.
+
+    Och & Ney 2003, section 4. The sizes are summed over the corpus before they are divided. A is
+    one set of links a sentence; a mapping from link to weight gives fractional links instead (soft
+    AER), each counting as its weight. Precision is 0 where nothing was predicted.
+    """
+    if len(predicted) != len(gold):
+        raise ValueError(f"{len(predicted)} predicted alignments but {len(gold)} gold ones")
+    num_sure = sum(len(pair.sure) for pair in gold)
+    if not num_sure:
+        raise ValueError("the gold alignments hold no sure link, so recall is undefined")
+    total = in_sure = in_possible = 0.0
+    for links, pair in zip(predicted, gold, strict=True):
+        weights = links if isinstance(links, Mapping) else dict.fromkeys(links, 1.0)
+        total += sum(weights.values())
+        in_sure += sum(weight for link, weight in weights.items() if link in pair.sure)
+        in_possible += sum(weight for link, weight in weights.items() if link in pair.possible)
+    return AlignmentScore(
+        error_rate=1 - (in_sure + in_possible) / (total + num_sure),
+        precision=in_possible / total if total else 0.0,
+        recall=in_sure / num_sure,
+    )
+
+
+def links_from_weights(
+    weights: Float[np.ndarray, "T S"], source_length: int, target_length: int
+) -> frozenset[Link]:
+    """One link for each target word, to the source word of largest weight (the first at a tie).
+
+    Lengths count words. What lies beyond them, the end symbol's row and column and padding, is cut
+    off before the maximum is taken: a word that attends most to the end symbol is linked to the
+    real word it attends to most.
+    """
+    best = _words_only(weights, source_length, target_length).argmax(axis=1)
+    return frozenset((int(source), target) for target, source in enumerate(best))
+
+
+def soft_links(
+    weights: Float[np.ndarray, "T S"], source_length: int, target_length: int
+) -> dict[Link, float]:
+    """Every weight between real words as a fractional link, for the soft error rate."""
+    words = _words_only(weights, source_length, target_length)
+    return {(source, target): float(weight) for (target, source), weight in np.ndenumerate(words)}
+
+
+def words_from_pieces(
+    weights: Float[np.ndarray, "T S"], source_groups: Sequence[int], target_groups: Sequence[int]
+) -> Float[np.ndarray, "T_words S_words"]:
+    """Weights between words from weights between their pieces, so that rows keep their sum.
+
+    A group list names the word of each piece, as in [0, 0, 1, 2, 2]; an end symbol is a word of its
+    own. A source word gets the sum of its pieces, a target word the mean of its pieces.
+    """
+    for axis, name, groups in ((1, "source", source_groups), (0, "target", target_groups)):
+        if len(groups) != weights.shape[axis]:
+            raise ValueError(
+                f"{len(groups)} {name} groups for weights with {weights.shape[axis]} {name} pieces"
+            )
+        if list(groups) != sorted(groups) or set(groups) != set(range(len(set(groups)))):
+            raise ValueError(f"{name} groups must count up from 0 without a gap; got {groups}")
+    to_source = np.equal.outer(source_groups, np.unique(source_groups))
+    from_target = np.equal.outer(np.unique(target_groups), target_groups)
+    return (from_target / from_target.sum(axis=1, keepdims=True)) @ weights @ to_source
+
+
+def read_gold(path: str | os.PathLike) -> list[Gold]:
+    """Read gold links, a sentence a line: `i-j` sure and `ipj` possible, words counted from 1.
+
+    i is the source word, j the target word; a name that ends in .gz is decompressed.
+    """
+    path = pathlib.Path(path)
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        return [_parse_gold(line.split(), f"{path}, line {n}") for n, line in enumerate(lines, 1)]
+
+
+def _parse_gold(entries: Iterable[str], where: str) -> Gold:
+    links = {"-": set(), "p": set()}
+    for entry in entries:
+        match = _GOLD_LINK.fullmatch(entry)
+        if not match:
+            raise ValueError(
+                f"{where}: {entry!r} is no link; want i-j or ipj, words counted from 1"
+            )
+        source, kind, target = match.groups()
+        links[kind].add((int(source) - 1, int(target) - 1))
+    return Gold(sure=frozenset(links["-"]), possible=frozenset(links["p"]))
+
+
+def _words_only(weights: np.ndarray, source_length: int, target_length: int) -> np.ndarray:
+    rows, columns = weights.shape
+    if not (1 <= source_length <= columns and 0 <= target_length <= rows):
+        raise ValueError(
+            f"weights of {rows} target rows and {columns} source columns cannot hold "
+            f"{target_length} target and {source_length} source words"
+        )
+    words = weights[:target_length, :source_length]
+    if not np.isfinite(words).all():
+        raise ValueError("attention weights are not finite")
+    return words

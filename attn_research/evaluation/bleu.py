@@ -1,0 +1,149 @@
+"""BLEU as the papers scored it (tokenized) and as the field scores it now (sacreBLEU), and chrF.
+
+The counting is sacreBLEU's; this module fixes the settings, carries the signature with the score
+and refuses text that would give a meaningless number.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable, Collection, Sequence
+
+import sacrebleu
+
+# Perl's `split`, with which multi-bleu cuts words, knows ASCII whitespace alone; Python's knows
+# Unicode's too. The other blanks become private characters, so that both cut the same words.
+_KEPT_IN_WORDS = {c: 0xF0000 + c for c in range(0x1C, 0x3001) if chr(c).isspace() and c != 0x20}
+_SUBWORD_MARK = re.compile("\\S@@(?=\\s|$)|\u2581")
+
+Reference = str | Sequence[str]
+Known = Callable[[str], bool] | Collection[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bleu:
+    """Corpus BLEU in percent, with what it was made of; printed as multi-bleu prints it."""
+
+    score: float
+    precisions: tuple[float, ...]
+    brevity_penalty: float
+    hypothesis_length: int
+    reference_length: int
+    signature: str
+
+    def __str__(self) -> str:
+        precisions = "/".join(f"{precision:.1f}" for precision in self.precisions)
+        ratio = self.hypothesis_length / self.reference_length
+        lengths = f"hyp_len={self.hypothesis_length}, ref_len={self.reference_length}"
+        penalty = f"BP={self.brevity_penalty:.3f}"
+        return f"BLEU = {self.score:.2f}, {precisions} ({penalty}, ratio={ratio:.3f}, {lengths})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Chrf:
+    """Corpus chrF in percent."""
+
+    score: float
+    signature: str
+
+
+def tokenized_bleu(hypotheses: Sequence[str], references: Sequence[Reference]) -> Bleu:
+    """BLEU over whitespace tokens, the number that `multi-bleu.perl` prints.
+
+    Case counts, nothing is smoothed (a precision of 0 makes the score 0), and of several references
+    to a sentence the one closest in length counts for the brevity penalty, the shorter at a tie.
+    Scores of differently tokenized text do not compare.
+    """
+    hypotheses, streams = _checked(hypotheses, references)
+    hypotheses = [line.translate(_KEPT_IN_WORDS) for line in hypotheses]
+    streams = [[line and line.translate(_KEPT_IN_WORDS) for line in lines] for lines in streams]
+    return _score(
+        sacrebleu.BLEU(tokenize="none", smooth_method="none", force=True), hypotheses, streams
+    )
+
+
+def sacre_bleu(
+    hypotheses: Sequence[str],
+    references: Sequence[Reference],
+    *,
+    tokenize: str = "13a",
+    lowercase: bool = False,
+) -> Bleu:
+    """BLEU of detokenized text, tokenized by sacreBLEU itself, so that scores of papers compare.
+
+    Quote the signature with the score (Post 2018, A Call for Clarity in Reporting BLEU Scores).
+    """
+    if tokenize not in sacrebleu.BLEU.TOKENIZERS:
+        names = ", ".join(sacrebleu.BLEU.TOKENIZERS)
+        raise ValueError(f"sacreBLEU has no tokenizer {tokenize!r}; it has {names}")
+    hypotheses, streams = _checked(hypotheses, references)
+    return _score(sacrebleu.BLEU(tokenize=tokenize, lowercase=lowercase), hypotheses, streams)
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[Reference]) -> Chrf:
+    """Character F-score of detokenized text, sacreBLEU's default chrF2 (Popović 2015)."""
+    metric = sacrebleu.CHRF()
+    result = metric.corpus_score(*_checked(hypotheses, references))
+    return Chrf(result.score, str(metric.get_signature()))
+
+
+def without_unknown(
+    sources: Sequence[str],
+    references: Sequence[str],
+    known_source: Known,
+    known_target: Known,
+) -> list[int]:
+    """Indices of the sentences without an unknown word in source or reference.
+
+    This is the "No UNK" column of Bahdanau et al. 2014, Table 1. Lines are tokenized text;
+    `known_*` is a vocabulary's words, best as a set, or a predicate on one word.
+    """
+    if len(sources) != len(references):
+        raise ValueError(f"{len(sources)} sources but {len(references)} references")
+
+    def all_known(line: str, known: Known) -> bool:
+        return all(known(word) if callable(known) else word in known for word in line.split())
+
+    return [
+        index
+        for index, (source, reference) in enumerate(zip(sources, references, strict=True))
+        if all_known(source, known_source) and all_known(reference, known_target)
+    ]
+
+
+def _score(metric: sacrebleu.BLEU, hypotheses: list[str], streams: list[list[str | None]]) -> Bleu:
+    result = metric.corpus_score(hypotheses, streams)
+    return Bleu(
+        score=result.score,
+        precisions=tuple(result.precisions),
+        brevity_penalty=result.bp,
+        hypothesis_length=result.sys_len,
+        reference_length=result.ref_len,
+        signature=str(metric.get_signature()),
+    )
+
+
+def _checked(
+    hypotheses: Sequence[str], references: Sequence[Reference]
+) -> tuple[list[str], list[list[str | None]]]:
+    """The hypotheses and sacreBLEU's reference streams: first references, second references, ..."""
+    if isinstance(hypotheses, str) or isinstance(references, str):
+        raise ValueError("score a list of lines, not one string")
+    if len(hypotheses) != len(references):
+        raise ValueError(f"{len(hypotheses)} hypotheses but {len(references)} references")
+    if not hypotheses:
+        raise ValueError("nothing to score: the list of hypotheses is empty")
+    groups = [[group] if isinstance(group, str) else list(group) for group in references]
+    for index, group in enumerate(groups):
+        if not group:
+            raise ValueError(f"sentence {index} has no reference")
+        for role, line in [("hypothesis", hypotheses[index]), *(("reference", r) for r in group)]:
+            if mark := _SUBWORD_MARK.search(line):
+                raise ValueError(
+                    f"{role} {index} still carries the subword mark {mark[0][-2:]!r}: "
+                    "join the pieces to words before scoring"
+                )
+    if not any(line.split() for group in groups for line in group):
+        raise ValueError("the references hold no words")
+    streams = [list(stream) for stream in itertools.zip_longest(*groups)]
+    return list(hypotheses), streams

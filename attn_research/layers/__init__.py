@@ -1,0 +1,1 @@
+"""Linen layers: they own parameters and pick answers."""

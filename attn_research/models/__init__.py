@@ -1,0 +1,1 @@
+"""Whole networks, one a file; none imports another."""

@@ -1,0 +1,144 @@
+"""RNNencdec and RNNsearch: a sentence as one vector, or as annotations to look at.
+
+Bahdanau, Cho, Bengio 2014, sections 2.1 and 3, appendix A. The two differ in one field: with
+`alignment` None the context is the encoder's last state, for every word; with a width, it is what
+additive attention reads from a bidirectional encoder. That is the paper's comparison.
+
+One batch: source ids [B, S] -> `encode` -> memory, s_0 -> `decode` with the target ids [B, T] ->
+logits [B, T, V]. Decoding calls `step` instead, for K hypotheses of each sentence.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+from flax import linen as nn
+import jax.numpy as jnp
+
+from attn_research.layers.attention import Memory, MemoryAttention
+from attn_research.layers.blocks import Readout
+from attn_research.layers.recurrent import GatedUnit, Recurrence
+from attn_research.types import Array, Bool, Float, Int
+
+normal = nn.initializers.normal
+
+
+class Encoded(NamedTuple):
+    """A batch of source sentences: what the decoder looks at, and its first state."""
+
+    memory: Memory | Float[Array, "B 1 D"]
+    state: Float[Array, "B 1 D"]
+
+
+class Decoded(NamedTuple):
+    """Scores of each next word, and where the decoder looked, if captured."""
+
+    logits: Float[Array, "B T V"]
+    weights: Float[Array, "B T S"] | None
+
+
+class Seq2Seq(nn.Module):
+    """Encoder and decoder of gated units; `alignment` is the width n' of the attention, or None.
+
+    Sizes in the paper: hidden n = 1000, embedding m = 620, maxout l = 500, alignment n' = 1000.
+    """
+
+    source_vocab: int
+    target_vocab: int
+    hidden: int
+    embedding: int
+    maxout: int
+    alignment: int | None
+    embedding_dropout: float = 0.0
+    annotation_dropout: float = 0.0
+    output_dropout: float = 0.0
+
+    def setup(self):
+        def embed(size):
+            return nn.Embed(size, self.embedding, embedding_init=normal(0.01))
+
+        self.source_embedding = embed(self.source_vocab)
+        self.target_embedding = embed(self.target_vocab)
+        self.forward = Recurrence(self.hidden)
+        if self.alignment is not None:
+            self.backward = Recurrence(self.hidden, reverse=True)
+            self.attention = MemoryAttention(self.alignment)
+        self.initial = nn.Dense(self.hidden, kernel_init=normal(0.01))
+        self.unit = GatedUnit(self.hidden)
+        self.context = nn.Dense(3 * self.hidden, use_bias=False, kernel_init=normal(0.01))
+        self.readout = Readout(self.maxout, self.target_vocab, self.output_dropout)
+        self.drop_embedding = nn.Dropout(self.embedding_dropout)
+        self.drop_annotation = nn.Dropout(self.annotation_dropout)
+
+    def encode(
+        self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], train: bool = False
+    ) -> Encoded:
+        """Reads the source. `valid` is true at words, the end symbol included."""
+        words = self.drop_embedding(self.source_embedding(source), deterministic=not train)
+        annotations = self.forward(words, valid)
+        if self.alignment is None:
+            # The state is kept over padding, so the last one is that of the last word.
+            last = self.drop_annotation(annotations[:, -1:], deterministic=not train)
+            return Encoded(last, jnp.tanh(self.initial(last)))
+        backward = self.backward(words, valid)
+        annotations = self.drop_annotation(
+            jnp.concatenate([annotations, backward], axis=-1), deterministic=not train
+        )
+        state = jnp.tanh(self.initial(backward[:, :1]))
+        return Encoded(self.attention.project(annotations, valid), state)
+
+    def decode(
+        self,
+        encoded: Encoded,
+        previous: Int[Array, "B T"],
+        train: bool = False,
+        capture: Literal["all"] | None = None,
+    ) -> Decoded:
+        """Scores every next word given the true ones before it: `previous` begins with BOS."""
+        words = self._embed(previous, train)
+
+        def advance(model, state, projected):
+            after, context, weights = model._advance(
+                encoded.memory, state, projected[:, None], capture
+            )
+            seen = (state[:, 0], context[:, 0], None if weights is None else weights[:, 0])
+            return after, seen
+
+        loop = nn.scan(
+            advance,
+            variable_broadcast="params",
+            split_rngs={"params": False},
+            in_axes=1,
+            out_axes=1,
+        )
+        projected = self.unit.project(words)
+        _, (states, contexts, weights) = loop(self, encoded.state, projected)
+        return Decoded(self.readout(states, words, contexts, train=train), weights)
+
+    def step(
+        self, memory: Any, state: Float[Array, "B K D"], previous: Int[Array, "B K"]
+    ) -> tuple[Float[Array, "B K V"], Float[Array, "B K D"], Float[Array, "B K S"] | None]:
+        """One word of K hypotheses a sentence: logits, next state, and where each looked."""
+        words = self._embed(previous, train=False)
+        after, context, weights = self._advance(memory, state, self.unit.project(words), "all")
+        return self.readout(state, words, context), after, weights
+
+    def __call__(
+        self,
+        source: Int[Array, "B S"],
+        valid: Bool[Array, "B S"],
+        previous: Int[Array, "B T"],
+        train: bool = False,
+        capture: Literal["all"] | None = None,
+    ) -> Decoded:
+        """`encode`, then `decode`."""
+        return self.decode(self.encode(source, valid, train), previous, train, capture)
+
+    def _embed(self, ids, train):
+        return self.drop_embedding(self.target_embedding(ids), deterministic=not train)
+
+    def _advance(self, memory, state, projected, capture):
+        """From s_{i-1} to s_i: looks by the state before the step, then takes it."""
+        if self.alignment is None:
+            context, weights = jnp.broadcast_to(memory, state.shape), None
+        else:
+            context, weights = self.attention(state, memory, capture)
+        return self.unit(state, projected + self.context(context)), context, weights

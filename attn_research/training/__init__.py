@@ -1,0 +1,1 @@
+"""The pure step, the loop, its hooks and checkpoints; knows losses, not models."""

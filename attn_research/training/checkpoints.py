@@ -1,0 +1,125 @@
+"""Checkpoints through Orbax, each with what it was made by and a digest of what it holds."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from attn_research.types import PyTree
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says why, and the way out."""
+
+
+class Checkpoints:
+    """The checkpoints of one run: pytrees of arrays by step, the newest `keep` of them.
+
+    `config` names what the run is: a checkpoint made by another config is refused. Orbax writes
+    under a temporary name and renames, so a killed run leaves no half checkpoint; one that was
+    damaged later is found by its digest and passed over for the one before it.
+    """
+
+    def __init__(self, folder: str | Path, config: dict, keep: int = 2):
+        self._folder, self._config = Path(folder).absolute(), config
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, create=True
+        )
+        try:
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        except OSError as error:
+            raise OSError(
+                f"cannot write checkpoints to {folder} ({error.strerror}); name another --run_dir"
+            ) from error
+
+    def steps(self) -> list[int]:
+        """The steps there are checkpoints of, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, tree: PyTree, **about: float | int | str) -> None:
+        """Saves a pytree of arrays under `step`; nothing happens if that step is saved already."""
+        if step in self._manager.all_steps():
+            return
+        about |= {"config": self._config, "digest": digest(tree)}
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    tree=ocp.args.StandardSave(tree), about=ocp.args.JsonSave(about)
+                ),
+            )
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"cannot write the checkpoint of step {step} to {self._folder} ({error}); free "
+                "space there or name another --run_dir; the checkpoints before it are whole"
+            ) from error
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree, dict] | None:
+        """The newest checkpoint that is whole: (step, tree, about), or None if there is none.
+
+        `like` gives the structure, shapes and dtypes, as arrays or `jax.ShapeDtypeStruct`. Raises
+        CheckpointError for a checkpoint of another config, or when every one is damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                about = self._manager.restore(
+                    step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
+                ).about
+            except Exception as error:
+                _warn_damaged(self._folder / str(step), error)
+                continue
+            self._check_config(step, about["config"])
+            try:
+                tree = self._manager.restore(
+                    step, args=ocp.args.Composite(tree=ocp.args.StandardRestore(like))
+                ).tree
+                if digest(tree) != about["digest"]:
+                    raise ValueError("its content does not match its digest")
+            except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files
+                _warn_damaged(self._folder / str(step), error)
+                continue
+            return step, tree, about
+        if steps:
+            raise CheckpointError(
+                f"every checkpoint in {self._folder} is damaged: remove the folder and start again"
+            )
+        return None
+
+    def close(self) -> None:
+        """Waits for and ends what is being written."""
+        self._manager.close()
+
+    def _check_config(self, step: int, saved: dict) -> None:
+        names = sorted(
+            name
+            for name in saved.keys() | self._config.keys()
+            if saved.get(name) != self._config.get(name)
+        )
+        if names:
+            changes = ", ".join(f"{n}={saved.get(n)} there, {self._config.get(n)} here" for n in names)
+            raise CheckpointError(
+                f"the checkpoint of step {step} in {self._folder} is of another configuration "
+                f"({changes}): give the same flags, or another --run_dir"
+            )
+
+
+def digest(tree: PyTree) -> str:
+    """SHA-256 of the arrays of a pytree with their paths, shapes and dtypes."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)}{array.shape}{array.dtype}".encode())
+        total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()
+
+
+def _warn_damaged(folder: Path, error: Exception) -> None:
+    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    logging.getLogger(__name__).warning(
+        "the checkpoint %s is damaged (%s): the one before it is used", folder, reason
+    )

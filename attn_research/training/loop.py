@@ -1,0 +1,77 @@
+"""The training loop: call the hooks, fetch a batch, take a step, write what the last one measured."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from attn_research.training.step import Metrics, TrainState
+from attn_research.types import PyTree
+
+
+class Hook(NamedTuple):
+    """Calls `run(step, state)` before step 0, every `every` steps, and after the last one."""
+
+    every: int
+    run: Callable[[int, TrainState], None]
+
+    def due(self, step: int, num_steps: int) -> bool:
+        """Whether to run when `step` steps have been taken."""
+        return step % self.every == 0 or step == num_steps
+
+
+class Writer(Protocol):
+    """Takes the measurements of each step, in order, one step late."""
+
+    def write(self, step: int, metrics: Metrics) -> None:
+        """`step` counts from 1."""
+        ...
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss that is NaN or infinite: nothing that follows it would be worth keeping."""
+
+
+def fit(
+    train_step: Callable[[TrainState, PyTree], tuple[TrainState, Metrics]],
+    state: TrainState,
+    batches: Iterator[PyTree],
+    *,
+    num_steps: int,
+    writer: Writer,
+    hooks: Sequence[Hook] = (),
+) -> TrainState:
+    """Trains from the step in `state` until `num_steps` have been taken.
+
+    `batches` begins with the batch of that step. The metrics of a step are read after the next one
+    was dispatched, so that the device never waits for a number; before a hook they are all read.
+    A loss that is not finite raises `NonFiniteLossError`, which names the step.
+    """
+    start = int(state.step)
+    unread: Metrics | None = None
+    for step in range(start, num_steps + 1):
+        due = [hook for hook in hooks if hook.due(step, num_steps)]
+        if due and unread is not None:
+            _read(step, unread, writer)
+            unread = None
+        # A resumed run did what was due at its first step before it was interrupted.
+        for hook in due if step > start or start == 0 else ():
+            hook.run(step, state)
+        if step == num_steps:
+            break
+        state, metrics = train_step(state, next(batches))
+        if unread is not None:
+            _read(step, unread, writer)
+        unread = metrics
+    return state
+
+
+def _read(step: int, metrics: Metrics, writer: Writer) -> None:
+    metrics = jax.device_get(metrics)
+    if not np.isfinite(metrics.sums.total):
+        raise NonFiniteLossError(
+            f"the loss of step {step} is {metrics.sums.total}: lower --learning_rate or --clip_norm; "
+            "--resume continues from the last checkpoint"
+        )
+    writer.write(step, metrics)

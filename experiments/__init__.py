@@ -1,0 +1,1 @@
+"""Experiments: one file a paper, in the order of history."""

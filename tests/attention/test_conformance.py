@@ -1,0 +1,305 @@
+"""Every implementation against the oracle: forward and every gradient, over what it supports."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.attention import (
+    Additive,
+    Causal,
+    Dot,
+    Dropout,
+    Full,
+    General,
+    Padding,
+    Positions,
+    ScaledDot,
+    Segments,
+    Window,
+    api,
+    attend,
+    reference,
+)
+
+# One row per implementation: the cases it supports. It must refuse the others.
+SUPPORTS = {
+    "reference": lambda case: True,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    score: str = "scaled_dot"
+    mask: str = "full"
+    bias: str | None = None  # which of the axes b n t s it has; the others are 1
+    dtype: str = "float32"
+    sizes: tuple[int, ...] = (2, 5, 7, 4, 2, 3, 6)  # B T S N K H Hv
+    dropout: float = 0.0
+
+    def __str__(self):
+        return "-".join(str(value).replace(" ", "") for value in dataclasses.astuple(self))
+
+
+# The name in the oracle, the score of a parameter, and the parameter's shape; Hk is H + 1.
+SCORES = {
+    "dot": ("dot", lambda _: Dot(), None),
+    "scaled_dot": ("scaled_dot", lambda _: ScaledDot(), None),
+    "general": ("general", General, lambda n, h: (h, h + 1)),
+    "general_per_head": ("general", General, lambda n, h: (n, h, h + 1)),
+    "additive": ("additive", Additive, lambda n, h: (h,)),
+    "additive_per_head": ("additive", Additive, lambda n, h: (n, h)),
+}
+
+
+def make_mask(name, B, T, S):
+    """A mask, and who may look by a rule of its own over the indices of batch, query and key."""
+    b, t, s = np.indices((B, T, S))
+    first = np.arange(B) % S  # batch mates differ: the first has all keys, the second one less...
+    lengths = S - 1 - first  # ...and here the first lacks its last key
+    ids_q, ids_k = (
+        np.arange(T) * 3 // T + np.arange(B)[:, None],
+        np.arange(S) * 3 // S + 0 * first[:, None],
+    )
+    left_padding = Padding(jnp.asarray(s[:, 0] >= 2 + first[:, None]))
+    right_padding = Padding(jnp.asarray(s[:, 0] < lengths[:, None]))
+    segments = Segments(jnp.asarray(ids_q), jnp.asarray(ids_k))
+    same = ids_q[b, t] == ids_k[b, s]
+    ends = s < lengths[b]
+    begins = s >= 2 + first[b]
+    return {
+        "full": (Full(), b == b),
+        "causal": (Causal(), s <= t),
+        "window": (Window(2, 1), (s - t >= -2) & (s - t <= 1)),
+        "padding": (right_padding, ends),
+        "segments": (segments, same),
+        "causal & left padding": (Causal() & left_padding, (s <= t) & begins),
+        "future of segment": (~Causal() & segments, (s > t) & same),
+        "window | padding": (~(Window(1, 0) | right_padding), ~(ends | (s == t) | (s == t - 1))),
+        "nowhere": (~Full(), b != b),
+    }[name]
+
+
+MASKS = (
+    "full",
+    "causal",
+    "window",
+    "padding",
+    "segments",
+    "causal & left padding",
+    "future of segment",
+    "window | padding",
+    "nowhere",
+)
+LENGTHS = [(1, 1), (1, 257), (257, 1), (257, 256)] + [
+    tuple(pair) for pair in np.random.default_rng(0).integers(1, 258, (6, 2)).tolist()
+]
+CASES = [
+    *(Case(score, mask, bias="nts") for score, mask in itertools.product(SCORES, MASKS)),
+    *(
+        Case(score, "causal & left padding", bias, dtype)
+        for score, bias, dtype in itertools.product(SCORES, (None, "bts"), ("bfloat16", "float16"))
+    ),
+    *(Case(bias=bias) for bias in ("s", "ns", "bs", "bnts")),
+    *(Case(dtype=dtype, mask="padding") for dtype in ("bfloat16", "float16")),
+    *(Case("additive", "window", "t", dropout=rate) for rate in (0.0, 0.4)),
+    *(
+        Case(sizes=(2, 5, 7, n, k, 3, 6), mask="window")
+        for n, k in ((1, 1), (3, 3), (6, 1), (6, 3))
+    ),
+    *(
+        Case(score, "causal & left padding", "n", sizes=(2, T, S, 3, 1, 4, 5))
+        for (T, S), score in zip(LENGTHS, itertools.cycle(SCORES), strict=False)
+    ),
+]
+
+
+def verify(implementation, case, oracle):
+    """Raises AssertionError where the implementation is not the oracle, within stated bounds."""
+    B, T, S, N, K, H, Hv = case.sizes
+    oracle_score, make_score, parameter_shape = SCORES[case.score]
+    Hk = H + 1 if oracle_score == "general" else H
+    rng = np.random.default_rng(B * T + S)
+    shapes = {"query": (B, T, N, H), "key": (B, S, K, Hk), "value": (B, S, K, Hv)}
+    if parameter_shape:
+        shapes["parameter"] = parameter_shape(N, H)
+    if case.bias is not None:
+        axes = zip("bnts", (B, N, T, S), strict=True)
+        shapes["bias"] = tuple(size if letter in case.bias else 1 for letter, size in axes)
+    arrays = {
+        name: jnp.asarray(rng.standard_normal(shape), case.dtype) for name, shape in shapes.items()
+    }
+    mask, allowed = make_mask(case.mask, B, T, S)
+    dropout = Dropout(case.dropout, jax.random.key(1)) if case.dropout else None
+
+    def run(arrays, **options):
+        return attend(
+            arrays["query"],
+            arrays["key"],
+            arrays["value"],
+            score=make_score(arrays.get("parameter")),
+            mask=mask,
+            bias=arrays.get("bias"),
+            implementation=implementation,
+            dropout=dropout,
+            **options,
+        )
+
+    factors = 1.0
+    if dropout:
+        # Against values that are a unit matrix the context is the weights after dropout.
+        unit = jnp.broadcast_to(jnp.eye(S)[:, None], (B, S, K, S))
+        after = np.swapaxes(run(arrays | {"value": unit}).context, 1, 2)
+        factors = np.where(after != 0, 1 / (1 - case.dropout), 0.0)
+
+    def forward_and_gradients(arrays, cotangents):
+        got, pull = jax.vjp(lambda arrays: run(arrays, capture="all"), arrays)
+        return got, *pull(cotangents)
+
+    cotangents = reference.Attended(
+        jnp.asarray(rng.standard_normal((B, T, N, Hv)), case.dtype),
+        jnp.asarray(rng.standard_normal((B, N, T, S)), jnp.float32),
+    )
+    import os
+    if os.environ.get("JIT"): forward_and_gradients = jax.jit(forward_and_gradients)
+    got, gradients = forward_and_gradients(arrays, cotangents)
+
+    exact = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+    context, weights, pull = oracle.attend(
+        **exact, score=getattr(oracle, oracle_score), allowed=allowed[:, None], factors=factors
+    )
+    expected = pull(*(np.asarray(c, np.float64) for c in cotangents))
+
+    assert got.context.dtype == case.dtype
+    assert got.weights.dtype == jnp.float32
+    assert not got.weights[np.broadcast_to(~allowed[:, None], weights.shape)].any()
+    close("weights", got.weights, weights)
+    close("context", got.context, context)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        assert gradient.dtype == case.dtype
+        close(f"gradient of {name}", gradient, expected[name])
+
+
+def close(name, got, expected):
+    """Equal but for float32 arithmetic, 4e-6 of the largest or of 1, and one rounding to the dtype."""
+    bound = jnp.finfo(got.dtype)
+    np.testing.assert_allclose(
+        np.asarray(got, np.float64),
+        expected,
+        rtol=float(bound.eps) / 2,
+        atol=4e-6 * max(1, np.abs(expected).max()),
+        err_msg=name,
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("implementation", [i.name for i in api.IMPLEMENTATIONS])
+def test_implementation_equals_oracle(implementation, case, oracle):
+    if SUPPORTS[implementation](case):
+        verify(implementation, case, oracle)
+    else:
+        with pytest.raises(NotImplementedError):
+            verify(implementation, case, oracle)
+
+
+def fill_with_lowest(scores, allowed):
+    return jax.nn.softmax(jnp.where(allowed, scores, jnp.finfo(scores.dtype).min))
+
+
+def half_softmax(scores, allowed):
+    return jax.nn.softmax(scores.astype(jnp.bfloat16), where=allowed).astype(scores.dtype)
+
+
+def off_by_one(query, *arrays, **options):
+    options["positions"] = Positions(query=jnp.arange(query.shape[1]) - 1)
+    return reference.attend(query, *arrays, **options)
+
+
+def other_grouping(query, key, value, **options):
+    out = reference.attend(query[:, :, ::-1], key, value, **options)
+    return out._replace(context=out.context[:, :, ::-1], weights=out.weights[:, ::-1])
+
+
+def late_dropout(*arrays, dropout, **options):
+    context, weights = reference.attend(*arrays, dropout=None, **options)
+    return reference.Attended(dropout(context), weights)
+
+
+def replacing(change):
+    """The reference with some of its options changed."""
+    return lambda *arrays, **options: reference.attend(*arrays, **(options | change(options)))
+
+
+WRONG = {
+    "mean in empty rows": (
+        replacing(lambda o: {"normalizer": fill_with_lowest}),
+        Case(mask="causal & left padding"),
+    ),
+    "window off by one": (off_by_one, Case(mask="window")),
+    "causal off by one": (off_by_one, Case(mask="causal")),
+    "mask turned round": (replacing(lambda o: {"mask": ~o["mask"]}), Case(mask="causal")),
+    "padding forgotten": (replacing(lambda o: {"mask": o["mask"].a}), Case(mask=MASKS[5])),
+    "bias forgotten": (replacing(lambda o: {"bias": None}), Case(bias="bs")),
+    "bias without gradient": (
+        replacing(lambda o: {"bias": jax.lax.stop_gradient(o["bias"])}),
+        Case(bias="bs"),
+    ),
+    "scale forgotten": (replacing(lambda o: {"score": Dot()}), Case()),
+    "parameter without gradient": (
+        replacing(lambda o: {"score": jax.lax.stop_gradient(o["score"])}),
+        Case(score="additive"),
+    ),
+    "other grouping of heads": (other_grouping, Case()),
+    "dropout forgotten": (replacing(lambda o: {"dropout": None}), Case(dropout=0.4)),
+    "dropout of the context": (late_dropout, Case(dropout=0.4)),
+    "softmax in half precision": (replacing(lambda o: {"normalizer": half_softmax}), Case()),
+    "context in float32": (
+        lambda q, k, v, **options: reference.attend(q, k, v.astype(jnp.float32), **options),
+        Case(dtype="bfloat16"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_implementation_turns_red(name, oracle, monkeypatch):
+    run, case = WRONG[name]
+    wrong = api.Implementation("wrong", reference.unsupported, run)
+    monkeypatch.setattr(api, "IMPLEMENTATIONS", (*api.IMPLEMENTATIONS, wrong))
+    verify("reference", case, oracle)
+    with pytest.raises(AssertionError):
+        verify("wrong", case, oracle)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_oracle_gradients_are_central_differences(score, oracle):
+    name, _, parameter_shape = SCORES[score]
+    rng = np.random.default_rng(3)
+    arrays = {
+        "query": rng.standard_normal((2, 3, 4, 5)),
+        "key": rng.standard_normal((2, 6, 2, 6 if name == "general" else 5)),
+        "value": rng.standard_normal((2, 6, 2, 7)),
+        "bias": rng.standard_normal((1, 4, 3, 6)),
+    }
+    if parameter_shape:
+        arrays["parameter"] = rng.standard_normal(parameter_shape(4, 5))
+    options = {
+        "score": getattr(oracle, name),
+        "allowed": np.tri(3, 6, 1, bool) & (np.arange(2) == 0)[:, None, None, None],
+        "factors": rng.uniform(size=(2, 4, 3, 6)),
+    }
+    context, weights, pull = oracle.attend(**arrays, **options)
+    cotangents = rng.standard_normal(context.shape), rng.standard_normal(weights.shape)
+    gradients = pull(*cotangents)
+    for name, array in arrays.items():
+        step = 1e-5 * rng.standard_normal(array.shape)
+        sides = [oracle.attend(**(arrays | {name: array + s}), **options) for s in (step, -step)]
+        (high, low) = (
+            sum((c * x).sum() for c, x in zip(cotangents, side[:2], strict=True)) for side in sides
+        )
+        np.testing.assert_allclose(
+            (high - low) / 2, (gradients[name] * step).sum(), rtol=1e-6, atol=1e-13
+        )

@@ -1,0 +1,28 @@
+"""What every test runs under: typed shapes, eight host devices, no silent rank promotion."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jaxtyping
+
+# Shape annotations are checked while tests run and cost nothing otherwise.
+jaxtyping.install_import_hook("attn_research", "beartype.beartype")
+
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+    """The folder of real data sets, or a skip that says how to name one."""
+    folder = os.environ.get("ATTN_DATA_DIR")
+    if not folder or not pathlib.Path(folder).is_dir():
+        pytest.skip("real data absent: set ATTN_DATA_DIR to the folder that holds it")
+    return pathlib.Path(folder)

@@ -1,0 +1,146 @@
+"""Alignment links and their error rate, by hand and on published gold files."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from attn_research.evaluation.alignment import (
+    Gold,
+    alignment_error,
+    links_from_weights,
+    read_gold,
+    soft_links,
+    words_from_pieces,
+)
+
+GOLD = [
+    Gold(sure=frozenset({(0, 0), (1, 1)}), possible=frozenset({(1, 2), (2, 1)})),
+    Gold(sure=frozenset({(0, 0)}), possible=frozenset()),
+]
+
+
+def test_by_hand():
+    # |A| = 3 + 1, |A & S| = 1 + 0, |A & P| = 2 + 0, |S| = 2 + 1.
+    predicted = [{(0, 0), (1, 2), (2, 2)}, {(1, 0)}]
+    got = alignment_error(predicted, GOLD)
+    assert got.error_rate == pytest.approx(1 - 3 / 7)
+    assert got.precision == pytest.approx(2 / 4)
+    assert got.recall == pytest.approx(1 / 3)
+
+
+def test_sizes_are_summed_over_the_corpus():
+    predicted = [{(0, 0), (1, 1)}, {(4, 4)}]
+    # Averaged over sentences it would be (0 + 1) / 2.
+    assert alignment_error(predicted, GOLD).error_rate == pytest.approx(1 - 4 / 6)
+
+
+def test_perfect_and_empty():
+    perfect = [pair.sure for pair in GOLD]
+    assert alignment_error(perfect, GOLD).error_rate == 0
+    nothing = alignment_error([frozenset(), frozenset()], GOLD)
+    assert (nothing.error_rate, nothing.precision, nothing.recall) == (1, 0, 0)
+
+
+def test_extra_possible_links_cost_nothing():
+    got = alignment_error([GOLD[0].possible, GOLD[1].sure], GOLD)
+    assert (got.error_rate, got.precision, got.recall) == (0, 1, 1)
+
+
+def test_soft_links_count_as_their_weight():
+    got = alignment_error([{(0, 0): 0.5, (2, 1): 0.25, (3, 3): 0.25}, {(0, 0): 1.0}], GOLD)
+    # |A| = 2, |A & S| = 1.5, |A & P| = 1.75, |S| = 3.
+    assert got.error_rate == pytest.approx(1 - 3.25 / 5)
+    assert got.precision == pytest.approx(1.75 / 2)
+
+
+def test_error_refuses():
+    with pytest.raises(ValueError, match="1 predicted alignments but 2 gold"):
+        alignment_error([set()], GOLD)
+    with pytest.raises(ValueError, match="no sure link"):
+        alignment_error([{(0, 0)}], [Gold(frozenset(), frozenset({(0, 0)}))])
+
+
+# T=3 words and an end row, S=4 words, an end column and a column of padding.
+WEIGHTS = np.array(
+    [
+        [0.1, 0.6, 0.1, 0.1, 0.1, 0.0],
+        [0.0, 0.0, 0.1, 0.3, 0.6, 0.0],  # most on the end symbol: linked to source 3
+        [0.4, 0.1, 0.4, 0.1, 0.0, 0.0],  # a tie: the first
+        [0.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+    ]
+)
+
+
+def test_links_leave_the_end_symbol_out():
+    got = links_from_weights(WEIGHTS, source_length=4, target_length=3)
+    assert got == {(1, 0), (3, 1), (0, 2)}
+
+
+def test_soft_links_keep_the_real_words():
+    got = soft_links(WEIGHTS, source_length=4, target_length=3)
+    assert len(got) == 12
+    assert got[(1, 0)] == 0.6
+    assert (4, 1) not in got
+
+
+def test_links_refuse():
+    with pytest.raises(ValueError, match="4 target rows and 6 source columns cannot hold 5 target"):
+        links_from_weights(WEIGHTS, source_length=4, target_length=5)
+    with pytest.raises(ValueError, match="0 source words"):
+        links_from_weights(WEIGHTS, source_length=0, target_length=3)
+    with pytest.raises(ValueError, match="not finite"):
+        links_from_weights(np.full((2, 3), np.nan), source_length=3, target_length=2)
+
+
+def test_words_from_pieces():
+    weights = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.2, 0.7, 0.1], [0.0, 0.0, 1.0]])
+    got = words_from_pieces(weights, [0, 0, 1], [0, 1, 1, 2])
+    np.testing.assert_allclose(got, [[0.8, 0.2], [0.55, 0.45], [0.0, 1.0]])
+    np.testing.assert_allclose(got.sum(axis=1), 1)
+    np.testing.assert_array_equal(words_from_pieces(weights, [0, 1, 2], [0, 1, 2, 3]), weights)
+
+
+def test_words_from_pieces_refuses():
+    weights = np.ones((2, 3))
+    with pytest.raises(ValueError, match="2 source groups for weights with 3 source pieces"):
+        words_from_pieces(weights, [0, 1], [0, 1])
+    with pytest.raises(ValueError, match="target groups must count up from 0"):
+        words_from_pieces(weights, [0, 0, 1], [1, 2])
+    with pytest.raises(ValueError, match="source groups must count up from 0"):
+        words_from_pieces(weights, [0, 1, 0], [0, 1])
+
+
+@pytest.mark.parametrize("name", ["a.gold", "a.gold.gz"])
+def test_read_gold(tmp_path, name):
+    text = "1-1 2p3 2p2 2-2\n\n12-7\n"
+    data = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    got = read_gold(tmp_path / name)
+    assert got == [
+        Gold(frozenset({(0, 0), (1, 1)}), frozenset({(0, 0), (1, 1), (1, 2)})),
+        Gold(frozenset(), frozenset()),
+        Gold(frozenset({(11, 6)}), frozenset({(11, 6)})),
+    ]
+
+
+@pytest.mark.parametrize("bad", ["0-1", "1-0", "1:1", "1-", "p2", "1-1-1", "-1-2"])
+def test_read_gold_names_the_line(tmp_path, bad):
+    (tmp_path / "a.gold").write_text(f"1-1\n2-2 {bad}\n")
+    with pytest.raises(ValueError, match=f"a.gold, line 2: '{bad}' is no link"):
+        read_gold(tmp_path / "a.gold")
+
+
+def test_read_gold_of_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.gold"):
+        read_gold(tmp_path / "none.gold")
+
+
+def test_real_gold(data_dir):
+    gold = read_gold(data_dir / "alignment" / "enfr.gold.gz")
+    assert len(gold) == 447
+    assert sum(len(pair.sure) for pair in gold) == 4038
+    assert sum(len(pair.possible - pair.sure) for pair in gold) == 13400
+    # The diagonal is a known weak aligner for English and French: far from 0, far from 1.
+    diagonal = [{(i, i) for i in range(1 + max(j for _, j in pair.possible))} for pair in gold]
+    assert 0.3 < alignment_error(diagonal, gold).error_rate < 0.9
