@@ -32,7 +32,11 @@ class Tile(enum.IntEnum):
 
 
 class Mask:
-    """A predicate over positions. A new mask defines `__call__`, and `layout` where it can tell."""
+    """A predicate over positions.
+
+    A new one is a frozen dataclass registered with JAX that defines `__call__`, `layout` where it
+    can tell, and `check` where it has arrays.
+    """
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
         """Booleans that broadcast against both: true where the query may look at the key."""
@@ -205,7 +209,7 @@ class Not(Mask):
         self.a.check(batch, num_queries, num_keys)
 
     def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
-        return Tile.FULL - self.a.layout(num_queries, num_keys, block)
+        return Tile.FULL.value - self.a.layout(num_queries, num_keys, block)
 
 
 @jax.tree_util.register_dataclass
@@ -234,7 +238,7 @@ class Positions:
 
 def grid(
     query: Int[ArrayLike, "*#B T"], key: Int[ArrayLike, "*#B S"], rank: int
-) -> tuple[Int[ArrayLike, "*lead T 1"], Int[ArrayLike, "*lead 1 S"]]:
+) -> tuple[Int[ArrayLike, "*#lead T 1"], Int[ArrayLike, "*#lead 1 S"]]:
     """Positions spread to that rank, [*B, 1, T, 1] and [*B, 1, 1, S]: what masks are asked at."""
     q_ones, k_ones = ((1,) * (rank - 1 - pos.ndim) for pos in (query, key))
     return (
@@ -266,7 +270,7 @@ def _starts(length: int, block: int) -> Int[np.ndarray, "tiles"]:
 
 
 def _band_layout(
-    lowest: float, highest: float, num_queries: int, num_keys: int, block: int
+    lowest: int | float, highest: int | float, num_queries: int, num_keys: int, block: int
 ) -> Int[np.ndarray, "rows cols"]:
     """The layout of lowest <= k_pos - q_pos <= highest."""
     first_q, first_k = _starts(num_queries, block)[:, None], _starts(num_keys, block)[None, :]

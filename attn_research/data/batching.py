@@ -156,7 +156,7 @@ def pair_lengths(pairs: EncodedPairs) -> Int[np.ndarray, "_"]:
 
 def bounds_for(longest: int, step: int = 10) -> tuple[int, ...]:
     """Bounds every `step` words, plus one for EOS, up to the first that holds `longest` ids."""
-    return tuple(range(step + 1, max(longest, 1) + step, step)) or (step + 1,)
+    return tuple(range(step + 1, max(longest, 1) + step + 1, step))
 
 
 def ordered_batches(

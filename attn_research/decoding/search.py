@@ -13,9 +13,7 @@ import jax.numpy as jnp
 
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
-Step = Callable[
-    [PyTree, Int[Array, "B K"]], tuple[Float[Array, "B K V"], PyTree, PyTree]
-]
+Step = Callable[[PyTree, Int[Array, "B K"]], tuple[Float[Array, "B K V"], PyTree, PyTree]]
 
 
 class Vocabulary(NamedTuple):
@@ -101,7 +99,9 @@ def beam_search(
 
     def grow(beam: _Beam) -> _Beam:
         logits, state, extras = step(beam.state, beam.last)
-        log_probs = _allowed(jax.nn.log_softmax(logits.astype(jnp.float32)), beam, limits, vocabulary)
+        log_probs = _allowed(
+            jax.nn.log_softmax(logits.astype(jnp.float32)), beam, limits, vocabulary
+        )
         lengths = beam.lengths + ~beam.finished
         totals = beam.log_probs[..., None] + log_probs
         scores = totals / length_penalty(lengths, alpha)[..., None]

@@ -33,9 +33,7 @@ class MemoryAttention(nn.Module):
         self.key = nn.Dense(self.features, use_bias=False, kernel_init=normal(0.001))
         self.vector = self.param("vector", nn.initializers.zeros, (self.features,))
 
-    def project(
-        self, annotations: Float[Array, "B S D"], valid: Bool[Array, "B S"]
-    ) -> Memory:
+    def project(self, annotations: Float[Array, "B S D"], valid: Bool[Array, "B S"]) -> Memory:
         """The memory of a sentence: U_a h_j is computed here and never again."""
         values = annotations[:, :, None]
         return Memory(self.key(values), values, valid)

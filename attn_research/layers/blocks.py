@@ -1,7 +1,7 @@
 """Small feed-forward parts."""
 
-from flax import linen as nn
 import jax.numpy as jnp
+from flax import linen as nn
 
 from attn_research.types import Array, Float
 

@@ -1,8 +1,8 @@
 """Recurrent units and the loops that run them over time."""
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from attn_research.types import Array, Bool, Float
 
@@ -36,12 +36,8 @@ class GatedUnit(nn.Module):
 
     def setup(self):
         self.inputs = nn.Dense(3 * self.features, kernel_init=normal(0.01))
-        self.gates = nn.Dense(
-            2 * self.features, use_bias=False, kernel_init=orthogonal_blocks(2)
-        )
-        self.candidate = nn.Dense(
-            self.features, use_bias=False, kernel_init=orthogonal_blocks(1)
-        )
+        self.gates = nn.Dense(2 * self.features, use_bias=False, kernel_init=orthogonal_blocks(2))
+        self.candidate = nn.Dense(self.features, use_bias=False, kernel_init=orthogonal_blocks(1))
 
     def project(self, inputs: Float[Array, "*B Din"]) -> Float[Array, "*B Dgates"]:
         """W_z x, W_r x and W x side by side, [*B, 3 * features]."""

@@ -10,8 +10,8 @@ logits [B, T, V]. Decoding calls `step` instead, for K hypotheses of each senten
 
 from typing import Any, Literal, NamedTuple
 
-from flax import linen as nn
 import jax.numpy as jnp
+from flax import linen as nn
 
 from attn_research.layers.attention import Memory, MemoryAttention
 from attn_research.layers.blocks import Readout

@@ -101,7 +101,9 @@ class Checkpoints:
             if saved.get(name) != self._config.get(name)
         )
         if names:
-            changes = ", ".join(f"{n}={saved.get(n)} there, {self._config.get(n)} here" for n in names)
+            changes = ", ".join(
+                f"{n}={saved.get(n)} there, {self._config.get(n)} here" for n in names
+            )
             raise CheckpointError(
                 f"the checkpoint of step {step} in {self._folder} is of another configuration "
                 f"({changes}): give the same flags, or another --run_dir"

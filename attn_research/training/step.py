@@ -10,7 +10,6 @@ import optax
 from attn_research.types import Array, Float, Int, Key, PyTree
 
 
-
 class Sums(NamedTuple):
     """What a loss returns: a total, the weight it is to be divided by, and counts to report."""
 

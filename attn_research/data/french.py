@@ -1,0 +1,98 @@
+"""French inflection, and the spelling of French words that meet.
+
+Regular forms are computed and irregular ones are given by the lexicon. Forms of an adjective or
+a participle are ordered masculine singular, feminine singular, masculine plural, feminine plural,
+so that `forms[feminine + 2 * plural]` agrees.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Forms = tuple[str, str, str, str]
+
+ASPIRATE = frozenset({"haut", "haute", "hauts", "hautes", "héros", "hibou", "hangar", "harpe"})
+ASPIRATE |= {"hamster", "homard", "huit", "onze", "hache", "haricot", "hamac", "hautbois"}
+ELIDED = {"le": "l'", "la": "l'", "de": "d'", "que": "qu'", "ne": "n'", "se": "s'"}
+BEFORE_VOWEL = ELIDED | {"ce": "cet", "sa": "son", "ma": "mon"}
+MERGED = {("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux"}
+
+
+class Word(NamedTuple):
+    """A French word in a derivation with the source indices it is linked to."""
+
+    text: str
+    sure: tuple[int, ...] = ()
+    possible: tuple[int, ...] = ()
+
+
+def starts_with_vowel(word: str) -> bool:
+    """Tells whether a word elides the one before it: a vowel or a mute h."""
+    return word[0] in "aeiouhàâéèêîôœ" and word not in ASPIRATE
+
+
+def spell(words: Sequence[Word]) -> list[Word]:
+    """Elides and contracts: le ami -> l' ami, de le chat -> du chat, sa amie -> son amie.
+
+    A contraction carries the links of both of its words.
+    """
+    out: list[Word] = []
+    for word in words:
+        if out:
+            last = out[-1]
+            text = BEFORE_VOWEL.get(last.text)
+            if text and starts_with_vowel(word.text):
+                out[-1] = Word(text, last.sure, last.possible)
+                # What is elided now, as in "à l' ami", no longer contracts with what it follows.
+            elif last.text == "si" and word.text in ("il", "ils"):
+                out[-1] = Word("s'", last.sure, last.possible)
+            if len(out) > 1:
+                _contract(out)
+        out.append(word)
+    return out
+
+
+def _contract(out: list[Word]) -> None:
+    first, second = out[-2:]
+    text = MERGED.get((first.text, second.text))
+    if text:
+        sure = first.sure + second.sure
+        possible = tuple(i for i in first.possible + second.possible if i not in sure)
+        out[-2:] = [Word(text, sure, possible)]
+
+
+def plural(noun: str) -> str:
+    """Returns the plural of a French noun or masculine adjective."""
+    if noun[-1] in "sxz":
+        return noun
+    if noun.endswith("al") and noun not in ("bal", "festival", "carnaval", "final", "naval"):
+        return noun[:-2] + "aux"
+    if noun.endswith(("eau", "eu")) and noun not in ("bleu", "pneu"):
+        return noun + "x"
+    return noun + ("x" if noun in ("bijou", "caillou", "genou", "hibou", "chou") else "s")
+
+
+def feminine(adjective: str) -> str:
+    """Returns the feminine singular of a regular French adjective or participle."""
+    if adjective.endswith("e"):
+        return adjective
+    for ending, new in (("eux", "euse"), ("if", "ive"), ("er", "ère"), ("en", "enne")):
+        if adjective.endswith(ending):
+            return adjective[: -len(ending)] + new
+    return adjective + ("le" if adjective.endswith(("el", "eil", "il")) else "e")
+
+
+def agree(masculine: str, other: str = "") -> Forms:
+    """Returns the four forms of an adjective from the masculine and, if irregular, the feminine."""
+    other = other or feminine(masculine)
+    return masculine, other, plural(masculine), other + "s"
+
+
+def conjugate(infinitive: str) -> tuple[str, str, str, str, str]:
+    """Returns present singular and plural, imperfect stem, future and participle if regular."""
+    stem = infinitive[:-2]
+    if infinitive.endswith("er"):
+        before_a = stem + "e" if stem[-1] == "g" else stem[:-1] + "ç" if stem[-1] == "c" else stem
+        return stem + "e", stem + "ent", before_a, infinitive + "a", stem + "é"
+    if infinitive.endswith("ir"):
+        return stem + "it", stem + "issent", stem + "iss", infinitive + "a", stem + "i"
+    return stem, stem + "ent", stem, stem + "ra", stem + "u"

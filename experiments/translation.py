@@ -1,0 +1,421 @@
+"""What every translation experiment shares: its data by flag, and the scores of its predictions.
+
+Predictions are kept as text beside the scores: for each test set `SET.hypotheses.txt`, where a
+shortlist leaves words out `SET.no_unk.txt` (index, tab, hypothesis), and where gold links are known
+`SET.links.txt` (i-j from forced decoding). `score` recomputes every number from them.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from attn_research.data.batching import (
+    Batches,
+    EncodedPairs,
+    SortedWindows,
+    TokenBuckets,
+    bounds_for,
+    ordered_batches,
+    pair_lengths,
+)
+from attn_research.data.corpus import Corpus, Pair
+from attn_research.data.encoding import encode_pairs
+from attn_research.data.files import write_whole
+from attn_research.data.multi30k import Multi30k
+from attn_research.data.records import Records, write_records
+from attn_research.data.text import HuggingFace, TextFiles
+from attn_research.data.tokenizers import (
+    EOS,
+    PAD,
+    UNK,
+    SubwordTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    detokenize,
+    load_tokenizer,
+)
+from attn_research.evaluation.alignment import Gold, alignment_error, links_from_weights
+from attn_research.evaluation.bleu import sacre_bleu, tokenized_bleu, without_unknown
+from attn_research.evaluation.by_length import bleu_by_bucket, bleu_by_window
+from experiments.harness import Config, knob
+
+EDGES = (3, 10, 20, 30, 40, 50, 61)
+TESTS = {
+    "grammar": ("test",),
+    "multi30k": ("test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"),
+    "text": ("test",),
+    "huggingface": ("test",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslationConfig(Config):
+    """The knobs of data, batches and search."""
+
+    data: Literal["grammar", "multi30k", "text", "huggingface"] = knob(
+        "grammar", "the built-in corpus, Multi30k, parallel files, or a Hugging Face data set"
+    )
+    languages: str = knob("en-fr", "source and target language, as in en-de")
+    data_dir: str = knob("", "folder of data sets; ATTN_DATA_DIR if unset")
+    train: str = knob("", "--data=text: the training files, as SOURCE,TARGET")
+    dev: str = knob("", "--data=text: the development files, as SOURCE,TARGET")
+    test: str = knob("", "--data=text: the test files, as SOURCE,TARGET")
+    dataset: str = knob("", "--data=huggingface: a name on the hub, or a folder")
+    dataset_config: str = knob("", "--data=huggingface: the configuration of the data set")
+    records: str = knob("", "folder for encoded training pairs; in memory if unset")
+    join: str = knob("1", "consecutive pairs made one; 1,2,3 trains and tests on each number")
+    train_pairs: int = knob(100_000, "--data=grammar: training pairs", 1)
+    test_pairs: int = knob(600, "--data=grammar: test pairs", 1)
+    tokenizer: Literal["words", "moses", "bpe"] = knob(
+        "words", "split at spaces, by Moses's rules, or into joint SentencePiece subwords"
+    )
+    vocab_size: int = knob(30_000, "ids a language, special ones included; joint for bpe", 5)
+    max_words: int = knob(50, "longest training sentence", 1)
+    batching: Literal["sorted", "tokens"] = knob(
+        "sorted", "as in the paper: 20 minibatches sorted by length; or by a budget of tokens"
+    )
+    batch_size: int = knob(80, "sentences in a minibatch", 1)
+    batch_tokens: int = knob(2000, "--batching=tokens: padded positions of a side", 1)
+    bound_step: int = knob(
+        10, "batches are padded to lengths this far apart; fewer shapes, or less padding", 1
+    )
+    beam_size: int = knob(5, "hypotheses kept in search", 1)
+    length_penalty: float = knob(1.0, "alpha of Wu et al. 2016, equation 14", 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A corpus, encoded."""
+
+    languages: tuple[str, str]
+    tokenizers: tuple[Tokenizer, Tokenizer]
+    train: EncodedPairs
+    dev: EncodedPairs
+    tests: dict[str, Sequence[Pair]]
+    about: dict[str, Any]
+
+
+def corpora(config: TranslationConfig) -> list[Corpus]:
+    """The corpora a config names: one, or one for each number of joined pairs."""
+    languages = tuple(config.languages.split("-"))
+    if len(languages) != 2:
+        raise ValueError(f"--languages={config.languages}: two languages, as in en-fr")
+    joins = [int(n) if n.isdigit() else 0 for n in config.join.split(",")]
+    if min(joins) < 1:
+        raise ValueError(f"--join={config.join}: positive numbers, as in 1 or 1,2,3")
+    if joins != [1] and config.data != "multi30k":
+        raise ValueError(f"--join={config.join} joins captions of --data=multi30k only")
+    match config.data:
+        case "grammar":
+            if languages != ("en", "fr"):
+                raise ValueError(f"--languages={config.languages}: --data=grammar is en-fr")
+            from attn_research.data.grammar import Grammar
+
+            # The text is the same whatever the seed of a run.
+            return [Grammar(train_size=config.train_pairs, test_size=config.test_pairs)]
+        case "multi30k":
+            return [Multi30k(languages, config.data_dir or None, join=join) for join in joins]
+        case "text":
+            files = {}
+            for split in ("train", "dev", "test"):
+                paths = tuple(getattr(config, split).split(","))
+                if len(paths) != 2:
+                    raise ValueError(f"--data=text needs --{split}=SOURCE,TARGET")
+                files[split] = paths
+            return [TextFiles(languages, files)]
+        case "huggingface":
+            if not config.dataset:
+                raise ValueError("--data=huggingface needs --dataset=NAME or a folder")
+            return [_Validated(config.dataset, languages, config.dataset_config or None)]
+
+
+class _Validated(HuggingFace):
+    """A Hugging Face data set, whose development split is called validation there."""
+
+    def split(self, name: str) -> Sequence[Pair]:
+        return super().split("validation" if name == "dev" else name)
+
+
+@functools.lru_cache(maxsize=4)  # the rows of a table share their corpus
+def pairs_of(config: TranslationConfig, split: str) -> Sequence[Pair]:
+    """The pairs of a split, those of several joins one after the other.
+
+    With --tokenizer=moses all but the training pairs are tokenized here, once: their words are what
+    BLEU counts. Training pairs are tokenized as they are encoded, which may be a stream.
+    """
+    found = [corpus.split(split) for corpus in corpora(config)]
+    pairs = found[0] if len(found) == 1 else [pair for pairs in found for pair in pairs]
+    if config.tokenizer != "moses" or split == "train":
+        return pairs
+    sides = [WordTokenizer((), language, moses=True) for language in config.languages.split("-")]
+    return [
+        Pair(*(" ".join(t.words(line)) for t, line in zip(sides, pair[:2], strict=True)))
+        for pair in pairs
+    ]
+
+
+@functools.lru_cache(maxsize=4)
+def make_tokenizers(config: TranslationConfig) -> tuple[Tokenizer, Tokenizer]:
+    """Tokenizers made from the training text of a config."""
+    pairs = pairs_of(config, "train")
+    languages = config.languages.split("-")
+    if config.tokenizer == "bpe":
+        lines = (line for pair in pairs for line in pair[:2])
+        joint = SubwordTokenizer.train(lines, vocab_size=config.vocab_size)
+        return joint, joint
+    return tuple(
+        WordTokenizer.build(
+            (pair[side] for pair in pairs),
+            size=config.vocab_size - 4,
+            language=language,
+            moses=config.tokenizer == "moses",
+        )
+        for side, language in enumerate(languages)
+    )
+
+
+def load(config: TranslationConfig) -> Task:
+    """Reads, tokenizes and encodes what a config names."""
+    # The rows of a table differ in more than their text: what is shared is cached by the text alone.
+    text = _text_of(config)
+    tokenizers = make_tokenizers(text)
+    train = _encode_train(config, text, tokenizers)
+    if config.tokenizer == "moses":
+        tokenizers = tuple(dataclasses.replace(each, moses=False) for each in tokenizers)
+    dev = encode_pairs(pairs_of(text, "dev"), *tokenizers)
+    tests = test_pairs(config)
+    lengths = np.asarray(train.lengths, np.int64)
+    about = {
+        "sha256": {
+            split: [corpus.fingerprint(split) for corpus in corpora(text)]
+            for split in ("train", "dev", *tests)
+        },
+        "train_pairs": len(train),
+        "train_tokens": [int(n) for n in lengths.sum(axis=0)],
+        "vocabulary": [tokenizer.vocab_size for tokenizer in tokenizers],
+        "tokenizers": [tokenizer.fingerprint for tokenizer in tokenizers],
+    }
+    return Task(tuple(config.languages.split("-")), tokenizers, train, dev, tests, about)
+
+
+def test_pairs(config: TranslationConfig) -> dict[str, Sequence[Pair]]:
+    """The test sets of a config."""
+    text = _text_of(config)
+    return {name: pairs_of(text, name) for name in TESTS[config.data]}
+
+
+def _text_of(config: TranslationConfig) -> TranslationConfig:
+    kept = [
+        "data",
+        "languages",
+        "data_dir",
+        "train",
+        "dev",
+        "test",
+        "dataset",
+        "dataset_config",
+        "join",
+        "train_pairs",
+        "test_pairs",
+        "tokenizer",
+        "vocab_size",
+    ]
+    return TranslationConfig(**{name: getattr(config, name) for name in kept})
+
+
+def _encode_train(config, text, tokenizers) -> EncodedPairs:
+    if not config.records:
+        return encode_pairs(pairs_of(text, "train"), *tokenizers, max_words=config.max_words)
+    folder = Path(config.records)
+    if not (folder / "metadata.json").exists():
+        (corpus,) = corpora(text)
+        stream = corpus.stream("train") if isinstance(corpus, TextFiles) else corpus.split("train")
+        languages = corpus.languages
+        write_records(stream, *tokenizers, folder, languages=languages, max_words=config.max_words)
+    records = Records(folder)
+    made_by = records.metadata.source_tokenizer, records.metadata.target_tokenizer
+    if made_by != tuple(t.fingerprint for t in tokenizers) or (
+        records.metadata.max_words != config.max_words
+    ):
+        raise ValueError(
+            f"--records={folder} holds pairs of another text, vocabulary or --max_words: "
+            "name another folder"
+        )
+    return records
+
+
+def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches:
+    """The training batches; says how much of them is padding, and how many shapes there are."""
+    bounds = bounds_for(int(pair_lengths(pairs).max(initial=1)) - 1, config.bound_step)
+    if config.batching == "sorted":
+        plan = SortedWindows(config.batch_size)
+    else:
+        plan = TokenBuckets(config.batch_tokens, bounds)
+    batches = Batches(pairs, plan, bounds=bounds, seed=config.seed, num_batches=config.num_steps)
+    logging.info(
+        "%d pairs, %d batches an epoch, %.1f%% of positions hold words, %d shapes to compile: %s",
+        len(pairs),
+        batches.per_epoch,
+        100 * batches.padding_efficiency(),
+        len(batches.shapes()),
+        " ".join(f"{rows}x{length}" for rows, length in batches.shapes()),
+    )
+    return batches
+
+
+def eval_batches(pairs: EncodedPairs, batch_size: int = 64) -> Iterator[tuple[np.ndarray, dict]]:
+    """Every pair once, as (indices, batch), in few shapes."""
+    longest = int(pair_lengths(pairs).max()) - 1
+    return ordered_batches(pairs, batch_size, bounds_for(longest, step=20))
+
+
+Search = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]
+Align = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def predict(
+    task: Task, config: TranslationConfig, search: Search, align: Align | None, folder: Path
+) -> None:
+    """Translates and aligns every test set, and writes the predictions.
+
+    `search(source, limits, forbidden)` gives ids [B, T]; `align(source, target)` weights [B, T, S].
+    """
+    for name, pairs in task.tests.items():
+        encoded = encode_pairs(pairs, *task.tokenizers)
+        every = range(len(pairs))
+        hypotheses = _translate(task, encoded, every, search, ())
+        _write_lines(folder / f"{name}.hypotheses.txt", [hypotheses[i] for i in every])
+        known = _known(task, pairs)
+        if known is not None:
+            clean = _translate(task, encoded, known, search, (UNK,))
+            lines = [f"{i}\t{clean[i]}" for i in known]
+            _write_lines(folder / f"{name}.no_unk.txt", lines)
+        if align is not None and any(pair.sure for pair in pairs):
+            links = [set()] * len(pairs)
+            for members, batch in eval_batches(encoded):
+                weights = np.asarray(align(batch["source"], batch["target"]))
+                for i, matrix in zip(members, weights, strict=False):
+                    links[i] = links_from_weights(matrix, *map(int, encoded.lengths[i]))
+            lines = [" ".join(f"{i}-{j}" for i, j in sorted(one)) for one in links]
+            _write_lines(folder / f"{name}.links.txt", lines)
+
+
+def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict[str, Any]:
+    """Every number of one test set, from the predictions in a folder and nothing else."""
+    hypotheses = _read_lines(folder / f"{name}.hypotheses.txt")
+    if len(hypotheses) != len(pairs):
+        raise ValueError(
+            f"{folder / name}.hypotheses.txt has {len(hypotheses)} lines for {len(pairs)} pairs"
+        )
+    references = [pair.target for pair in pairs]
+    lengths = [len(pair.source.split()) for pair in pairs]
+    all_words = tokenized_bleu(hypotheses, references)
+    written = sacre_bleu(
+        [detokenize(line, language) for line in hypotheses],
+        [detokenize(line, language) for line in references],
+    )
+    scores: dict[str, Any] = {
+        "bleu": round(all_words.score, 4),
+        "bleu_detail": str(all_words),
+        "sacrebleu": round(written.score, 4),
+        "sacrebleu_signature": written.signature,
+        "by_length": [
+            {"low": s.low, "high": s.high, "count": s.count, "bleu": _rounded(s.bleu)}
+            for s in bleu_by_bucket(lengths, hypotheses, references, edges=EDGES)
+        ],
+        "curve": [
+            [s.center, _rounded(s.bleu)]
+            for s in bleu_by_window(lengths, hypotheses, references, half_width=3)
+        ],
+    }
+    long = [i for i, length in enumerate(lengths) if length >= 40]
+    if long:
+        scores["bleu_40"] = round(
+            tokenized_bleu([hypotheses[i] for i in long], [references[i] for i in long]).score, 4
+        )
+    if (folder / f"{name}.no_unk.txt").exists():
+        rows = [line.split("\t") for line in _read_lines(folder / f"{name}.no_unk.txt")]
+        clean = tokenized_bleu([row[1] for row in rows], [references[int(row[0])] for row in rows])
+        scores |= {"bleu_no_unk": round(clean.score, 4), "no_unk_sentences": len(rows)}
+    if (folder / f"{name}.links.txt").exists():
+        links = [
+            {tuple(map(int, link.split("-"))) for link in line.split()}
+            for line in _read_lines(folder / f"{name}.links.txt")
+        ]
+        gold = [Gold(pair.sure, pair.possible) for pair in pairs]
+        found = alignment_error(links, gold)
+        scores |= {
+            "aer": round(found.error_rate, 6),
+            "precision": round(found.precision, 6),
+            "recall": round(found.recall, 6),
+        }
+    return scores
+
+
+def score_all(task_tests: dict[str, Sequence[Pair]], folder: Path, language: str) -> dict[str, Any]:
+    """The scores of every test set, and the SHA-256 of each file they were computed from."""
+    files = sorted(folder.glob("*.txt"))
+    return {
+        "tests": {name: score(pairs, name, folder, language) for name, pairs in task_tests.items()},
+        "predictions": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+    }
+
+
+def save_tokenizers(task: Task, folder: Path) -> None:
+    """Keeps the tokenizers beside a run, for whoever translates with it later."""
+    for side, tokenizer in zip(("source", "target"), task.tokenizers, strict=True):
+        tokenizer.save(folder / f"{side}_tokenizer")
+
+
+def load_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
+    """What `save_tokenizers` kept."""
+    return tuple(load_tokenizer(folder / f"{side}_tokenizer") for side in ("source", "target"))
+
+
+def _translate(task, encoded, chosen, search, forbidden) -> dict[int, str]:
+    chosen = set(chosen)
+    found = {}
+    for members, batch in eval_batches(encoded):
+        if chosen.isdisjoint(members.tolist()):
+            continue
+        # By the sentence's own length, so that a translation does not depend on its batch.
+        limits = 2 * (batch["source"] != PAD).sum(axis=1) + 10
+        ids = np.asarray(search(batch["source"], limits, forbidden))
+        for i, row in zip(members.tolist(), ids, strict=False):
+            if i in chosen:
+                found[i] = task.tokenizers[1].decode(row[: _end(row)])
+    return found
+
+
+def _end(ids: np.ndarray) -> int:
+    ends = np.flatnonzero((ids == EOS) | (ids == PAD))
+    return int(ends[0]) if len(ends) else len(ids)
+
+
+def _known(task: Task, pairs: Sequence[Pair]) -> list[int] | None:
+    """The sentences without an unknown word; None where no word can be unknown."""
+    if isinstance(task.tokenizers[0], SubwordTokenizer):
+        return None
+    words = [frozenset(tokenizer.shortlist) for tokenizer in task.tokenizers]
+    sources, targets = [pair.source for pair in pairs], [pair.target for pair in pairs]
+    return without_unknown(sources, targets, *words)
+
+
+def _rounded(bleu) -> float | None:
+    return None if bleu is None else round(bleu.score, 4)
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _read_lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the predictions of this row were not kept")
+    return path.read_text(encoding="utf-8").split("\n")[:-1]

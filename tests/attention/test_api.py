@@ -1,0 +1,330 @@
+"""`attend` by hand and beside `jax.nn`, its options, its refusals, and `explain`."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.attention import (
+    Additive,
+    Capture,
+    Causal,
+    Dot,
+    Dropout,
+    Full,
+    General,
+    Padding,
+    Positions,
+    Segments,
+    Window,
+    api,
+    attend,
+    explain,
+    reference,
+)
+
+B, T, S, N, K, H, Hv = 2, 5, 7, 4, 2, 3, 6
+
+
+@functools.cache
+def arrays():
+    rng = np.random.default_rng(0)
+    shapes = (B, T, N, H), (B, S, K, H), (B, S, K, Hv)
+    return tuple(jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes)
+
+
+def one_head(*rows):
+    return jnp.array(rows, jnp.float32)[:, None]
+
+
+def test_two_tokens_by_hand():
+    # Scores 0 and log 3 share as 1/4 and 3/4; the first row sees the first token alone.
+    key = one_head([0.0], [np.log(3)])
+    out = attend(one_head([1.0], [1.0]), key, one_head([4.0], [8.0]), mask=Causal(), capture="all")
+    np.testing.assert_allclose(out.context.ravel(), [4, 7], rtol=1e-6)
+    np.testing.assert_allclose(out.weights, [[[1, 0], [0.25, 0.75]]], rtol=1e-6)
+
+
+def test_three_tokens_by_hand():
+    # Width 4 halves the scores: 2 log 2 becomes log 2. A bias of log 2 doubles a share.
+    key = one_head([0.0, 0, 0, 0], [2 * np.log(2), 0, 0, 0], [9.0, 9, 9, 9])
+    value = one_head([3.0, 0], [0, 6], [100, 100])
+    query, valid = one_head([1.0, 0, 0, 0]), Padding(jnp.array([True, True, False]))
+    np.testing.assert_allclose(
+        attend(query, key, value, mask=valid).context.ravel(), [1, 4], rtol=1e-6
+    )
+    bias = jnp.log(jnp.array([4.0, 1, 1])).reshape(1, 1, 3)
+    np.testing.assert_allclose(
+        attend(query, key, value, mask=valid, bias=bias).context.ravel(), [2, 2], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        attend(query, key, value, score=Dot(), mask=valid).context.ravel(), [0.6, 4.8], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_stands_in_for_jax_nn(causal):
+    query, key, value = arrays()
+    value = value[..., :H]
+    bias = jnp.asarray(np.random.default_rng(1).standard_normal((B, N, T, S)), jnp.float32)
+    np.testing.assert_allclose(
+        attend(query, key, value, mask=Causal() if causal else Full(), bias=bias).context,
+        jax.nn.dot_product_attention(query, key, value, bias=bias, is_causal=causal),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_bias_as_a_function_of_positions():
+    @jax.tree_util.Partial
+    def nearer(q_pos, k_pos):
+        return -0.5 * jnp.abs(q_pos - k_pos)
+
+    offset = np.arange(T)[:, None] + 2 - np.arange(S)
+    bias = jnp.asarray(-0.5 * np.abs(offset), jnp.float32)[None, None]
+    positions = Positions(query=2 + jnp.arange(T))
+    np.testing.assert_array_equal(
+        attend(*arrays(), bias=nearer, positions=positions).context,
+        attend(*arrays(), bias=bias, positions=positions).context,
+    )
+    assert explain(*arrays(), bias=nearer)[0].verdict == "chosen"
+
+
+def test_weights_come_only_when_asked_for():
+    assert attend(*arrays()).weights is None
+    every = attend(*arrays(), mask=Causal(), capture="all").weights
+    np.testing.assert_allclose(every.sum(-1), 1, rtol=1e-6)
+    some = attend(*arrays(), mask=Causal(), capture=Capture(heads=(3, 0), rows=(1, 2, 4))).weights
+    assert some.shape == (B, 2, 3, S)
+    np.testing.assert_array_equal(some, np.asarray(every)[:, [3, 0]][:, :, [1, 2, 4]])
+
+
+def test_dropout_falls_on_the_weights_that_weigh_and_not_on_those_shown():
+    rng = np.random.default_rng(2)
+    query, key = (jnp.asarray(rng.standard_normal((3, 40, 2, 4)), jnp.float32) for _ in range(2))
+    unit = jnp.broadcast_to(jnp.eye(40)[:, None], (3, 40, 2, 40))
+
+    def run(seed):
+        dropout = Dropout(0.3, jax.random.key(seed))
+        context, weights = attend(query, key, unit, dropout=dropout, capture="all")
+        return np.swapaxes(context, 1, 2), np.asarray(weights)
+
+    kept, weights = run(0)
+    np.testing.assert_array_equal(kept, run(0)[0])
+    assert (kept != run(1)[0]).any()
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(kept[kept != 0], weights[kept != 0] / 0.7, rtol=1e-6)
+    assert abs((kept == 0).mean() - 0.3) < 0.02  # four standard deviations of 9600 draws
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_dropout_rates_that_are_none(rate):
+    with pytest.raises(ValueError, match=r"give a rate in \[0, 1\)"):
+        Dropout(rate, jax.random.key(0))
+
+
+def test_equal_arguments_trace_once():
+    traces = []
+
+    @functools.partial(jax.jit, static_argnames=("implementation", "capture"))
+    def run(*arrays, **options):
+        traces.append(options)
+        return attend(*arrays, **options)
+
+    def call(fill, left=2):
+        return run(
+            *arrays(),
+            score=Additive(jnp.full((H,), fill)),
+            mask=Window(left, 0) & Padding(jnp.full((B, S), fill > 0)),
+            dropout=Dropout(0.1, jax.random.key(int(fill))),
+            positions=Positions(query=jnp.arange(T) + int(fill)),
+            capture=Capture(heads=(0,), rows=(1, 2)),
+        )
+
+    assert not np.array_equal(call(0.0).context, call(1.0).context)
+    assert len(traces) == 1
+    call(1.0, left=3)
+    assert len(traces) == 2
+
+
+def shape(*sizes, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(sizes, dtype)
+
+
+SHAPES = shape(B, T, N, H), shape(B, S, K, H), shape(B, S, K, Hv)
+REFUSED = {
+    "heads in groups": (
+        (shape(B, T, 3, H), *SHAPES[1:]),
+        {},
+        r"3 query heads are not a multiple of 2 key heads",
+    ),
+    "lengths of key and value": (
+        (*SHAPES[:2], shape(B, 8, K, Hv)),
+        {},
+        r"value \(2, 8, 2, 6\): key and value differ in length or heads",
+    ),
+    "heads of key and value": ((*SHAPES[:2], shape(B, S, 4, Hv)), {}, r"length or heads"),
+    "batch": ((shape(1, T, N, H), *SHAPES[1:]), {}, r"the leading batch axes differ"),
+    "rank": ((shape(T, N, H), *SHAPES[1:]), {}, r"give \[\*B, length, heads, width\]"),
+    "integers": ((shape(B, T, N, H, dtype=int), *SHAPES[1:]), {}, r"int32.*give floats"),
+    "width": ((shape(B, T, N, 4), *SHAPES[1:]), {}, r"query width 4 is not key width 3"),
+    "an array as mask": (
+        SHAPES,
+        {"mask": np.ones((B, S), bool)},
+        r"mask is of type ndarray: give a Mask, such as Padding\(valid\)",
+    ),
+    "padding of floats": (
+        SHAPES,
+        {"mask": Causal() & ~Padding(shape(B, S))},
+        r"dtype float32: give booleans, true where the key is real",
+    ),
+    "padding of another length": (
+        SHAPES,
+        {"mask": Padding(shape(B, 8, dtype=bool))},
+        r"Padding\(valid\) has shape \(2, 8\): query and key need \(2, 7\)",
+    ),
+    "padding of another batch": (
+        SHAPES,
+        {
+            "mask": Causal() | Padding(shape(3, S, dtype=bool)),
+            "positions": Positions(key=SHAPES[0]),
+        },
+        r"Positions\(key\) has shape",
+    ),
+    "padding of one row": (
+        SHAPES,
+        {"mask": Padding(shape(S, dtype=bool))},
+        r"has shape \(7,\): query and key need \(2, 7\)",
+    ),
+    "segments of floats": (
+        SHAPES,
+        {"mask": Segments(shape(B, T), shape(B, S, dtype=int))},
+        r"Segments\(q_ids\) has dtype float32: give signed integers",
+    ),
+    "segments turned round": (
+        SHAPES,
+        {"mask": Segments(shape(B, S, dtype=int), shape(B, T, dtype=int))},
+        r"Segments\(q_ids\) has shape \(2, 7\): query and key need \(2, 5\)",
+    ),
+    "bias of booleans": (
+        SHAPES,
+        {"bias": shape(B, 1, T, S, dtype=bool)},
+        r"bias is bool: it is added to the scores",
+    ),
+    "bias of another shape": (
+        SHAPES,
+        {"bias": shape(B, 3, T, S)},
+        r"bias has shape \(2, 3, 5, 7\): give \(2, 4, 5, 7\), with 1 where it is shared",
+    ),
+    "bias of lower rank": ((SHAPES), {"bias": shape(T, S)}, r"bias has shape \(5, 7\)"),
+    "capture of nothing known": (SHAPES, {"capture": "some"}, r"capture 'some' is not None"),
+    "capture of a head too many": (
+        SHAPES,
+        {"capture": Capture(heads=(4,), rows=(0,))},
+        r"Capture\(heads=\(4,\)\): there are 4, counted from 0",
+    ),
+    "name": (
+        SHAPES,
+        {"implementation": "refrence"},
+        r"implementation 'refrence' is not one of reference",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_are_one_line_that_says_what_to_do(name):
+    # `explain` runs the checks of `attend`, and the annotations that tests enforce leave it be.
+    given, options, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message) as refusal:
+        explain(*given, **options)
+    assert "\n" not in str(refusal.value)
+
+
+def test_attend_refuses_too():
+    query, key, value = arrays()
+    with pytest.raises(ValueError, match="not a multiple"):
+        attend(query[:, :, :3], key, value)
+    with pytest.raises(ValueError, match="not one of reference"):
+        attend(query, key, value, implementation="fast")
+
+
+def test_widths_may_differ_for_a_score_that_maps_one_to_the_other():
+    query, key, value = arrays()
+    context = attend(query[..., :2], key, value, score=General(jnp.ones((2, H)))).context
+    assert context.shape == (B, T, N, Hv)
+
+
+def test_arrays_longer_than_the_keys_are_for_positions_given():
+    query, key, value = arrays()
+    valid = Padding(jnp.asarray(np.arange(10) < np.array([[6], [3]])))
+    with pytest.raises(ValueError, match=r"need \(2, 7\)"):
+        attend(query, key, value, mask=valid)
+    later = attend(query, key, value, mask=valid, positions=Positions(key=3 + jnp.arange(S)))
+    straight = attend(query, key, value, mask=Padding(valid.valid[:, 3:]))
+    np.testing.assert_array_equal(later.context, straight.context)
+
+
+def only_causal(*arrays, mask, **options):
+    return None if mask == Causal() else "only the causal mask"
+
+
+@pytest.fixture
+def chain(monkeypatch):
+    """The chain with a first choice before the reference that serves causal masks alone."""
+
+    def run(*arrays, **options):
+        return reference.attend(*arrays, **options)._replace(weights="first")
+
+    first = api.Implementation("first", only_causal, run)
+    monkeypatch.setattr(api, "IMPLEMENTATIONS", (first, *api.IMPLEMENTATIONS))
+
+
+def test_the_first_that_supports_the_call_is_taken(chain):
+    run = functools.partial(attend.__wrapped__, *arrays())  # past the annotation of the weights
+    assert run(mask=Causal()).weights == "first"
+    assert run(mask=Full()).weights is None
+    assert run(mask=Causal(), implementation="reference").weights is None
+    with pytest.raises(NotImplementedError, match=r"^first: only the causal mask$"):
+        run(mask=Full(), implementation="first")
+
+
+def test_explain_says_which_and_why(chain):
+    def rows(**options):
+        return [(row.name, row.verdict, row.reason) for row in explain(*SHAPES, **options)]
+
+    assert rows(mask=Causal()) == [
+        ("first", "chosen", "first that supports the call"),
+        ("reference", "rejected", "first comes first"),
+    ]
+    assert rows() == [
+        ("first", "rejected", "only the causal mask"),
+        ("reference", "chosen", "first that supports the call"),
+    ]
+    assert rows(implementation="reference") == [
+        ("first", "rejected", "reference was asked for"),
+        ("reference", "chosen", "asked for"),
+    ]
+    assert rows(implementation="first")[0] == ("first", "rejected", "only the causal mask")
+    assert explain(*SHAPES)[0][3:] == (None, None)
+
+
+def test_explain_counts_from_shapes_alone():
+    long = 1 << 20  # its scores would take 4 TB
+    (row,) = explain(
+        shape(1, long, 1, H),
+        shape(1, long, 1, H),
+        shape(1, long, 1, Hv),
+        mask=Causal() & Padding(shape(1, long, dtype=bool)),
+        dropout=Dropout(0.1, shape(dtype=jax.random.key(0).dtype)),
+        capture="all",
+    )
+    products = 2 * long**2 * (H + Hv)
+    assert products < row.flops < 10 * products
+    assert row.bytes > 2 * 4 * long**2
+
+
+def test_explain_takes_the_arguments_of_attend():
+    with pytest.raises(TypeError, match="msak"):
+        explain(*SHAPES, msak=Causal())

@@ -1,0 +1,218 @@
+"""Masks as written-out matrices, their algebra, their layouts, and how they trace."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.attention import Causal, Full, Mask, Padding, Positions, Segments, Window
+from attn_research.attention.masks import Tile, grid
+
+WRITTEN = {
+    "full": (Full(), ["1111", "1111", "1111"]),
+    "causal": (Causal(), ["1000", "1100", "1110"]),
+    "window 1 0": (Window(1, 0), ["1000", "1100", "0110"]),
+    "window 0 1": (Window(0, 1), ["1100", "0110", "0011"]),
+    "window 1 2": (Window(1, 2), ["1110", "1111", "0111"]),
+    "window 0 0": (Window(0, 0), ["1000", "0100", "0010"]),
+    "not causal": (~Causal(), ["0111", "0011", "0001"]),
+    "and": (Causal() & Window(1, 1), ["1000", "1100", "0110"]),
+    "or": (Causal() | Window(0, 1), ["1100", "1110", "1111"]),
+}
+
+
+def written(rows):
+    return np.array([[int(digit) for digit in row] for row in rows], bool)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_structure_written_out(name):
+    mask, rows = WRITTEN[name]
+    np.testing.assert_array_equal(mask.dense(3, 4), written(rows))
+
+
+def test_arrays_written_out():
+    valid = np.array([[1, 1, 0, 0], [0, 1, 1, 1]], bool)
+    q_ids, k_ids = np.array([[0, 0, 1], [2, 5, 5]]), np.array([[0, 1, 1, 3], [5, 2, 2, 2]])
+    padding, segments = (
+        Padding(jnp.asarray(valid)),
+        Segments(jnp.asarray(q_ids), jnp.asarray(k_ids)),
+    )
+    assert padding.dense(3, 4).shape == segments.dense(3, 4).shape == (2, 1, 3, 4)
+    np.testing.assert_array_equal(padding.dense(3, 4)[0, 0], written(["1100"] * 3))
+    np.testing.assert_array_equal(padding.dense(3, 4)[1, 0], written(["0111"] * 3))
+    np.testing.assert_array_equal(segments.dense(3, 4)[0, 0], written(["1000", "1000", "0110"]))
+    np.testing.assert_array_equal(segments.dense(3, 4)[1, 0], written(["0111", "1000", "1000"]))
+    both = (Causal() & padding).dense(3, 4)
+    np.testing.assert_array_equal(both[1, 0], written(["0000", "0100", "0110"]))
+
+
+@pytest.mark.parametrize("left, right", list(itertools.product(range(4), repeat=2)))
+def test_window_lists_the_visible_keys_of_each_query(left, right):
+    dense = Window(left, right).dense(6, 9)
+    for t in range(6):
+        assert np.flatnonzero(dense[t]).tolist() == [
+            s for s in range(9) if t - left <= s <= t + right
+        ]
+
+
+def test_window_counts_are_not_negative():
+    with pytest.raises(ValueError, match="neither is negative"):
+        Window(-1, 0)
+
+
+STRUCTURES = [Full(), Causal(), Window(2, 1), ~Window(0, 3), Causal() & ~Window(1, 0)]
+ARRAYS = [
+    Padding(jnp.arange(7)[None] < jnp.array([[4], [0]])),
+    Segments(jnp.array([[0, 0, 1, 1, 2], [3, 3, 3, 4, 4]]), jnp.array([[0, 1, 1, 2, 2, 2, 3]] * 2)),
+]
+
+
+@pytest.mark.parametrize("a, b", list(itertools.combinations(STRUCTURES + ARRAYS, 2)))
+def test_algebra(a, b):
+    def equal(left, right):
+        same(left.dense(5, 7), right.dense(5, 7))
+
+    def same(left, right):
+        np.testing.assert_array_equal(*np.broadcast_arrays(left, right))
+
+    equal(~(a & b), ~a | ~b)
+    equal(~(a | b), ~a & ~b)
+    equal(~~a, a)
+    equal(a & b, b & a)
+    equal(a & (a | b), a)
+    equal(a & ~a, ~Full())
+    same((a & b).dense(5, 7), np.asarray(a.dense(5, 7)) & np.asarray(b.dense(5, 7)))
+    same((a | b).dense(5, 7), np.asarray(a.dense(5, 7)) | np.asarray(b.dense(5, 7)))
+
+
+@pytest.mark.parametrize("mask", STRUCTURES, ids=str)
+def test_traced_positions_give_the_same_rows_as_numpy(mask):
+    q_pos, k_pos = grid(np.arange(5), np.arange(7), rank=2)
+    assert isinstance(mask(q_pos, k_pos), np.ndarray)
+    rows = jax.jit(lambda q_pos: jnp.broadcast_to(mask(q_pos, k_pos), (5, 7)))(q_pos)
+    np.testing.assert_array_equal(rows, mask.dense(5, 7))
+
+
+def test_positions_of_each_batch_element():
+    query, key = np.array([[0, 1, 2], [4, 5, 6]]), np.arange(7)
+    q_pos, k_pos = grid(query, key, rank=4)
+    assert q_pos.shape == (2, 1, 3, 1) and k_pos.shape == (1, 1, 1, 7)
+    asked = (Causal() & Window(1, 0) & Padding(np.arange(7)[None] != [[0], [4]]))(q_pos, k_pos)
+    np.testing.assert_array_equal(asked[0, 0], written(["0000000", "0100000", "0110000"]))
+    np.testing.assert_array_equal(asked[1, 0], written(["0001000", "0000010", "0000011"]))
+
+
+def test_past_the_end_of_an_array_nothing_is_seen():
+    q_pos, k_pos = grid(np.arange(4), np.arange(4), rank=4)
+    valid, ids = np.ones((1, 2), bool), np.zeros((1, 2), int)
+    ends = written(["1100"] * 4)
+    np.testing.assert_array_equal(
+        jnp.broadcast_to(Padding(valid)(q_pos, k_pos), (1, 1, 4, 4))[0, 0], ends
+    )
+    np.testing.assert_array_equal(Segments(ids, ids)(q_pos, k_pos)[0, 0], ends & ends.T)
+
+
+def test_arrays_asked_at_positions_of_another_rank():
+    with pytest.raises(ValueError, match=r"spread them to \[\*B, 1, T, 1\]"):
+        ARRAYS[0](np.arange(5)[:, None], np.arange(7)[None, :])
+
+
+def tiles_of(dense, block):
+    """The layout read off the dense mask."""
+    rows = []
+    for t in range(0, dense.shape[0], block):
+        rows.append([])
+        for s in range(0, dense.shape[1], block):
+            tile = dense[t : t + block, s : s + block]
+            rows[-1].append(Tile.FULL if tile.all() else Tile.PARTIAL if tile.any() else Tile.EMPTY)
+    return np.array(rows)
+
+
+SIZES = [(1, 1, 1), (5, 7, 1), (5, 7, 2), (7, 5, 3), (6, 6, 3), (8, 3, 16), (17, 31, 4), (40, 9, 5)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_layout_of_bands_is_exact(size):
+    T, S, block = size
+    bands = [Full(), Causal(), *(Window(left, right) for left in (0, 1, 4) for right in (0, 2, 7))]
+    for mask in bands + [~mask for mask in bands]:
+        layout = mask.layout(T, S, block)
+        assert layout.dtype == np.int8
+        np.testing.assert_array_equal(layout, tiles_of(mask.dense(T, S), block), str(mask))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_layout_of_compositions_never_claims_too_much(size):
+    T, S, block = size
+    blocks = [Causal(), Window(3, 1), ~Window(1, 4), Full()]
+    for a, b, c in itertools.permutations(blocks, 3):
+        for mask in (a & b, a | b, ~(a & ~b) | c, (a | b) & ~c):
+            layout, exact = mask.layout(T, S, block), tiles_of(mask.dense(T, S), block)
+            assert ((layout == exact) | (layout == Tile.PARTIAL)).all(), mask
+
+
+def test_layout_of_arrays_is_partial_unless_the_structure_decides():
+    padding = ARRAYS[0]
+    assert (padding.layout(5, 7, 2) == Tile.PARTIAL).all()
+    causal = Causal().layout(5, 7, 2)
+    np.testing.assert_array_equal(
+        (Causal() & padding).layout(5, 7, 2), np.minimum(causal, Tile.PARTIAL)
+    )
+    np.testing.assert_array_equal(
+        (Causal() | padding).layout(5, 7, 2), np.maximum(causal, Tile.PARTIAL)
+    )
+
+
+def test_layout_of_a_million_positions():
+    length, block = 1 << 20, 1024
+    causal = Causal().layout(length, length, block)
+    assert causal.shape == (1024, 1024)
+    assert (causal == Tile.PARTIAL).sum() == 1024
+    assert (causal == Tile.FULL).sum() == 1024 * 1023 // 2
+    window = (Causal() & Window(4095, 0)).layout(length, length, block)
+    seen = (window != Tile.EMPTY).sum(axis=1)
+    assert seen.max() == 5 and seen.sum() == 1 + 2 + 3 + 4 + 5 * 1020
+
+
+def test_a_new_mask_needs_only_its_rule():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Even(Mask):
+        def __call__(self, q_pos, k_pos):
+            return (q_pos + k_pos) % 2 == 0
+
+    np.testing.assert_array_equal((Even() & Causal()).dense(2, 3), written(["100", "010"]))
+    assert (Even().layout(5, 7, 2) == Tile.PARTIAL).all()
+
+
+def test_equal_structure_is_equal_and_hashes_alike():
+    assert Causal() & Window(1, 2) == Causal() & Window(1, 2)
+    assert hash(~Causal() | Full()) == hash(~Causal() | Full())
+    assert Window(1, 2) != Window(2, 1)
+    assert Causal() & Full() != Causal() | Full()
+
+
+def test_equal_masks_trace_once():
+    traces = []
+
+    @jax.jit
+    def rows(mask, q_pos, k_pos):
+        traces.append(mask)
+        return jnp.any(mask(q_pos, k_pos))
+
+    q_pos, k_pos = grid(np.arange(5), np.arange(7), rank=4)
+    for valid in (np.ones((2, 7), bool), np.zeros((2, 7), bool)):
+        rows(Causal() & Padding(jnp.asarray(valid)), q_pos, k_pos)
+    assert len(traces) == 1
+    rows(Window(1, 1) & Padding(jnp.asarray(valid)), q_pos, k_pos)
+    assert len(traces) == 2
+
+
+def test_positions_that_do_not_fit():
+    Positions(query=np.arange(5), key=np.zeros((2, 7), int)).check((2,), 5, 7)
+    with pytest.raises(ValueError, match=r"Positions\(query\) has shape \(4,\): give \(5,\) or"):
+        Positions(query=np.arange(4)).check((2,), 5, 7)
