@@ -81,9 +81,10 @@ SCALES = {
         learning_rate=2e-3,
     ),
     ("multi30k", "small"): dict(
-        languages="en-de", tokenizer="bpe", vocab_size=10_000, num_steps=12_000, eval_every=500,
-        save_every=500, batching="tokens", batch_tokens=2000, embedding_dropout=0.3,
-        annotation_dropout=0.5, output_dropout=0.5, label_smoothing=0.1, max_words=100,
+        languages="en-de", tokenizer="bpe", vocab_size=10_066,  # 10,000 merges
+        hidden=256, embedding=256, maxout=256, alignment=256, embedding_dropout=0.3,
+        annotation_dropout=0.5, output_dropout=0.5, label_smoothing=0.1, num_steps=7000,
+        batching="tokens", batch_tokens=2000, bound_step=4,
     ),
     ("multi30k", "tiny"): dict(languages="en-de", tokenizer="bpe", vocab_size=2000),
     ("", "paper"): dict(

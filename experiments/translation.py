@@ -27,6 +27,7 @@ from attn_research.data.batching import (
 from attn_research.data.corpus import Corpus, Pair
 from attn_research.data.encoding import encode_pairs
 from attn_research.data.files import write_whole
+from attn_research.data.grammar import Grammar
 from attn_research.data.multi30k import Multi30k
 from attn_research.data.records import Records, write_records
 from attn_research.data.text import HuggingFace, TextFiles
@@ -115,7 +116,6 @@ def corpora(config: TranslationConfig) -> list[Corpus]:
         case "grammar":
             if languages != ("en", "fr"):
                 raise ValueError(f"--languages={config.languages}: --data=grammar is en-fr")
-            from attn_research.data.grammar import Grammar
 
             # The text is the same whatever the seed of a run.
             return [Grammar(train_size=config.train_pairs, test_size=config.test_pairs)]
@@ -417,5 +417,5 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
 
 def _read_lines(path: Path) -> list[str]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the predictions of this row were not kept")
+        raise ValueError(f"{path} is missing: the predictions of this row were not kept")
     return path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -186,9 +186,8 @@ def _check(
             raise ValueError(
                 f"bias is {bias.dtype}: it is added to the scores; a mask says who may look"
             )
-        if bias.ndim != len(full) or any(
-            b not in (1, n) for b, n in zip(bias.shape, full, strict=True)
-        ):
+        fits = all(size in (1, most) for size, most in zip(bias.shape, full, strict=False))
+        if bias.ndim != len(full) or not fits:
             raise ValueError(f"bias has shape {bias.shape}: give {full}, with 1 where it is shared")
     if isinstance(capture, Capture):
         for name, chosen, size in (

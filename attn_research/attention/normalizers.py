@@ -16,12 +16,19 @@ from attn_research.types import Array, ArrayLike, Bool, Float, Key
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Softmax:
-    """exp(scores) over its sum where allowed."""
+    """exp(scores) over its sum, where allowed. A row of nothing but -inf shares nothing either."""
 
     def __call__(
         self, scores: Float[Array, "*B N T S"], allowed: Bool[ArrayLike, "*#B #N #T #S"]
     ) -> Float[Array, "*B N T S"]:
-        return jax.nn.softmax(scores, where=allowed)
+        # The highest is finite in every row, what is masked is gone before the exponential, and the
+        # last line keeps cotangents of masked weights out: no step is NaN, forward or backward.
+        lowest = jnp.finfo(scores.dtype).min
+        highest = jnp.max(scores, axis=-1, keepdims=True, initial=lowest, where=allowed)
+        above = scores - jax.lax.stop_gradient(highest)
+        parts = jnp.exp(jnp.where(allowed, above, -jnp.inf))
+        total = parts.sum(axis=-1, keepdims=True)
+        return jnp.where(allowed, parts / jnp.where(total == 0, 1, total), 0)
 
 
 softmax = Softmax()

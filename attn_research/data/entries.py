@@ -29,6 +29,7 @@ class Verb(NamedTuple):
     present: tuple[str, str]
     past: str
     ing: str
+    passive: str  # the participle
     french_present: tuple[str, str]
     imperfect: tuple[str, str]
     future: tuple[str, str]
@@ -39,7 +40,7 @@ class Verb(NamedTuple):
 
 def _add_s(word: str) -> str:
     """Adds the -s of a plural noun or a third-person verb."""
-    if word.endswith(("s", "x", "z", "ch", "sh")) or word in ("potato", "tomato", "hero", "go"):
+    if word.endswith(("s", "x", "z", "ch", "sh")) or word in ("tomato", "hero"):
         return word + "es"
     return word[:-1] + "ies" if word[-1] == "y" and word[-2] not in "aeiou" else word + "s"
 
@@ -53,12 +54,18 @@ def _past(base: str) -> str:
 
 def _ing(base: str) -> str:
     """Returns the -ing form; a final consonant doubles in a closed list of verbs."""
-    if base in ("run", "cut", "put", "swim", "sit", "win", "stop", "forget", "rob", "plan"):
+    if base in ("run", "cut", "forget"):
         return base + base[-1] + "ing"
     return (base[:-1] if base.endswith("e") and not base.endswith("ee") else base) + "ing"
 
 
-def _noun(entry: str) -> Noun:
+def split(table: str) -> list[str]:
+    """Splits a table at its commas and joins each entry's lines."""
+    return [" ".join(entry.split()) for entry in table.split(",")]
+
+
+def noun(entry: str) -> Noun:
+    """Reads a noun of the lexicon."""
     english, translation, gender, *irregular = entry.split()
     many = irregular[0] if irregular else _add_s(english)
     return Noun((english, many), (translation, french.plural(translation)), gender == "f")
@@ -69,15 +76,20 @@ def _adjective(entry: str) -> Adjective:
     return Adjective(english, french.agree(*forms), entry.startswith("+"))
 
 
+PARTICIPLES = dict(entry.split() for entry in split(lexicon.PARTICIPLES))
+
+
 def _verb(entry: str) -> tuple[str, Verb]:
     left, _, right = entry.partition("/")
     base, infinitive, *past = left.split()
     one, many, stem, future, participle = right.split() or french.conjugate(infinitive)
+    simple = past[0] if past else _past(base)
     verb = Verb(
         base,
         (_add_s(base), base),
-        past[0] if past else _past(base),
+        simple,
         _ing(base),
+        PARTICIPLES.get(base, simple),
         (one, many),
         (stem + "ait", stem + "aient"),
         (future, future[:-1] + "ont"),
@@ -88,18 +100,25 @@ def _verb(entry: str) -> tuple[str, Verb]:
     return infinitive, verb
 
 
-def entries(table: str) -> list[str]:
-    """Splits a table at its commas and joins each entry's lines."""
-    return [" ".join(entry.split()) for entry in table.split(",")]
+def nouns(table: str) -> tuple[Noun, ...]:
+    """Reads a table of nouns."""
+    return tuple(map(noun, split(table)))
 
 
-NOUNS = {kind: tuple(map(_noun, entries(table))) for kind, table in lexicon.NOUNS.items()}
-ADJECTIVES = {
-    kind: tuple(map(_adjective, entries(table))) for kind, table in lexicon.ADJECTIVES.items()
+def adjectives(table: str) -> tuple[Adjective, ...]:
+    """Reads a table of adjectives."""
+    return tuple(map(_adjective, split(table)))
+
+
+NOUNS = {kind: nouns(table) for kind, table in lexicon.NOUNS.items()}
+BY_GENDER = {  # masculine, feminine
+    kind: tuple(tuple(n for n in table if n.feminine == gender) for gender in (False, True))
+    for kind, table in NOUNS.items()
 }
+ADJECTIVES = {kind: adjectives(table) for kind, table in lexicon.ADJECTIVES.items()}
 # A verb is found by its English base and, where there are two senses, base:infinitive.
 VERBS: dict[str, Verb] = {}
-for _infinitive, _entry in map(_verb, entries(lexicon.VERBS)):
+for _infinitive, _entry in map(_verb, split(lexicon.VERBS)):
     VERBS[_entry.base] = VERBS[f"{_entry.base}:{_infinitive}"] = _entry
 
 
@@ -114,8 +133,12 @@ TRANSITIVE = {
 }
 INTRANSITIVE = {subject: verbs(bases) for subject, bases in lexicon.INTRANSITIVE.items()}
 SAYING = verbs(lexicon.SAYING)
+ANTECEDENTS = tuple(
+    (kind, VERBS[verb], preposition, other, *map(adjectives, fitting))
+    for kind, verb, preposition, other, *fitting in lexicon.PRONOUNS
+)
 
 
 def pairs(table: str) -> tuple[tuple[str, str], ...]:
     """Returns the (English, French) pairs of a table of words that do not vary."""
-    return tuple((entry.split()[0], entry.split()[1]) for entry in entries(table))
+    return tuple((entry.split()[0], entry.split()[1]) for entry in split(table))

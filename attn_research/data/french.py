@@ -15,6 +15,7 @@ ASPIRATE |= {"hamster", "homard", "huit", "onze", "hache", "haricot", "hamac", "
 ELIDED = {"le": "l'", "la": "l'", "de": "d'", "que": "qu'", "ne": "n'", "se": "s'"}
 BEFORE_VOWEL = ELIDED | {"ce": "cet", "sa": "son", "ma": "mon"}
 MERGED = {("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux"}
+CHANGING = {*BEFORE_VOWEL, "les", "si"}
 
 
 class Word(NamedTuple):
@@ -37,27 +38,25 @@ def spell(words: Sequence[Word]) -> list[Word]:
     """
     out: list[Word] = []
     for word in words:
-        if out:
+        if out and out[-1].text in CHANGING:
             last = out[-1]
-            text = BEFORE_VOWEL.get(last.text)
-            if text and starts_with_vowel(word.text):
-                out[-1] = Word(text, last.sure, last.possible)
-                # What is elided now, as in "à l' ami", no longer contracts with what it follows.
+            if last.text in BEFORE_VOWEL and starts_with_vowel(word.text):
+                out[-1] = last._replace(text=BEFORE_VOWEL[last.text])
             elif last.text == "si" and word.text in ("il", "ils"):
-                out[-1] = Word("s'", last.sure, last.possible)
-            if len(out) > 1:
-                _contract(out)
+                out[-1] = last._replace(text="s'")
+            elif last.text == "de" and word.text == "des":  # no indefinite article after de
+                out[-1] = _merge("de", last, word)
+                continue
+            elif len(out) > 1 and (out[-2].text, last.text) in MERGED:
+                before = out[-2]
+                out[-2:] = [_merge(MERGED[before.text, last.text], before, last)]
         out.append(word)
     return out
 
 
-def _contract(out: list[Word]) -> None:
-    first, second = out[-2:]
-    text = MERGED.get((first.text, second.text))
-    if text:
-        sure = first.sure + second.sure
-        possible = tuple(i for i in first.possible + second.possible if i not in sure)
-        out[-2:] = [Word(text, sure, possible)]
+def _merge(text: str, first: Word, second: Word) -> Word:
+    sure = first.sure + second.sure
+    return Word(text, sure, tuple(i for i in first.possible + second.possible if i not in sure))
 
 
 def plural(noun: str) -> str:
