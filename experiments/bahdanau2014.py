@@ -82,7 +82,7 @@ SCALES = {
     ),
     ("multi30k", "small"): dict(
         languages="en-de", tokenizer="bpe", vocab_size=10_066,  # 10,000 merges
-        hidden=256, embedding=256, maxout=256, alignment=256, embedding_dropout=0.3,
+        hidden=256, embedding=128, maxout=128, alignment=256, embedding_dropout=0.3,
         annotation_dropout=0.5, output_dropout=0.5, label_smoothing=0.1, num_steps=7000,
         batching="tokens", batch_tokens=2000, bound_step=4,
     ),

@@ -213,16 +213,14 @@ class Derivation(Phrases):
             size = self.between(1, 2 if n > 4 else 1)
             return self.be(size, subject, tense) + self.place(n - size, PLACES[:5])
         size = self.between(1, min(3 if tense == "future" else 2, n - 1))
-        if (
-            n - size == 3 and kind not in INTRANSITIVE
-        ):  # an adjective takes one word or two, or four with "for"
+        # An adjective takes one word or two, and four or more with what it is "for".
+        if n - size == 3 and kind not in INTRANSITIVE:
             size += 1 if size == 1 else -1
         words = self.be(size, subject, tense)
         n -= size
-        adjectives = ADJECTIVES[kind]
         if n > 1:
             words += self.fixed(*self.pick(lexicon.DEGREES))
-        words.append(self.adjective(self.pick(adjectives), subject.agreement))
+        words.append(self.adjective(self.pick(ADJECTIVES[kind]), subject.agreement))
         if n < 3:
             return words
         if kind in INTRANSITIVE:

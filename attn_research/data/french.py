@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 Forms = tuple[str, str, str, str]
 
-ASPIRATE = frozenset({"haut", "haute", "hauts", "hautes", "héros", "hibou", "hangar", "harpe"})
-ASPIRATE |= {"hamster", "homard", "huit", "onze", "hache", "haricot", "hamac", "hautbois"}
+# The words of the lexicon before which nothing elides, and their forms in -s.
+ASPIRATE = {"haut", "haute", "hangar", "harpe", "hamster", "homard", "hache"}
+ASPIRATE |= {word + "s" for word in ASPIRATE} | {"héros", "huit", "onze"}
 ELIDED = {"le": "l'", "la": "l'", "de": "d'", "que": "qu'", "ne": "n'", "se": "s'"}
 BEFORE_VOWEL = ELIDED | {"ce": "cet", "sa": "son", "ma": "mon"}
 MERGED = {("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux"}

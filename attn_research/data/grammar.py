@@ -73,8 +73,8 @@ class Grammar:
 
 
 def _split_of(derivation: Derivation) -> str:
-    bucket = zlib.crc32(" ".join(derivation.source).encode()) % 20
-    return "train" if bucket < 18 else "dev" if bucket == 18 else "test"
+    bucket = zlib.crc32(" ".join(derivation.source).encode()) % 5
+    return ("train", "train", "train", "dev", "test")[bucket]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -196,7 +196,8 @@ PRONOUNS = (
      "salty salé, bitter amer amère, rotten pourri, cold froid"),
     ("vehicle", "cross", "", "way", "slow lent, heavy lourd, old vieux vieille, fragile fragile",
      "narrow étroit, wet mouillé, muddy boueux, flooded inondé"),
-    ("thing", "fit", "in", "container", "big grand, thick épais épaisse, wide large, long long longue",
+    ("thing", "fit", "in", "container",
+     "big grand, thick épais épaisse, wide large, long long longue",
      "small petit, full plein, narrow étroit, tiny minuscule"),
 )  # fmt: skip
 

@@ -39,13 +39,9 @@ class Phrases(Writer):
         indefinite article that is `denied`, the object of a negated verb, becomes de.
         """
         noun = noun or self.pick(NOUNS[kind])
-        adjectives = ADJECTIVES.get(kind)
         definite, feminine = plural is not None, noun.feminine
-        counted = (
-            n > 2
-            and plural is not False
-            and (not adjectives or self.random() < (0.25 if n == 3 else 0.6))
-        )
+        chance = 0.0 if n == 2 or plural is False else 0.25 if n == 3 else 0.6
+        counted = self.random() < chance
         if plural is None:
             plural = counted or self.random() < 0.3
         agreement = feminine + 2 * plural
@@ -66,7 +62,7 @@ class Phrases(Writer):
         rest = n - 2 - counted
         if rest:
             degree = [Word("très", self.say("very"))] if rest > 1 else []
-            choice = self.pick(adjectives)
+            choice = self.pick(ADJECTIVES[kind])
             word = self.adjective(choice, agreement)
             if not choice.before:
                 after = [*degree, word]
@@ -83,6 +79,7 @@ class Phrases(Writer):
         return Phrase(words, kind, feminine, plural, head[0])
 
     def name(self) -> Phrase:
+        """Says the name of a person."""
         name, feminine = self.pick(NAMES)
         i = self.say(name)
         return Phrase([Word(name, i)], "person", feminine, False, i[0])

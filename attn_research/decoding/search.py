@@ -30,8 +30,8 @@ class Hypotheses(NamedTuple):
 
     `tokens` end with the end symbol and are padded from there on; `lengths` count it.
     `log_probs` is the model's log probability of the tokens and `scores` the same over the length
-    penalty, both -inf for a place in the beam that no finished hypothesis took. `extras` are those of
-    each step, along the winning path.
+    penalty, both -inf for a place in the beam that no finished hypothesis took. `extras` are those
+    of each step, along the winning path.
     """
 
     tokens: Int[Array, "B K T"]
@@ -146,7 +146,7 @@ def beam_search(
 
 def _allowed(log_probs, beam, limits, vocabulary):
     """Log probabilities with -inf at what may not come next; a finished hypothesis only pads."""
-    ids = jnp.arange(log_probs.shape[-1])
+    ids = jnp.arange(log_probs.shape[-1])[None, None]
     never = jnp.isin(ids, jnp.array([vocabulary.pad, vocabulary.bos, *vocabulary.forbidden]))
     must_end = (beam.time >= limits - 1)[..., None]
     banned = never | (must_end & (ids != vocabulary.eos))

@@ -27,9 +27,9 @@ class GatedUnit(nn.Module):
         z = σ(W_z x + U_z s)   r = σ(W_r x + U_r s)   s̃ = tanh(W x + U (r ∘ s))
         s' = (1 - z) ∘ s + z ∘ s̃
 
-    Bahdanau, Cho, Bengio 2014, appendix A.1.1, with biases. `project` computes W x for all three, so
-    that a loop over time can do it for every step at once; the call takes what it returns. Inputs
-    that come to be known only inside the loop (C c) are added to it.
+    Bahdanau, Cho, Bengio 2014, appendix A.1.1, with biases. `project` computes W x for all three,
+    so that a loop over time can do it for every step at once; the call takes what it returns.
+    Inputs that come to be known only inside the loop (C c) are added to it.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""The training loop: call the hooks, fetch a batch, take a step, write what the last one measured."""
+"""The training loop: call the hooks, fetch a batch, take a step, write what the last measured."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -30,7 +30,7 @@ class Writer(Protocol):
 
 
 class NonFiniteLossError(ArithmeticError):
-    """A loss that is NaN or infinite: nothing that follows it would be worth keeping."""
+    """A loss or gradient that is NaN or infinite: nothing after it would be worth keeping."""
 
 
 def fit(
@@ -46,13 +46,13 @@ def fit(
 
     `batches` begins with the batch of that step. The metrics of a step are read after the next one
     was dispatched, so that the device never waits for a number; before a hook they are all read.
-    A loss that is not finite raises `NonFiniteLossError`, which names the step.
+    A loss or gradient that is not finite raises `NonFiniteLossError`, which names the step.
     """
     start = int(state.step)
     unread: Metrics | None = None
     for step in range(start, num_steps + 1):
         due = [hook for hook in hooks if hook.due(step, num_steps)]
-        if due and unread is not None:
+        if (due or step == num_steps) and unread is not None:
             _read(step, unread, writer)
             unread = None
         # A resumed run did what was due at its first step before it was interrupted.
@@ -69,9 +69,11 @@ def fit(
 
 def _read(step: int, metrics: Metrics, writer: Writer) -> None:
     metrics = jax.device_get(metrics)
-    if not np.isfinite(metrics.sums.total):
+    loss, norm = metrics.sums.total, metrics.gradient_norm
+    # A finite loss can have a gradient that is not: the parameters are lost all the same.
+    if not (np.isfinite(loss) and np.isfinite(norm)):
         raise NonFiniteLossError(
-            f"the loss of step {step} is {metrics.sums.total}: lower --learning_rate or --clip_norm; "
-            "--resume continues from the last checkpoint"
+            f"the loss of step {step} is {loss} and the norm of its gradient {norm}: start again "
+            "with a lower --learning_rate or --clip_norm"
         )
     writer.write(step, metrics)

@@ -1,4 +1,4 @@
-"""Where measurements go: a JSON line and a TensorBoard event every few steps, and a progress bar."""
+"""Where measurements go: JSON lines and TensorBoard events every few steps, and a progress bar."""
 
 import json
 import time

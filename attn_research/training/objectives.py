@@ -42,7 +42,7 @@ def _backward(saved, gradient):
     logits, targets, smoothing, log_normalizer = saved
     vocab_size = logits.shape[-1]
     probabilities = jnp.exp(logits.astype(jnp.float32) - log_normalizer[:, None])
-    hit = jnp.arange(vocab_size) == targets[:, None]
+    hit = jnp.arange(vocab_size)[None] == targets[:, None]
     wanted = (1 - smoothing) * hit + smoothing / vocab_size
     return ((probabilities - wanted) * gradient[:, None]).astype(logits.dtype), None, None
 

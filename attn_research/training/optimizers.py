@@ -21,5 +21,5 @@ def make_optimizer(
 
 
 def warmup_then_decay(rate: float, warmup: int, steps: int) -> optax.Schedule:
-    """Linear from 0 to `rate` over `warmup` steps, then along half a cosine to a hundredth of it."""
+    """Linear from 0 to `rate` over `warmup` steps, then along half a cosine to rate / 100."""
     return optax.warmup_cosine_decay_schedule(0.0, rate, warmup, max(steps, warmup + 1), rate / 100)

@@ -46,7 +46,8 @@ def make_train_step(
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
     """A compiled step: (state, batch) -> (state, metrics). It takes the old state's memory.
 
-    The gradient is that of the loss's total / weight. The key of step n is `fold_in(key, n)`, so an interrupted run draws what the whole run would have.
+    The gradient is that of the loss's total / weight. The key of step n is `fold_in(key, n)`, so an
+    interrupted run draws what the whole run would have.
     """
 
     def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:

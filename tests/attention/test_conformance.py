@@ -104,6 +104,11 @@ CASES = [
 ]
 
 
+def random_arrays(rng, *shapes, dtype="float32"):
+    # NumPy does the rounding, for JAX would compile it for every shape.
+    return tuple(jnp.asarray(rng.standard_normal(s).astype(jnp.dtype(dtype))) for s in shapes)
+
+
 def verify(implementation, case, oracle):
     """Raises AssertionError where the implementation is not the oracle, within stated bounds."""
     B, T, S, N, K, H, Hv = case.sizes
@@ -116,11 +121,11 @@ def verify(implementation, case, oracle):
     if case.bias is not None:
         axes = zip("bnts", (B, N, T, S), strict=True)
         shapes["bias"] = tuple(size if letter in case.bias else 1 for letter, size in axes)
-    arrays = {
-        name: jnp.asarray(rng.standard_normal(shape), case.dtype) for name, shape in shapes.items()
-    }
+    draws = random_arrays(rng, *shapes.values(), dtype=case.dtype)
+    arrays = dict(zip(shapes, draws, strict=True))
     if case.dropout:  # against a unit matrix of values the context is the weights after dropout
-        arrays["value"] = jnp.asarray(np.broadcast_to(np.eye(S)[:, None], shapes["value"]))
+        unit = np.broadcast_to(np.eye(S, dtype=case.dtype)[:, None], shapes["value"])
+        arrays["value"] = jnp.asarray(unit)
     mask, allowed = make_masks(B, T, S)[case.mask]
     dropout = Dropout(case.dropout, jax.random.key(1, impl="rbg")) if case.dropout else None
 
@@ -139,7 +144,7 @@ def verify(implementation, case, oracle):
 
     def forward_and_gradients(arrays):
         got, pull = jax.vjp(lambda arrays: run(arrays, capture="all"), arrays)
-        cotangents = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape), x.dtype), got)
+        cotangents = jax.tree.map(lambda x: random_arrays(rng, x.shape, dtype=x.dtype)[0], got)
         return got, cotangents, *pull(cotangents)
 
     if case.sizes != Case.sizes:  # a new shape compiles faster as a whole
@@ -200,10 +205,6 @@ def test_implementation_equals_oracle(implementation, case, oracle):
 
 def put(where, fill, array):
     return jnp.asarray(np.where(where, np.asarray(fill, array.dtype), array))
-
-
-def random_arrays(rng, *shapes, dtype="float32"):
-    return tuple(jnp.asarray(rng.standard_normal(shape), dtype) for shape in shapes)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

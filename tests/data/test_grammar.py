@@ -1,5 +1,6 @@
 """The built-in grammar: a pure, drift-free corpus with right French and right links."""
 
+import itertools
 import re
 import zlib
 
@@ -10,13 +11,14 @@ from attn_research.data.french import Word, spell
 from attn_research.data.grammar import LONGEST_TARGET, STRATA, Grammar
 
 GRAMMAR = Grammar()
-GOLDEN = "66aa86cc3d5222a354fa4ac0d0141f8b21453d07d348f0e3c406ad68d350fe40"
+GOLDEN = "a3579e247e309d2b448244721e44855d6e5bb7d6e12a38725d54af91b84c1850"
 
 
 @pytest.fixture(scope="module")
 def pairs():
     """Pairs of every split and length."""
-    return [pair for name in ("train", "dev", "test") for pair in GRAMMAR.split(name)[:600]]
+    sizes = {"train": 900, "dev": 120, "test": 120}
+    return [pair for name, size in sizes.items() for pair in GRAMMAR.split(name)[:size]]
 
 
 def test_a_pair_depends_on_its_arguments_alone():
@@ -29,15 +31,16 @@ def test_a_pair_depends_on_its_arguments_alone():
 
 
 def test_the_corpus_has_not_drifted():
-    assert GRAMMAR.fingerprint("dev") == GOLDEN, (
+    assert Grammar(train_size=200).fingerprint("train") == GOLDEN, (
         "the pairs changed. If that is meant, raise grammar.VERSION, put the new digest here, and "
         "run again every recorded result that used the grammar; otherwise undo what changed them"
     )
 
 
 def test_fingerprints_tell_splits_and_parameters_apart():
-    corpora = [(GRAMMAR, "dev"), (GRAMMAR, "test"), (Grammar(seed=1), "dev")]
-    corpora.append((Grammar(dev_size=601), "dev"))
+    small = Grammar(dev_size=12, test_size=12)
+    corpora = [(small, "dev"), (small, "test"), (Grammar(1, dev_size=12), "dev")]
+    corpora.append((Grammar(dev_size=13), "dev"))
     assert len({corpus.fingerprint(name) for corpus, name in corpora}) == len(corpora)
 
 
@@ -52,18 +55,18 @@ def test_splits_are_sequences_with_clear_errors():
 
 def test_splits_are_disjoint():
     sources = {
-        name: {pair.source for pair in GRAMMAR.split(name)[:1_200]}
+        name: {pair.source for pair in GRAMMAR.split(name)[:300]}
         for name in ("train", "dev", "test")
     }
     assert not sources["train"] & (sources["dev"] | sources["test"])
     assert not sources["dev"] & sources["test"]
     # Not by luck: the source alone decides its split.
-    assert {zlib.crc32(source.encode()) % 20 for source in sources["dev"]} == {18}
-    assert {zlib.crc32(source.encode()) % 20 for source in sources["test"]} == {19}
+    assert {zlib.crc32(source.encode()) % 5 for source in sources["dev"]} == {3}
+    assert {zlib.crc32(source.encode()) % 5 for source in sources["test"]} == {4}
 
 
 def test_held_out_splits_cycle_through_the_strata():
-    for index, pair in enumerate(GRAMMAR.split("dev")):
+    for index, pair in enumerate(GRAMMAR.split("dev")[:120]):
         low, high = STRATA[index % 6]
         assert low <= len(pair.source.split()) <= high
 
@@ -110,7 +113,7 @@ def test_links_join_nouns_to_their_translations(pairs):
             if source[i] in nouns and source[i] not in verbs:
                 assert target[j] in nouns[source[i]], pair
                 checked += 1
-    assert checked > 5_000
+    assert checked > 2_000
 
 
 def test_the_lexicon_is_large_enough(pairs):
@@ -147,30 +150,32 @@ def test_agreement_over_the_lexicon():
     ],
 )
 def test_adjectives_by_name(english, forms):
-    found = {a.french for table in entries.ADJECTIVES.values() for a in table if a.english == english}
+    found = {
+        a.french for table in entries.ADJECTIVES.values() for a in table if a.english == english
+    }
     assert found == {forms}
 
 
 def test_articles_and_adjectives_agree_with_their_noun(pairs):
-    gender = {
-        noun.french[0]: noun.feminine for table in entries.NOUNS.values() for noun in table
-    }
+    gender = {noun.french[0]: noun.feminine for table in entries.NOUNS.values() for noun in table}
     wrong = {False: {"la", "une", "cette"}, True: {"le", "un", "ce", "au", "du", "cet"}}
     checked = 0
     for pair in pairs:
         words = pair.target.split()
-        for first, second in zip(words, words[1:], strict=False):
-            if second in gender and second not in ("or", "lit"):
+        for first, second in itertools.pairwise(words):
+            if second in gender:
                 assert first not in wrong[gender[second]], pair.target
                 checked += 1
-    assert checked > 3_000
+    assert checked > 1_500
 
 
 def test_words_that_meet_are_spelled(pairs):
-    vowel = r"(?!huit\b|onze\b|ha(?:mster|ngar|che|rpe|ut)s?\b|homards?\b|hautes?\b|héros\b)[aeiouhéèêœâà]"
+    aspirate = r"(?:huit|onze|héros|h(?:amster|angar|ache|arpe|aut|aute|omard)s?)\b"
+    vowel = rf"(?!{aspirate})[aeiouhéèêœâà]"
     mistake = re.compile(
-        rf"\b(?:le|la|de|que|ne|ce|sa|ma) {vowel}|\bsi ils?\b|\b(?:de|à) les?\b"
-        rf"|\b[ldn]' (?!{vowel})|(?:vieux|beau|nouveau) (?:ami|oncle|âne|animal|avocat|hôtel|hôpital)\b|\bde des\b"
+        rf"\b(?:le|la|de|que|ne|ce|sa|ma) {vowel}|\b[ldn]' (?!{vowel})|\bsi ils?\b"
+        r"|\b(?:de|à) les?\b|\bde des\b"
+        r"|(?:vieux|beau|nouveau) (?:ami|oncle|âne|animal|avocat|hôtel|hôpital)\b"
     )
     for pair in pairs:
         assert not mistake.search(pair.target), (mistake.search(pair.target), pair.target)
@@ -201,10 +206,10 @@ def test_pronouns_agree_with_the_right_noun_and_no_rule_of_thumb_finds_it():
         form: noun.feminine
         for table in entries.NOUNS.values() for noun in table for form in noun.french
     }  # fmt: skip
-    split = GRAMMAR.split("test")
+    split = GRAMMAR.split("train")
     counts = {(feminine, nearest): 0 for feminine in (False, True) for nearest in (False, True)}
-    for index in range(1_200):
-        for pronoun, antecedent, distractor in GRAMMAR.pronouns("test", index):
+    for index in range(1_500):
+        for pronoun, antecedent, distractor in GRAMMAR.pronouns("train", index):
             pair = split[index]
             source, target = pair.source.split(), pair.target.split()
             links = {i: target[j] for i, j in sorted(pair.sure, reverse=True)}
@@ -219,16 +224,16 @@ def test_pronouns_agree_with_the_right_noun_and_no_rule_of_thumb_finds_it():
 
 def test_words_of_several_senses_follow_their_context():
     targets: dict[str, set[str]] = {}
-    for pair in GRAMMAR.split("train")[:6_000]:
+    for pair in GRAMMAR.split("train")[:3_000]:
         source, target = pair.source.split(), pair.target.split()
         for i, j in pair.sure:
             targets.setdefault(source[i], set()).add(target[j])
     expected = {
         "bank": {"rive", "banque"}, "light": {"léger", "claire"}, "new": {"neuf", "nouveau"},
         "time": {"heure", "époque"}, "times": {"fois"}, "in": {"dans", "en", "à", "au"},
-        "for": {"pour", "pendant"}, "know": {"connaît", "savent", "connaissent"},
+        "for": {"pour", "pendant"}, "know": {"connaissent", "savent"},
         "leave": {"quittent", "partent"}, "it": {"il", "elle"}, "they": {"ils", "elles"},
-        "the": {"le", "la", "les", "l'", "du", "des", "au", "aux"} - {"au", "aux"},
+        "the": {"le", "la", "les", "l'", "du", "des"},
     }  # fmt: skip
     for word, senses in expected.items():
-        assert senses - {"connaît"} <= targets[word], (word, senses - targets[word])
+        assert senses <= targets[word], (word, senses - targets[word])
