@@ -44,6 +44,9 @@ class Config(translation.TranslationConfig):
     embedding_dropout: float = knob(0.0, "of word vectors", 0.0)
     annotation_dropout: float = knob(0.0, "of annotations", 0.0)
     output_dropout: float = knob(0.0, "of the maxout layer", 0.0)
+    init_scale: float = knob(
+        1.0, "standard deviations of the weights at the start, over the paper's", 0.0
+    )
     label_smoothing: float = knob(0.0, "probability spread over the vocabulary", 0.0)
 
 
@@ -77,13 +80,14 @@ SCALES = {
         train_pairs=2000, test_pairs=24, batch_size=16, beam_size=2, warmup_steps=2,
     ),
     ("grammar", "small"): dict(
-        num_steps=1500, eval_every=500, save_every=500, batch_size=64, vocab_size=1000,
-        learning_rate=2e-3,
+        hidden=128, embedding=96, maxout=96, alignment=96, init_scale=10.0, vocab_size=1200,
+        batch_size=64, num_steps=1200, eval_every=400, save_every=400, learning_rate=4e-3,
     ),
     ("multi30k", "small"): dict(
         languages="en-de", tokenizer="bpe", vocab_size=10_066,  # 10,000 merges
         hidden=256, embedding=128, maxout=128, alignment=256, embedding_dropout=0.3,
-        annotation_dropout=0.5, output_dropout=0.5, label_smoothing=0.1, num_steps=7000,
+        annotation_dropout=0.5, output_dropout=0.5, label_smoothing=0.1, init_scale=10.0,
+        num_steps=7000,
         batching="tokens", batch_tokens=2000, bound_step=4,
     ),
     ("multi30k", "tiny"): dict(languages="en-de", tokenizer="bpe", vocab_size=2000),
@@ -107,6 +111,7 @@ def make_network(config: Config, vocab_sizes: tuple[int, int]) -> Seq2Seq:
         embedding_dropout=config.embedding_dropout,
         annotation_dropout=config.annotation_dropout,
         output_dropout=config.output_dropout,
+        init_scale=config.init_scale,
     )
 
 

@@ -60,9 +60,11 @@ def attend(
         scores = scores + (bias(q_pos, k_pos) if callable(bias) else bias)
     weights = normalizer(scores, mask(q_pos, k_pos))
     kept = weights if dropout is None else dropout(weights)
-    kept = rearrange(kept, "... (k g) t s -> ... k g t s", k=value.shape[-2])
-    context = jnp.einsum("...kgts,...skh->...kgth", kept, value).astype(value.dtype)
-    return Attended(rearrange(context, "... k g t h -> ... t (k g) h"), _captured(weights, capture))
+    # The group joins the rows: one plain product for each key head, forward and backward.
+    rows = rearrange(kept, "... (k g) t s -> ... k (g t) s", k=value.shape[-2])
+    context = jnp.matmul(rows, rearrange(value, "... s k h -> ... k s h")).astype(value.dtype)
+    context = rearrange(context, "... k (g t) h -> ... t (k g) h", t=query.shape[-3])
+    return Attended(context, _captured(weights, capture))
 
 
 def _captured(

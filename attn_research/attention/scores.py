@@ -27,11 +27,11 @@ class Dot:
         self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]
     ) -> Float[Array, "*B N T S"]:
         _check_width("Dot", query, key)
-        # With the groups beside the batch axes the product comes out in the order of the scores.
-        query = rearrange(query, "... t (k g) h -> ... k g t h", k=key.shape[-2])
-        wide = _wide(query, key)
-        scores = jnp.einsum("...kgth,...skh->...kgts", query, key, preferred_element_type=wide)
-        return rearrange(scores, "... k g t s -> ... (k g) t s")
+        # The group joins the rows: one plain product for each key head, forward and backward.
+        rows = rearrange(query, "... t (k g) h -> ... k (g t) h", k=key.shape[-2])
+        columns = rearrange(key, "... s k h -> ... k h s")
+        scores = jnp.matmul(rows, columns, preferred_element_type=_wide(query, key))
+        return rearrange(scores, "... k (g t) s -> ... (k g) t s", t=query.shape[-3])
 
 
 @jax.tree_util.register_dataclass

@@ -8,7 +8,7 @@ and padded with PAD. Both lengths are the same one of a few bounds, so few shape
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Protocol, SupportsIndex
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -19,6 +19,7 @@ from attn_research.data.tokenizers import EOS, PAD
 Batch = dict[str, Int[np.ndarray, "B _"]]
 
 
+@runtime_checkable
 class EncodedPairs(Protocol):
     """What batches are made from: `Encoded` in memory or `Records` on disk."""
 
@@ -29,6 +30,7 @@ class EncodedPairs(Protocol):
     def __getitem__(self, index: SupportsIndex) -> Ids: ...
 
 
+@runtime_checkable
 class Plan(Protocol):
     """One epoch: arrays of pair indices, each with the number of rows its batch is padded to."""
 

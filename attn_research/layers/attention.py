@@ -27,10 +27,11 @@ class MemoryAttention(nn.Module):
     """
 
     features: int
+    kernel_init: nn.initializers.Initializer = normal(0.001)
 
     def setup(self):
-        self.query = nn.Dense(self.features, kernel_init=normal(0.001))
-        self.key = nn.Dense(self.features, use_bias=False, kernel_init=normal(0.001))
+        self.query = nn.Dense(self.features, kernel_init=self.kernel_init)
+        self.key = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init)
         self.vector = self.param("vector", nn.initializers.zeros, (self.features,))
 
     def project(self, annotations: Float[Array, "B S D"], valid: Bool[Array, "B S"]) -> Memory:

@@ -20,12 +20,13 @@ class Readout(nn.Module):
     features: int
     vocab_size: int
     dropout: float = 0.0
+    kernel_init: nn.initializers.Initializer = nn.initializers.normal(0.01)
 
     @nn.compact
     def __call__(
         self, *inputs: Float[Array, "B T _"], train: bool = False
     ) -> Float[Array, "B T V"]:
-        init = nn.initializers.normal(0.01)
+        init = self.kernel_init
         parts = [
             nn.Dense(2 * self.features, use_bias=i == 0, kernel_init=init, name=f"input_{i}")(x)
             for i, x in enumerate(inputs)

@@ -33,9 +33,10 @@ class GatedUnit(nn.Module):
     """
 
     features: int
+    kernel_init: nn.initializers.Initializer = normal(0.01)
 
     def setup(self):
-        self.inputs = nn.Dense(3 * self.features, kernel_init=normal(0.01))
+        self.inputs = nn.Dense(3 * self.features, kernel_init=self.kernel_init)
         self.gates = nn.Dense(2 * self.features, use_bias=False, kernel_init=orthogonal_blocks(2))
         self.candidate = nn.Dense(self.features, use_bias=False, kernel_init=orthogonal_blocks(1))
 
@@ -61,9 +62,10 @@ class Recurrence(nn.Module):
 
     features: int
     reverse: bool = False
+    kernel_init: nn.initializers.Initializer = normal(0.01)
 
     def setup(self):
-        self.unit = GatedUnit(self.features)
+        self.unit = GatedUnit(self.features, self.kernel_init)
 
     def __call__(
         self, inputs: Float[Array, "B S Din"], valid: Bool[Array, "B S"]

@@ -39,6 +39,7 @@ class Seq2Seq(nn.Module):
     """Encoder and decoder of gated units; `alignment` is the width n' of the attention, or None.
 
     Sizes in the paper: hidden n = 1000, embedding m = 620, maxout l = 500, alignment n' = 1000.
+    `init_scale` widens the paper's normal initialization, which takes days to grow out of.
     """
 
     source_vocab: int
@@ -50,21 +51,20 @@ class Seq2Seq(nn.Module):
     embedding_dropout: float = 0.0
     annotation_dropout: float = 0.0
     output_dropout: float = 0.0
+    init_scale: float = 1.0
 
     def setup(self):
-        def embed(size):
-            return nn.Embed(size, self.embedding, embedding_init=normal(0.01))
-
-        self.source_embedding = embed(self.source_vocab)
-        self.target_embedding = embed(self.target_vocab)
-        self.forward = Recurrence(self.hidden)
+        init = normal(0.01 * self.init_scale)
+        self.source_embedding = nn.Embed(self.source_vocab, self.embedding, embedding_init=init)
+        self.target_embedding = nn.Embed(self.target_vocab, self.embedding, embedding_init=init)
+        self.forward = Recurrence(self.hidden, kernel_init=init)
         if self.alignment is not None:
-            self.backward = Recurrence(self.hidden, reverse=True)
-            self.attention = MemoryAttention(self.alignment)
-        self.initial = nn.Dense(self.hidden, kernel_init=normal(0.01))
-        self.unit = GatedUnit(self.hidden)
-        self.context = nn.Dense(3 * self.hidden, use_bias=False, kernel_init=normal(0.01))
-        self.readout = Readout(self.maxout, self.target_vocab, self.output_dropout)
+            self.backward = Recurrence(self.hidden, reverse=True, kernel_init=init)
+            self.attention = MemoryAttention(self.alignment, normal(0.001 * self.init_scale))
+        self.initial = nn.Dense(self.hidden, kernel_init=init)
+        self.unit = GatedUnit(self.hidden, init)
+        self.context = nn.Dense(3 * self.hidden, use_bias=False, kernel_init=init)
+        self.readout = Readout(self.maxout, self.target_vocab, self.output_dropout, init)
         self.drop_embedding = nn.Dropout(self.embedding_dropout)
         self.drop_annotation = nn.Dropout(self.annotation_dropout)
 

@@ -83,6 +83,9 @@ class Checkpoints:
             except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files
                 _warn_damaged(self._folder / str(step), error)
                 continue
+            for damaged in steps[steps.index(step) + 1 :]:
+                # Orbax passes over saves at or before a step that it has.
+                self._manager.delete(damaged)
             return step, tree, about
         if steps:
             raise CheckpointError(

@@ -1,7 +1,7 @@
 """The training loop: call the hooks, fetch a batch, take a step, write what the last measured."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ class Hook(NamedTuple):
         return step % self.every == 0 or step == num_steps
 
 
+@runtime_checkable
 class Writer(Protocol):
     """Takes the measurements of each step, in order, one step late."""
 

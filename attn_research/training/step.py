@@ -59,7 +59,7 @@ def make_train_step(
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         after = TrainState(state.step + 1, params, optimizer_state)
-        return after, Metrics(sums, optax.global_norm(gradient))
+        return after, Metrics(sums, optax.tree.norm(gradient))
 
     return jax.jit(train_step, donate_argnums=0)
 

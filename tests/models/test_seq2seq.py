@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import traverse_util
 
@@ -36,7 +35,7 @@ def make_case(alignment):
     ids = jnp.zeros((1, 2), jnp.int32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda x: np.float32(0.5 * rng.normal(size=x.shape)), shapes)
+    params = jax.tree.map(lambda x: np.float32(0.8 * rng.normal(size=x.shape)), shapes)
     capture = "all" if alignment else None
     return Case(
         network,
@@ -89,3 +88,184 @@ def gated_step(p, state, projected):
     z, r = sigmoid(to_z + state @ U_z), sigmoid(to_r + state @ U_r)
     candidate = np.tanh(to_candidate + (r * state) @ p["candidate"]["kernel"])
     return (1 - z) * state + z * candidate
+
+
+def by_hand(params, source, previous):
+    """Logits, weights and s_0 of one sentence without padding: appendix A.1 and A.2, in NumPy."""
+    p = params["params"]
+    words, before = (p[f"{n}_embedding"]["embedding"] for n in ("source", "target"))
+    words, before = words[source], before[previous]
+
+    def read(unit, order):
+        states, state = {}, np.zeros(SIZES["hidden"])
+        for j in order:
+            projected = words[j] @ unit["inputs"]["kernel"] + unit["inputs"]["bias"]
+            states[j] = state = gated_step(unit, state, projected)
+        return np.stack([states[j] for j in range(len(source))])
+
+    forward = read(p["forward"]["unit"], range(len(source)))
+    first = forward[-1]
+    if "attention" in p:
+        backward = read(p["backward"]["unit"], range(len(source))[::-1])
+        annotations = np.concatenate([forward, backward], axis=1)
+        first = backward[0]
+    state = initial = np.tanh(first @ p["initial"]["kernel"] + p["initial"]["bias"])
+    logits, weights = [], []
+    for word in before:
+        context = forward[-1]
+        if "attention" in p:
+            look = p["attention"]
+            query = state @ look["query"]["kernel"] + look["query"]["bias"]
+            energy = np.tanh(query + annotations @ look["key"]["kernel"]) @ look["vector"]
+            weights.append(np.exp(energy) / np.exp(energy).sum())
+            context = weights[-1] @ annotations
+        out = p["readout"]
+        hidden = out["input_0"]["bias"] + sum(
+            x @ out[f"input_{i}"]["kernel"] for i, x in enumerate((state, word, context))
+        )
+        top = np.maximum(hidden[0::2], hidden[1::2])
+        logits.append(top @ out["vocabulary"]["kernel"] + out["vocabulary"]["bias"])
+        unit = p["unit"]
+        projected = word @ unit["inputs"]["kernel"] + unit["inputs"]["bias"]
+        state = gated_step(unit, state, projected + context @ p["context"]["kernel"])
+    return np.stack(logits), np.array(weights), initial
+
+
+def test_forward_pass_by_hand(case):
+    source, valid, previous = make_batch()
+    found = case.run(case.params, source, valid, previous)
+    state = case.encode(case.params, source, valid).state
+    for row in range(B):
+        words = source[row][valid[row]]
+        logits, weights, initial = by_hand(case.params, words, previous[row])
+        np.testing.assert_allclose(found.logits[row], logits, atol=2e-5)
+        np.testing.assert_allclose(state[row, 0], initial, atol=1e-6)
+        if case.network.alignment:
+            np.testing.assert_allclose(found.weights[row][:, : len(words)], weights, atol=1e-6)
+            assert weights.std(axis=1).mean() > 0.01  # far from uniform
+            np.testing.assert_allclose(found.weights[row].sum(axis=-1), np.ones(T), atol=1e-6)
+        else:
+            assert found.weights is None
+
+
+def test_outputs_do_not_depend_on_padding_or_batch_mates(case):
+    source, valid, previous = make_batch()
+    logits = case.run(case.params, source, valid, previous).logits
+    wider = np.pad(source, ((0, 1), (0, 3)), constant_values=PAD)  # with an empty row, too
+    found = case.run(case.params, wider, wider != PAD, np.pad(previous, ((0, 1), (0, 0)))).logits
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[:B], logits, atol=1e-6)
+    mates = source.copy()
+    mates[0] = 4 + np.arange(S)
+    found = case.run(case.params, mates, valid, previous).logits
+    np.testing.assert_allclose(found[1], logits[1], atol=1e-6)
+    assert np.abs(found[0] - logits[0]).max() > 1e-2
+
+
+def test_the_past_does_not_see_the_future(case):
+    source, valid, previous = make_batch()
+    logits = case.run(case.params, source, valid, previous).logits
+    for t in range(1, T):
+        later = previous.copy()
+        later[:, t] = 4 + (later[:, t] - 3) % (N_WORDS - 4)
+        found = case.run(case.params, source, valid, later).logits
+        np.testing.assert_array_equal(found[:, :t], logits[:, :t])
+        assert np.abs(found[:, t] - logits[:, t]).max() > 1e-3
+
+
+def test_steps_equal_the_whole(case):
+    source, valid, previous = make_batch()
+    whole = case.run(case.params, source, valid, previous)
+    memory, state = case.encode(case.params, source, valid)
+    for t in range(T):
+        logits, state, weights = case.step(case.params, memory, state, previous[:, t : t + 1])
+        np.testing.assert_allclose(logits[:, 0], whole.logits[:, t], atol=1e-5)
+        if case.network.alignment:
+            np.testing.assert_allclose(weights[:, 0], whole.weights[:, t], atol=1e-6)
+
+
+def test_hypotheses_of_a_step_are_apart(case):
+    source, valid, previous = make_batch()
+    memory, _ = case.encode(case.params, source, valid)
+    K = 3
+    rng = np.random.default_rng(2)
+    states = np.float32(rng.normal(size=(B, K, SIZES["hidden"])))
+    together = case.step(case.params, memory, states, previous[:, :K])
+    for k in range(K):
+        alone = case.step(case.params, memory, states[:, k : k + 1], previous[:, k : k + 1])
+        for one, all_of_them in zip(alone, together, strict=True):
+            if one is not None:
+                np.testing.assert_allclose(one[:, 0], all_of_them[:, k], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def initialized():
+    """A network large enough for statistics, as it begins."""
+    network = Seq2Seq(50, 60, hidden=40, embedding=30, maxout=20, alignment=24)
+    ids = jnp.zeros((1, 2), jnp.int32)
+    return network, jax.jit(network.init)(jax.random.key(3), ids, ids == 0, ids)
+
+
+def test_initialization_of_the_paper(initialized):
+    _, params = initialized
+    leaves = traverse_util.flatten_dict(params["params"], sep="/")
+    recurrent = [name for name in leaves if name.endswith(("gates/kernel", "candidate/kernel"))]
+    assert len(recurrent) == 6
+    for name in recurrent:
+        for block in np.split(np.asarray(leaves[name]), leaves[name].shape[1] // 40, axis=1):
+            np.testing.assert_allclose(block @ block.T, np.eye(40), atol=1e-5)
+    zeros = {name for name, leaf in leaves.items() if not np.any(leaf)}
+    biases = {name for name in leaves if name.endswith("bias")}
+    assert zeros == biases | {"attention/vector"}
+    for name in leaves.keys() - zeros - set(recurrent):
+        deviation = 0.001 if name.startswith("attention/") else 0.01
+        values = np.asarray(leaves[name]).ravel()
+        # Four standard errors of a normal sample's deviation and mean.
+        error = 4 * deviation / np.sqrt(values.size)
+        assert abs(values.std() - deviation) < error / np.sqrt(2), name
+        assert abs(values.mean()) < error, name
+        assert np.abs(values).max() > 2.5 * deviation, name  # not uniform
+
+
+def test_attention_begins_uniform_over_words(initialized):
+    network, params = initialized
+    source, valid, previous = make_batch()
+    weights = jax.jit(functools.partial(network.apply, capture="all"))(
+        params, source, valid, previous
+    ).weights
+    uniform = valid / valid.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(weights, np.repeat(uniform[:, None], T, axis=1), atol=1e-7)
+
+
+def make_loss(network):
+    def loss(params, batch, key):
+        source, valid, previous, target = batch
+        logits = network.apply(params, source, valid, previous, True, rngs={"dropout": key}).logits
+        return Sums(*cross_entropy(logits, target, target != PAD), {})
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("alignment", "losses"),
+    [(3, (6.659163, 5.014077, 5.141629)), (None, (5.778252, 6.044878, 4.022324))],
+)
+def test_golden_steps(alignment, losses):
+    network = Seq2Seq(**SIZES, alignment=alignment, embedding_dropout=0.2, output_dropout=0.3)
+    source, valid, previous = make_batch()
+    target = np.pad(previous[:, 1:], ((0, 0), (0, 1)), constant_values=EOS)
+    target[1, 3:] = EOS, PAD
+    optimizer = make_optimizer("adadelta", 1.0, 1.0)
+    step = make_train_step(make_loss(network), optimizer, jax.random.key(5))
+    state = make_state(jax.tree.map(jnp.array, make_case(alignment).params), optimizer)
+    found = []
+    for _ in losses:
+        state, metrics = step(state, (source, valid, previous, target))
+        found.append(float(metrics.sums.total / metrics.sums.weight))
+    np.testing.assert_allclose(
+        found,
+        losses,
+        rtol=1e-5,
+        err_msg="The losses of three steps have changed. That is right only if the model, the "
+        "optimizer or the use of keys was meant to change: then write the new ones here.",
+    )

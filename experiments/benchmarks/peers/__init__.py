@@ -1,0 +1,62 @@
+"""Other people's ways to train RNNsearch, each behind the same `make_step(config, seed)`.
+
+A config is {"source_vocab", "target_vocab", "hidden", "embedding", "maxout", "alignment",
+"attention"}: the sizes n, m, l and n' of Bahdanau, Cho, Bengio 2014, and whether it has attention.
+A batch is {"source" [B, S], "target" [B, T], "target_in" [B, T]} of int32 ids, padded with PAD. A
+step takes a batch, makes one update (mean cross-entropy of the words and end symbols, norm of the
+gradient clipped at 1, Adam at 1e-3) and returns the loss. Nothing here imports JAX.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+PAD, BOS, EOS = 0, 1, 2
+LEARNING_RATE = 1e-3
+MAX_NORM = 1.0
+
+Batch = dict[str, np.ndarray]
+Step = Callable[[Batch], float]
+
+
+def missing(error: ModuleNotFoundError, importer: str) -> BaseException:
+    """What to raise for a package that is not there: one line, also when run as a program."""
+    message = (
+        f"{error.name} is not installed: "
+        "pip install -r experiments/benchmarks/requirements-peers.txt"
+    )
+    if importer == "__main__":
+        return SystemExit(message)
+    return ModuleNotFoundError(message, name=error.name)
+
+
+def check(make_step: Callable[[dict, int], Step], attention: bool = True) -> None:
+    """Trains on one small batch: the loss begins near ln V and falls, or AssertionError."""
+    config = {
+        "source_vocab": 70,
+        "target_vocab": 60,
+        "hidden": 32,
+        "embedding": 24,
+        "maxout": 16,
+        "alignment": 20,
+        "attention": attention,
+    }
+    batch = _copy_batch(rows=8, length=11, vocab=60)
+    step = make_step(config, 0)
+    losses = [step(batch) for _ in range(60)]
+    assert abs(losses[0] - np.log(60)) < 0.5, losses[0]
+    assert losses[-1] < 0.8 * losses[0], losses
+    print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
+
+
+def _copy_batch(rows, length, vocab):
+    """Sentences of different lengths to be copied; the last row is empty."""
+    rng = np.random.default_rng(0)
+    target = rng.integers(EOS + 2, vocab, (rows, length), dtype=np.int32)
+    ends = rng.integers(2, length - 1, (rows, 1))
+    places = np.arange(length)
+    target = np.where(places < ends, target, np.where(places == ends, EOS, PAD)).astype(np.int32)
+    target[-1] = PAD
+    first = np.full((rows, 1), BOS, np.int32)
+    target_in = np.concatenate([first, target[:, :-1]], axis=1)
+    return {"source": target, "target": target, "target_in": target_in}

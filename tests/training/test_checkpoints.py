@@ -1,0 +1,147 @@
+"""Checkpoints: whole ones come back bit for bit, and the others are passed over or refused."""
+
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.training.checkpoints import CheckpointError, Checkpoints, digest
+from attn_research.training.step import TrainState
+
+CONFIG = {"learning_rate": 0.1, "hidden": 6, "data": "grammar"}
+
+
+def make_state(step):
+    params = {"a": jnp.full((2, 3), step / 7), "b": {"c": jnp.arange(5.0) * step}}
+    return TrainState(jnp.int32(step), params, (jax.tree.map(jnp.sqrt, params), jnp.int32(step)))
+
+
+def assert_equal(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Checkpoints of steps 2, 4 and 6, of which two are kept."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", CONFIG)
+    for step in (2, 4, 6):
+        checkpoints.save(step, make_state(step), seconds=0.5 * step, note="kept")
+    checkpoints.close()
+    return tmp_path / "checkpoints"
+
+
+def reopen(folder, **changes):
+    return Checkpoints(folder, CONFIG | changes)
+
+
+def damage(folder, step, how):
+    """Does to a checkpoint what a failing disk does."""
+    arrays = max((folder / str(step) / "tree" / "d").iterdir(), key=lambda p: p.stat().st_size)
+    about = folder / str(step) / "about" / "metadata"
+    if how == "truncated":
+        arrays.write_bytes(arrays.read_bytes()[:-40])
+    elif how == "zeroed":
+        arrays.write_bytes(bytes(arrays.stat().st_size))
+    elif how == "altered":
+        about.write_text(about.read_text().replace('"digest": "', '"digest": "0'))
+    else:
+        about.unlink()
+
+
+# A read that fails leaves a coroutine of Orbax behind, which says so when it is collected.
+may_leave_coroutines = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+def test_the_newest_of_two_kept_comes_back(folder):
+    checkpoints = reopen(folder)
+    assert checkpoints.steps() == [4, 6]
+    for like in (make_state(0), jax.eval_shape(lambda: make_state(0))):
+        step, state, about = checkpoints.restore(like)
+        assert step == 6
+        assert_equal(state, make_state(6))
+        assert (about["seconds"], about["note"]) == (3.0, "kept")
+
+
+def test_an_empty_folder_has_none(tmp_path):
+    assert Checkpoints(tmp_path / "new", CONFIG).restore(make_state(0)) is None
+
+
+def test_a_step_is_saved_once(folder):
+    checkpoints = reopen(folder)
+    checkpoints.save(6, make_state(1), seconds=9.0)
+    assert_equal(checkpoints.restore(make_state(0))[1], make_state(6))
+
+
+def test_another_config_is_refused_by_the_names_that_differ(folder):
+    with pytest.raises(CheckpointError) as caught:
+        reopen(folder, hidden=7, seed=1).restore(make_state(0))
+    message = str(caught.value)
+    assert "hidden=6 there, 7 here, seed=None there, 1 here" in message
+    assert "learning_rate" not in message
+    assert "\n" not in message
+
+
+@may_leave_coroutines
+@pytest.mark.parametrize("how", ["truncated", "zeroed", "altered", "missing"])
+def test_a_damaged_checkpoint_is_passed_over_and_replaced(folder, caplog, how):
+    damage(folder, 6, how)
+    checkpoints = reopen(folder)
+    with caplog.at_level(logging.WARNING, logger="attn_research"):
+        step, state, _ = checkpoints.restore(make_state(0))
+    assert step == 4
+    assert_equal(state, make_state(4))
+    (message,) = [r.getMessage() for r in caplog.records if r.name.startswith("attn_research")]
+    assert str(folder / "6") in message
+    assert "\n" not in message
+    # The run goes on from step 4, and its next checkpoints take their places.
+    for later in (5, 6):
+        checkpoints.save(later, make_state(later))
+    assert checkpoints.steps() == [5, 6]
+    assert_equal(reopen(folder).restore(make_state(0))[1], make_state(6))
+
+
+@may_leave_coroutines
+def test_when_all_are_damaged_nothing_is_removed(folder):
+    damage(folder, 4, "truncated")
+    damage(folder, 6, "missing")
+    checkpoints = reopen(folder)
+    with pytest.raises(CheckpointError, match="every checkpoint in .* is damaged: remove"):
+        checkpoints.restore(make_state(0))
+    assert checkpoints.steps() == [4, 6]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"^cannot write checkpoints to .*file.*--run_dir$"):
+        Checkpoints(tmp_path / "file" / "checkpoints", CONFIG)
+
+
+def test_a_save_that_fails_is_one_line_and_leaves_the_others(folder, monkeypatch):
+    checkpoints = reopen(folder)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints._manager, "save", full)
+    with pytest.raises(OSError, match=r"checkpoint of step 8 .*No space left.*--run_dir"):
+        checkpoints.save(8, make_state(8))
+    assert reopen(folder).restore(make_state(0))[0] == 6
+
+
+def test_a_digest_tells_values_names_shapes_and_dtypes_apart():
+    trees = [
+        {"a": np.zeros(4, np.float32)},
+        {"b": np.zeros(4, np.float32)},
+        {"a": np.zeros((2, 2), np.float32)},
+        {"a": np.zeros(4, np.int32)},
+        {"a": np.float32([0, 0, 0, -0.0])},
+    ]
+    assert len({digest(tree) for tree in trees}) == len(trees)
+    assert digest(trees[0]) == digest({"a": jnp.zeros(4)})

@@ -1,0 +1,50 @@
+"""FLOPs of matrix products, inside whatever they are nested in."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from attn_research.training.cost import matmul_flops
+
+A, D, E, TURNS = 3, 5, 7, 11
+X, W = jax.ShapeDtypeStruct((A, D), jnp.float32), jax.ShapeDtypeStruct((D, E), jnp.float32)
+ONCE = 2 * A * D * E
+
+
+def scanned(x, w):
+    return jax.lax.scan(lambda carry, _: (carry + jnp.sum(x @ w), None), 0.0, None, length=TURNS)
+
+
+def nested(x, w):
+    def turn(carry, _):
+        return carry + scanned(x, w)[0], None
+
+    return jax.lax.scan(turn, 0.0, None, length=2)[0]
+
+
+def while_loop(x, w):
+    return jax.lax.while_loop(lambda c: c < 9, lambda c: c + jnp.sum(x @ w), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (jnp.matmul, ONCE),
+        (jax.jit(jnp.matmul), ONCE),
+        (jax.checkpoint(jnp.matmul), ONCE),
+        (lambda x, w: jax.jit(scanned)(x, w), TURNS * ONCE),
+        (nested, 2 * TURNS * ONCE),
+        (while_loop, ONCE),
+        # Forward once, and backward once for each operand.
+        (jax.grad(lambda x, w: jnp.sum((x @ w) ** 2), argnums=(0, 1)), 3 * ONCE),
+        (lambda x, w: jnp.tanh(x).sum() + w.sum(), 0),
+    ],
+    ids=["plain", "jit", "checkpoint", "scan", "nested", "while", "gradient", "none"],
+)
+def test_products_are_counted(function, expected):
+    assert matmul_flops(function, X, W) == expected
+
+
+def test_batch_axes_are_counted():
+    left, right = (jax.ShapeDtypeStruct((2, 4, *x.shape), jnp.float32) for x in (X, W))
+    assert matmul_flops(jnp.matmul, left, right) == 8 * ONCE

@@ -1,0 +1,65 @@
+"""Cross entropy against the plain formula: value and gradient, smoothing and masks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.training.objectives import cross_entropy
+
+B, T, V = 2, 5, 7
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    logits = jnp.array(3 * rng.normal(size=(B, T, V)), jnp.float32)
+    targets = jnp.array(rng.integers(0, V, (B, T)), jnp.int32)
+    return logits, targets, jnp.arange(T)[None] < jnp.array([[3], [T]])
+
+
+def plain(logits, targets, valid, smoothing):
+    """-Σ q log p over the valid targets, q written out."""
+    wanted = (1 - smoothing) * jax.nn.one_hot(targets, V) + smoothing / V
+    losses = -(wanted * jax.nn.log_softmax(logits)).sum(-1)
+    return (losses * valid).sum()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_value_and_gradient_of_the_plain_formula(batch, smoothing):
+    logits, targets, valid = batch
+
+    def ours(logits):
+        total, weight = cross_entropy(logits, targets, valid, smoothing)
+        return total, weight
+
+    (total, weight), gradient = jax.jit(jax.value_and_grad(ours, has_aux=True))(logits)
+    expected, expected_gradient = jax.jit(
+        jax.value_and_grad(lambda x: plain(x, targets, valid, smoothing))
+    )(logits)
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-6)
+    assert weight == 3 + T
+    assert not np.asarray(gradient)[0, 3:].any()
+
+
+def test_logits_far_apart_are_exact(batch):
+    _, targets, valid = batch
+    total, _ = cross_entropy(1e4 * jax.nn.one_hot(targets + 1, V + 1), targets, valid)
+    np.testing.assert_allclose(total, (3 + T) * 1e4)
+
+
+def test_half_precision_logits_give_float32_sums_and_half_precision_gradients(batch):
+    logits, targets, valid = batch
+    half = logits.astype(jnp.bfloat16)
+    total, weight = cross_entropy(half, targets, valid, 0.1)
+    assert total.dtype == weight.dtype == jnp.float32
+    wide = cross_entropy(half.astype(jnp.float32), targets, valid, 0.1)[0]
+    np.testing.assert_allclose(total, wide, rtol=1e-6)
+    gradient = jax.grad(lambda x: cross_entropy(x, targets, valid, 0.1)[0])(half)
+    assert gradient.dtype == jnp.bfloat16
+
+
+def test_nothing_valid_is_zero(batch):
+    logits, targets, valid = batch
+    assert cross_entropy(logits, targets, jnp.zeros_like(valid)) == (0.0, 0.0)

@@ -1,0 +1,52 @@
+"""Adadelta with the paper's constants, clipping, and the schedule."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from attn_research.training.optimizers import make_optimizer, warmup_then_decay
+
+
+def test_two_steps_of_adadelta_by_hand():
+    optimizer = make_optimizer("adadelta", 1.0, clip_norm=100.0)
+    params = jnp.array([0.5, -2.0])
+    state = optimizer.init(params)
+    squares = updates = np.zeros(2)
+    for gradient in (np.array([0.3, -4.0]), np.array([-0.2, 1.0])):
+        squares = 0.95 * squares + 0.05 * gradient**2
+        expected = -np.sqrt(updates + 1e-6) / np.sqrt(squares + 1e-6) * gradient
+        updates = 0.95 * updates + 0.05 * expected**2
+        found, state = optimizer.update(jnp.array(gradient, jnp.float32), state, params)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_gradients_are_rescaled_to_the_norm():
+    optimizer = make_optimizer("adam", 1.0, clip_norm=1.0)
+    first_moment = {}
+    for scale in (0.1, 10.0, 100.0):
+        gradient = {"a": jnp.array([3.0]) * scale, "b": jnp.array([4.0]) * scale}
+        _, state = optimizer.update(gradient, optimizer.init(gradient), gradient)
+        first_moment[scale] = 10 * optax.tree.norm(optax.tree.get(state, "mu"))
+    np.testing.assert_allclose([*first_moment.values()], [0.5, 1.0, 1.0], rtol=1e-5)
+
+
+def test_an_unknown_optimizer_is_named():
+    with pytest.raises(ValueError, match="'sgd' is not one of adadelta, adam"):
+        make_optimizer("sgd", 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(4, 20), (0, 20)])
+def test_schedule(warmup, steps):
+    schedule = warmup_then_decay(0.5, warmup, steps)
+    rates = [float(schedule(step)) for step in range(steps + 1)]
+    np.testing.assert_allclose(
+        rates[: warmup + 1], np.linspace(0, 0.5, warmup + 1) if warmup else [0.5]
+    )
+    cosine = 0.5 + 0.5 * np.cos(np.pi * np.linspace(0, 1, steps - warmup + 1))
+    np.testing.assert_allclose(rates[warmup:], 0.005 + 0.495 * cosine, rtol=1e-5)
+
+
+def test_a_run_shorter_than_its_warmup_only_warms_up():
+    schedule = warmup_then_decay(0.5, 10, 4)
+    np.testing.assert_allclose([float(schedule(step)) for step in (0, 4)], [0.0, 0.2], rtol=1e-5)
