@@ -78,6 +78,7 @@ SCALES = {
     ("", "tiny"): dict(
         hidden=24, embedding=16, maxout=16, alignment=16, num_steps=12, eval_every=6, save_every=6,
         train_pairs=2000, test_pairs=24, batch_size=16, beam_size=2, warmup_steps=2,
+        bound_step=70,
     ),
     ("grammar", "small"): dict(
         hidden=128, embedding=96, maxout=96, alignment=96, init_scale=10.0, vocab_size=1200,
@@ -153,7 +154,7 @@ def build(config: Config) -> harness.Experiment:
 
     def evaluate(params, folder):
         model = functools.partial(_search, network, config.beam_size, config.length_penalty)
-        search = jax.jit(model, static_argnames="forbidden")
+        search = jax.jit(model)
         align = jax.jit(functools.partial(_align, network)) if config.attention else None
         translation.predict(
             task, config, functools.partial(search, params),
@@ -168,14 +169,14 @@ def build(config: Config) -> harness.Experiment:
     return harness.Experiment(
         model=make_model(config, sizes),
         batches=batches.iterate,
-        dev_batches=lambda: (batch for _, batch in translation.eval_batches(task.dev)),
+        dev_batches=lambda: (batch for _, batch in translation.eval_batches(config, task.dev)),
         evaluate=evaluate,
         about=task.about | {"padding_efficiency": round(batches.padding_efficiency(), 4)},
         steps_per_epoch=batches.per_epoch,
     )
 
 
-def _search(network, beam_size, alpha, params, source, limits, forbidden=()):
+def _search(network, beam_size, alpha, params, source, limits, forbidden):
     """The best translation [B, T] of each source sentence."""
     encoded = network.apply(params, source, source != PAD, method="encode")
 
@@ -189,7 +190,7 @@ def _search(network, beam_size, alpha, params, source, limits, forbidden=()):
         limits,
         max_length=2 * source.shape[1] + 10,
         beam_size=beam_size,
-        vocabulary=Vocabulary(PAD, BOS, EOS, forbidden),
+        vocabulary=Vocabulary(PAD, BOS, EOS, (forbidden,)),
         alpha=alpha,
     ).tokens[:, 0]
 
@@ -209,7 +210,7 @@ def _keep_alignments(task, search, align, folder: Path, count: int = 4) -> None:
     panels = []
     for pair in fitting[:count]:
         source = np.array([[*task.tokenizers[0].encode(pair.source), EOS]], np.int32)
-        ids = np.asarray(search(source, np.array([2 * source.shape[1] + 10]), ()))
+        ids = np.asarray(search(source, np.array([2 * source.shape[1] + 10]), PAD))
         length = int((ids != PAD).sum())
         weights = np.asarray(align(source, ids))[0, :length]
         words = [

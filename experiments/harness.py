@@ -1,10 +1,11 @@
-"""What every experiment shares: flags from a dataclass, run folders, training to the last step, results.
+"""What every experiment shares: flags from a dataclass, run folders, training, results.
 
 An experiment module gives a Config, its table ROWS, its SCALES and `build`. The values of a run are
 those of Config, changed by its scale and data, then by its row, then by the flags that were given.
 """
 
 import dataclasses
+import errno
 import functools
 import json
 import logging
@@ -16,7 +17,7 @@ import time
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import jax
 import optax
@@ -104,7 +105,23 @@ class Paper:
 def main(paper: Paper) -> None:
     """Parses flags and runs one row, the whole table, or `--describe`. Bad input is one line."""
     _define_flags(paper)
-    app.run(functools.partial(_main, paper))
+    app.run(functools.partial(_main, paper), flags_parser=parse_flags)
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses flags; a bad one is a line that names it, and no page of help."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        text += ": free space there, or name another --run_dir"
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(1)
 
 
 def resolve(paper: Paper, row: str, given: dict[str, Any]) -> Any:
@@ -146,6 +163,13 @@ def run_row(
         logging.info("%s is finished: %s", name, result_file)
         return result_file
     folder = run_dir / name
+    for needed in (folder, results_dir):
+        try:
+            needed.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"cannot write to {needed} ({error.strerror}): name another --run_dir"
+            ) from error
     experiment = paper.build(config)
     model = experiment.model
     optimizer = make_config_optimizer(config)
@@ -367,8 +391,7 @@ def _main(paper: Paper, argv: Sequence[str]) -> None:
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
         if flags.FLAGS.debug:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
+        _fail(error)
 
 
 def _run(paper: Paper) -> None:

@@ -1,4 +1,4 @@
-"""Renders every table from results/, or recomputes every number in it from the kept predictions.
+"""Renders every table from results/, or recomputes its numbers from the predictions.
 
 python -m experiments.tables                          tables and figures anew from the results
 python -m experiments.tables --verify --data_dir=DIR  every cell from its predictions; fails on drift

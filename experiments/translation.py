@@ -182,7 +182,7 @@ def make_tokenizers(config: TranslationConfig) -> tuple[Tokenizer, Tokenizer]:
 
 def load(config: TranslationConfig) -> Task:
     """Reads, tokenizes and encodes what a config names."""
-    # The rows of a table differ in more than their text: what is shared is cached by the text alone.
+    # The rows of a table differ in more than their text: what they share is cached by it alone.
     text = _text_of(config)
     tokenizers = make_tokenizers(text)
     train = _encode_train(config, text, tokenizers)
@@ -269,13 +269,15 @@ def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches:
     return batches
 
 
-def eval_batches(pairs: EncodedPairs, batch_size: int = 64) -> Iterator[tuple[np.ndarray, dict]]:
+def eval_batches(
+    config: TranslationConfig, pairs: EncodedPairs, batch_size: int = 64
+) -> Iterator[tuple[np.ndarray, dict]]:
     """Every pair once, as (indices, batch), in few shapes."""
     longest = int(pair_lengths(pairs).max()) - 1
-    return ordered_batches(pairs, batch_size, bounds_for(longest, step=20))
+    return ordered_batches(pairs, batch_size, bounds_for(longest, max(20, config.bound_step)))
 
 
-Search = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]
+Search = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 Align = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -284,21 +286,22 @@ def predict(
 ) -> None:
     """Translates and aligns every test set, and writes the predictions.
 
-    `search(source, limits, forbidden)` gives ids [B, T]; `align(source, target)` weights [B, T, S].
+    `search(source, limits, forbidden)` gives ids [B, T] without that id; `align(source, target)`
+    gives weights [B, T, S].
     """
     for name, pairs in task.tests.items():
         encoded = encode_pairs(pairs, *task.tokenizers)
         every = range(len(pairs))
-        hypotheses = _translate(task, encoded, every, search, ())
+        hypotheses = _translate(task, config, encoded, every, search, PAD)
         _write_lines(folder / f"{name}.hypotheses.txt", [hypotheses[i] for i in every])
         known = _known(task, pairs)
         if known is not None:
-            clean = _translate(task, encoded, known, search, (UNK,))
+            clean = _translate(task, config, encoded, known, search, UNK)
             lines = [f"{i}\t{clean[i]}" for i in known]
             _write_lines(folder / f"{name}.no_unk.txt", lines)
         if align is not None and any(pair.sure for pair in pairs):
             links = [set()] * len(pairs)
-            for members, batch in eval_batches(encoded):
+            for members, batch in eval_batches(config, encoded):
                 weights = np.asarray(align(batch["source"], batch["target"]))
                 for i, matrix in zip(members, weights, strict=False):
                     links[i] = links_from_weights(matrix, *map(int, encoded.lengths[i]))
@@ -378,10 +381,10 @@ def load_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
     return tuple(load_tokenizer(folder / f"{side}_tokenizer") for side in ("source", "target"))
 
 
-def _translate(task, encoded, chosen, search, forbidden) -> dict[int, str]:
+def _translate(task, config, encoded, chosen, search, forbidden) -> dict[int, str]:
     chosen = set(chosen)
     found = {}
-    for members, batch in eval_batches(encoded):
+    for members, batch in eval_batches(config, encoded):
         if chosen.isdisjoint(members.tolist()):
             continue
         # By the sentence's own length, so that a translation does not depend on its batch.

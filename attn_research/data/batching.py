@@ -69,7 +69,8 @@ class SortedWindows:
 class TokenBuckets:
     """Pairs of like length together, as many as fit `tokens` padded positions of one side.
 
-    The last batch of a bucket is filled up with empty rows.
+    There is at least one in a batch, even where it does not fit. The last batch of a bucket is
+    filled up with empty rows.
     """
 
     tokens: int
@@ -77,8 +78,9 @@ class TokenBuckets:
 
     def __call__(self, lengths, rng):
         batches = []
-        buckets = np.searchsorted(self.bounds, lengths)
-        for bucket, bound in enumerate(self.bounds):
+        bounds = _holding(lengths, self.bounds)
+        buckets = np.searchsorted(bounds, lengths)
+        for bucket, bound in enumerate(bounds.tolist()):
             members = rng.permutation(np.flatnonzero(buckets == bucket))
             size = max(1, self.tokens // bound)
             cuts = range(0, len(members), size)
@@ -99,15 +101,10 @@ class Batches(Sequence[Batch]):
         num_batches: int,
     ):
         self._pairs, self._plan, self._seed, self._num_batches = pairs, plan, seed, num_batches
-        self._bounds = np.array(sorted(bounds))
-        self._lengths = pair_lengths(pairs)
         if not len(pairs):
             raise ValueError("no pairs to train on: the corpus is empty")
-        if self._lengths.max() > self._bounds[-1]:
-            raise ValueError(
-                f"a sentence of {self._lengths.max()} ids, EOS included, is longer than the last "
-                f"bound {self._bounds[-1]}: leave long pairs out, or add a bound"
-            )
+        self._lengths = pair_lengths(pairs)
+        self._bounds = _holding(self._lengths, bounds)
         if not self._epoch(0):
             raise ValueError(f"{len(pairs)} pairs do not fill one batch of {plan}")
 
@@ -115,7 +112,7 @@ class Batches(Sequence[Batch]):
         return self._num_batches
 
     def __getitem__(self, index: SupportsIndex) -> Batch:
-        epoch, number = divmod(int(index), self.per_epoch)
+        epoch, number = divmod(range(len(self))[index], self.per_epoch)
         members, rows = self._epoch(epoch)[number]
         return collate([self._pairs[i] for i in members], rows, self._bounds)
 
@@ -165,13 +162,17 @@ def ordered_batches(
     pairs: EncodedPairs, batch_size: int, bounds: tuple[int, ...]
 ) -> Iterator[tuple[Int[np.ndarray, "_"], Batch]]:
     """Every pair once, by length, for evaluation: (indices, batch), the last batch filled up."""
-    order = np.argsort(pair_lengths(pairs), kind="stable")
+    lengths = pair_lengths(pairs)
+    ordered = _holding(lengths, bounds)
+    order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         members = order[start : start + batch_size]
-        yield members, collate([pairs[i] for i in members], batch_size, np.array(sorted(bounds)))
+        yield members, collate([pairs[i] for i in members], batch_size, ordered)
 
 
-def collate(pairs: Sequence[Ids], rows: int, bounds: Int[np.ndarray, "_"]) -> Batch:
+def collate(
+    pairs: Sequence[tuple[Int[np.ndarray, "_"], ...]], rows: int, bounds: Int[np.ndarray, "_"]
+) -> Batch:
     """Pads pairs to the least bound that holds them all, and to `rows` rows."""
     longest = 1 + max(len(side) for pair in pairs for side in pair)
     length = bounds[np.searchsorted(bounds, longest)]
@@ -183,3 +184,14 @@ def collate(pairs: Sequence[Ids], rows: int, bounds: Int[np.ndarray, "_"]) -> Ba
             row[len(side)] = EOS
         batch[name] = ids
     return batch
+
+
+def _holding(lengths: Int[np.ndarray, "_"], bounds: Sequence[int]) -> Int[np.ndarray, "_"]:
+    """The bounds in order; a ValueError if the last does not hold every length."""
+    ordered = np.array(sorted(bounds))
+    if lengths.max(initial=0) > ordered[-1]:
+        raise ValueError(
+            f"a sentence of {lengths.max()} ids, EOS included, is longer than the last bound "
+            f"{ordered[-1]}: leave long pairs out, or add a bound"
+        )
+    return ordered

@@ -84,4 +84,6 @@ class MetricsLog:
         # A killed run can leave half a line at the end.
         whole = [line for line in lines if line.endswith("\n")]
         kept = [line for line in whole if json.loads(line)["step"] <= start]
-        self._path.write_text("".join(kept), encoding="utf-8")
+        part = self._path.with_suffix(".part")
+        part.write_text("".join(kept), encoding="utf-8")
+        part.replace(self._path)

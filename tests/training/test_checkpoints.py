@@ -112,7 +112,7 @@ def test_when_all_are_damaged_nothing_is_removed(folder):
     damage(folder, 4, "truncated")
     damage(folder, 6, "missing")
     checkpoints = reopen(folder)
-    with pytest.raises(CheckpointError, match="every checkpoint in .* is damaged: remove"):
+    with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged: remove"):
         checkpoints.restore(make_state(0))
     assert checkpoints.steps() == [4, 6]
 

@@ -60,7 +60,8 @@ def count_parameters(config: dict) -> int:
 def _model(config):
     if not config["attention"]:
         raise ValueError("JoeyNMT's recurrent decoder always has attention: use attention=True")
-    logging.getLogger("joeynmt").setLevel(logging.WARNING)
+    for name in ("joeynmt.model", "joeynmt.builders"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     shared = {
         "type": "recurrent",
         "rnn_type": "gru",

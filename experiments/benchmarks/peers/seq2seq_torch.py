@@ -39,9 +39,12 @@ class Readout(nn.Module):
     def forward(self, states: Float, words: Float, contexts: Float, target: Ids) -> Float:
         """Inputs [T, B, ...] and target ids [T, B], of which PAD counts for nothing."""
         real = target != peers.PAD
-        pieces = self.pieces(torch.cat([states, words, contexts], dim=-1)[real])
-        logits = self.vocabulary(torch.maximum(*pieces.chunk(2, dim=-1)))
-        return nn.functional.cross_entropy(logits, target[real])
+        return self.loss(torch.cat([states, words, contexts], dim=-1)[real], target[real])
+
+    def loss(self, inputs: Float, target: Ids) -> Float:
+        """The mean over words already picked, [words, ...] and [words]."""
+        logits = self.vocabulary(torch.maximum(*self.pieces(inputs).chunk(2, dim=-1)))
+        return nn.functional.cross_entropy(logits, target)
 
 
 class RNNsearch(nn.Module):
@@ -126,12 +129,14 @@ def _encode(encoder, embedding, source):
 
 
 def make_step(config: dict, seed: int, compile: bool = False) -> peers.Step:
-    """The training step. `compile` gives the decoder's step to torch.compile, which needs g++."""
+    """The training step; `compile` gives its unfused parts to torch.compile, which needs g++."""
     torch.set_num_threads(os.cpu_count())
     torch.manual_seed(seed)
     model = _model(config)
-    if compile and config["attention"]:
-        model.advance = torch.compile(model.advance, dynamic=True)
+    if compile:
+        model.readout.loss = torch.compile(model.readout.loss, dynamic=True)
+        if config["attention"]:
+            model.advance = torch.compile(model.advance, dynamic=True)
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=peers.LEARNING_RATE, fused=True)
 

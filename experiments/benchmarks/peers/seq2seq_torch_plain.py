@@ -1,0 +1,82 @@
+"""RNNsearch as one writes it in PyTorch: a fused GRU for the encoder, a loop for the decoder.
+
+Bahdanau, Cho, Bengio 2014, appendix A, with PyTorch's gated unit, whose reset gate acts after the
+matrix product. The memory is projected once and the output layer runs once, over all steps; nothing
+else is rearranged. `seq2seq_torch` is the same model rearranged for speed.
+
+python -m experiments.benchmarks.peers.seq2seq_torch_plain
+"""
+
+import os
+
+from experiments.benchmarks import peers
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.nn.utils import clip_grad_norm_
+except ModuleNotFoundError as error:
+    raise peers.missing(error, __name__) from None
+
+
+class RNNsearch(nn.Module):
+    """Bidirectional encoder, additive attention by the state before the step."""
+
+    def __init__(self, config: dict):
+        super().__init__()
+        n, m, alignment = config["hidden"], config["embedding"], config["alignment"]
+        self.source_embedding = nn.Embedding(config["source_vocab"], m, padding_idx=peers.PAD)
+        self.target_embedding = nn.Embedding(config["target_vocab"], m, padding_idx=peers.PAD)
+        self.encoder = nn.GRU(m, n, bidirectional=True, batch_first=True)
+        self.initial = nn.Linear(n, n)
+        self.query = nn.Linear(n, alignment)
+        self.key = nn.Linear(2 * n, alignment, bias=False)
+        self.energy = nn.Linear(alignment, 1, bias=False)
+        self.cell = nn.GRUCell(m + 2 * n, n)
+        self.pieces = nn.Linear(n + m + 2 * n, 2 * config["maxout"])
+        self.vocabulary = nn.Linear(config["maxout"], config["target_vocab"])
+
+    def forward(self, source: Tensor, previous: Tensor) -> Tensor:
+        """Logits [B, T, V] of a batch of ids [B, S], [B, T]."""
+        annotations, last = self.encoder(self.source_embedding(source))
+        state = torch.tanh(self.initial(last[1]))
+        keys = self.key(annotations)
+        padding = source == peers.PAD
+        words = self.target_embedding(previous)
+        states, contexts = [], []
+        for word in words.unbind(1):
+            energies = self.energy(torch.tanh(self.query(state)[:, None] + keys)).squeeze(2)
+            weights = torch.softmax(energies.masked_fill(padding, -1e30), dim=1)
+            context = torch.bmm(weights[:, None], annotations).squeeze(1)
+            states.append(state)
+            contexts.append(context)
+            state = self.cell(torch.cat([word, context], dim=1), state)
+        seen = torch.cat([torch.stack(states, 1), words, torch.stack(contexts, 1)], dim=2)
+        pieces = self.pieces(seen)
+        return self.vocabulary(pieces.view(*pieces.shape[:-1], -1, 2).amax(-1))
+
+
+def make_step(config: dict, seed: int) -> peers.Step:
+    """The training step."""
+    torch.set_num_threads(os.cpu_count())
+    torch.manual_seed(seed)
+    model = RNNsearch(config)
+    optimizer = torch.optim.Adam(model.parameters(), lr=peers.LEARNING_RATE)
+    criterion = nn.CrossEntropyLoss(ignore_index=peers.PAD)
+
+    def step(batch: peers.Batch) -> float:
+        source, previous, target = (
+            torch.from_numpy(batch[name]).long() for name in ("source", "target_in", "target")
+        )
+        optimizer.zero_grad()
+        loss = criterion(model(source, previous).flatten(0, 1), target.flatten())
+        loss.backward()
+        clip_grad_norm_(model.parameters(), peers.MAX_NORM)
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+if __name__ == "__main__":
+    peers.check(make_step)

@@ -1,0 +1,137 @@
+"""The experiment at tiny scale through its flags, its table's verification, and its refusals."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import bahdanau2014, harness, tables
+
+ROOT = Path(__file__).parents[2]
+TINY = {"scale": "tiny", "num_steps": 4, "eval_every": 2, "save_every": 2, "train_pairs": 300}
+
+
+def run(*arguments: str, ok: bool = True) -> subprocess.CompletedProcess:
+    """The program as a user calls it."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "ATTN_DATA_DIR")}
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.bahdanau2014", "--noprogress", *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode == 0) == ok, done.stderr
+    return done
+
+
+def error_of(*arguments: str) -> str:
+    """The one line a refused call leaves."""
+    lines = [line for line in run(*arguments, ok=False).stderr.splitlines() if line[:6] == "error:"]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A results folder with one row of the tiny experiment."""
+    folder = tmp_path_factory.mktemp("paper") / "grammar-tiny"
+    config = harness.resolve(bahdanau2014.PAPER, "RNNsearch-50", TINY)
+    harness.run_row(
+        bahdanau2014.PAPER, "RNNsearch-50", config,
+        run_dir=folder / "run", results_dir=folder / "results", resume=False, progress=False,
+    )  # fmt: skip
+    bahdanau2014.report(folder / "results")
+    return folder / "results"
+
+
+def findings(folder: Path) -> dict[str, bool | None]:
+    return {name.split("/")[-1]: holds for name, _, holds in tables.verify(folder, "")}
+
+
+def test_a_row_leaves_tables_and_pictures_that_verify(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"tables.md", "tables.json", "figure2.png", "figure3-RNNsearch-50.png"} <= names
+    assert findings(finished) == {"RNNsearch-50.seed0": True, "tables.md": True}
+    text = (finished / "tables.md").read_text()
+    assert "(paper 26.75)" in text
+    assert "python -m experiments.bahdanau2014 --row=RNNsearch-50 --scale=tiny" in text
+
+
+@pytest.mark.parametrize("name", ["test.hypotheses.txt", "test.links.txt", "test.no_unk.txt"])
+def test_an_edited_prediction_fails_the_verification(finished, tmp_path, name):
+    copy = tmp_path / "paper" / "results"
+    shutil.copytree(finished, copy)
+    path = copy / "RNNsearch-50.seed0" / name
+    text = path.read_text()
+    path.write_text(text.replace("\n", " 0-0\n" if "links" in name else " mot\n", 1))
+    assert False in findings(copy).values()
+
+
+def test_an_edited_table_fails_the_verification(finished, tmp_path):
+    copy = tmp_path / "paper" / "results"
+    shutil.copytree(finished, copy)
+    path = copy / "tables.md"
+    path.write_text(path.read_text().replace("26.75", "16.75"))
+    assert findings(copy)["tables.md"] is False
+
+
+def test_a_finished_row_is_not_run_again(finished, caplog):
+    config = harness.resolve(bahdanau2014.PAPER, "RNNsearch-50", TINY)
+    arguments = dict(
+        run_dir=finished.parent / "run", results_dir=finished, resume=False, progress=False
+    )
+    before = (finished / "RNNsearch-50.seed0.json").stat().st_mtime_ns
+    path = harness.run_row(bahdanau2014.PAPER, "RNNsearch-50", config, **arguments)
+    assert path.stat().st_mtime_ns == before
+    other = dataclasses.replace(config, hidden=25)
+    with pytest.raises(ValueError, match="another configuration"):
+        harness.run_row(bahdanau2014.PAPER, "RNNsearch-50", other, **arguments)
+
+
+def test_describe_at_paper_scale_counts_what_the_paper_has():
+    lines = run("--scale=paper", "--describe", "--json", "--table").stdout.splitlines()
+    weights = {about["row"]: about["weights"] for about in map(json.loads, lines)}
+    assert weights == {
+        "RNNencdec-30": 68_540_000, "RNNsearch-30": 80_401_000,
+        "RNNencdec-50": 68_540_000, "RNNsearch-50": 80_401_000,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--row=RNNsearch-40"], ["RNNsearch-40", "RNNencdec-30"]),
+        (["--hidden=-3"], ["--hidden", "-3"]),
+        (["--hiden=3"], ["hiden"]),
+        (["--optimizer=adagrad"], ["--optimizer", "adagrad", "adam"]),
+        (["--join=0", "--data=multi30k"], ["--join=0"]),
+        (["--data=multi30k", "--data_dir=/nowhere"], ["/nowhere"]),
+        (["--data=text"], ["--train"]),
+        (["--data=huggingface"], ["--dataset"]),
+        (["--languages=en-de"], ["en-de", "en-fr"]),
+        (["--scale=tiny", "--run_dir=/dev/null/run"], ["/dev/null/run", "--run_dir"]),
+    ],
+)
+def test_bad_input_is_one_line(arguments, parts):
+    line = error_of(*arguments)
+    assert all(part in line for part in parts), line
+
+
+def test_text_files_of_unequal_length_are_one_line(tmp_path):
+    for name, lines in {"a.en": 3, "a.fr": 2}.items():
+        (tmp_path / name).write_text("un mot .\n" * lines)
+    pair = f"{tmp_path}/a.en,{tmp_path}/a.fr"
+    files = [f"--{split}={pair}" for split in ("train", "dev", "test")]
+    line = error_of("--data=text", "--scale=tiny", f"--run_dir={tmp_path}/run", *files)
+    assert "3 lines" in line and "2" in line
+
+
+def test_nan_in_the_loss_names_the_step(tmp_path):
+    line = error_of(
+        "--scale=tiny", "--train_pairs=300", "--learning_rate=1e38", "--schedule=constant",
+        f"--run_dir={tmp_path}/run",
+    )  # fmt: skip
+    assert "the loss of step" in line and "--learning_rate" in line

@@ -1,0 +1,64 @@
+"""A run that is killed and resumed ends bit for bit where the uninterrupted run ends."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = pathlib.Path(__file__).with_name("interruptible_run.py")
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def start(folder, when):
+    command = [sys.executable, "-W", "error", str(SCRIPT), str(folder), when]
+    # One device and no cache of programs: what a user has.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XLA_", "JAX_"))}
+    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=120)
+    return process.returncode, errors
+
+
+def lines_of(folder):
+    """What a run measured, but for how long it took."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.endswith("_per_second")} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def straight_and_killed(tmp_path_factory):
+    """The folders of a whole run and of two killed ones."""
+    folders = {when: tmp_path_factory.mktemp(when) for when in ("never", "in-step", "in-save")}
+    processes = {when: start(folder, when) for when, folder in folders.items()}
+    for when, process in processes.items():
+        code, errors = finish(process)
+        assert code == (0 if when == "never" else -signal.SIGKILL), errors
+    return folders
+
+
+@pytest.mark.parametrize("when", ["in-step", "in-save"])
+def test_killed_and_resumed_is_uninterrupted(straight_and_killed, when):
+    whole, killed = straight_and_killed["never"], straight_and_killed[when]
+    assert not (killed / "end.json").exists()
+    measured = lines_of(killed)
+    assert measured == lines_of(whole)[: len(measured)]
+    assert measured[-1]["step"] > 4  # lines that the resumed run will measure again
+    with (killed / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')  # half a line, as a kill can leave
+
+    code, errors = finish(start(killed, "never"))
+    assert code == 0, errors
+    ends = [json.loads((folder / "end.json").read_text()) for folder in (whole, killed)]
+    assert [end["start"] for end in ends] == [0, 4]
+    assert ends[0]["digest"] == ends[1]["digest"]
+    assert lines_of(killed) == lines_of(whole)
+    assert [line["step"] for line in lines_of(whole)] == [2, 4, 6, 8, 10, 12]
+    kept = sorted(path.name for path in (killed / "checkpoints").iterdir())
+    assert kept == ["12", "8"]  # and nothing half-written
