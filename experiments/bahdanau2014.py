@@ -230,18 +230,18 @@ def rescore(result: dict[str, Any], folder: Path, data_dir: str) -> dict[str, An
 
 def report(folder: Path) -> None:
     """Tables 1 and 2 as Markdown and JSON, Figures 2 and 3 as PNG, from the results in a folder."""
-    results = harness.read_results(folder)
+    results = harness.read_results(folder, ROWS)
     tests = list(next(iter(results.values()))[0]["scores"]["tests"])
     tables = {f"Table 1, {test}": _table1(results, test) for test in tests}
     tables["Table 2"] = _table2(results)
     harness.write_tables(folder, __doc__.splitlines()[0], tables, results)
     paper = json.loads((Path(__file__).parent / "published/bahdanau2014_figure2.json").read_text())
     curves = []
-    for row, runs in results.items():
+    for row, runs in reversed(results.items()):  # so that dashes are the paper's
         points = [run["scores"]["tests"][tests[0]]["curve"] for run in runs]
         means = [_mean([bleu for _, bleu in at_length]) for at_length in zip(*points, strict=True)]
         curves.append(plots.Curve(row, [x for x, _ in points[0]], means))
-    published = [plots.Curve(row, range(60), paper["curves"][row]) for row in results]
+    published = [plots.Curve(row, range(60), paper["curves"][row]) for row in reversed(results)]
     plots.save(plots.length_figure(curves, published), folder / "figure2.png")
     for row, runs in results.items():
         path = folder / f"{row}.seed{runs[0]['config']['seed']}" / "alignments.json"

@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -256,12 +256,14 @@ def mean_loss(eval_step, params: PyTree, batches: Iterator[PyTree]) -> dict[str,
     return {"loss": total / weight, "nll": total / sentences}
 
 
-def read_results(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """The results in a folder by row, in the order of seeds; rows without results are absent."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(folder.glob("*.seed*.json")):
-        result = json.loads(path.read_text())
-        found.setdefault(result["row"], []).append(result)
+    files = {row: sorted(folder.glob(f"{row}.seed*.json")) for row in rows}
+    found = {
+        row: [json.loads(path.read_text()) for path in paths]
+        for row, paths in files.items()
+        if paths
+    }
     if not found:
         raise FileNotFoundError(f"no results in {folder}: run an experiment with --table first")
     return found

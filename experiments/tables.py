@@ -1,7 +1,7 @@
 """Renders every table from results/, or recomputes its numbers from the predictions.
 
-python -m experiments.tables                          tables and figures anew from the results
-python -m experiments.tables --verify --data_dir=DIR  every cell from its predictions; fails on drift
+python -m experiments.tables                          tables and figures from the results
+python -m experiments.tables --verify --data_dir=DIR  every cell from its predictions, or fail
 """
 
 import hashlib

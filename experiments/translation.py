@@ -334,7 +334,9 @@ def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict
         ],
         "curve": [
             [s.center, _rounded(s.bleu)]
-            for s in bleu_by_window(lengths, hypotheses, references, half_width=3)
+            for s in bleu_by_window(
+                lengths, hypotheses, references, half_width=3, centers=range(3, 61)
+            )
         ],
     }
     long = [i for i, length in enumerate(lengths) if length >= 40]

@@ -48,8 +48,8 @@ def attend(
     key: Float[Array, "*B S K Hk"],
     value: Float[Array, "*B S K Hv"],
     *,
-    score: Callable[..., Array] = ScaledDot(),  # noqa: B008
-    mask: Mask = Full(),  # noqa: B008
+    score: Callable[..., Array] = ScaledDot(),
+    mask: Mask = Full(),
     bias: Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None = None,
     normalizer: Callable[..., Array] = softmax,
     dropout: Dropout | None = None,

@@ -48,7 +48,7 @@ def length_figure(
     panels = [(title, curves), *([(paper_title, paper)] if paper else [])]
     styles = _styles([*curves, *paper])
     figure = Figure(figsize=(2.4 + 4.0 * len(panels), 4.0), layout="constrained")
-    all_axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    all_axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
     for axes, (name, lines) in zip(all_axes, panels, strict=True):
         _draw(axes, lines, styles)
         for length in training_lengths:

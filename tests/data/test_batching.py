@@ -112,6 +112,8 @@ def test_sorted_windows_sort_what_they_fetch():
     plan, lengths = PLANS["sorted"], np.random.default_rng(1).integers(1, 99, 31)
     epoch = plan(lengths, np.random.default_rng(2))
     assert [rows for _, rows in epoch] == [4] * 7
+    means = [lengths[members].mean() for members, _ in epoch]
+    assert means[:3] != sorted(means[:3]) or means[3:6] != sorted(means[3:6])
     order = np.random.default_rng(2).permutation(31)
     for start, end in ((0, 3), (3, 6), (6, 7)):
         fetched = np.concatenate([members for members, _ in epoch[start:end]])

@@ -85,7 +85,8 @@ def test_length_penalty():
     np.testing.assert_array_equal(length_penalty(jnp.array([1, 7]), 0.0), [1.0, 1.0])
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.7])
+# With an alpha of 2 longer hypotheses often overtake finished ones, so none may be given up early.
+@pytest.mark.parametrize("alpha", [0.0, 2.0])
 def test_a_beam_of_full_width_is_exhaustive_search(alpha):
     for seed in range(8):
         tables = make_tables(seed)
