@@ -170,6 +170,9 @@ def build(config: Config) -> harness.Experiment:
         model=make_model(config, sizes),
         batches=batches.iterate,
         dev_batches=lambda: (batch for _, batch in translation.eval_batches(config, task.dev)),
+        train_sample=lambda: (
+            batch for _, batch in translation.eval_batches(config, translation.sample(task.train))
+        ),
         evaluate=evaluate,
         about=task.about | {"padding_efficiency": round(batches.padding_efficiency(), 4)},
         steps_per_epoch=batches.per_epoch,
@@ -280,7 +283,8 @@ def _table1(results: dict[str, list[dict]], test: str) -> Table:
 
 def _table2(results: dict[str, list[dict]]) -> Table:
     columns = [Column("model", ""), Column("updates", ",.0f"), Column("epochs", ".1f")]
-    columns += [Column("hours", ".2f"), Column("hardware", ""), Column("dev NLL", ".1f")]
+    columns += [Column("hours", ".2f"), Column("hardware", "")]
+    columns += [Column("train NLL", ".1f"), Column("dev NLL", ".1f")]
     rows = []
     for row, runs in results.items():
         paper = ROWS[row].paper
@@ -291,6 +295,7 @@ def _table2(results: dict[str, list[dict]]) -> Table:
                 "epochs": _cell([run["epochs"] for run in runs], paper["epochs"]),
                 "hours": _cell([run["seconds"] / 3600 for run in runs], paper["hours"]),
                 "hardware": runs[0]["environment"]["device"],
+                "train NLL": _cell([run["train_nll"] for run in runs], paper["train_nll"]),
                 "dev NLL": _cell([run["dev_nll"] for run in runs], paper["dev_nll"]),
             }
         )

@@ -84,6 +84,7 @@ class Experiment:
     model: Model
     batches: Callable[[int], Iterator[PyTree]]  # from a step on
     dev_batches: Callable[[], Iterator[PyTree]]
+    train_sample: Callable[[], Iterator[PyTree]]  # some of the training data, for its loss
     evaluate: Callable[[PyTree, Path], dict[str, Any]]  # writes predictions; returns scores
     about: dict[str, Any]  # data hashes and counts, for the results
     steps_per_epoch: int
@@ -234,6 +235,7 @@ def run_row(
         "epochs": config.num_steps / experiment.steps_per_epoch,
         "seconds": seconds,
         "best_step": best_step,
+        "train_nll": mean_loss(eval_step, params, experiment.train_sample())["nll"],
         "dev_nll": about["dev_nll"],
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
         "scores": scores,

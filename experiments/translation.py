@@ -25,7 +25,7 @@ from attn_research.data.batching import (
     pair_lengths,
 )
 from attn_research.data.corpus import Corpus, Pair
-from attn_research.data.encoding import encode_pairs
+from attn_research.data.encoding import Encoded, encode_pairs
 from attn_research.data.files import write_whole
 from attn_research.data.grammar import Grammar
 from attn_research.data.multi30k import Multi30k
@@ -39,7 +39,6 @@ from attn_research.data.tokenizers import (
     Tokenizer,
     WordTokenizer,
     detokenize,
-    load_tokenizer,
 )
 from attn_research.evaluation.alignment import Gold, alignment_error, links_from_weights
 from attn_research.evaluation.bleu import sacre_bleu, tokenized_bleu, without_unknown
@@ -277,6 +276,13 @@ def eval_batches(
     return ordered_batches(pairs, batch_size, bounds_for(longest, max(20, config.bound_step)))
 
 
+def sample(pairs: EncodedPairs, count: int = 500) -> EncodedPairs:
+    """Pairs evenly spread over a corpus: enough to estimate a loss on it."""
+    chosen = [pairs[i] for i in range(0, len(pairs), max(1, len(pairs) // count))][:count]
+    lengths = np.array([[len(side) for side in pair] for pair in chosen], np.uint16)
+    return Encoded(np.concatenate([side for pair in chosen for side in pair]), lengths)
+
+
 Search = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 Align = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -370,17 +376,6 @@ def score_all(task_tests: dict[str, Sequence[Pair]], folder: Path, language: str
         "tests": {name: score(pairs, name, folder, language) for name, pairs in task_tests.items()},
         "predictions": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
     }
-
-
-def save_tokenizers(task: Task, folder: Path) -> None:
-    """Keeps the tokenizers beside a run, for whoever translates with it later."""
-    for side, tokenizer in zip(("source", "target"), task.tokenizers, strict=True):
-        tokenizer.save(folder / f"{side}_tokenizer")
-
-
-def load_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
-    """What `save_tokenizers` kept."""
-    return tuple(load_tokenizer(folder / f"{side}_tokenizer") for side in ("source", "target"))
 
 
 def _translate(task, config, encoded, chosen, search, forbidden) -> dict[int, str]:

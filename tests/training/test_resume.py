@@ -17,7 +17,8 @@ def start(folder, when):
     command = [sys.executable, "-W", "error", str(SCRIPT), str(folder), when]
     # One device and no cache of programs: what a user has.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("XLA_", "JAX_"))}
-    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    environment |= {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -33,28 +34,32 @@ def lines_of(folder):
 
 
 @pytest.fixture(scope="module")
-def straight_and_killed(tmp_path_factory):
-    """The folders of a whole run and of two killed ones."""
+def runs(tmp_path_factory):
+    """The folders of a whole run and two killed and resumed ones, and what these had measured."""
     folders = {when: tmp_path_factory.mktemp(when) for when in ("never", "in-step", "in-save")}
     processes = {when: start(folder, when) for when, folder in folders.items()}
     for when, process in processes.items():
         code, errors = finish(process)
         assert code == (0 if when == "never" else -signal.SIGKILL), errors
-    return folders
+    measured, resumed = {}, []
+    for when in ("in-step", "in-save"):
+        assert not (folders[when] / "end.json").exists()
+        measured[when] = lines_of(folders[when])
+        with (folders[when] / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 8, "lo')  # half a line, as a kill can leave
+        resumed.append(start(folders[when], "never"))
+    for process in resumed:
+        code, errors = finish(process)
+        assert code == 0, errors
+    return folders, measured
 
 
 @pytest.mark.parametrize("when", ["in-step", "in-save"])
-def test_killed_and_resumed_is_uninterrupted(straight_and_killed, when):
-    whole, killed = straight_and_killed["never"], straight_and_killed[when]
-    assert not (killed / "end.json").exists()
-    measured = lines_of(killed)
-    assert measured == lines_of(whole)[: len(measured)]
-    assert measured[-1]["step"] > 4  # lines that the resumed run will measure again
-    with (killed / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 8, "lo')  # half a line, as a kill can leave
-
-    code, errors = finish(start(killed, "never"))
-    assert code == 0, errors
+def test_killed_and_resumed_is_uninterrupted(runs, when):
+    folders, measured = runs
+    whole, killed = folders["never"], folders[when]
+    assert measured[when] == lines_of(whole)[: len(measured[when])]
+    assert measured[when][-1]["step"] > 4  # lines that the resumed run measured again
     ends = [json.loads((folder / "end.json").read_text()) for folder in (whole, killed)]
     assert [end["start"] for end in ends] == [0, 4]
     assert ends[0]["digest"] == ends[1]["digest"]
