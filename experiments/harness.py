@@ -56,7 +56,7 @@ class Config:
     learning_rate: float = knob(1e-3, "its rate, at the peak of the schedule", 0.0)
     schedule: Literal["constant", "cosine"] = knob("cosine", "of the rate over the steps")
     warmup_steps: int = knob(100, "steps of linear warmup before a cosine schedule", 0)
-    clip_norm: float = knob(1.0, "the greatest L2 norm of a gradient", 0.0)
+    clip_norm: float = knob(1.0, "the greatest L2 norm of a gradient", 1e-6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +207,7 @@ def run_row(
         log.resume_clock()
 
     def save(step, state):
+        log.flush(step)
         log.pause_clock()
         checkpoints.save(step, state, seconds=seconds + time.perf_counter() - began)
         log.resume_clock()
@@ -224,7 +225,10 @@ def run_row(
     finally:
         log.close()
     seconds = checkpoints.restore(state)[2]["seconds"]
-    best_step, params, about = best.restore(state.params)
+    found = best.restore(state.params)
+    if found is None:
+        raise ArithmeticError("the development loss was never finite: lower --learning_rate")
+    best_step, params, about = found
     scores = experiment.evaluate(params, results_dir / name)
     result = {
         "experiment": paper.name,

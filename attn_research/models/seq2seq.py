@@ -76,8 +76,9 @@ class Seq2Seq(nn.Module):
         annotations = self.forward(words, valid)
         if self.alignment is None:
             # The state is kept over padding, so the last one is that of the last word.
-            last = self.drop_annotation(annotations[:, -1:], deterministic=not train)
-            return Encoded(last, jnp.tanh(self.initial(last)))
+            last = annotations[:, -1:]
+            state = jnp.tanh(self.initial(last))
+            return Encoded(self.drop_annotation(last, deterministic=not train), state)
         backward = self.backward(words, valid)
         annotations = self.drop_annotation(
             jnp.concatenate([annotations, backward], axis=-1), deterministic=not train

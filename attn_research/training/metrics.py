@@ -40,7 +40,7 @@ class MetricsLog:
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
         self._bar.update(1)
         if step % self._every == 0 or step == self._num_steps:
-            self._flush(step)
+            self.flush(step)
 
     def record(self, step: int, values: dict[str, float]) -> None:
         """Writes what a hook measured, as it is."""
@@ -63,7 +63,10 @@ class MetricsLog:
         self._events.close()
         self._file.close()
 
-    def _flush(self, step: int) -> None:
+    def flush(self, step: int) -> None:
+        """Ends the line being averaged: after a checkpoint, a resumed run begins a new one."""
+        if not self._steps:
+            return
         seconds = time.perf_counter() - self._since
         total, weight = self._sums.pop("total"), self._sums.pop("weight")
         values = {"loss": total / max(weight, 1.0), "gradient_norm": self._norm / self._steps}
