@@ -82,7 +82,7 @@ SCALES = {
     ),
     ("grammar", "small"): dict(
         hidden=128, embedding=96, maxout=96, alignment=96, init_scale=10.0, vocab_size=1200,
-        batch_size=64, num_steps=1200, eval_every=400, save_every=400, learning_rate=4e-3,
+        batch_size=64, num_steps=1000, eval_every=500, save_every=500, learning_rate=4e-3,
     ),
     ("multi30k", "small"): dict(
         languages="en-de", tokenizer="bpe", vocab_size=10_066,  # 10,000 merges
