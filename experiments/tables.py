@@ -8,7 +8,9 @@ import hashlib
 import importlib
 import json
 import logging
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,8 +49,9 @@ def verify(folder: Path, data_dir: str) -> Iterator[tuple[str, str, bool | None]
         yield name, "; ".join(drift) or "every number recomputed", not drift
     name = f"{folder.relative_to(folder.parent.parent).as_posix()}/tables.md"
     kept = _tables(folder)
-    render(folder)
-    again = _tables(folder)
+    with tempfile.TemporaryDirectory() as copy:
+        render(Path(shutil.copytree(folder, copy, dirs_exist_ok=True)))
+        again = _tables(Path(copy))
     yield name, "rendered the same" if kept == again else "differs from its results", kept == again
 
 

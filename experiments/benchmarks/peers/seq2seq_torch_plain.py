@@ -14,7 +14,7 @@ from experiments.benchmarks import peers
 try:
     import torch
     from torch import Tensor, nn
-    from torch.nn.utils import clip_grad_norm_
+    from torch.nn.utils import clip_grad_norm_, rnn
 except ModuleNotFoundError as error:
     raise peers.missing(error, __name__) from None
 
@@ -38,7 +38,14 @@ class RNNsearch(nn.Module):
 
     def forward(self, source: Tensor, previous: Tensor) -> Tensor:
         """Logits [B, T, V] of a batch of ids [B, S], [B, T]."""
-        annotations, last = self.encoder(self.source_embedding(source))
+        lengths = (source != peers.PAD).sum(dim=1).clamp(min=1)
+        packed = rnn.pack_padded_sequence(
+            self.source_embedding(source), lengths, batch_first=True, enforce_sorted=False
+        )
+        outputs, last = self.encoder(packed)
+        annotations = rnn.pad_packed_sequence(
+            outputs, batch_first=True, total_length=source.shape[1]
+        )[0]
         state = torch.tanh(self.initial(last[1]))
         keys = self.key(annotations)
         padding = source == peers.PAD
