@@ -28,7 +28,7 @@ from attn_research.training.step import Sums
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.tables import Cell, Column, Table
-from experiments import harness, translation
+from experiments import harness, reporting, scores, translation
 from experiments.harness import Row, knob
 
 
@@ -164,7 +164,7 @@ def build(config: Config) -> harness.Experiment:
             _keep_alignments(
                 task, functools.partial(search, params), functools.partial(align, params), folder
             )
-        return translation.score_all(task.tests, folder, task.languages[1])
+        return scores.score_all(task.tests, folder, task.languages[1])
 
     return harness.Experiment(
         model=make_model(config, sizes),
@@ -228,16 +228,16 @@ def rescore(result: dict[str, Any], folder: Path, data_dir: str) -> dict[str, An
     """The scores of a result, computed again from the predictions in `folder`."""
     config = Config(**(result["config"] | {"data_dir": data_dir}))
     tests = translation.test_pairs(config)
-    return translation.score_all(tests, folder, config.languages.split("-")[1])
+    return scores.score_all(tests, folder, config.languages.split("-")[1])
 
 
 def report(folder: Path) -> None:
     """Tables 1 and 2 as Markdown and JSON, Figures 2 and 3 as PNG, from the results in a folder."""
-    results = harness.read_results(folder, ROWS)
+    results = reporting.read_results(folder, ROWS)
     tests = list(next(iter(results.values()))[0]["scores"]["tests"])
     tables = {f"Table 1, {test}": _table1(results, test) for test in tests}
     tables["Table 2"] = _table2(results)
-    harness.write_tables(folder, __doc__.splitlines()[0], tables, results)
+    reporting.write_tables(folder, __doc__.splitlines()[0], tables, results)
     paper = json.loads((Path(__file__).parent / "published/bahdanau2014_figure2.json").read_text())
     curves = []
     for row, runs in reversed(results.items()):  # so that dashes are the paper's
@@ -263,18 +263,18 @@ def _table1(results: dict[str, list[dict]], test: str) -> Table:
     rows = []
     for row, runs in results.items():
         paper = ROWS[row].paper
-        scores = [run["scores"]["tests"][test] for run in runs]
-        spans = [{span["low"]: span["bleu"] for span in one["by_length"]} for one in scores]
+        found = [run["scores"]["tests"][test] for run in runs]
+        spans = [{span["low"]: span["bleu"] for span in one["by_length"]} for one in found]
         rows.append(
             {
                 "model": row,
-                "all": _cell([one["bleu"] for one in scores], paper["bleu"]),
-                "no UNK": _cell([one.get("bleu_no_unk") for one in scores], paper["no_unk"]),
-                "sacreBLEU": _cell([one["sacrebleu"] for one in scores]),
+                "all": _cell([one["bleu"] for one in found], paper["bleu"]),
+                "no UNK": _cell([one.get("bleu_no_unk") for one in found], paper["no_unk"]),
+                "sacreBLEU": _cell([one["sacrebleu"] for one in found]),
                 "10-19 words": _cell([span[10] for span in spans]),
                 "50-60 words": _cell([span[50] for span in spans]),
-                "40+ words": _cell([one.get("bleu_40") for one in scores]),
-                "AER": _cell([one.get("aer") for one in scores]),
+                "40+ words": _cell([one.get("bleu_40") for one in found]),
+                "AER": _cell([one.get("aer") for one in found]),
                 "seeds": len(runs),
             }
         )

@@ -9,13 +9,11 @@ import errno
 import functools
 import json
 import logging
-import os
-import platform
 import shlex
 import sys
 import time
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -31,7 +29,7 @@ from attn_research.training.metrics import MetricsLog
 from attn_research.training.optimizers import make_optimizer, warmup_then_decay
 from attn_research.training.step import Loss, make_eval_step, make_state, make_train_step
 from attn_research.types import PyTree
-from attn_research.viewing.tables import Table, to_dict, to_markdown
+from experiments.reporting import environment
 
 Scale = Literal["tiny", "small", "paper"]
 RESULTS = Path(__file__).parent / "results"
@@ -262,39 +260,6 @@ def mean_loss(eval_step, params: PyTree, batches: Iterator[PyTree]) -> dict[str,
     return {"loss": total / weight, "nll": total / sentences}
 
 
-def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """The results in a folder by row, in the order of seeds; rows without results are absent."""
-    files = {row: sorted(folder.glob(f"{row}.seed*.json")) for row in rows}
-    found = {
-        row: [json.loads(path.read_text()) for path in paths]
-        for row, paths in files.items()
-        if paths
-    }
-    if not found:
-        raise FileNotFoundError(f"no results in {folder}: run an experiment with --table first")
-    return found
-
-
-def write_tables(
-    folder: Path, title: str, tables: dict[str, Table], results: dict[str, list[dict]]
-) -> None:
-    """Writes tables.md and tables.json: each table, then the command and machine of each run."""
-    text = [f"# {title}\n"]
-    text += [f"## {name}\n\n{to_markdown(table)}" for name, table in tables.items()]
-    text.append("## Runs\n")
-    runs = [run for each in results.values() for run in each]
-    for run in runs:
-        machine = ", ".join(f"{name} {value}" for name, value in run["environment"].items())
-        hashes = ", ".join(
-            f"{split} {' '.join(one[:12] for one in ones)}"
-            for split, ones in run["about"]["sha256"].items()
-        )
-        text.append(f"- `{run['command']}`  \n  {machine}; data SHA-256 {hashes}")
-    write_whole(folder / "tables.md", ("\n".join(text) + "\n").encode())
-    plain = {name: to_dict(table) for name, table in tables.items()}
-    write_whole(folder / "tables.json", json.dumps(plain, indent=1, ensure_ascii=False).encode())
-
-
 def make_config_optimizer(config: Config) -> optax.GradientTransformation:
     """The optimizer a config asks for."""
     rate = config.learning_rate
@@ -343,22 +308,6 @@ def command(paper: Paper, row: str, config: Any) -> str:
             given[field.name] = value
     words = [f"--{name}={value}" for name, value in given.items()]
     return shlex.join(["python", "-m", f"experiments.{paper.name}", f"--row={row}", *words])
-
-
-def environment() -> dict[str, Any]:
-    """The versions and hardware a number was measured with."""
-    import flax
-    import numpy
-
-    return {
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "flax": flax.__version__,
-        "numpy": numpy.__version__,
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "cpus": os.cpu_count(),
-        "machine": platform.machine(),
-    }
 
 
 def _define_flags(paper: Paper) -> None:

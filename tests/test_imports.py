@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "pretrained": BESIDE | {"layers", "models"},
 }
 # What the papers share: an experiment may import these, and no other experiment.
-SHARED_EXPERIMENTS = {"harness", "translation", "tables"}
+SHARED_EXPERIMENTS = {"harness", "reporting", "scores", "tables", "translation"}
 
 
 def modules_in(folder):

@@ -139,7 +139,7 @@ def _main(argv: Sequence[str]) -> None:
     if values.worker:
         work(values.worker, Path(values.folder))
         return
-    from experiments.harness import environment
+    from experiments.reporting import environment
 
     names = ["ours", *values.peers.split(",")]
     unknown = set(names[1:]) - PEERS.keys()

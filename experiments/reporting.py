@@ -1,0 +1,61 @@
+"""Results as they are kept: what a run was measured with, and the tables made of many runs."""
+
+import json
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+
+from attn_research.data.files import write_whole
+from attn_research.viewing.tables import Table, to_dict, to_markdown
+
+
+def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """The results in a folder by row, in the order of seeds; rows without results are absent."""
+    files = {row: sorted(folder.glob(f"{row}.seed*.json")) for row in rows}
+    found = {
+        row: [json.loads(path.read_text()) for path in paths]
+        for row, paths in files.items()
+        if paths
+    }
+    if not found:
+        raise FileNotFoundError(f"no results in {folder}: run an experiment with --table first")
+    return found
+
+
+def write_tables(
+    folder: Path, title: str, tables: dict[str, Table], results: dict[str, list[dict]]
+) -> None:
+    """Writes tables.md and tables.json: each table, then the command and machine of each run."""
+    text = [f"# {title}\n"]
+    text += [f"## {name}\n\n{to_markdown(table)}" for name, table in tables.items()]
+    text.append("## Runs\n")
+    runs = [run for each in results.values() for run in each]
+    for run in runs:
+        machine = ", ".join(f"{name} {value}" for name, value in run["environment"].items())
+        hashes = ", ".join(
+            f"{split} {' '.join(one[:12] for one in ones)}"
+            for split, ones in run["about"]["sha256"].items()
+        )
+        text.append(f"- `{run['command']}`  \n  {machine}; data SHA-256 {hashes}")
+    write_whole(folder / "tables.md", ("\n".join(text) + "\n").encode())
+    plain = {name: to_dict(table) for name, table in tables.items()}
+    write_whole(folder / "tables.json", json.dumps(plain, indent=1, ensure_ascii=False).encode())
+
+
+def environment() -> dict[str, Any]:
+    """The versions and hardware a number was measured with."""
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "numpy": np.__version__,
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+    }

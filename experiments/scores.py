@@ -1,0 +1,90 @@
+"""Every number of a translation result, from its kept predictions and nothing else.
+
+What the files hold is said in `experiments.translation`, which writes them.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attn_research.data.corpus import Pair
+from attn_research.data.tokenizers import detokenize
+from attn_research.evaluation.alignment import Gold, alignment_error
+from attn_research.evaluation.bleu import sacre_bleu, tokenized_bleu
+from attn_research.evaluation.by_length import bleu_by_bucket, bleu_by_window
+
+EDGES = (3, 10, 20, 30, 40, 50, 61)
+
+
+def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict[str, Any]:
+    """Every number of one test set, from the predictions in a folder and nothing else."""
+    hypotheses = _read_lines(folder / f"{name}.hypotheses.txt")
+    if len(hypotheses) != len(pairs):
+        raise ValueError(
+            f"{folder / name}.hypotheses.txt has {len(hypotheses)} lines for {len(pairs)} pairs"
+        )
+    references = [pair.target for pair in pairs]
+    lengths = [len(pair.source.split()) for pair in pairs]
+    all_words = tokenized_bleu(hypotheses, references)
+    written = sacre_bleu(
+        [detokenize(line, language) for line in hypotheses],
+        [detokenize(line, language) for line in references],
+    )
+    scores: dict[str, Any] = {
+        "bleu": round(all_words.score, 4),
+        "bleu_detail": str(all_words),
+        "sacrebleu": round(written.score, 4),
+        "sacrebleu_signature": written.signature,
+        "by_length": [
+            {"low": s.low, "high": s.high, "count": s.count, "bleu": _rounded(s.bleu)}
+            for s in bleu_by_bucket(lengths, hypotheses, references, edges=EDGES)
+        ],
+        "curve": [
+            [s.center, _rounded(s.bleu)]
+            for s in bleu_by_window(
+                lengths, hypotheses, references, half_width=3, centers=range(3, 61)
+            )
+        ],
+    }
+    long = [i for i, length in enumerate(lengths) if length >= 40]
+    if long:
+        scores["bleu_40"] = round(
+            tokenized_bleu([hypotheses[i] for i in long], [references[i] for i in long]).score, 4
+        )
+    if (folder / f"{name}.no_unk.txt").exists():
+        rows = [line.split("\t") for line in _read_lines(folder / f"{name}.no_unk.txt")]
+        clean = tokenized_bleu([row[1] for row in rows], [references[int(row[0])] for row in rows])
+        scores |= {"bleu_no_unk": round(clean.score, 4), "no_unk_sentences": len(rows)}
+    if (folder / f"{name}.links.txt").exists():
+        links = [
+            {tuple(map(int, link.split("-"))) for link in line.split()}
+            for line in _read_lines(folder / f"{name}.links.txt")
+        ]
+        gold = [Gold(pair.sure, pair.possible) for pair in pairs]
+        found = alignment_error(links, gold)
+        scores |= {
+            "aer": round(found.error_rate, 6),
+            "precision": round(found.precision, 6),
+            "recall": round(found.recall, 6),
+        }
+    return scores
+
+
+def score_all(task_tests: dict[str, Sequence[Pair]], folder: Path, language: str) -> dict[str, Any]:
+    """The scores of every test set, and the SHA-256 of each file they were computed from."""
+    files = sorted(folder.glob("*.txt"))
+    return {
+        "tests": {name: score(pairs, name, folder, language) for name, pairs in task_tests.items()},
+        "predictions": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+    }
+
+
+def _rounded(bleu) -> float | None:
+    return None if bleu is None else round(bleu.score, 4)
+
+
+def _read_lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: the predictions of this row were not kept")
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
