@@ -193,22 +193,24 @@ def run_row(
     log = MetricsLog(folder, start=start, num_steps=config.num_steps, progress=progress)
     eval_step = make_eval_step(model.eval_loss)
 
+    kept = best.restore(state.params)
+    best_loss = float("inf") if kept is None else kept[2]["dev_loss"]
+
     def evaluate(step, state):
+        nonlocal best_loss
         if step == 0:
             return
-        log.pause_clock()
-        values = mean_loss(eval_step, state.params, experiment.dev_batches())
-        log.record(step, {f"dev_{name}": value for name, value in values.items()})
-        _, _, about = best.restore(state.params) or (0, None, {"dev_loss": float("inf")})
-        if values["loss"] < about["dev_loss"]:
-            best.save(step, state.params, dev_loss=values["loss"], dev_nll=values["nll"])
-        log.resume_clock()
+        with log.paused():
+            values = mean_loss(eval_step, state.params, experiment.dev_batches())
+            log.record(step, {f"dev_{name}": value for name, value in values.items()})
+            if values["loss"] < best_loss:
+                best_loss = values["loss"]
+                best.save(step, state.params, dev_loss=best_loss, dev_nll=values["nll"])
 
     def save(step, state):
         log.flush(step)
-        log.pause_clock()
-        checkpoints.save(step, state, seconds=seconds + time.perf_counter() - began)
-        log.resume_clock()
+        with log.paused():
+            checkpoints.save(step, state, seconds=seconds + time.perf_counter() - began)
 
     step = make_train_step(model.loss, optimizer, key)
     try:
@@ -222,11 +224,11 @@ def run_row(
         )
     finally:
         log.close()
-    seconds = checkpoints.restore(state)[2]["seconds"]
-    found = best.restore(state.params)
-    if found is None:
+    seconds += time.perf_counter() - began
+    kept = best.restore(state.params)
+    if kept is None:
         raise ArithmeticError("the development loss was never finite: lower --learning_rate")
-    best_step, params, about = found
+    best_step, params, about = kept
     scores = experiment.evaluate(params, results_dir / name)
     result = {
         "experiment": paper.name,

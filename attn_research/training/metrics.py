@@ -1,7 +1,9 @@
 """Where measurements go: JSON lines and TensorBoard events every few steps, and a progress bar."""
 
+import contextlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
@@ -49,13 +51,12 @@ class MetricsLog:
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
-    def resume_clock(self) -> None:
-        """Leaves the time since the last step out of the rates: a hook took it, not a step."""
-        self._since = time.perf_counter() - self._elapsed
-
-    def pause_clock(self) -> None:
-        """Stops the clock of the rates while a hook works."""
-        self._elapsed = time.perf_counter() - self._since
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves what happens inside out of the rates: a hook's time is no step's."""
+        began = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - began
 
     def close(self) -> None:
         """Ends the files and the bar."""
@@ -78,7 +79,7 @@ class MetricsLog:
 
     def _clear(self) -> None:
         self._steps, self._norm, self._sums = 0, 0.0, {}
-        self._elapsed, self._since = 0.0, time.perf_counter()
+        self._since = time.perf_counter()
 
     def _drop_after(self, start: int) -> None:
         if not self._path.exists():

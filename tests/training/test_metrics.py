@@ -41,9 +41,8 @@ def test_a_line_is_the_mean_over_its_steps(tmp_path, clock):
         clock[0] += 2.0
         log.write(step + 1, measured(total, weight, norm, tokens=10 * (step + 1)))
         if step == 2:  # a hook at work for 7 seconds
-            log.pause_clock()
-            clock[0] += 7.0
-            log.resume_clock()
+            with log.paused():
+                clock[0] += 7.0
     log.record(5, {"dev_loss": 0.25})
     log.close()
     assert lines_of(tmp_path / "run") == [

@@ -78,6 +78,7 @@ def test_dollar_signs_are_text(tmp_path):
     words = ["$\\frac$", "$_$"]  # as formulas, these raise
     panel = Panel(np.eye(2), words, words, title="$\\frac$")
     save(attention_figure([panel]), tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 0
 
 
 def test_equal_panels_give_equal_bytes(tmp_path):
