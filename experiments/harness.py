@@ -1,104 +1,23 @@
-"""What every experiment shares: flags from a dataclass, run folders, training, results.
-
-An experiment module gives a Config, its table ROWS, its SCALES and `build`. The values of a run are
-those of Config, changed by its scale and data, then by its row, then by the flags that were given.
-"""
+"""The command line of every experiment: flags from its Config, rows, tables, `--describe`."""
 
 import dataclasses
 import errno
 import functools
 import json
 import logging
-import shlex
 import sys
-import time
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import jax
-import optax
 from absl import app, flags
 
-from attn_research.data.files import write_whole
-from attn_research.training.checkpoints import Checkpoints
 from attn_research.training.cost import matmul_flops
-from attn_research.training.loop import Hook, fit
-from attn_research.training.metrics import MetricsLog
-from attn_research.training.optimizers import make_optimizer, warmup_then_decay
-from attn_research.training.step import Loss, make_eval_step, make_state, make_train_step
-from attn_research.types import PyTree
-from experiments.reporting import environment
-
-Scale = Literal["tiny", "small", "paper"]
-RESULTS = Path(__file__).parent / "results"
-
-
-def knob(default: Any, text: str, minimum: float | None = None) -> Any:
-    """A field of a Config: its default, what the flag's help says, and the least value it takes."""
-    return dataclasses.field(default=default, metadata={"help": text, "minimum": minimum})
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """The knobs of every experiment. A flag is made of each field when `main` runs."""
-
-    scale: Scale = knob("small", "tiny (seconds), small (minutes), or paper (its own sizes)")
-    data: str = knob("grammar", "where the data comes from")
-    seed: int = knob(0, "of parameters, data order and dropout", 0)
-    num_steps: int = knob(1000, "training steps", 1)
-    eval_every: int = knob(500, "steps between evaluations on the development set", 1)
-    save_every: int = knob(500, "steps between checkpoints", 1)
-    optimizer: Literal["adam", "adadelta"] = knob("adam", "the update rule")
-    learning_rate: float = knob(1e-3, "its rate, at the peak of the schedule", 0.0)
-    schedule: Literal["constant", "cosine"] = knob("cosine", "of the rate over the steps")
-    warmup_steps: int = knob(100, "steps of linear warmup before a cosine schedule", 0)
-    clip_norm: float = knob(1.0, "the greatest L2 norm of a gradient", 1e-6)
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One row of a paper's table: what sets it apart, and what the paper printed for it."""
-
-    config: dict[str, Any]
-    paper: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """What a step needs, known from the config alone: nothing is loaded or allocated."""
-
-    init: Callable[[jax.Array], PyTree]
-    loss: Loss
-    eval_loss: Loss
-    batch: PyTree  # the shapes of the largest batch of one step
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """One row, ready to run."""
-
-    model: Model
-    batches: Callable[[int], Iterator[PyTree]]  # from a step on
-    dev_batches: Callable[[], Iterator[PyTree]]
-    train_sample: Callable[[], Iterator[PyTree]]  # some of the training data, for its loss
-    evaluate: Callable[[PyTree, Path], dict[str, Any]]  # writes predictions; returns scores
-    about: dict[str, Any]  # data hashes and counts, for the results
-    steps_per_epoch: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Paper:
-    """An experiment module, as the harness sees it."""
-
-    name: str
-    config: type[Config]
-    rows: dict[str, Row]
-    scales: dict[tuple[str, str], dict[str, Any]]  # (data, scale) to what it changes
-    make_model: Callable[[Any], Model]
-    build: Callable[[Any], Experiment]
-    report: Callable[[list[Path]], None]  # draws tables and figures from a folder of results
+from attn_research.training.step import make_state, make_train_step
+from experiments.paper import Paper, identify, make_config_optimizer, resolve
+from experiments.running import run_row
 
 
 def main(paper: Paper) -> None:
@@ -123,153 +42,6 @@ def _fail(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
-def resolve(paper: Paper, row: str, given: dict[str, Any]) -> Any:
-    """The config of a row: defaults, then scale and data, then the row, then what was given."""
-    if row not in paper.rows:
-        raise ValueError(f"no row {row!r}: --row is one of {', '.join(paper.rows)}")
-    base = paper.config()
-    data, scale = given.get("data", base.data), given.get("scale", base.scale)
-    if "data" not in given and scale == "paper":
-        data = paper.scales[("", "paper")]["data"]
-    changes = paper.scales.get(("", scale), {}) | paper.scales.get((data, scale), {})
-    return dataclasses.replace(base, **(changes | {"data": data} | paper.rows[row].config | given))
-
-
-def run_row(
-    paper: Paper,
-    row: str,
-    config: Any,
-    *,
-    run_dir: Path,
-    results_dir: Path,
-    resume: bool,
-    progress: bool = True,
-) -> Path:
-    """Trains and evaluates one row; returns its result file, which is written last.
-
-    A finished row is not run again. A run folder that holds checkpoints is continued with `resume`
-    and refused without.
-    """
-    name = f"{row}.seed{config.seed}"
-    result_file = results_dir / f"{name}.json"
-    identity = identify(config)
-    if result_file.exists():
-        if json.loads(result_file.read_text())["config"] != identity:
-            raise ValueError(
-                f"{result_file} holds this row of another configuration: "
-                "give the same flags, or another --results_dir"
-            )
-        logging.info("%s is finished: %s", name, result_file)
-        return result_file
-    folder = run_dir / name
-    for needed in (folder, results_dir):
-        try:
-            needed.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"cannot write to {needed} ({error.strerror}): name another --run_dir"
-            ) from error
-    experiment = paper.build(config)
-    model = experiment.model
-    optimizer = make_config_optimizer(config)
-    checkpoints = Checkpoints(folder / "checkpoints", identity)
-    best = Checkpoints(folder / "best", identity, keep=1)
-    if checkpoints.steps() and not resume:
-        raise ValueError(
-            f"{folder} holds a run of {checkpoints.steps()[-1]} steps: "
-            "--resume continues it; to start again, remove it or name another --run_dir"
-        )
-    key = jax.random.key(config.seed)
-    state = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
-    found = checkpoints.restore(state)
-    seconds = 0.0
-    if found is None:
-        state = jax.jit(lambda: make_state(model.init(key), optimizer))()
-    else:
-        state, seconds = found[1], found[2]["seconds"]
-        logging.info("%s continues from step %d", name, found[0])
-    write_whole(folder / "config.json", json.dumps(identity, indent=2).encode())
-    start, began = int(state.step), time.perf_counter()
-    log = MetricsLog(folder, start=start, num_steps=config.num_steps, progress=progress)
-    eval_step = make_eval_step(model.eval_loss)
-
-    kept = best.restore(state.params)
-    best_loss = float("inf") if kept is None else kept[2]["dev_loss"]
-
-    def evaluate(step, state):
-        nonlocal best_loss
-        if step == 0:
-            return
-        with log.paused():
-            values = mean_loss(eval_step, state.params, experiment.dev_batches())
-            log.record(step, {f"dev_{name}": value for name, value in values.items()})
-            if values["loss"] < best_loss:
-                best_loss = values["loss"]
-                best.save(step, state.params, dev_loss=best_loss, dev_nll=values["nll"])
-
-    def save(step, state):
-        log.flush(step)
-        with log.paused():
-            checkpoints.save(step, state, seconds=seconds + time.perf_counter() - began)
-
-    step = make_train_step(model.loss, optimizer, key)
-    try:
-        state = fit(
-            step,
-            state,
-            experiment.batches(start),
-            num_steps=config.num_steps,
-            writer=log,
-            hooks=[Hook(config.eval_every, evaluate), Hook(config.save_every, save)],
-        )
-    finally:
-        log.close()
-    seconds += time.perf_counter() - began
-    kept = best.restore(state.params)
-    if kept is None:
-        raise ArithmeticError("the development loss was never finite: lower --learning_rate")
-    best_step, params, about = kept
-    scores = experiment.evaluate(params, results_dir / name)
-    result = {
-        "experiment": paper.name,
-        "row": row,
-        "command": command(paper, row, config),
-        "config": identity,
-        "updates": config.num_steps,
-        "epochs": config.num_steps / experiment.steps_per_epoch,
-        "seconds": seconds,
-        "best_step": best_step,
-        "train_nll": mean_loss(eval_step, params, experiment.train_sample())["nll"],
-        "dev_nll": about["dev_nll"],
-        "parameters": sum(x.size for x in jax.tree.leaves(params)),
-        "scores": scores,
-        "about": experiment.about,
-        "environment": environment(),
-    }
-    write_whole(result_file, json.dumps(result, indent=1, ensure_ascii=False).encode())
-    checkpoints.close()
-    best.close()
-    return result_file
-
-
-def mean_loss(eval_step, params: PyTree, batches: Iterator[PyTree]) -> dict[str, float]:
-    """The loss per unit of weight, and the NLL per sentence, over all batches."""
-    total = weight = sentences = 0.0
-    for batch in batches:
-        sums = eval_step(params, batch)
-        total, weight = total + float(sums.total), weight + float(sums.weight)
-        sentences += float(sums.counts["sentences"])
-    return {"loss": total / weight, "nll": total / sentences}
-
-
-def make_config_optimizer(config: Config) -> optax.GradientTransformation:
-    """The optimizer a config asks for."""
-    rate = config.learning_rate
-    if config.schedule == "cosine":
-        rate = warmup_then_decay(rate, config.warmup_steps, config.num_steps)
-    return make_optimizer(config.optimizer, rate, config.clip_norm)
-
-
 def describe(paper: Paper, row: str, config: Any) -> dict[str, Any]:
     """Parameters, FLOPs and bytes of a step, from shapes alone."""
     model, optimizer = paper.make_model(config), make_config_optimizer(config)
@@ -292,24 +64,6 @@ def describe(paper: Paper, row: str, config: Any) -> dict[str, Any]:
         "paper": paper.rows[row].paper,
         "config": identify(config),
     }
-
-
-def identify(config: Config) -> dict[str, Any]:
-    """What makes a run what it is: every knob but where files lie."""
-    values = dataclasses.asdict(config)
-    return {name: value for name, value in values.items() if name != "data_dir"}
-
-
-def command(paper: Paper, row: str, config: Any) -> str:
-    """The shortest command line that gives this run."""
-    given = {"scale": config.scale, "data": config.data, "seed": config.seed}
-    plain = resolve(paper, row, given)
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value != getattr(plain, field.name) and field.name != "data_dir":
-            given[field.name] = value
-    words = [f"--{name}={value}" for name, value in given.items()]
-    return shlex.join(["python", "-m", f"experiments.{paper.name}", f"--row={row}", *words])
 
 
 def _define_flags(paper: Paper) -> None:
@@ -374,6 +128,7 @@ def _run(paper: Paper) -> None:
             paper,
             row,
             config,
+            given=given,
             run_dir=run_dir,
             results_dir=results_dir,
             resume=values.resume,

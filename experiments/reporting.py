@@ -3,7 +3,8 @@
 import json
 import os
 import platform
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from attn_research.data.files import write_whole
-from attn_research.viewing.tables import Table, to_dict, to_markdown
+from attn_research.viewing.tables import Cell, Table, to_dict, to_markdown
 
 
 def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
@@ -29,11 +30,16 @@ def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, 
 
 
 def write_tables(
-    folder: Path, title: str, tables: dict[str, Table], results: dict[str, list[dict]]
+    folder: Path,
+    title: str,
+    tables: dict[str, Table],
+    results: dict[str, list[dict]],
+    notes: Sequence[str] = (),
 ) -> None:
-    """Writes tables.md and tables.json: each table, then the command and machine of each run."""
+    """Writes tables.md and tables.json: tables, notes, then the command and machine of each run."""
     text = [f"# {title}\n"]
     text += [f"## {name}\n\n{to_markdown(table)}" for name, table in tables.items()]
+    text += [f"{note}\n" for note in notes]
     text.append("## Runs\n")
     runs = [run for each in results.values() for run in each]
     for run in runs:
@@ -46,6 +52,19 @@ def write_tables(
     write_whole(folder / "tables.md", ("\n".join(text) + "\n").encode())
     plain = {name: to_dict(table) for name, table in tables.items()}
     write_whole(folder / "tables.json", json.dumps(plain, indent=1, ensure_ascii=False).encode())
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def cell(values: Iterable[float | None], paper: float | str | None = None) -> Cell:
+    """Mean and deviation over seeds, beside the paper's figure."""
+    known = [value for value in values if value is not None]
+    deviation = statistics.stdev(known) if len(known) > 1 else None
+    return Cell(mean(known), deviation, paper)
 
 
 def environment() -> dict[str, Any]:

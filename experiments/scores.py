@@ -1,6 +1,6 @@
 """Every number of a translation result, from its kept predictions and nothing else.
 
-What the files hold is said in `experiments.translation`, which writes them.
+What the files hold is said in `experiments.predictions`, which writes them.
 """
 
 import hashlib
@@ -56,12 +56,21 @@ def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict
         rows = [line.split("\t") for line in _read_lines(folder / f"{name}.no_unk.txt")]
         clean = tokenized_bleu([row[1] for row in rows], [references[int(row[0])] for row in rows])
         scores |= {"bleu_no_unk": round(clean.score, 4), "no_unk_sentences": len(rows)}
+    if (folder / f"{name}.replaced.txt").exists():
+        replaced = tokenized_bleu(_read_lines(folder / f"{name}.replaced.txt"), references)
+        scores["bleu_replaced"] = round(replaced.score, 4)
+    gold = [Gold(pair.sure, pair.possible) for pair in pairs]
+    if (folder / f"{name}.soft.txt").exists():
+        soft = [
+            {_link(link): float(weight) for link, weight in (x.split(":") for x in line.split())}
+            for line in _read_lines(folder / f"{name}.soft.txt")
+        ]
+        scores["soft_aer"] = round(alignment_error(soft, gold).error_rate, 6)
     if (folder / f"{name}.links.txt").exists():
         links = [
-            {tuple(map(int, link.split("-"))) for link in line.split()}
+            {_link(link) for link in line.split()}
             for line in _read_lines(folder / f"{name}.links.txt")
         ]
-        gold = [Gold(pair.sure, pair.possible) for pair in pairs]
         found = alignment_error(links, gold)
         scores |= {
             "aer": round(found.error_rate, 6),
@@ -78,6 +87,11 @@ def score_all(task_tests: dict[str, Sequence[Pair]], folder: Path, language: str
         "tests": {name: score(pairs, name, folder, language) for name, pairs in task_tests.items()},
         "predictions": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
     }
+
+
+def _link(text: str) -> tuple[int, int]:
+    source, target = map(int, text.split("-"))
+    return source, target
 
 
 def _rounded(bleu) -> float | None:

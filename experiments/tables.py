@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments.harness import RESULTS
+from experiments.paper import RESULTS
 
 
 def result_folders(root: Path) -> list[Path]:

@@ -1,19 +1,15 @@
-"""What every translation experiment shares: its data by flag, and its predictions.
-
-Predictions are kept as text beside the results: for each test set `SET.hypotheses.txt`, where a
-shortlist leaves words out `SET.no_unk.txt` (index, tab, hypothesis), and where gold links are known
-`SET.links.txt` (i-j from forced decoding). `experiments.scores` makes every number from them.
-"""
+"""What every translation experiment shares: its data by flag, encoded and in batches."""
 
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from attn_research.data.aligned import AlignedText
 from attn_research.data.batching import (
     Batches,
     EncodedPairs,
@@ -23,28 +19,20 @@ from attn_research.data.batching import (
     ordered_batches,
     pair_lengths,
 )
-from attn_research.data.corpus import Corpus, Pair
+from attn_research.data.corpus import Corpus, Mixture, Pair
 from attn_research.data.encoding import Encoded, encode_pairs
-from attn_research.data.files import write_whole
 from attn_research.data.grammar import Grammar
 from attn_research.data.multi30k import Multi30k
 from attn_research.data.records import Records, write_records
+from attn_research.data.tatoeba import Tatoeba
 from attn_research.data.text import HuggingFace, TextFiles
-from attn_research.data.tokenizers import (
-    EOS,
-    PAD,
-    UNK,
-    SubwordTokenizer,
-    Tokenizer,
-    WordTokenizer,
-)
-from attn_research.evaluation.alignment import links_from_weights
-from attn_research.evaluation.bleu import without_unknown
-from experiments.harness import Config, knob
+from attn_research.data.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer
+from experiments.paper import Config, knob
 
 TESTS = {
     "grammar": ("test",),
     "multi30k": ("test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"),
+    "hansards": ("test",),
     "text": ("test",),
     "huggingface": ("test",),
 }
@@ -54,8 +42,9 @@ TESTS = {
 class TranslationConfig(Config):
     """The knobs of data, batches and search."""
 
-    data: Literal["grammar", "multi30k", "text", "huggingface"] = knob(
-        "grammar", "the built-in corpus, Multi30k, parallel files, or a Hugging Face data set"
+    data: Literal["grammar", "multi30k", "hansards", "text", "huggingface"] = knob(
+        "grammar",
+        "the built-in corpus, Multi30k, aligned Hansards, parallel files, or a Hugging Face set",
     )
     languages: str = knob("en-fr", "source and target language, as in en-de")
     data_dir: str = knob("", "folder of data sets; ATTN_DATA_DIR if unset")
@@ -83,6 +72,11 @@ class TranslationConfig(Config):
     )
     beam_size: int = knob(5, "hypotheses kept in search", 1)
     length_penalty: float = knob(1.0, "alpha of Wu et al. 2016, equation 14", 0.0)
+    replace_unknown: bool = knob(
+        False, "also score with unknown words replaced by what they are aligned with"
+    )
+    dictionary_pairs: int = knob(10_000, "training pairs its dictionary is learned from", 1)
+    soft_links: bool = knob(False, "also keep and score the weights of forced alignments")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +110,12 @@ def corpora(config: TranslationConfig) -> list[Corpus]:
             return [Grammar(train_size=config.train_pairs, test_size=config.test_pairs)]
         case "multi30k":
             return [Multi30k(languages, config.data_dir or None, join=join) for join in joins]
+        case "hansards":
+            if languages != ("en", "fr"):
+                raise ValueError(f"--languages={config.languages}: --data=hansards is en-fr")
+            folder = config.data_dir or None
+            gold, captions = AlignedText("hansards", folder), Multi30k(languages, folder)
+            return [Mixture((gold, captions, Tatoeba(languages, folder, tokenize=True)))]
         case "text":
             files = {}
             for split in ("train", "dev", "test"):
@@ -146,12 +146,28 @@ def pairs_of(config: TranslationConfig, split: str) -> Sequence[Pair]:
     """
     found = [corpus.split(split) for corpus in corpora(config)]
     pairs = found[0] if len(found) == 1 else [pair for pairs in found for pair in pairs]
-    if config.tokenizer != "moses" or split == "train":
+    return pairs if split == "train" else _in_words(config, pairs)
+
+
+def _in_words(config: TranslationConfig, pairs: Sequence[Pair]) -> Sequence[Pair]:
+    """The pairs with a space between words, as --tokenizer=moses finds them."""
+    if config.tokenizer != "moses":
         return pairs
     sides = [WordTokenizer((), language, moses=True) for language in config.languages.split("-")]
     return [
         Pair(*(" ".join(t.words(line)) for t, line in zip(sides, pair[:2], strict=True)))
         for pair in pairs
+    ]
+
+
+def sample_text(config: TranslationConfig, count: int) -> list[Pair]:
+    """Training pairs in words, evenly spread over those that are not too long."""
+    pairs = pairs_of(_text_of(config), "train")
+    chosen = [pairs[i] for i in range(0, len(pairs), max(1, len(pairs) // count))][:count]
+    return [
+        pair
+        for pair in _in_words(config, chosen)
+        if all(1 <= len(side.split()) <= config.max_words for side in pair[:2])
     ]
 
 
@@ -277,68 +293,3 @@ def sample(pairs: EncodedPairs, count: int = 500) -> EncodedPairs:
     chosen = [pairs[i] for i in range(0, len(pairs), max(1, len(pairs) // count))][:count]
     lengths = np.array([[len(side) for side in pair] for pair in chosen], np.uint16)
     return Encoded(np.concatenate([side for pair in chosen for side in pair]), lengths)
-
-
-Search = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
-Align = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def predict(
-    task: Task, config: TranslationConfig, search: Search, align: Align | None, folder: Path
-) -> None:
-    """Translates and aligns every test set, and writes the predictions.
-
-    `search(source, limits, forbidden)` gives ids [B, T] without that id; `align(source, target)`
-    gives weights [B, T, S].
-    """
-    for name, pairs in task.tests.items():
-        encoded = encode_pairs(pairs, *task.tokenizers)
-        every = range(len(pairs))
-        hypotheses = _translate(task, config, encoded, every, search, PAD)
-        _write_lines(folder / f"{name}.hypotheses.txt", [hypotheses[i] for i in every])
-        known = _known(task, pairs)
-        if known is not None:
-            clean = _translate(task, config, encoded, known, search, UNK)
-            lines = [f"{i}\t{clean[i]}" for i in known]
-            _write_lines(folder / f"{name}.no_unk.txt", lines)
-        if align is not None and any(pair.sure for pair in pairs):
-            links = [set()] * len(pairs)
-            for members, batch in eval_batches(config, encoded):
-                weights = np.asarray(align(batch["source"], batch["target"]))
-                for i, matrix in zip(members, weights, strict=False):
-                    links[i] = links_from_weights(matrix, *map(int, encoded.lengths[i]))
-            lines = [" ".join(f"{i}-{j}" for i, j in sorted(one)) for one in links]
-            _write_lines(folder / f"{name}.links.txt", lines)
-
-
-def _translate(task, config, encoded, chosen, search, forbidden) -> dict[int, str]:
-    chosen = set(chosen)
-    found = {}
-    for members, batch in eval_batches(config, encoded):
-        if chosen.isdisjoint(members.tolist()):
-            continue
-        # By the sentence's own length, so that a translation does not depend on its batch.
-        limits = 2 * (batch["source"] != PAD).sum(axis=1) + 10
-        ids = np.asarray(search(batch["source"], limits, forbidden))
-        for i, row in zip(members.tolist(), ids, strict=False):
-            if i in chosen:
-                found[i] = task.tokenizers[1].decode(row[: _end(row)])
-    return found
-
-
-def _end(ids: np.ndarray) -> int:
-    ends = np.flatnonzero((ids == EOS) | (ids == PAD))
-    return int(ends[0]) if len(ends) else len(ids)
-
-
-def _known(task: Task, pairs: Sequence[Pair]) -> list[int] | None:
-    """The sentences without an unknown word; None where no word can be unknown."""
-    if isinstance(task.tokenizers[0], SubwordTokenizer):
-        return None
-    words = [frozenset(tokenizer.shortlist) for tokenizer in task.tokenizers]
-    sources, targets = [pair.source for pair in pairs], [pair.target for pair in pairs]
-    return without_unknown(sources, targets, *words)
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    write_whole(path, "".join(f"{line}\n" for line in lines).encode())

@@ -21,7 +21,17 @@ MAY_IMPORT = {
     "pretrained": BESIDE | {"layers", "models"},
 }
 # What the papers share: an experiment may import these, and no other experiment.
-SHARED_EXPERIMENTS = {"harness", "reporting", "scores", "tables", "translation"}
+SHARED_EXPERIMENTS = {
+    "encoder_decoder",
+    "harness",
+    "paper",
+    "predictions",
+    "reporting",
+    "running",
+    "scores",
+    "tables",
+    "translation",
+}
 
 
 def modules_in(folder):

@@ -5,20 +5,32 @@ and hashable, and equal ones trace once. `attend` puts them together.
 """
 
 from attn_research.attention.api import attend, explain
-from attn_research.attention.masks import Causal, Full, Mask, Padding, Positions, Segments, Window
-from attn_research.attention.normalizers import Dropout, softmax
+from attn_research.attention.masks import (
+    Around,
+    Causal,
+    Full,
+    Mask,
+    Padding,
+    Positions,
+    Segments,
+    Window,
+)
+from attn_research.attention.normalizers import Dropout, Gaussian, softmax
 from attn_research.attention.reference import Attended, Capture
-from attn_research.attention.scores import Additive, Dot, General, ScaledDot
+from attn_research.attention.scores import Additive, Dot, General, Location, ScaledDot
 
 __all__ = [
     "Additive",
+    "Around",
     "Attended",
     "Capture",
     "Causal",
     "Dot",
     "Dropout",
     "Full",
+    "Gaussian",
     "General",
+    "Location",
     "Mask",
     "Padding",
     "Positions",

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from attn_research.attention import reference
+from attn_research.attention import gathered, reference
 from attn_research.attention.masks import Full, Mask, Positions
 from attn_research.attention.normalizers import Dropout, softmax
 from attn_research.attention.reference import Attended, Capture
@@ -40,7 +40,10 @@ class Verdict(NamedTuple):
 
 
 # The chain, first choice first.
-IMPLEMENTATIONS = (Implementation("reference", reference.unsupported, reference.attend),)
+IMPLEMENTATIONS = (
+    Implementation("gathered", gathered.unsupported, gathered.attend),
+    Implementation("reference", reference.unsupported, reference.attend),
+)
 
 
 def attend(

@@ -2,11 +2,11 @@
 
 A mask is called as `mask(q_pos, k_pos)` with integer positions that broadcast together, and answers
 with booleans: true where that query may look at that key. `attend` asks at q_pos [*B, 1, T, 1] and
-k_pos [*B, 1, 1, S], axes of one where all agree, so every answer broadcasts to the scores
-[*B, N, T, S] without a change of rank. Structure is static and hashable; arrays that differ by
-batch are leaves. Structure is written with the operators that NumPy and JAX share: NumPy positions
-give NumPy booleans, traced positions traced ones, and a cached decode step is the same mask asked
-at later positions.
+k_pos [*B, 1, 1, S], or [*B, 1, T, S] where each query has keys of its own, axes of one where all
+agree, so every answer broadcasts to the scores [*B, N, T, S] without a change of rank. Structure is
+static and hashable; arrays that differ by batch are leaves. Structure is written with the operators
+that NumPy and JAX share: NumPy positions give NumPy booleans, traced positions traced ones, and a
+cached decode step is the same mask asked at later positions.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.types import Array, ArrayLike, Bool, Int
+from attn_research.types import Array, ArrayLike, Bool, Float, Int
 
 # JAX rebuilds pytrees around placeholders of any type, so `| Any` leaves the annotation of an array
 # field to the reader; `Mask.check` verifies the array itself.
@@ -34,8 +34,8 @@ class Tile(enum.IntEnum):
 class Mask:
     """A predicate over positions.
 
-    A new one is a frozen dataclass registered with JAX that defines `__call__`, `layout` where it
-    can tell, and `check` where it has arrays.
+    A new one is a frozen dataclass registered with JAX that defines `__call__`, `layout` and `span`
+    where it can tell, and `check` where it has arrays.
     """
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
@@ -69,6 +69,13 @@ class Mask:
         """
         first_q, first_k = _starts(num_queries, block), _starts(num_keys, block)
         return np.full((len(first_q), len(first_k)), Tile.PARTIAL, np.int8)
+
+    def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int] | None:
+        """(start, width): a query sees only keys at start, ..., start + width - 1, counted from 0.
+
+        `start` broadcasts against `q_pos`, width is static; None where no bound is known.
+        """
+        return None
 
 
 @jax.tree_util.register_dataclass
@@ -112,6 +119,50 @@ class Window(Mask):
 
     def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
         return _band_layout(-self.left, self.right, num_queries, num_keys, block)
+
+    def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int]:
+        return q_pos - self.left, self.left + 1 + self.right
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Around(Mask):
+    """A query may look at the positions within `half_width` of its center, which need not be whole.
+
+    The window [p_t - D, p_t + D] of Luong, Pham, Manning 2015, section 3.2. Centers are made from
+    the queries of a call, so they belong to those, in order, whatever positions the queries have: a
+    later decode step brings its own. No gradient reaches them.
+    """
+
+    center: Float[ArrayLike, "*B T"] | Any
+    half_width: int = dataclasses.field(metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        if self.half_width < 0:
+            raise ValueError(f"Around(half_width={self.half_width}): it must not be negative")
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
+        return jnp.abs(k_pos - self._center(q_pos)) <= self.half_width
+
+    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
+        if not jnp.issubdtype(self.center.dtype, jnp.floating):
+            raise ValueError(f"Around(center) has dtype {self.center.dtype}: give floats")
+        _check_shape("Around(center)", self.center.shape, batch, num_queries)
+
+    def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int]:
+        first = jnp.ceil(self._center(q_pos) - self.half_width)
+        return first.astype(jnp.int32), 2 * self.half_width + 1
+
+    def _center(self, q_pos: ArrayLike) -> Array:
+        _check_rank(self.center.ndim + 2, q_pos)
+        if self.center.shape[-1] != q_pos.shape[-2]:
+            raise ValueError(
+                f"Around(center) has shape {self.center.shape}: give one for each of the "
+                f"{q_pos.shape[-2]} queries"
+            )
+        # Half precision has no room for positions past 256.
+        center = jnp.asarray(self.center, jnp.result_type(jnp.float32, self.center))
+        return center[..., None, :, None]
 
 
 @jax.tree_util.register_dataclass
@@ -173,6 +224,10 @@ class And(Mask):
     def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
         size = num_queries, num_keys, block
         return np.minimum(self.a.layout(*size), self.b.layout(*size))
+
+    def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int] | None:
+        known = [span for span in (self.a.span(q_pos), self.b.span(q_pos)) if span]
+        return min(known, key=lambda span: span[1], default=None)
 
 
 @jax.tree_util.register_dataclass
@@ -249,12 +304,16 @@ def grid(
 
 def _at(array: ArrayLike, pos: ArrayLike, axis: int, absent: int) -> Array:
     """The entries of `array` at `pos` along `axis`, `absent` past its end."""
-    if array.ndim != np.ndim(pos):
-        raise ValueError(
-            f"a mask with arrays of {array.ndim - 2} axes is asked at positions of rank "
-            f"{np.ndim(pos)}: spread them to [*B, 1, T, 1] and [*B, 1, 1, S], rank {array.ndim}"
-        )
+    _check_rank(array.ndim, pos)
     return jnp.take_along_axis(array, pos, axis=axis, mode="fill", fill_value=absent)
+
+
+def _check_rank(rank: int, pos: ArrayLike) -> None:
+    if rank != np.ndim(pos):
+        raise ValueError(
+            f"a mask with arrays of {rank - 2} axes is asked at positions of rank {np.ndim(pos)}: "
+            f"spread them to [*B, 1, T, 1] and [*B, 1, 1, S], rank {rank}"
+        )
 
 
 def _check_shape(

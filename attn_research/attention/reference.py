@@ -13,7 +13,7 @@ from einops import rearrange
 
 from attn_research.attention.masks import Mask, Positions, grid
 from attn_research.attention.normalizers import Dropout
-from attn_research.types import Array, Float
+from attn_research.types import Array, Float, Shaped
 
 
 class Attended(NamedTuple):
@@ -58,18 +58,19 @@ def attend(
     )
     if bias is not None:
         scores = scores + (bias(q_pos, k_pos) if callable(bias) else bias)
-    weights = normalizer(scores, mask(q_pos, k_pos))
+    weights = normalizer(scores, mask(q_pos, k_pos), k_pos)
     kept = weights if dropout is None else dropout(weights)
     # The group joins the rows: one plain product for each key head, forward and backward.
     rows = rearrange(kept, "... (k g) t s -> ... k (g t) s", k=value.shape[-2])
     context = jnp.matmul(rows, rearrange(value, "... s k h -> ... k s h")).astype(value.dtype)
     context = rearrange(context, "... k (g t) h -> ... t (k g) h", t=query.shape[-3])
-    return Attended(context, _captured(weights, capture))
+    return Attended(context, captured(weights, capture))
 
 
-def _captured(
-    weights: Float[Array, "*B N T S"], capture: Literal["all"] | Capture | None
+def captured(
+    weights: Shaped[Array, "*B N T S"], capture: Literal["all"] | Capture | None
 ) -> Array | None:
+    """What was asked for of the weights, or of anything laid out as they are."""
     if isinstance(capture, Capture):
         return weights[..., np.array(capture.heads)[:, None], np.array(capture.rows), :]
     return weights if capture == "all" else None

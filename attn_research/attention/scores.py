@@ -2,6 +2,7 @@
 
 N is a multiple of K: query head n looks at key head n // (N // K). Products accumulate in float32
 or wider whatever the dtype of the operands, and scores are returned so. Learned arrays are leaves.
+Save for Location, the score of a query and a key is that of the two alone, wherever they stand.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from attn_research.types import Array, ArrayLike, Float
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Dot:
-    """q · k. Luong, Pham, Manning 2015, equation 8, "dot"."""
+    """q · k. Luong, Pham, Manning 2015, section 3.1, "dot"."""
 
     def __call__(
         self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]
@@ -48,7 +49,7 @@ class ScaledDot:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class General:
-    """qᵀ W k, the bilinear score. Luong, Pham, Manning 2015, equation 8, "general"."""
+    """qᵀ W k, the bilinear score. Luong, Pham, Manning 2015, section 3.1, "general"."""
 
     weight: Float[ArrayLike, "H Hk"] | Float[ArrayLike, "N H Hk"] | Any
 
@@ -64,10 +65,34 @@ class General:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Location:
+    """q · w_s, a score of the index s whatever the key; from S_max on it is -inf, so no weight.
+
+    Luong, Pham, Manning 2015, section 3.1, "location".
+    """
+
+    weight: Float[ArrayLike, "H S_max"] | Float[ArrayLike, "N H S_max"] | Any
+
+    def __call__(
+        self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]
+    ) -> Float[Array, "*B N T S"]:
+        num_heads, width = query.shape[-2:]
+        *_, most = self.weight.shape
+        n = _per_head("Location(weight)", self.weight, num_heads, (width, most))
+        num_keys = key.shape[-3]
+        weight = self.weight[..., :num_keys]
+        wide = _wide(query, weight)
+        scores = jnp.einsum(f"...tnh,{n}hs->...nts", query, weight, preferred_element_type=wide)
+        beyond = [(0, 0)] * (scores.ndim - 1) + [(0, max(0, num_keys - most))]
+        return jnp.pad(scores, beyond, constant_values=-jnp.inf)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Additive:
     """v · tanh(q + k), also called concat, of a query and key already projected.
 
-    Bahdanau, Cho, Bengio 2014, appendix A.1.2; Luong, Pham, Manning 2015, equation 8, "concat".
+    Bahdanau, Cho, Bengio 2014, appendix A.1.2; Luong, Pham, Manning 2015, section 3.1, "concat".
     """
 
     vector: Float[ArrayLike, "H"] | Float[ArrayLike, "N H"] | Any
@@ -84,12 +109,30 @@ class Additive:
 # less than storing it, most of all in a recurrent decoder, which would store it for every step.
 # Under scan and jit, where this matters, nothing merges the two computations.
 @functools.partial(jax.checkpoint, prevent_cse=False)
-def _additive(query: Array, key: Array, vector: Array) -> Array:
+def _additive_at_once(query: Array, key: Array, vector: Array) -> Array:
     wide = _wide(query, key)
     query = rearrange(query, "... t (k g) h -> ... k g t 1 h", k=key.shape[-2]).astype(wide)
     key = rearrange(key, "... s k h -> ... k 1 1 s h").astype(wide)
     hidden = rearrange(jnp.tanh(query + key), "... k g t s h -> ... (k g) t s h")
     return jnp.einsum(f"...ntsh,{'n' * (vector.ndim - 1)}h->...nts", hidden, vector)
+
+
+# The largest hidden layer, in elements, that is computed at once.
+HIDDEN_ELEMENTS = 2**24
+
+
+def _additive(query: Array, key: Array, vector: Array) -> Array:
+    """The scores at once where the hidden layer is small, else one query after another."""
+    num_queries, num_keys = query.shape[-3], key.shape[-3]
+    if num_queries == 1 or query.size * num_keys <= HIDDEN_ELEMENTS:
+        return _additive_at_once(query, key, vector)
+
+    # Tiles of several queries would do, but XLA sums over them slowly on CPUs: with one at a time
+    # the backward pass is ten times as fast.
+    def of_one(query: Array) -> Array:
+        return _additive_at_once(query[..., None, :, :], key, vector)[..., 0, :]
+
+    return jnp.moveaxis(jax.lax.map(of_one, jnp.moveaxis(query, -3, 0)), 0, -2)
 
 
 def _wide(*arrays: Array) -> jnp.dtype:

@@ -1,7 +1,9 @@
 """What a corpus is to the rest of the code: sentence pairs by split, and a fingerprint of each."""
 
+import dataclasses
+import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Pair(NamedTuple):
@@ -13,6 +15,7 @@ class Pair(NamedTuple):
     possible: frozenset[tuple[int, int]] = frozenset()  # may or may not be drawn; not in sure
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """Sentence pairs in two languages, by split."""
 
@@ -25,3 +28,36 @@ class Corpus(Protocol):
     def fingerprint(self, name: str) -> str:
         """Returns the SHA-256 of the split's content, in hex."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Several corpora in the same languages, trained on as one.
+
+    The split `train` is all of theirs, one after the other; every other split is that of the first.
+    """
+
+    corpora: tuple[Corpus, ...]
+
+    def __post_init__(self):
+        languages = {corpus.languages for corpus in self.corpora}
+        if len(languages) != 1:
+            found = ", ".join("-".join(pair) for pair in sorted(languages)) or "none"
+            raise ValueError(f"a mixture is of corpora in the same two languages; got {found}")
+
+    @property
+    def languages(self) -> tuple[str, str]:
+        return self.corpora[0].languages
+
+    def split(self, name: str) -> Sequence[Pair]:
+        """Returns the pairs of one split, those of `train` held in memory."""
+        if name != "train":
+            return self.corpora[0].split(name)
+        return [pair for corpus in self.corpora for pair in corpus.split(name)]
+
+    def fingerprint(self, name: str) -> str:
+        """Returns the SHA-256 of the split, in hex; for `train`, of its parts' own."""
+        if name != "train":
+            return self.corpora[0].fingerprint(name)
+        parts = "\n".join(corpus.fingerprint(name) for corpus in self.corpora)
+        return hashlib.sha256(parts.encode()).hexdigest()

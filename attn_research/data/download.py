@@ -27,6 +27,20 @@ def find_data_dir(data_dir: str | Path | None = None) -> Path:
     return folder
 
 
+def find_data_file(name: str, data_dir: str | Path | None = None) -> Path:
+    """Returns the path of a file of the data folder (see `find_data_dir`) that is not downloaded.
+
+    `name` is relative to that folder. A FileNotFoundError names the file and the way out.
+    """
+    path = find_data_dir(data_dir) / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no such file: {path}; it cannot be downloaded: put it there, or name the folder that "
+            f"holds your data with --data_dir or {DATA_DIR_VARIABLE}"
+        )
+    return path
+
+
 def read_checked(path: Path, sha256: str) -> bytes:
     """Returns a file's content, decompressed where it is gzip, if it has the expected SHA-256."""
     content = read_content(path)

@@ -4,18 +4,15 @@ A link is (source word, target word), counted from 0.
 """
 
 import dataclasses
-import gzip
-import os
-import pathlib
-import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from typing import Literal
 
 import numpy as np
 
 from attn_research.types import Float
 
 Link = tuple[int, int]
-_GOLD_LINK = re.compile(r"([1-9][0-9]*)([-p])([1-9][0-9]*)")
+RowOf = Literal["predicted", "input"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,23 +63,36 @@ def alignment_error(
 
 
 def links_from_weights(
-    weights: Float[np.ndarray, "T S"], source_length: int, target_length: int
+    weights: Float[np.ndarray, "T S"],
+    source_length: int,
+    target_length: int,
+    row_of: RowOf = "predicted",
 ) -> frozenset[Link]:
     """One link for each target word, to the source word of largest weight (the first at a tie).
 
     Lengths count words. What lies beyond them, the end symbol's row and column and padding, is cut
     off before the maximum is taken: a word that attends most to the end symbol is linked to the
     real word it attends to most.
+
+    `row_of` says which target word a row belongs to: the one `predicted` at that step, or the one
+    that was its `input`, so that word j takes row j + 1 and the last word the end symbol's row.
+    Luong et al. 2015, footnote 14: predicted with location-based scores, input with content-based.
     """
-    best = _words_only(weights, source_length, target_length).argmax(axis=1)
+    best = _words_only(weights, source_length, target_length, row_of).argmax(axis=1)
     return frozenset((int(source), target) for target, source in enumerate(best))
 
 
 def soft_links(
-    weights: Float[np.ndarray, "T S"], source_length: int, target_length: int
+    weights: Float[np.ndarray, "T S"],
+    source_length: int,
+    target_length: int,
+    row_of: RowOf = "predicted",
 ) -> dict[Link, float]:
-    """Every weight between real words as a fractional link, for the soft error rate."""
-    words = _words_only(weights, source_length, target_length)
+    """Every weight between real words as a fractional link, for the soft error rate.
+
+    Lengths and `row_of` are those of `links_from_weights`.
+    """
+    words = _words_only(weights, source_length, target_length, row_of)
     return {(source, target): float(weight) for (target, source), weight in np.ndenumerate(words)}
 
 
@@ -106,38 +116,18 @@ def words_from_pieces(
     return (from_target / from_target.sum(axis=1, keepdims=True)) @ weights @ to_source
 
 
-def read_gold(path: str | os.PathLike) -> list[Gold]:
-    """Read gold links, a sentence a line: `i-j` sure and `ipj` possible, words counted from 1.
-
-    i is the source word, j the target word; a name that ends in .gz is decompressed.
-    """
-    path = pathlib.Path(path)
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        return [_parse_gold(line.split(), f"{path}, line {n}") for n, line in enumerate(lines, 1)]
-
-
-def _parse_gold(entries: Iterable[str], where: str) -> Gold:
-    links = {"-": set(), "p": set()}
-    for entry in entries:
-        match = _GOLD_LINK.fullmatch(entry)
-        if not match:
-            raise ValueError(
-                f"{where}: {entry!r} is no link; want i-j or ipj, words counted from 1"
-            )
-        source, kind, target = match.groups()
-        links[kind].add((int(source) - 1, int(target) - 1))
-    return Gold(sure=frozenset(links["-"]), possible=frozenset(links["p"]))
-
-
-def _words_only(weights: np.ndarray, source_length: int, target_length: int) -> np.ndarray:
+def _words_only(
+    weights: np.ndarray, source_length: int, target_length: int, row_of: RowOf
+) -> np.ndarray:
     rows, columns = weights.shape
-    if not (1 <= source_length <= columns and 0 <= target_length <= rows):
+    first = {"predicted": 0, "input": 1}[row_of]
+    if not (1 <= source_length <= columns and 0 <= target_length <= rows - first):
         raise ValueError(
             f"weights of {rows} target rows and {columns} source columns cannot hold "
-            f"{target_length} target and {source_length} source words"
+            f"{target_length} target and {source_length} source words, a row being that of the "
+            f"{row_of} word"
         )
-    words = weights[:target_length, :source_length]
+    words = weights[first : first + target_length, :source_length]
     if not np.isfinite(words).all():
         raise ValueError("attention weights are not finite")
     return words

@@ -1,10 +1,17 @@
-"""Recurrent units and the loops that run them over time."""
+"""Recurrent units and the loop that runs them over time.
+
+A unit is called as `unit(state, projected) -> (state, output)`. `unit.project(inputs)` is the part
+of a step that needs no state, so that a loop computes it for every step at once; `unit.start(B)` is
+the state before the first step.
+"""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.types import Array, Bool, Float
+from attn_research.types import Array, Bool, Float, PyTree
 
 normal = nn.initializers.normal
 
@@ -21,15 +28,23 @@ def orthogonal_blocks(num_blocks: int) -> nn.initializers.Initializer:
     return init
 
 
+def symmetric_uniform(limit: float) -> nn.initializers.Initializer:
+    """Uniform on [-limit, limit)."""
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
+
+
 class GatedUnit(nn.Module):
     """The gated recurrent unit of 2014, whose reset gate acts before the matrix product.
 
         z = σ(W_z x + U_z s)   r = σ(W_r x + U_r s)   s̃ = tanh(W x + U (r ∘ s))
         s' = (1 - z) ∘ s + z ∘ s̃
 
-    Bahdanau, Cho, Bengio 2014, appendix A.1.1, with biases. `project` computes W x for all three,
-    so that a loop over time can do it for every step at once; the call takes what it returns.
-    Inputs that come to be known only inside the loop (C c) are added to it.
+    Bahdanau, Cho, Bengio 2014, appendix A.1.1, with biases. Inputs that come to be known only
+    inside a loop (C c) are added to the projected ones. The output is the state.
     """
 
     features: int
@@ -40,42 +55,94 @@ class GatedUnit(nn.Module):
         self.gates = nn.Dense(2 * self.features, use_bias=False, kernel_init=orthogonal_blocks(2))
         self.candidate = nn.Dense(self.features, use_bias=False, kernel_init=orthogonal_blocks(1))
 
+    def start(self, batch_size: int) -> Float[Array, "B D"]:
+        """Zeros."""
+        return jnp.zeros((batch_size, self.features))
+
     def project(self, inputs: Float[Array, "*B Din"]) -> Float[Array, "*B Dgates"]:
         """W_z x, W_r x and W x side by side, [*B, 3 * features]."""
         return self.inputs(inputs)
 
     def __call__(
         self, state: Float[Array, "*B D"], projected: Float[Array, "*B Dgates"]
-    ) -> Float[Array, "*B D"]:
-        """One step: the next state."""
+    ) -> tuple[Float[Array, "*B D"], Float[Array, "*B D"]]:
+        """One step."""
         to_gates, to_candidate = jnp.split(projected, [2 * self.features], axis=-1)
         update, reset = jnp.split(nn.sigmoid(to_gates + self.gates(state)), 2, axis=-1)
         candidate = jnp.tanh(to_candidate + self.candidate(reset * state))
-        return (1 - update) * state + update * candidate
+        state = (1 - update) * state + update * candidate
+        return state, state
 
 
-class Recurrence(nn.Module):
-    """Runs a gated unit over a sequence, from the last step to the first if `reverse`.
+class LSTMState(NamedTuple):
+    """A long short-term memory between two steps."""
 
-    Where `valid` is false the state stays as it is, so states do not depend on padding.
+    cell: Float[Array, "*B D"]
+    hidden: Float[Array, "*B D"]
+
+
+class LSTMUnit(nn.Module):
+    """Long short-term memory, without peepholes.
+
+        i, f, o = σ(W x + U h + b)   g = tanh(W_g x + U_g h + b_g)
+        c' = f ∘ c + i ∘ g   h' = o ∘ tanh(c')
+
+    Zaremba, Sutskever, Vinyals 2014, equation 1, as stacked by Luong, Pham, Manning 2015. All
+    parameters, the biases too, are drawn from `init`. The output is h'.
     """
 
     features: int
-    reverse: bool = False
-    kernel_init: nn.initializers.Initializer = normal(0.01)
+    init_with: nn.initializers.Initializer = symmetric_uniform(0.1)
 
     def setup(self):
-        self.unit = GatedUnit(self.features, self.kernel_init)
+        width = 4 * self.features
+        self.inputs = nn.Dense(width, kernel_init=self.init_with, bias_init=self.init_with)
+        self.gates = nn.Dense(width, use_bias=False, kernel_init=self.init_with)
+
+    def start(self, batch_size: int) -> LSTMState:
+        """Zeros."""
+        zeros = jnp.zeros((batch_size, self.features))
+        return LSTMState(zeros, zeros)
+
+    def project(self, inputs: Float[Array, "*B Din"]) -> Float[Array, "*B Dgates"]:
+        """W x + b of the three gates and of g, side by side, [*B, 4 * features]."""
+        return self.inputs(inputs)
 
     def __call__(
-        self, inputs: Float[Array, "B S Din"], valid: Bool[Array, "B S"]
-    ) -> Float[Array, "B S D"]:
-        """The state after each step."""
+        self, state: LSTMState, projected: Float[Array, "*B Dgates"]
+    ) -> tuple[LSTMState, Float[Array, "*B D"]]:
+        """One step."""
+        total = projected + self.gates(state.hidden)
+        gates, new = jnp.split(total, [3 * self.features], axis=-1)
+        enter, stay, leave = jnp.split(nn.sigmoid(gates), 3, axis=-1)
+        cell = stay * state.cell + enter * jnp.tanh(new)
+        hidden = leave * jnp.tanh(cell)
+        return LSTMState(cell, hidden), hidden
+
+
+class Recurrence(nn.Module):
+    """Runs a unit over a sequence, from the last step to the first if `reverse`.
+
+    Where `valid` is false the state stays as it is, so neither outputs at words nor the last state
+    depend on padding.
+    """
+
+    unit: nn.Module
+    reverse: bool = False
+
+    def __call__(
+        self,
+        inputs: Float[Array, "B S Din"],
+        valid: Bool[Array, "B S"],
+        initial: PyTree | None = None,
+    ) -> tuple[Float[Array, "B S D"], PyTree]:
+        """The output of each step, and the state after the last one taken."""
 
         def step(unit, state, now):
             projected, here = now
-            state = jnp.where(here[:, None], unit(state, projected), state)
-            return state, state
+            after, output = unit(state, projected)
+            keep = here[:, None]
+            return jax.tree.map(lambda new, old: jnp.where(keep, new, old), after, state), output
 
         loop = nn.scan(
             step,
@@ -85,5 +152,7 @@ class Recurrence(nn.Module):
             out_axes=1,
             reverse=self.reverse,
         )
-        initial = jnp.zeros((inputs.shape[0], self.features), inputs.dtype)
-        return loop(self.unit, initial, (self.unit.project(inputs), valid))[1]
+        if initial is None:
+            initial = self.unit.start(inputs.shape[0])
+        last, outputs = loop(self.unit, initial, (self.unit.project(inputs), valid))
+        return outputs, last

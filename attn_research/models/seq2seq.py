@@ -1,44 +1,40 @@
 """RNNencdec and RNNsearch: a sentence as one vector, or as annotations to look at.
 
-Bahdanau, Cho, Bengio 2014, sections 2.1 and 3, appendix A. The two differ in one field: with
-`alignment` None the context is the encoder's last state, for every word; with a width, it is what
-additive attention reads from a bidirectional encoder. That is the paper's comparison.
+Bahdanau, Cho, Bengio 2014, sections 2.1 and 3, appendix A. The two differ in one field: without
+`attention` the context is the encoder's last state, for every word; with it, it is what attention,
+additive in the paper, reads from a bidirectional encoder. That is the paper's comparison.
 
 One batch: source ids [B, S] -> `encode` -> memory, s_0 -> `decode` with the target ids [B, T] ->
 logits [B, T, V]. Decoding calls `step` instead, for K hypotheses of each sentence.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.layers.attention import Memory, MemoryAttention
+from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.blocks import Readout
+from attn_research.layers.contracts import Decoded, Encoded
 from attn_research.layers.recurrent import GatedUnit, Recurrence
-from attn_research.types import Array, Bool, Float, Int
+from attn_research.types import Array, Bool, Float, Int, PyTree
 
 normal = nn.initializers.normal
 
 
-class Encoded(NamedTuple):
-    """A batch of source sentences: what the decoder looks at, and its first state."""
+class State(NamedTuple):
+    """A decoder between two words: s_i, and how many words came before."""
 
-    memory: Memory | Float[Array, "B 1 D"]
-    state: Float[Array, "B 1 D"]
-
-
-class Decoded(NamedTuple):
-    """Scores of each next word, and where the decoder looked, if captured."""
-
-    logits: Float[Array, "B T V"]
-    weights: Float[Array, "B T S"] | None
+    hidden: Float[Array, "B K D"]
+    position: Int[Array, "B K"]
 
 
 class Seq2Seq(nn.Module):
-    """Encoder and decoder of gated units; `alignment` is the width n' of the attention, or None.
+    """Encoder and decoder of gated units, and what looks from one to the other, or None.
 
-    Sizes in the paper: hidden n = 1000, embedding m = 620, maxout l = 500, alignment n' = 1000.
+    Sizes in the paper: hidden n = 1000, embedding m = 620, maxout l = 500; its attention is
+    `MemoryAttention(AdditiveScoring(1000))`.
     `init_scale` widens the paper's normal initialization, which takes days to grow out of.
     """
 
@@ -47,7 +43,7 @@ class Seq2Seq(nn.Module):
     hidden: int
     embedding: int
     maxout: int
-    alignment: int | None
+    attention: MemoryAttention | None
     embedding_dropout: float = 0.0
     annotation_dropout: float = 0.0
     output_dropout: float = 0.0
@@ -57,10 +53,9 @@ class Seq2Seq(nn.Module):
         init = normal(0.01 * self.init_scale)
         self.source_embedding = nn.Embed(self.source_vocab, self.embedding, embedding_init=init)
         self.target_embedding = nn.Embed(self.target_vocab, self.embedding, embedding_init=init)
-        self.forward = Recurrence(self.hidden, kernel_init=init)
-        if self.alignment is not None:
-            self.backward = Recurrence(self.hidden, reverse=True, kernel_init=init)
-            self.attention = MemoryAttention(self.alignment, normal(0.001 * self.init_scale))
+        self.forward = Recurrence(GatedUnit(self.hidden, init))
+        if self.attention is not None:
+            self.backward = Recurrence(GatedUnit(self.hidden, init), reverse=True)
         self.initial = nn.Dense(self.hidden, kernel_init=init)
         self.unit = GatedUnit(self.hidden, init)
         self.context = nn.Dense(3 * self.hidden, use_bias=False, kernel_init=init)
@@ -73,18 +68,17 @@ class Seq2Seq(nn.Module):
     ) -> Encoded:
         """Reads the source. `valid` is true at words, the end symbol included."""
         words = self.drop_embedding(self.source_embedding(source), deterministic=not train)
-        annotations = self.forward(words, valid)
-        if self.alignment is None:
-            # The state is kept over padding, so the last one is that of the last word.
-            last = annotations[:, -1:]
-            state = jnp.tanh(self.initial(last))
-            return Encoded(self.drop_annotation(last, deterministic=not train), state)
-        backward = self.backward(words, valid)
-        annotations = self.drop_annotation(
-            jnp.concatenate([annotations, backward], axis=-1), deterministic=not train
-        )
-        state = jnp.tanh(self.initial(backward[:, :1]))
-        return Encoded(self.attention.project(annotations, valid), state)
+        annotations, last = self.forward(words, valid)
+        if self.attention is None:
+            memory = self.drop_annotation(last[:, None], deterministic=not train)
+        else:
+            backward, last = self.backward(words, valid)
+            annotations = self.drop_annotation(
+                jnp.concatenate([annotations, backward], axis=-1), deterministic=not train
+            )
+            memory = self.attention.project(annotations, valid)
+        hidden = jnp.tanh(self.initial(last))[:, None]
+        return Encoded(memory, State(hidden, jnp.zeros(hidden.shape[:2], jnp.int32)))
 
     def decode(
         self,
@@ -100,8 +94,7 @@ class Seq2Seq(nn.Module):
             after, context, weights = model._advance(
                 encoded.memory, state, projected[:, None], capture
             )
-            seen = (state[:, 0], context[:, 0], None if weights is None else weights[:, 0])
-            return after, seen
+            return after, jax.tree.map(lambda x: x[:, 0], (state.hidden, context, weights))
 
         loop = nn.scan(
             advance,
@@ -115,12 +108,12 @@ class Seq2Seq(nn.Module):
         return Decoded(self.readout(states, words, contexts, train=train), weights)
 
     def step(
-        self, memory: Any, state: Float[Array, "B K D"], previous: Int[Array, "B K"]
-    ) -> tuple[Float[Array, "B K V"], Float[Array, "B K D"], Float[Array, "B K S"] | None]:
+        self, memory: PyTree, state: State, previous: Int[Array, "B K"]
+    ) -> tuple[Float[Array, "B K V"], State, Float[Array, "B K S"] | None]:
         """One word of K hypotheses a sentence: logits, next state, and where each looked."""
         words = self._embed(previous, train=False)
         after, context, weights = self._advance(memory, state, self.unit.project(words), "all")
-        return self.readout(state, words, context), after, weights
+        return self.readout(state.hidden, words, context), after, weights
 
     def __call__(
         self,
@@ -138,8 +131,10 @@ class Seq2Seq(nn.Module):
 
     def _advance(self, memory, state, projected, capture):
         """From s_{i-1} to s_i: looks by the state before the step, then takes it."""
-        if self.alignment is None:
-            context, weights = jnp.broadcast_to(memory, state.shape), None
+        hidden, position = state
+        if self.attention is None:
+            context, weights = jnp.broadcast_to(memory, hidden.shape), None
         else:
-            context, weights = self.attention(state, memory, capture)
-        return self.unit(state, projected + self.context(context)), context, weights
+            context, weights = self.attention(hidden, memory, position, capture)
+        hidden, _ = self.unit(hidden, projected + self.context(context))
+        return State(hidden, position + 1), context, weights

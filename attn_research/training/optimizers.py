@@ -8,6 +8,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     # Zeiler 2012, with the constants of Bahdanau et al. 2014, appendix B.2; its rate is 1.
     "adadelta": lambda rate: optax.adadelta(rate, rho=0.95, eps=1e-6),
     "adam": optax.adam,
+    "sgd": optax.sgd,
 }
 
 
@@ -20,6 +21,27 @@ def make_optimizer(
     return optax.chain(optax.clip_by_global_norm(clip_norm), OPTIMIZERS[name](learning_rate))
 
 
-def warmup_then_decay(rate: float, warmup: int, steps: int) -> optax.Schedule:
-    """Linear from 0 to `rate` over `warmup` steps, then along half a cosine to rate / 100."""
-    return optax.warmup_cosine_decay_schedule(0.0, rate, warmup, max(steps, warmup + 1), rate / 100)
+def make_schedule(
+    name: str,
+    rate: float,
+    steps: int,
+    *,
+    warmup: int = 0,
+    halve_after: int = 0,
+    halve_every: int = 1,
+) -> optax.Schedule:
+    """The named rate over `steps` updates.
+
+    "constant"; "cosine", linear from 0 over `warmup`, then along half a cosine to rate / 100; or
+    "halving", which halves after `halve_after` and every `halve_every` from there (Luong, Pham,
+    Manning 2015, section 4.1).
+    """
+    if name == "constant":
+        return optax.constant_schedule(rate)
+    if name == "cosine":
+        steps = max(steps, warmup + 1)
+        return optax.warmup_cosine_decay_schedule(0.0, rate, warmup, steps, rate / 100)
+    if name == "halving":
+        times = range(halve_after, steps, halve_every)
+        return optax.piecewise_constant_schedule(rate, dict.fromkeys(times, 0.5))
+    raise ValueError(f"schedule {name!r} is not one of constant, cosine, halving")

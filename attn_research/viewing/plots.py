@@ -6,7 +6,7 @@ Figures are made without pyplot, so nothing global is touched and nothing needs 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -72,6 +72,21 @@ def learning_figure(
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
+    _add_legend(figure)
+    return figure
+
+
+def scaling_figure(panels: Mapping[str, Sequence[Curve]], *, x_label: str) -> Figure:
+    """What grows with a size, on logarithmic axes: a panel for each y label."""
+    styles = _styles([curve for curves in panels.values() for curve in curves])
+    figure = Figure(figsize=(0.8 + 4.0 * len(panels), 4.0), layout="constrained")
+    all_axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
+    for axes, (y_label, curves) in zip(all_axes, panels.items(), strict=True):
+        _draw(axes, curves, styles)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
     _add_legend(figure)
     return figure
 

@@ -38,12 +38,12 @@ def our_step(config: dict, seed: int) -> Callable[[dict[str, np.ndarray]], float
     import jax
 
     from attn_research.training.step import make_state, make_train_step
-    from experiments import bahdanau2014, harness
+    from experiments import bahdanau2014, paper
 
     names = ("hidden", "embedding", "maxout", "alignment", "attention")
     knobs = bahdanau2014.Config(**{name: config[name] for name in names}, schedule="constant")
     model = bahdanau2014.make_model(knobs, (config["source_vocab"], config["target_vocab"]))
-    optimizer, key = harness.make_config_optimizer(knobs), jax.random.key(seed)
+    optimizer, key = paper.make_config_optimizer(knobs), jax.random.key(seed)
     state = jax.jit(lambda: make_state(model.init(key), optimizer))()
     train_step = make_train_step(model.loss, optimizer, key)
 
@@ -80,10 +80,10 @@ def work(name: str, folder: Path) -> None:
 
 def write_task(folder: Path, hidden: int, data: str, data_dir: str, count: int) -> dict:
     """Batches of 64 as the RNNsearch-50 row draws them, and the sizes; says what they hold."""
-    from experiments import bahdanau2014, harness, translation
+    from experiments import bahdanau2014, paper, translation
 
     given = {"data": data, "data_dir": data_dir, "batching": "sorted", "batch_size": 64}
-    knobs = harness.resolve(bahdanau2014.PAPER, "RNNsearch-50", given)
+    knobs = paper.resolve(bahdanau2014.PAPER, "RNNsearch-50", given)
     task = translation.load(knobs)
     source_vocab, target_vocab = (tokenizer.vocab_size for tokenizer in task.tokenizers)
     config = {

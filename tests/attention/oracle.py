@@ -47,6 +47,22 @@ def additive(q, k, vector):
     return scores, pull
 
 
+def location(q, k, weight):
+    """`weight` is [N, H, S_max]; keys from S_max on score -inf."""
+    reached = weight[..., : k.shape[1]]
+    beyond = k.shape[1] - reached.shape[-1]
+    scores = np.einsum("btnh,nhs->bnts", q, reached)
+    scores = np.pad(scores, [(0, 0)] * 3 + [(0, beyond)], constant_values=-np.inf)
+
+    def pull(ds):
+        ds = ds[..., : reached.shape[-1]]
+        d_weight = np.zeros_like(weight)
+        d_weight[..., : reached.shape[-1]] = np.einsum("bnts,btnh->nhs", ds, q)
+        return np.einsum("bnts,nhs->btnh", ds, reached), np.zeros_like(k), d_weight
+
+    return scores, pull
+
+
 def softmax(scores, allowed):
     scores = np.where(allowed, scores, -np.inf)
     highest = scores.max(-1, keepdims=True, initial=-np.finfo(float).max)
@@ -55,26 +71,46 @@ def softmax(scores, allowed):
     return parts / np.where(total == 0, 1, total)
 
 
-def attend(query, key, value, *, score, parameter=None, allowed=True, bias=None, factors=1.0):
+def attend(
+    query,
+    key,
+    value,
+    *,
+    score,
+    parameter=None,
+    allowed=True,
+    bias=None,
+    center=None,
+    deviation=1.0,
+    factors=1.0,
+):
     """Context, weights, and a function from their cotangents to the gradients by name.
 
-    `parameter` belongs to the score, with or without a head axis of its own; `factors` multiply
-    the weights after the softmax, as dropout does.
+    `parameter` belongs to the score, with or without a head axis of its own. `center` [B, T] puts a
+    Gaussian on the weights after the softmax; `factors` multiply what weighs and not what is shown,
+    as dropout does.
     """
     key_heads = key.shape[2]
     groups = query.shape[2] // key_heads
     q, k, v = query, np.repeat(key, groups, axis=2), np.repeat(value, groups, axis=2)
-    shared = parameter is not None and parameter.ndim == {general: 2, additive: 1}[score]
+    ranks = {general: 2, additive: 1, location: 2}
+    shared = parameter is not None and parameter.ndim == ranks[score]
     per_head = np.stack([parameter] * q.shape[2]) if shared else parameter
 
     scores, pull_score = score(q, k, per_head)
-    weights = softmax(scores if bias is None else scores + bias, allowed)
+    shares = softmax(scores if bias is None else scores + bias, allowed)
+    gauss, offset = 1.0, 0.0
+    if center is not None:
+        offset = np.arange(k.shape[1]) - center[:, None, :, None]  # [B, 1, T, S]
+        gauss = np.exp(-(offset**2) / (2 * deviation**2))
+    weights = shares * gauss
     kept = weights * factors
     context = np.einsum("bnts,bsnh->btnh", kept, v)
 
     def pull(d_context, d_weights):
         d_weights = d_weights + factors * np.einsum("btnh,bsnh->bnts", d_context, v)
-        d_scores = weights * (d_weights - (weights * d_weights).sum(-1, keepdims=True))
+        d_shares = d_weights * gauss
+        d_scores = shares * (d_shares - (shares * d_shares).sum(-1, keepdims=True))
         dq, dk, d_parameter = pull_score(d_scores)
         dv = np.einsum("bnts,btnh->bsnh", kept, d_context)
         gradients = {"query": dq, "key": _sum_groups(dk, groups), "value": _sum_groups(dv, groups)}
@@ -83,6 +119,8 @@ def attend(query, key, value, *, score, parameter=None, allowed=True, bias=None,
         if bias is not None:
             ones = tuple(axis for axis, size in enumerate(bias.shape) if size == 1)
             gradients["bias"] = d_scores.sum(ones, keepdims=True)
+        if center is not None:
+            gradients["center"] = (d_weights * weights * offset / deviation**2).sum((1, 3))
         return gradients
 
     return context, weights, pull

@@ -11,11 +11,14 @@ import pytest
 
 from attn_research.attention import (
     Additive,
+    Around,
     Causal,
     Dot,
     Dropout,
     Full,
+    Gaussian,
     General,
+    Location,
     Padding,
     Positions,
     ScaledDot,
@@ -23,13 +26,28 @@ from attn_research.attention import (
     Window,
     api,
     attend,
+    gathered,
     reference,
+    softmax,
 )
+
+# The most keys that one query sees under those masks that bound them.
+WIDTHS = {"window": 4, "around": 5, "causal & padding & window": 4}
+
+
+def few_keys(case):
+    narrow = case.mask in WIDTHS and 2 * WIDTHS[case.mask] <= case.sizes[2]
+    of_every_key = "location" in case.score or "s" in (case.bias or "") or case.dropout
+    return narrow and not of_every_key
+
 
 # One row per implementation: the cases it supports. It must refuse the others.
 SUPPORTS = {
+    "gathered": few_keys,
     "reference": lambda case: True,
 }
+# A mask of earlier keys that it supports.
+PAST = {"gathered": Window(2, 0), "reference": Causal()}
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", [i.name for i in api.IMPLEMENTATIONS])
 
 
@@ -41,6 +59,7 @@ class Case:
     dtype: str = "float32"
     sizes: tuple[int, ...] = (2, 5, 7, 4, 2, 3, 6)  # B T S N K H Hv
     dropout: float = 0.0
+    gaussian: bool = False
 
     def __str__(self):
         changed = {k: v for k, v in dataclasses.asdict(self).items() if v != getattr(Case, k)}
@@ -51,10 +70,12 @@ class Case:
 SCORES = {
     "dot": ("dot", lambda _: Dot(), None),
     "scaled_dot": ("scaled_dot", lambda _: ScaledDot(), None),
-    "general": ("general", General, lambda n, h: (h, h + 1)),
-    "general_per_head": ("general", General, lambda n, h: (n, h, h + 1)),
-    "additive": ("additive", Additive, lambda n, h: (h,)),
-    "additive_per_head": ("additive", Additive, lambda n, h: (n, h)),
+    "general": ("general", General, lambda n, h, s: (h, h + 1)),
+    "general_per_head": ("general", General, lambda n, h, s: (n, h, h + 1)),
+    "additive": ("additive", Additive, lambda n, h, s: (h,)),
+    "additive_per_head": ("additive", Additive, lambda n, h, s: (n, h)),
+    "location": ("location", Location, lambda n, h, s: (h, s + 2)),
+    "location_per_head": ("location", Location, lambda n, h, s: (n, h, s - 2)),
 }
 
 
@@ -68,14 +89,20 @@ def make_masks(B, T, S):
     )
     left_padding = Padding(jnp.asarray(np.arange(S) >= begin[:, None]))
     right_padding = Padding(jnp.asarray(np.arange(S) < end[:, None]))
+    center = ((5 * t + 3 * b + 0.5) % (S + 2) - 1).astype(np.float32)[..., 0]  # some are outside
     segments, same = Segments(jnp.asarray(q_ids), jnp.asarray(k_ids)), q_ids[b, t] == k_ids[b, s]
     return {
         "full": (Full(), b == b),
         "causal": (Causal(), s <= t),
         "window": (Window(2, 1), (t - 2 <= s) & (s <= t + 1)),
+        "around": (Around(jnp.asarray(center), 2), np.abs(s - center[b, t]) <= 2),
         "padding": (right_padding, s < end[b]),
         "segments": (segments, same),
         "causal & left padding": (Causal() & left_padding, (s <= t) & (s >= begin[b])),
+        "causal & padding & window": (
+            Causal() & right_padding & Window(3, 0),
+            (t - 3 <= s) & (s <= t) & (s < end[b]),
+        ),
         "future of the segment": (~Causal() & segments, (s > t) & same),
         "window or padding": (Window(1, 0) | right_padding, (s == t) | (s == t - 1) | (s < end[b])),
         "nowhere": (~Full(), b != b),
@@ -87,6 +114,8 @@ LENGTHS = [(1, 1), (1, 257), (257, 1), (257, 256)] + [
     tuple(pair) for pair in np.random.default_rng(0).integers(1, 258, (2, 2)).tolist()
 ]
 DROPOUT = Case("additive", "window", "bs", sizes=(2, 5, 7, 4, 2, 3, 7), dropout=0.4)
+WIDE = 2, 9, 17, 4, 2, 3, 6
+GAUSSIAN = Case("dot", "around", sizes=WIDE, gaussian=True)
 CASES = [
     *(Case(score, mask, bias="nts") for score, mask in itertools.product(SCORES, MASKS)),
     *(
@@ -101,6 +130,15 @@ CASES = [
         Case(score, "causal & left padding", "n", sizes=(2, T, S, 3, 1, 4, 5))
         for (T, S), score in zip(LENGTHS, itertools.cycle(SCORES), strict=False)
     ),
+    *(
+        Case(score, mask, "nt", sizes=WIDE)
+        for score, mask in zip(SCORES, itertools.cycle(WIDTHS), strict=False)
+    ),
+    Case("additive", "around", "b", "bfloat16", WIDE, gaussian=True),
+    *(Case("general", "window", sizes=(2, T, S, 3, 1, 4, 5)) for T, S in ((1, 8), (40, 9))),
+    GAUSSIAN,
+    Case("location", "padding", "nts", gaussian=True),
+    Case(mask="nowhere", gaussian=True),
 ]
 
 
@@ -117,12 +155,16 @@ def verify(implementation, case, oracle):
     rng = np.random.default_rng(B * T + S)
     shapes = {"query": (B, T, N, H), "key": (B, S, K, Hk), "value": (B, S, K, Hv)}
     if parameter_shape:
-        shapes["parameter"] = parameter_shape(N, H)
+        shapes["parameter"] = parameter_shape(N, H, S)
     if case.bias is not None:
         axes = zip("bnts", (B, N, T, S), strict=True)
         shapes["bias"] = tuple(size if letter in case.bias else 1 for letter, size in axes)
+    if case.gaussian:
+        shapes["center"] = B, T
     draws = random_arrays(rng, *shapes.values(), dtype=case.dtype)
     arrays = dict(zip(shapes, draws, strict=True))
+    if case.gaussian:
+        arrays["center"] = S / 2 + S / 4 * arrays["center"]
     if case.dropout:  # against a unit matrix of values the context is the weights after dropout
         unit = np.broadcast_to(np.eye(S, dtype=case.dtype)[:, None], shapes["value"])
         arrays["value"] = jnp.asarray(unit)
@@ -137,6 +179,7 @@ def verify(implementation, case, oracle):
             score=make_score(arrays.get("parameter")),
             mask=mask,
             bias=arrays.get("bias"),
+            normalizer=Gaussian(arrays["center"], S / 4) if case.gaussian else softmax,
             implementation=implementation,
             dropout=dropout,
             **options,
@@ -158,7 +201,11 @@ def verify(implementation, case, oracle):
 
     exact = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
     context, weights, pull = oracle.attend(
-        **exact, score=getattr(oracle, oracle_score), allowed=allowed[:, None], factors=factors
+        **exact,
+        score=getattr(oracle, oracle_score),
+        allowed=allowed[:, None],
+        deviation=S / 4,
+        factors=factors,
     )
     expected = pull(*(np.asarray(c, np.float64) for c in cotangents))
 
@@ -214,8 +261,9 @@ def test_empty_rows_are_exactly_zero(implementation, dtype):
     arrays = random_arrays(rng, (2, 5, 4, 3), (2, 7, 2, 3), (2, 7, 2, 6), dtype=dtype)
     valid = np.arange(7) >= np.array([[2], [7]])  # rows 0 and 1, and all of the second batch mate
 
+    @jax.jit
     def run(*arrays):
-        mask = Causal() & Padding(jnp.asarray(valid))
+        mask = PAST[implementation] & Padding(jnp.asarray(valid))
         return attend(*arrays, mask=mask, implementation=implementation, capture="all")
 
     out, pull = jax.vjp(run, *arrays)
@@ -236,13 +284,16 @@ def test_empty_rows_are_exactly_zero(implementation, dtype):
 def test_masked_keys_leave_no_trace(implementation, dtype):
     rng = np.random.default_rng(5)
     query, key, value = random_arrays(rng, (2, 5, 4, 3), (2, 7, 2, 3), (2, 7, 2, 6), dtype=dtype)
-    mask = Padding(jnp.asarray(np.arange(7) < np.array([[4], [6]])))
-    hidden = ~np.asarray(mask.valid)[..., None, None]
+    valid = np.arange(7) < np.array([[2], [4]])
+    mask, hidden = PAST[implementation] & Padding(jnp.asarray(valid)), ~valid[..., None, None]
+
+    @jax.jit
+    def run(*arrays):
+        return attend(*arrays, mask=mask, implementation=implementation, capture="all")
 
     def gradients_and_output(fill):
         largest = float(jnp.finfo(dtype).max) * fill
         arrays = query, put(hidden, largest, key), put(hidden, -largest, value)
-        run = functools.partial(attend, mask=mask, implementation=implementation, capture="all")
         out, pull = jax.vjp(run, *arrays)
         return out, pull(jax.tree.map(np.ones_like, out))
 
@@ -277,7 +328,7 @@ def test_cached_decoding_equals_the_full_pass(implementation, chunk):
 
     for combine in (
         lambda valid, ids: Window(2, 0),
-        lambda valid, ids: Causal() & Padding(valid) & Segments(ids, ids),
+        lambda valid, ids: PAST[implementation] & Padding(valid) & Segments(ids, ids),
     ):
         full, steps = both(combine, valid, ids)
         context = np.concatenate(steps.context, axis=1)
@@ -286,7 +337,7 @@ def test_cached_decoding_equals_the_full_pass(implementation, chunk):
         np.testing.assert_allclose(weights, full.weights, rtol=1e-6, atol=1e-6)
 
 
-@IMPLEMENTATIONS
+@pytest.mark.parametrize("implementation", ["reference"])  # the others refuse them
 def test_key_positions_are_those_of_a_cache_written_in_a_ring(implementation):
     rng = np.random.default_rng(7)
     query, key, value = random_arrays(rng, (2, 1, 4, 3), (2, 7, 2, 3), (2, 7, 2, 6))
@@ -310,9 +361,8 @@ def test_batch_axes_are_only_batch_axes(implementation):
 
     @jax.jit
     def run(query, key, value, valid):
-        return attend(
-            query, key, value, mask=Causal() & Padding(valid), implementation=implementation
-        ).context
+        mask = PAST[implementation] & Padding(valid)
+        return attend(query, key, value, mask=mask, implementation=implementation).context
 
     two = run(query, key, value, valid)
     one = run(*(x.reshape(6, *x.shape[2:]) for x in (query, key, value, valid)))
@@ -321,11 +371,11 @@ def test_batch_axes_are_only_batch_axes(implementation):
     np.testing.assert_allclose(mapped, two, rtol=1e-6, atol=1e-6)
 
 
-def fill_with_lowest(scores, allowed):
+def fill_with_lowest(scores, allowed, k_pos):
     return jax.nn.softmax(jnp.where(allowed, scores, jnp.finfo(scores.dtype).min))
 
 
-def half_softmax(scores, allowed):
+def half_softmax(scores, allowed, k_pos):
     return jax.nn.softmax(scores.astype(jnp.bfloat16), where=allowed).astype(scores.dtype)
 
 
@@ -344,9 +394,31 @@ def late_dropout(*arrays, dropout, **options):
     return reference.Attended(dropout(context), weights)
 
 
-def replacing(change):
-    """The reference with some of its options changed."""
-    return lambda *arrays, **options: reference.attend(*arrays, **(options | change(options)))
+def renormalized(scores, allowed, k_pos, *, gaussian):
+    weights = gaussian(scores, allowed, k_pos)
+    return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-30)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Late(Window):
+    """A window whose span begins too late: its first key is never gathered."""
+
+    def span(self, q_pos):
+        start, width = super().span(q_pos)
+        return start + 1, width
+
+
+def unclipped(query, key, value, **options):
+    """Gathers past the end as if the keys began anew there."""
+    twice = (jnp.concatenate([array, array], axis=1) for array in (key, value))
+    out = gathered.attend(query, *twice, **options)
+    return out._replace(weights=out.weights[..., : key.shape[1]])
+
+
+def replacing(change, attend=reference.attend):
+    """The reference, or another, with some of its options changed."""
+    return lambda *arrays, **options: attend(*arrays, **(options | change(options)))
 
 
 WRONG = {
@@ -378,6 +450,22 @@ WRONG = {
     ),
     "dropout of the context": (late_dropout, DROPOUT),
     "softmax in half precision": (replacing(lambda o: {"normalizer": half_softmax}), Case()),
+    "Gaussian forgotten": (replacing(lambda o: {"normalizer": softmax}), GAUSSIAN),
+    "Gaussian normalized again": (
+        replacing(
+            lambda o: {"normalizer": functools.partial(renormalized, gaussian=o["normalizer"])}
+        ),
+        GAUSSIAN,
+    ),
+    "Gaussian without gradient": (
+        replacing(lambda o: {"normalizer": jax.lax.stop_gradient(o["normalizer"])}),
+        GAUSSIAN,
+    ),
+    "gathered one late": (
+        replacing(lambda o: {"mask": Late(2, 1)}, gathered.attend),
+        Case("dot", "window", sizes=WIDE),
+    ),
+    "gathered past the end": (unclipped, Case("dot", "window", sizes=(2, 40, 9, 3, 1, 4, 5))),
     "context in float32": (
         lambda q, k, v, **options: reference.attend(q, k, v.astype(jnp.float32), **options),
         Case(dtype="bfloat16"),
@@ -404,12 +492,14 @@ def test_oracle_gradients_are_central_differences(score, oracle):
         "key": rng.standard_normal((2, 6, 2, 6 if name == "general" else 5)),
         "value": rng.standard_normal((2, 6, 2, 7)),
         "bias": rng.standard_normal((1, 4, 3, 6)),
+        "center": rng.uniform(0, 6, (2, 3)),
     }
     if parameter_shape:
-        arrays["parameter"] = rng.standard_normal(parameter_shape(4, 5))
+        arrays["parameter"] = rng.standard_normal(parameter_shape(4, 5, 6))
     options = {
         "score": getattr(oracle, name),
         "allowed": np.tri(3, 6, 1, bool) & (np.arange(2) == 0)[:, None, None, None],
+        "deviation": 1.5,
         "factors": rng.uniform(size=(2, 4, 3, 6)),
     }
     context, weights, pull = oracle.attend(**arrays, **options)

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Causal, Full, Mask, Padding, Positions, Segments, Window
+from attn_research.attention import (
+    Around,
+    Causal,
+    Full,
+    Mask,
+    Padding,
+    Positions,
+    Segments,
+    Window,
+)
 from attn_research.attention.masks import Tile, grid
 
 WRITTEN = {
@@ -50,6 +59,27 @@ def test_arrays_written_out():
     np.testing.assert_array_equal(both[1, 0], written(["0000", "0100", "0110"]))
 
 
+def test_around_written_out():
+    # Whole centers see a key more than those between two; some keys, or all, may be past the ends.
+    around = Around(jnp.array([[1.0, 1.5, 2.25], [-1.0, 4.5, 9.0]]), 1).dense(3, 4)
+    np.testing.assert_array_equal(around[0, 0], written(["1110", "0110", "0011"]))
+    np.testing.assert_array_equal(around[1, 0], written(["1000", "0000", "0000"]))
+
+
+def test_around_of_half_precision_measures_in_single():
+    center = jnp.array([[299.0]], jnp.bfloat16)  # rounds to 300, as would 299 and 301
+    around = Around(center, 0).dense(1, 310)
+    assert np.flatnonzero(around[0, 0, 0]).tolist() == [300]
+
+
+def test_centers_belong_to_the_queries_of_the_call():
+    around = Around(jnp.array([[1.0, 2.0]]), 0)
+    q_pos, k_pos = grid(np.array([7, 8]), np.arange(4), rank=4)
+    np.testing.assert_array_equal(around(q_pos, k_pos)[0, 0], written(["0100", "0010"]))
+    with pytest.raises(ValueError, match=r"has shape \(1, 2\): give one for each of the 3"):
+        around.dense(3, 4)
+
+
 @pytest.mark.parametrize("left, right", list(itertools.product(range(4), repeat=2)))
 def test_window_lists_the_visible_keys_of_each_query(left, right):
     dense = Window(left, right).dense(6, 9)
@@ -62,12 +92,48 @@ def test_window_lists_the_visible_keys_of_each_query(left, right):
 def test_window_counts_are_not_negative():
     with pytest.raises(ValueError, match="neither is negative"):
         Window(-1, 0)
+    with pytest.raises(ValueError, match=r"half_width=-1\): it must not be negative"):
+        Around(np.zeros((1, 3), np.float32), -1)
+
+
+def near(rng, *shape):
+    """Numbers that floats can barely tell from whole and half ones."""
+    doubled = rng.integers(-8, 60, shape).astype(np.float32)
+    return jnp.asarray(np.nextafter(doubled, doubled + rng.integers(-1, 2, shape)) / 2, np.float32)
+
+
+CENTERS = near(np.random.default_rng(0), 2, 300)
+BOUNDED = {
+    "window": (Window(2, 5), 8),
+    "around": (Around(CENTERS, 3), 7),
+    "around one": (Around(CENTERS, 0), 1),
+    "narrower of two": (Window(0, 1) & Around(CENTERS, 3) & Full(), 2),
+    "bounded on one side alone": (Causal() & (Window(1, 4) & ~Around(CENTERS, 3)), 6),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_span_holds_all_that_a_query_sees(name):
+    mask, width = BOUNDED[name]
+    num_keys = 24
+    q_pos, k_pos = grid(np.arange(300) % num_keys, np.arange(num_keys), rank=4)
+    start, got = mask.span(q_pos)
+    assert got == width
+    assert np.issubdtype(start.dtype, np.signedinteger)
+    inside = (start <= k_pos) & (k_pos < start + width)
+    assert not np.any(mask(q_pos, k_pos) & ~inside)
+
+
+def test_span_of_masks_that_have_none():
+    for mask in (Full(), Causal(), Window(1, 1) | Causal(), ~Window(1, 1), Causal() & ARRAYS[0]):
+        assert mask.span(np.arange(3)[:, None]) is None
 
 
 STRUCTURES = [Full(), Causal(), Window(2, 1), ~Window(0, 3), Causal() & ~Window(1, 0)]
 ARRAYS = [
     Padding(jnp.arange(7)[None] < jnp.array([[4], [0]])),
     Segments(jnp.array([[0, 0, 1, 1, 2], [3, 3, 3, 4, 4]]), jnp.array([[0, 1, 1, 2, 2, 2, 3]] * 2)),
+    Around(jnp.array([[0.5, 1, 2, 9, -1], [5, 3.25, 2, 1, 0]]), 1),
 ]
 
 

@@ -3,13 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from attn_research.attention import softmax
+from attn_research.attention import Gaussian, softmax
 
 LOG_3 = np.log(3)
 SCORES = np.array([[0, LOG_3, np.inf], [9, np.inf, -9], [0, -np.inf, LOG_3], [-np.inf] * 3])
 ALLOWED = np.array([[1, 1, 0], [0, 0, 0], [1, 1, 1], [1, 1, 1]], bool)
 WEIGHTS = np.array([[0.25, 0.75, 0], [0, 0, 0], [0.25, 0, 0.75], [0, 0, 0]])
+K_POS = np.arange(3)[None, None, None]
 
 
 def four_axes(array, dtype=None):
@@ -19,7 +21,8 @@ def four_axes(array, dtype=None):
 def test_by_hand_and_no_step_of_it_is_nan():
     with jax.debug_nans(True):  # raises at the first operation that gives one
         weights, pull = jax.vjp(
-            lambda scores: softmax(scores, four_axes(ALLOWED)), four_axes(SCORES, jnp.float32)
+            lambda scores: softmax(scores, four_axes(ALLOWED), K_POS),
+            four_axes(SCORES, jnp.float32),
         )
         (gradient,) = pull(four_axes([[1, 5, 7]] * 4, jnp.float32))
     np.testing.assert_allclose(weights[0, 0], WEIGHTS, rtol=1e-6)
@@ -32,12 +35,54 @@ def test_by_hand_and_no_step_of_it_is_nan():
 
 def test_masked_scores_and_cotangents_may_be_anything():
     spoiled = four_axes(np.where(ALLOWED, SCORES, np.nan), jnp.float32)
-    weights, pull = jax.vjp(lambda scores: softmax(scores, four_axes(ALLOWED)), spoiled)
+    weights, pull = jax.vjp(lambda scores: softmax(scores, four_axes(ALLOWED), K_POS), spoiled)
     np.testing.assert_allclose(weights[0, 0], WEIGHTS, rtol=1e-6)
     (gradient,) = pull(four_axes(np.where(ALLOWED, 1, np.nan), jnp.float32))
     np.testing.assert_allclose(gradient[0, 0], np.zeros((4, 3)), atol=1e-7)
 
 
 def test_scores_far_apart_do_not_overflow():
-    weights = softmax(four_axes([[3e38, -3e38, 3e38]], jnp.float32), four_axes([[True] * 3]))
+    weights = softmax(four_axes([[3e38, -3e38, 3e38]], jnp.float32), four_axes([[True] * 3]), K_POS)
     np.testing.assert_array_equal(weights[0, 0], [[0.5, 0, 0.5]])
+
+
+EQUAL, EVERY = np.zeros((1, 1, 2, 21), np.float32), np.ones((1, 1, 2, 21), bool)
+
+
+def weights_of(normalizer, scores=EQUAL, allowed=EVERY):
+    return normalizer(jnp.asarray(scores), allowed, np.arange(21)[None, None, None])
+
+
+def test_gaussian_is_1_at_its_center_and_e_to_the_minus_2_at_two_deviations():
+    center, half_width = jnp.array([[10.0, 7.0]]), 6
+    factor = 21 * weights_of(Gaussian(center, half_width / 2))[0, 0]
+    np.testing.assert_allclose(factor[[0, 1], [10, 7]], 1, rtol=1e-6)
+    at_the_edge = factor[[0, 0, 1, 1], [4, 16, 1, 13]]
+    np.testing.assert_allclose(at_the_edge, np.exp(-2), rtol=1e-5)
+
+
+def test_gaussian_weighs_after_the_softmax_and_does_not_normalize_again():
+    rng = np.random.default_rng(0)
+    scores, allowed = rng.standard_normal(EQUAL.shape, np.float32), rng.random(EQUAL.shape) < 0.5
+    center = jnp.array([[3.25, 30.0]])  # the second stands past the keys
+    got = np.asarray(weights_of(Gaussian(center, 2.5), scores, allowed))
+    inner = weights_of(softmax, scores, allowed)
+    offset = np.arange(21) - np.array([[3.25], [30.0]])
+    np.testing.assert_allclose(got[0, 0], inner[0, 0] * np.exp(-(offset**2) / 12.5), rtol=1e-5)
+    assert (got.sum(-1) < 1).all()
+    assert not got[~allowed].any()
+
+
+def test_gaussian_takes_another_inner_normalizer():
+    def uniform(scores, allowed, k_pos):
+        return jnp.where(allowed, 0.5, 0.0)
+
+    got = weights_of(Gaussian(jnp.array([[1.0, 1.0]]), 1.0, inner=uniform))
+    np.testing.assert_allclose(got[0, 0, :, 1], 0.5)
+
+
+def test_gaussians_that_are_none():
+    with pytest.raises(ValueError, match=r"deviation=0.*give a positive deviation"):
+        Gaussian(jnp.zeros((1, 2)), 0.0)
+    with pytest.raises(ValueError, match=r"Gaussian\(center\) has shape \(1, 3\): give \(1, 2\)"):
+        weights_of(Gaussian(jnp.zeros((1, 3)), 1.0))

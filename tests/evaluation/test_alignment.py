@@ -1,15 +1,13 @@
 """Alignment links and their error rate, by hand and on published gold files."""
 
-import gzip
-
 import numpy as np
 import pytest
 
+from attn_research.data.aligned import AlignedText
 from attn_research.evaluation.alignment import (
     Gold,
     alignment_error,
     links_from_weights,
-    read_gold,
     soft_links,
     words_from_pieces,
 )
@@ -77,6 +75,15 @@ def test_links_leave_the_end_symbol_out():
     assert got == {(1, 0), (3, 1), (0, 2)}
 
 
+def test_links_of_the_word_a_step_read():
+    # Word j takes row j + 1, and the last word the end symbol's row, here all on the end column.
+    got = links_from_weights(WEIGHTS, source_length=4, target_length=3, row_of="input")
+    assert got == {(3, 0), (0, 1), (0, 2)}
+    soft = soft_links(WEIGHTS, source_length=4, target_length=3, row_of="input")
+    assert len(soft) == 12
+    assert (soft[(3, 0)], soft[(2, 1)], soft[(0, 2)]) == (0.3, 0.4, 0.0)
+
+
 def test_soft_links_keep_the_real_words():
     got = soft_links(WEIGHTS, source_length=4, target_length=3)
     assert len(got) == 12
@@ -87,6 +94,9 @@ def test_soft_links_keep_the_real_words():
 def test_links_refuse():
     with pytest.raises(ValueError, match="4 target rows and 6 source columns cannot hold 5 target"):
         links_from_weights(WEIGHTS, source_length=4, target_length=5)
+    with pytest.raises(ValueError, match=r"cannot hold 4 target .*that of the input word"):
+        links_from_weights(WEIGHTS, source_length=4, target_length=4, row_of="input")
+    assert len(links_from_weights(WEIGHTS, source_length=4, target_length=4)) == 4
     with pytest.raises(ValueError, match="0 source words"):
         links_from_weights(WEIGHTS, source_length=0, target_length=3)
     with pytest.raises(ValueError, match="not finite"):
@@ -111,36 +121,9 @@ def test_words_from_pieces_refuses():
         words_from_pieces(weights, [0, 1, 0], [0, 1])
 
 
-@pytest.mark.parametrize("name", ["a.gold", "a.gold.gz"])
-def test_read_gold(tmp_path, name):
-    text = "1-1 2p3 2p2 2-2\n\n12-7\n"
-    data = text.encode()
-    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
-    got = read_gold(tmp_path / name)
-    assert got == [
-        Gold(frozenset({(0, 0), (1, 1)}), frozenset({(0, 0), (1, 1), (1, 2)})),
-        Gold(frozenset(), frozenset()),
-        Gold(frozenset({(11, 6)}), frozenset({(11, 6)})),
-    ]
-
-
-@pytest.mark.parametrize("bad", ["0-1", "1-0", "1:1", "1-", "p2", "1-1-1", "-1-2"])
-def test_read_gold_names_the_line(tmp_path, bad):
-    (tmp_path / "a.gold").write_text(f"1-1\n2-2 {bad}\n")
-    with pytest.raises(ValueError, match=f"a.gold, line 2: '{bad}' is no link"):
-        read_gold(tmp_path / "a.gold")
-
-
-def test_read_gold_of_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.gold"):
-        read_gold(tmp_path / "none.gold")
-
-
 def test_real_gold(data_dir):
-    gold = read_gold(data_dir / "alignment" / "enfr.gold.gz")
-    assert len(gold) == 447
-    assert sum(len(pair.sure) for pair in gold) == 4038
-    assert sum(len(pair.possible - pair.sure) for pair in gold) == 13400
+    pairs = AlignedText("hansards", data_dir).split("test")
+    gold = [Gold(pair.sure, pair.possible) for pair in pairs]
     # The diagonal is a known weak aligner for English and French: far from 0, far from 1.
-    diagonal = [{(i, i) for i in range(1 + max(j for _, j in pair.possible))} for pair in gold]
+    diagonal = [{(i, i) for i in range(len(pair.target.split()))} for pair in pairs]
     assert 0.3 < alignment_error(diagonal, gold).error_rate < 0.9

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import bahdanau2014, harness, tables
+from experiments import bahdanau2014, paper, running, tables
 
 ROOT = Path(__file__).parents[2]
 TINY = {"scale": "tiny", "num_steps": 4, "eval_every": 2, "save_every": 2, "train_pairs": 300}
@@ -38,8 +38,8 @@ def error_of(*arguments: str) -> str:
 def finished(tmp_path_factory) -> Path:
     """A results folder with one row of the tiny experiment."""
     folder = tmp_path_factory.mktemp("paper") / "grammar-tiny"
-    config = harness.resolve(bahdanau2014.PAPER, "RNNsearch-50", TINY)
-    harness.run_row(
+    config = paper.resolve(bahdanau2014.PAPER, "RNNsearch-50", TINY)
+    running.run_row(
         bahdanau2014.PAPER, "RNNsearch-50", config,
         run_dir=folder / "run", results_dir=folder / "results", resume=False, progress=False,
     )  # fmt: skip
@@ -79,16 +79,16 @@ def test_an_edited_table_fails_the_verification(finished, tmp_path):
 
 
 def test_a_finished_row_is_not_run_again(finished, caplog):
-    config = harness.resolve(bahdanau2014.PAPER, "RNNsearch-50", TINY)
+    config = paper.resolve(bahdanau2014.PAPER, "RNNsearch-50", TINY)
     arguments = dict(
         run_dir=finished.parent / "run", results_dir=finished, resume=False, progress=False
     )
     before = (finished / "RNNsearch-50.seed0.json").stat().st_mtime_ns
-    path = harness.run_row(bahdanau2014.PAPER, "RNNsearch-50", config, **arguments)
+    path = running.run_row(bahdanau2014.PAPER, "RNNsearch-50", config, **arguments)
     assert path.stat().st_mtime_ns == before
     other = dataclasses.replace(config, hidden=25)
     with pytest.raises(ValueError, match="another configuration"):
-        harness.run_row(bahdanau2014.PAPER, "RNNsearch-50", other, **arguments)
+        running.run_row(bahdanau2014.PAPER, "RNNsearch-50", other, **arguments)
 
 
 def test_describe_at_paper_scale_counts_what_the_paper_has():

@@ -5,21 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.layers.attention import MemoryAttention
+from attn_research.layers.attention import AdditiveScoring, MemoryAttention
 
 B, T, S, DSTATE, D, H = 2, 5, 7, 4, 6, 3
 
 
 @pytest.fixture(scope="module")
 def attention():
-    module = MemoryAttention(H)
+    module = MemoryAttention(AdditiveScoring(H))
     keys = jax.random.split(jax.random.key(0), 3)
     states = jax.random.normal(keys[0], (B, T, DSTATE))
     annotations = jax.random.normal(keys[1], (B, S, D))
     valid = jnp.arange(S)[None] < jnp.array([[4], [S]])
 
     def read(module, states, annotations, valid, capture=None):
-        return module(states, module.project(annotations, valid), capture)
+        return module(states, module.project(annotations, valid), capture=capture)
 
     initial = jax.jit(lambda k: module.init(k, states, annotations, valid, method=read))(keys[2])
     run = jax.jit(lambda p, *xs: module.apply(p, *xs, capture="all", method=read))
@@ -28,7 +28,7 @@ def attention():
 
 def test_initial_attention_is_uniform_over_words(attention):
     *_, run, initial, (states, annotations, valid) = attention
-    assert not initial["params"]["vector"].any()
+    assert not initial["params"]["scoring"]["vector"].any()
     context, weights = run(initial, states, annotations, valid)
     words = np.asarray(valid) / np.asarray(valid).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(weights, np.repeat(words[:, None], T, axis=1), atol=1e-7)
@@ -41,7 +41,7 @@ def test_attention_by_hand(attention):
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda x: x + np.float32(rng.normal(size=x.shape)), initial)
     context, weights = run(params, states, annotations, valid)
-    p = jax.tree.map(np.asarray, params["params"])
+    p = jax.tree.map(np.asarray, params["params"]["scoring"])
     states, annotations, valid = map(np.asarray, (states, annotations, valid))
     query = states @ p["query"]["kernel"] + p["query"]["bias"]
     keys = annotations @ p["key"]["kernel"]

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from flax import traverse_util
 
 from attn_research.data.tokenizers import BOS, EOS, PAD
+from attn_research.layers.attention import AdditiveScoring, MemoryAttention
 from attn_research.models.seq2seq import Seq2Seq
 from attn_research.training.objectives import cross_entropy
 from attn_research.training.optimizers import make_optimizer
@@ -19,6 +21,11 @@ B, T, S, N_WORDS = 2, 5, 7, 11
 SIZES = dict(source_vocab=12, target_vocab=N_WORDS, hidden=6, embedding=5, maxout=4)
 
 
+def additive(alignment):
+    """The paper's attention of that width, or none."""
+    return alignment and MemoryAttention(AdditiveScoring(alignment))
+
+
 class Case(NamedTuple):
     """A small network with weights large enough to tell one equation from another."""
 
@@ -26,12 +33,11 @@ class Case(NamedTuple):
     params: Any
     run: Any  # compiled (params, source, valid, previous) -> Decoded
     encode: Any
-    step: Any
 
 
 @functools.cache
 def make_case(alignment):
-    network = Seq2Seq(**SIZES, alignment=alignment)
+    network = Seq2Seq(**SIZES, attention=additive(alignment))
     ids = jnp.zeros((1, 2), jnp.int32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
     rng = np.random.default_rng(0)
@@ -42,7 +48,6 @@ def make_case(alignment):
         params,
         jax.jit(functools.partial(network.apply, capture=capture)),
         jax.jit(functools.partial(network.apply, method="encode")),
-        jax.jit(functools.partial(network.apply, method="step")),
     )
 
 
@@ -67,7 +72,7 @@ def make_batch():
     [(1000, 80_401_000, 42_000), (None, 68_540_000, 38_000)],
 )
 def test_parameter_counts_at_the_sizes_of_the_paper(alignment, weights, biases):
-    network = Seq2Seq(30_000, 30_000, 1000, 620, 500, alignment)
+    network = Seq2Seq(30_000, 30_000, 1000, 620, 500, additive(alignment))
     ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     valid = jax.ShapeDtypeStruct((1, 2), bool)
     shapes = jax.eval_shape(network.init, jax.random.key(0), ids, valid, ids)
@@ -114,7 +119,7 @@ def by_hand(params, source, previous):
     for word in before:
         context = forward[-1]
         if "attention" in p:
-            look = p["attention"]
+            look = p["attention"]["scoring"]
             query = state @ look["query"]["kernel"] + look["query"]["bias"]
             energy = np.tanh(query + annotations @ look["key"]["kernel"]) @ look["vector"]
             weights.append(np.exp(energy) / np.exp(energy).sum())
@@ -134,13 +139,13 @@ def by_hand(params, source, previous):
 def test_forward_pass_by_hand(case):
     source, valid, previous = make_batch()
     found = case.run(case.params, source, valid, previous)
-    state = case.encode(case.params, source, valid).state
+    state = case.encode(case.params, source, valid).state.hidden
     for row in range(B):
         words = source[row][valid[row]]
         logits, weights, initial = by_hand(case.params, words, previous[row])
         np.testing.assert_allclose(found.logits[row], logits, atol=2e-5)
         np.testing.assert_allclose(state[row, 0], initial, atol=1e-6)
-        if case.network.alignment:
+        if case.network.attention:
             np.testing.assert_allclose(found.weights[row][:, : len(words)], weights, atol=1e-6)
             assert weights.std(axis=1).mean() > 0.01  # far from uniform
             np.testing.assert_allclose(found.weights[row].sum(axis=-1), np.ones(T), atol=1e-6)
@@ -148,68 +153,18 @@ def test_forward_pass_by_hand(case):
             assert found.weights is None
 
 
-def test_outputs_do_not_depend_on_padding_or_batch_mates(case):
-    source, valid, previous = make_batch()
-    logits = case.run(case.params, source, valid, previous).logits
-    wider = np.pad(source, ((0, 1), (0, 3)), constant_values=PAD)  # with an empty row, too
-    found = case.run(case.params, wider, wider != PAD, np.pad(previous, ((0, 1), (0, 0)))).logits
-    assert np.isfinite(found).all()
-    # Another shape is another order of additions: logits near 8 may differ in their last bits.
-    np.testing.assert_allclose(found[:B], logits, rtol=1e-6, atol=1e-6)
-    mates = source.copy()
-    mates[0] = 4 + np.arange(S)
-    found = case.run(case.params, mates, valid, previous).logits
-    np.testing.assert_allclose(found[1], logits[1], rtol=1e-6, atol=1e-6)
-    assert np.abs(found[0] - logits[0]).max() > 1e-2
-
-
-def test_the_past_does_not_see_the_future(case):
-    source, valid, previous = make_batch()
-    logits = case.run(case.params, source, valid, previous).logits
-    for t in range(1, T):
-        later = previous.copy()
-        later[:, t] = 4 + (later[:, t] - 3) % (N_WORDS - 4)
-        found = case.run(case.params, source, valid, later).logits
-        np.testing.assert_array_equal(found[:, :t], logits[:, :t])
-        assert np.abs(found[:, t] - logits[:, t]).max() > 1e-3
-
-
-def test_steps_equal_the_whole(case):
-    source, valid, previous = make_batch()
-    whole = case.run(case.params, source, valid, previous)
-    memory, state = case.encode(case.params, source, valid)
-    for t in range(T):
-        logits, state, weights = case.step(case.params, memory, state, previous[:, t : t + 1])
-        np.testing.assert_allclose(logits[:, 0], whole.logits[:, t], atol=1e-5)
-        if case.network.alignment:
-            np.testing.assert_allclose(weights[:, 0], whole.weights[:, t], atol=1e-6)
-
-
-def test_hypotheses_of_a_step_are_apart(case):
-    source, valid, previous = make_batch()
-    memory, _ = case.encode(case.params, source, valid)
-    K = 3
-    rng = np.random.default_rng(2)
-    states = np.float32(rng.normal(size=(B, K, SIZES["hidden"])))
-    together = case.step(case.params, memory, states, previous[:, :K])
-    for k in range(K):
-        alone = case.step(case.params, memory, states[:, k : k + 1], previous[:, k : k + 1])
-        for one, all_of_them in zip(alone, together, strict=True):
-            if one is not None:
-                np.testing.assert_allclose(one[:, 0], all_of_them[:, k], rtol=1e-5, atol=1e-6)
-
-
 @pytest.fixture(scope="module")
 def initialized():
     """A network large enough for statistics, as it begins; three times as wide as the paper's."""
-    network = Seq2Seq(50, 60, hidden=40, embedding=30, maxout=20, alignment=24, init_scale=3.0)
+    attention = MemoryAttention(AdditiveScoring(24, kernel_init=nn.initializers.normal(0.003)))
+    network = Seq2Seq(50, 60, 40, 30, 20, attention, init_scale=3.0)
     ids = jnp.zeros((1, 2), jnp.int32)
     return network, jax.jit(network.init)(jax.random.key(3), ids, ids == 0, ids)
 
 
 def test_initialization_of_the_paper(initialized):
     network, params = initialized
-    assert Seq2Seq(**SIZES, alignment=None).init_scale == 1
+    assert Seq2Seq(**SIZES, attention=None).init_scale == 1
     leaves = traverse_util.flatten_dict(params["params"], sep="/")
     recurrent = [name for name in leaves if name.endswith(("gates/kernel", "candidate/kernel"))]
     assert len(recurrent) == 6
@@ -218,7 +173,7 @@ def test_initialization_of_the_paper(initialized):
             np.testing.assert_allclose(block @ block.T, np.eye(40), atol=1e-5)
     zeros = {name for name, leaf in leaves.items() if not np.any(leaf)}
     biases = {name for name in leaves if name.endswith("bias")}
-    assert zeros == biases | {"attention/vector"}
+    assert zeros == biases | {"attention/scoring/vector"}
     for name in leaves.keys() - zeros - set(recurrent):
         deviation = network.init_scale * (0.001 if name.startswith("attention/") else 0.01)
         values = np.asarray(leaves[name]).ravel()
@@ -249,7 +204,7 @@ def make_loss(network):
 
 
 def test_golden_steps():
-    network = Seq2Seq(**SIZES, alignment=3, output_dropout=0.3)
+    network = Seq2Seq(**SIZES, attention=additive(3), output_dropout=0.3)
     source, valid, previous = make_batch()
     target = np.pad(previous[:, 1:], ((0, 0), (0, 1)), constant_values=EOS)
     target[1, 3:] = EOS, PAD

@@ -20,7 +20,7 @@ from attn_research.training.checkpoints import Checkpoints, digest
 from attn_research.training.loop import Hook, fit
 from attn_research.training.metrics import MetricsLog
 from attn_research.training.objectives import cross_entropy
-from attn_research.training.optimizers import make_optimizer, warmup_then_decay
+from attn_research.training.optimizers import make_optimizer, make_schedule
 from attn_research.training.step import Sums, make_state, make_train_step
 
 NUM_STEPS, VOCAB, WIDTH = 12, 9, 6
@@ -57,7 +57,7 @@ def main(folder, when):
         rename(source, target, **options)
 
     os.rename = rename_or_die
-    optimizer = make_optimizer("adam", warmup_then_decay(0.1, 3, NUM_STEPS), 1.0)
+    optimizer = make_optimizer("adam", make_schedule("cosine", 0.1, NUM_STEPS, warmup=3), 1.0)
     keys = jax.random.split(jax.random.key(2), 2)
     params = {
         "words": jax.random.normal(keys[0], (VOCAB, WIDTH)),

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from attn_research.training.optimizers import make_optimizer, warmup_then_decay
+from attn_research.training.optimizers import make_optimizer, make_schedule
 
 
 def test_two_steps_of_adadelta_by_hand():
@@ -32,13 +32,13 @@ def test_gradients_are_rescaled_to_the_norm():
 
 
 def test_an_unknown_optimizer_is_named():
-    with pytest.raises(ValueError, match="'sgd' is not one of adadelta, adam"):
-        make_optimizer("sgd", 1.0, 1.0)
+    with pytest.raises(ValueError, match="'lion' is not one of adadelta, adam, sgd"):
+        make_optimizer("lion", 1.0, 1.0)
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(4, 20), (0, 20)])
 def test_schedule(warmup, steps):
-    schedule = warmup_then_decay(0.5, warmup, steps)
+    schedule = make_schedule("cosine", 0.5, steps, warmup=warmup)
     rates = [float(schedule(step)) for step in range(steps + 1)]
     np.testing.assert_allclose(
         rates[: warmup + 1], np.linspace(0, 0.5, warmup + 1) if warmup else [0.5]
@@ -48,5 +48,17 @@ def test_schedule(warmup, steps):
 
 
 def test_a_run_shorter_than_its_warmup_only_warms_up():
-    schedule = warmup_then_decay(0.5, 10, 4)
+    schedule = make_schedule("cosine", 0.5, 4, warmup=10)
     np.testing.assert_allclose([float(schedule(step)) for step in (0, 4)], [0.0, 0.2], rtol=1e-5)
+
+
+def test_a_halving_schedule_halves_after_and_every():
+    # Luong et al. 2015 at ten updates an epoch: ten epochs, halved every epoch after the fifth.
+    schedule = make_schedule("halving", 1.0, 100, halve_after=50, halve_every=10)
+    rates = [float(schedule(step)) for step in (0, 49, 51, 59, 61, 91, 99)]
+    assert rates == [1, 1, 1 / 2, 1 / 2, 1 / 4, 1 / 32, 1 / 32]
+
+
+def test_an_unknown_schedule_is_named():
+    with pytest.raises(ValueError, match="'linear' is not one of constant, cosine, halving"):
+        make_schedule("linear", 1.0, 10)

@@ -1,0 +1,153 @@
+"""What each attention mechanism costs: a training step of it, and local attention by length.
+
+python -m experiments.benchmarks.mechanisms --output=experiments/results/benchmarks
+
+Steps: rows of `experiments.luong2015` on one batch of the built-in corpus, in turn, a median over
+rounds of seconds and of the ratio to the additive row in the same round. Lengths: forward and
+backward of local-p attention with D = 10 over T = S, seconds and compiled temporary bytes, by the
+gathered implementation and by the dense one.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+
+from attn_research.attention import Around, Gaussian, General, attend
+from attn_research.data.files import write_whole
+from attn_research.training.step import make_state, make_train_step
+from attn_research.viewing import plots
+from experiments import luong2015, paper, reporting
+
+ROWS = (
+    "additive", "dot", "general", "concat", "location", "local-m-general", "local-p-general",
+    "dropout",
+)  # fmt: skip
+LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+DENSE_UP_TO = 2048
+WIDTH = 128
+
+
+def step_of(row: str, hidden: int) -> Callable[[], None]:
+    """A training step of a row on one batch, compiled and run once."""
+    given = {"data": "grammar", "hidden": hidden, "embedding": hidden, "train_pairs": 5000}
+    config = paper.resolve(luong2015.PAPER, row, given)
+    experiment = luong2015.build(config)
+    optimizer, key = paper.make_config_optimizer(config), jax.random.key(0)
+    model = experiment.model
+    state = jax.jit(lambda: make_state(model.init(key), optimizer))()
+    step = make_train_step(model.loss, optimizer, key)
+    batches = experiment.batches(0)
+    # Of the first batches the longest: every row gets the same.
+    batch = max((next(batches) for _ in range(20)), key=lambda one: one["target"].shape[1])
+
+    def run():
+        nonlocal state
+        state, metrics = step(state, batch)
+        jax.block_until_ready(metrics)
+
+    run()
+    return run
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    """Wall seconds of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def time_steps(hidden: int, rounds: int) -> dict[str, dict[str, float]]:
+    """By row: median seconds of a step, and the median of its ratio to the additive row."""
+    steps = {row: step_of(row, hidden) for row in ROWS}
+    found = [{row: seconds_of(run) for row, run in steps.items()} for _ in range(rounds)]
+    return {
+        row: {
+            "seconds": statistics.median(one[row] for one in found),
+            "ratio_to_additive": statistics.median(one[row] / one["additive"] for one in found),
+        }
+        for row in ROWS
+    }
+
+
+def local_by_length(implementation: str, lengths: Sequence[int], rounds: int) -> list[dict]:
+    """Seconds and temporary bytes of forward and backward at each length."""
+    points = []
+    for length in lengths:
+        keys = jax.random.split(jax.random.key(0), 4)
+        query, key, value = (jax.random.normal(k, (1, length, 1, WIDTH)) for k in keys[:3])
+        center = length * jax.random.uniform(keys[3], (1, length))
+        weight = jnp.eye(WIDTH)
+
+        def total(query, key, value, center, weight):
+            context, _ = attend(
+                query, key, value, score=General(weight), mask=Around(center, 10),
+                normalizer=Gaussian(center, 5.0), implementation=implementation,
+            )  # fmt: skip
+            return jnp.sum(context**2)
+
+        arrays = query, key, value, center, weight
+        compiled = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3, 4))).lower(*arrays).compile()
+        run = lambda: jax.block_until_ready(compiled(*arrays))  # noqa: E731, B023
+        run()
+        points.append(
+            {
+                "length": length,
+                "seconds": statistics.median(seconds_of(run) for _ in range(rounds)),
+                "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+            }
+        )
+    return points
+
+
+def draw(curves: dict[str, list[dict]], path: Path) -> None:
+    """Seconds and bytes against length, on logarithmic axes."""
+    panels = {"seconds": "forward and backward (s)", "temporary_bytes": "temporary memory (bytes)"}
+    figure = plots.scaling_figure(
+        {
+            label: [
+                plots.Curve(name, [p["length"] for p in points], [p[key] for p in points])
+                for name, points in curves.items()
+            ]
+            for key, label in panels.items()
+        },
+        x_label="length T = S",
+    )
+    plots.save(figure, path)
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    values = flags.FLAGS
+    curves = {
+        "gathered": local_by_length("gathered", LENGTHS, values.rounds),
+        "reference": local_by_length(
+            "reference", [n for n in LENGTHS if n <= DENSE_UP_TO], values.rounds
+        ),
+    }
+    found = {
+        "command": "python -m experiments.benchmarks.mechanisms",
+        "hidden": values.hidden,
+        "rounds": values.rounds,
+        "steps": time_steps(values.hidden, values.rounds),
+        "local_p": {"width": WIDTH, "half_width": 10, "curves": curves},
+        "environment": reporting.environment(),
+    }
+    text = json.dumps(found, indent=1)
+    print(text)
+    if values.output:
+        folder = Path(values.output)
+        write_whole(folder / "mechanisms.json", text.encode())
+        draw(curves, folder / "local_attention.png")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_integer("hidden", 256, "cells of a layer", 1)
+    flags.DEFINE_integer("rounds", 7, "rounds the median is over", 1)
+    flags.DEFINE_string("output", "", "folder for mechanisms.json and the picture")
+    app.run(main)

@@ -1,0 +1,223 @@
+"""What the encoder-decoder papers share: attention by flag, the loss, search, and evaluation.
+
+A network here is anything with the methods of `attn_research.layers.contracts`.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from attn_research.data.files import write_whole
+from attn_research.data.tokenizers import BOS, EOS, PAD
+from attn_research.decoding import Vocabulary, beam_search
+from attn_research.layers import attention
+from attn_research.training.objectives import cross_entropy
+from attn_research.training.step import Sums
+from attn_research.types import PyTree
+from attn_research.viewing import plots
+from attn_research.viewing.attention_maps import Panel, attention_figure
+from experiments import predictions, scores, translation
+from experiments.paper import Experiment, Model, knob
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(translation.TranslationConfig):
+    """The knobs of where a decoder looks, and of its loss."""
+
+    score: Literal["additive", "concat", "dot", "scaled_dot", "general", "location"] = knob(
+        "additive", "how alike a state and an annotation are"
+    )
+    locality: Literal["global", "local_m", "local_p"] = knob(
+        "global", "look at all words, around the same place, or around a predicted one"
+    )
+    half_width: int = knob(10, "words on either side a local look reaches", 1)
+    label_smoothing: float = knob(0.0, "probability spread over the vocabulary", 0.0)
+    loss_per: Literal["token", "sentence"] = knob(
+        "token", "what the gradient of a batch is the mean over"
+    )
+
+
+def make_attention(
+    config: Config, features: int, init: nn.initializers.Initializer | None = None
+) -> attention.MemoryAttention:
+    """The attention a config names, its matrices drawn by `init`, else as each layer has it."""
+    drawn = {} if init is None else {"kernel_init": init}
+    match config.score:
+        case "additive":
+            scoring = attention.AdditiveScoring(features, **drawn)
+        case "concat":
+            drawn_too = {} if init is None else {"vector_init": init}
+            scoring = attention.AdditiveScoring(features, use_bias=False, **drawn, **drawn_too)
+        case "dot":
+            scoring = attention.DotScoring()
+        case "scaled_dot":
+            scoring = attention.ScaledDotScoring(features, **drawn)
+        case "general":
+            scoring = attention.GeneralScoring(**drawn)
+        case "location":
+            scoring = attention.LocationScoring(config.max_words + 1, **drawn)
+    match config.locality:
+        case "global":
+            locality = attention.Global()
+        case "local_m":
+            locality = attention.Monotonic(config.half_width)
+        case "local_p":
+            locality = attention.Predictive(config.half_width, **drawn)
+    return attention.MemoryAttention(scoring, locality)
+
+
+def make_model(config: Config, network: nn.Module) -> Model:
+    """Init and loss of a network."""
+
+    def init(key):
+        ids = jnp.zeros((1, 2), jnp.int32)
+        return network.init(key, ids, ids == PAD, ids)
+
+    def loss(params, batch, key, train=True):
+        source, target = batch["source"], batch["target"]
+        logits = network.apply(
+            params, source, source != PAD, previous_words(target), train, rngs={"dropout": key}
+        ).logits
+        smoothing = config.label_smoothing if train else 0.0
+        total, tokens = cross_entropy(logits, target, target != PAD, smoothing)
+        sentences = jnp.sum(target[:, 0] != PAD, dtype=jnp.float32)
+        weight = sentences if train and config.loss_per == "sentence" else tokens
+        return Sums(total, weight, {"target_tokens": tokens, "sentences": sentences})
+
+    ids = jax.ShapeDtypeStruct((config.batch_size, config.max_words + 1), jnp.int32)
+    batch = {"source": ids, "target": ids}
+    return Model(init, loss, functools.partial(loss, train=False), batch)
+
+
+def previous_words(target):
+    """What stands before each target word: BOS, then the word before."""
+    return jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """How a network's alignments are read.
+
+    `row_of` says which word the weights of a step belong to, the one it predicts or the one it
+    takes in (Luong, Pham, Manning 2015, footnote 14); None: it has no alignments.
+    """
+
+    network: nn.Module
+    row_of: Literal["predicted", "input"] | None
+
+
+def make_experiment(config: Config, task: translation.Task, reader: Reader) -> Experiment:
+    """One row: its data, model and evaluation."""
+    batches = translation.make_batches(config, task.train)
+
+    def evaluate(params, folder):
+        return evaluate_members(config, task, [(reader, params)], folder)
+
+    return Experiment(
+        model=make_model(config, reader.network),
+        batches=batches.iterate,
+        dev_batches=lambda: (batch for _, batch in translation.eval_batches(config, task.dev)),
+        train_sample=lambda: (
+            batch for _, batch in translation.eval_batches(config, translation.sample(task.train))
+        ),
+        evaluate=evaluate,
+        about=task.about | {"padding_efficiency": round(batches.padding_efficiency(), 4)},
+        steps_per_epoch=batches.per_epoch,
+    )
+
+
+def evaluate_members(
+    config: Config, task: translation.Task, members: Sequence[tuple[Reader, PyTree]], folder: Path
+) -> dict[str, Any]:
+    """Predictions of one network, or of several whose next-word distributions are averaged."""
+    readers = [reader for reader, _ in members]
+    params = [params for _, params in members]
+    networks = [reader.network for reader in readers]
+    search = jax.jit(functools.partial(_search, networks, config.beam_size, config.length_penalty))
+    search = functools.partial(search, params)
+    align, row_of = None, readers[0].row_of
+    if row_of is not None and all(reader.row_of == row_of for reader in readers):
+        align = functools.partial(jax.jit(functools.partial(_align, networks)), params)
+    predictions.predict(task, config, search, align, row_of or "predicted", folder)
+    if align is not None:
+        _keep_alignments(task, search, align, folder)
+    return scores.score_all(task.tests, folder, task.languages[1])
+
+
+def _search(networks, beam_size, alpha, params, source, limits, forbidden):
+    """The best translation [B, T] of each source sentence."""
+    encoded = [
+        network.apply(p, source, source != PAD, method="encode")
+        for network, p in zip(networks, params, strict=True)
+    ]
+
+    def step(states, words):
+        log_probs, after = [], []
+        for network, p, one, state in zip(networks, params, encoded, states, strict=True):
+            logits, state, _ = network.apply(p, one.memory, state, words, method="step")
+            log_probs.append(jax.nn.log_softmax(logits))
+            after.append(state)
+        mean = jax.nn.logsumexp(jnp.stack(log_probs), axis=0) - jnp.log(len(networks))
+        return mean, after, ()
+
+    return beam_search(
+        step,
+        [one.state for one in encoded],
+        limits,
+        max_length=2 * source.shape[1] + 10,
+        beam_size=beam_size,
+        vocabulary=Vocabulary(PAD, BOS, EOS, (forbidden,)),
+        alpha=alpha,
+    ).tokens[:, 0]
+
+
+def _align(networks, params, source, target):
+    """The weights [B, T, S] of each target word, given those before it; the mean over networks."""
+    return sum(
+        network.apply(p, source, source != PAD, previous_words(target), capture="all").weights
+        for network, p in zip(networks, params, strict=True)
+    ) / len(networks)
+
+
+def _keep_alignments(task, search, align, folder: Path, count: int = 4) -> None:
+    """Where the model looked for its own translations of a few sentences."""
+    pairs = next(iter(task.tests.values()))
+    # As in Bahdanau et al.'s Figure 3, of 10 to 20 words; the first of them, none picked by hand.
+    fitting = [pair for pair in pairs if 10 <= len(pair.source.split()) <= 20]
+    panels = []
+    for pair in fitting[:count]:
+        source = np.array([[*task.tokenizers[0].encode(pair.source), EOS]], np.int32)
+        ids = np.asarray(search(source, np.array([2 * source.shape[1] + 10]), PAD))
+        length = int((ids != PAD).sum())
+        weights = np.asarray(align(source, ids))[0, :length]
+        words = [
+            [tokenizer.decode([i]) for i in row if i != EOS]
+            for tokenizer, row in zip(task.tokenizers, (source[0], ids[0, :length]), strict=True)
+        ]
+        panels.append({"words": words, "weights": weights.round(4).tolist()})
+    write_whole(folder / "alignments.json", json.dumps(panels, ensure_ascii=False).encode())
+
+
+def draw_alignments(folder: Path, results: dict[str, list[dict]], figure: str) -> None:
+    """`FIGURE-ROW.png` for each row of which alignments were kept."""
+    for row, runs in results.items():
+        path = folder / f"{row}.seed{runs[0]['config']['seed']}" / "alignments.json"
+        if path.exists():
+            panels = [
+                Panel(np.array(panel["weights"]), *panel["words"])
+                for panel in json.loads(path.read_text())
+            ]
+            plots.save(attention_figure(panels), folder / f"{figure}-{row}.png")
+
+
+def rescore(config: Config, folder: Path) -> dict[str, Any]:
+    """The scores of a run, computed again from the predictions in `folder`."""
+    return scores.score_all(translation.test_pairs(config), folder, config.languages.split("-")[1])

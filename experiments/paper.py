@@ -1,0 +1,144 @@
+"""What an experiment module is made of: its knobs, its rows, and the values of one run.
+
+An experiment module gives a Config, its table ROWS, its SCALES and `build`. The values of a run are
+those of Config, changed by its scale and data, then by its row, then by the flags that were given.
+"""
+
+import dataclasses
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import optax
+
+from attn_research.training.optimizers import make_optimizer, make_schedule
+from attn_research.training.step import Loss
+from attn_research.types import PyTree
+
+Scale = Literal["tiny", "small", "paper"]
+RESULTS = Path(__file__).parent / "results"
+
+
+def knob(default: Any, text: str, minimum: float | None = None) -> Any:
+    """A field of a Config: its default, what the flag's help says, and the least value it takes."""
+    return dataclasses.field(default=default, metadata={"help": text, "minimum": minimum})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The knobs of every experiment. A flag is made of each field when `main` runs."""
+
+    scale: Scale = knob("small", "tiny (seconds), small (minutes), or paper (its own sizes)")
+    data: str = knob("grammar", "where the data comes from")
+    seed: int = knob(0, "of parameters, data order and dropout", 0)
+    num_steps: int = knob(1000, "training steps", 1)
+    eval_every: int = knob(500, "steps between evaluations on the development set", 1)
+    save_every: int = knob(500, "steps between checkpoints", 1)
+    optimizer: Literal["adam", "adadelta", "sgd"] = knob("adam", "the update rule")
+    learning_rate: float = knob(1e-3, "its rate, at the peak of the schedule", 0.0)
+    schedule: Literal["constant", "cosine", "halving"] = knob(
+        "cosine", "of the rate over the steps"
+    )
+    warmup_steps: int = knob(100, "steps of linear warmup before a cosine schedule", 0)
+    halve_after: float = knob(0.5, "part of the steps before a halving schedule first halves", 0.0)
+    halve_every: float = knob(0.1, "part of the steps between two halvings", 1e-6)
+    clip_norm: float = knob(1.0, "the greatest L2 norm of a gradient", 1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of a paper's table: what sets it apart, and what the paper printed for it.
+
+    An ensemble is not trained: it is made of the trained rows it names. `scales` is what sets the
+    row apart at one scale only.
+    """
+
+    config: dict[str, Any]
+    paper: dict[str, Any]
+    members: tuple[str, ...] = ()
+    scales: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What a step needs, known from the config alone: nothing is loaded or allocated."""
+
+    init: Callable[[jax.Array], PyTree]
+    loss: Loss
+    eval_loss: Loss
+    batch: PyTree  # the shapes of the largest batch of one step
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One row, ready to run."""
+
+    model: Model
+    batches: Callable[[int], Iterator[PyTree]]  # from a step on
+    dev_batches: Callable[[], Iterator[PyTree]]
+    train_sample: Callable[[], Iterator[PyTree]]  # some of the training data, for its loss
+    evaluate: Callable[[PyTree, Path], dict[str, Any]]  # writes predictions; returns scores
+    about: dict[str, Any]  # data hashes and counts, for the results
+    steps_per_epoch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """An experiment module, as the harness sees it."""
+
+    name: str
+    config: type[Config]
+    rows: dict[str, Row]
+    scales: dict[tuple[str, str], dict[str, Any]]  # (data, scale) to what it changes
+    make_model: Callable[[Any], Model]
+    build: Callable[[Any], Experiment]
+    report: Callable[[Path], None]  # draws tables and figures from a folder of results
+    # The scores of an ensemble, from (config, parameters) of each member; writes predictions.
+    evaluate_ensemble: Callable[[list[tuple[Any, PyTree]], Path], dict[str, Any]] | None = None
+
+
+def resolve(paper: Paper, row: str, given: dict[str, Any]) -> Any:
+    """The config of a row: defaults, then scale and data, then the row, then what was given."""
+    if row not in paper.rows:
+        raise ValueError(f"no row {row!r}: --row is one of {', '.join(paper.rows)}")
+    base = paper.config()
+    data, scale = given.get("data", base.data), given.get("scale", base.scale)
+    if "data" not in given and scale == "paper":
+        data = paper.scales[("", "paper")]["data"]
+    changes = paper.scales.get(("", scale), {}) | paper.scales.get((data, scale), {})
+    of_row = paper.rows[row].config | paper.rows[row].scales.get(scale, {})
+    return dataclasses.replace(base, **(changes | {"data": data} | of_row | given))
+
+
+def make_config_optimizer(config: Config) -> optax.GradientTransformation:
+    """The optimizer a config asks for."""
+    steps = config.num_steps
+    schedule = make_schedule(
+        config.schedule,
+        config.learning_rate,
+        steps,
+        warmup=config.warmup_steps,
+        halve_after=round(config.halve_after * steps),
+        halve_every=max(1, round(config.halve_every * steps)),
+    )
+    return make_optimizer(config.optimizer, schedule, config.clip_norm)
+
+
+def identify(config: Config) -> dict[str, Any]:
+    """What makes a run what it is: every knob but where files lie."""
+    values = dataclasses.asdict(config)
+    return {name: value for name, value in values.items() if name != "data_dir"}
+
+
+def command(paper: Paper, row: str, config: Any) -> str:
+    """The shortest command line that gives this run."""
+    given = {"scale": config.scale, "data": config.data, "seed": config.seed}
+    plain = resolve(paper, row, given)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value != getattr(plain, field.name) and field.name != "data_dir":
+            given[field.name] = value
+    words = [f"--{name}={value}" for name, value in given.items()]
+    return shlex.join(["python", "-m", f"experiments.{paper.name}", f"--row={row}", *words])

@@ -1,0 +1,141 @@
+"""What a translation model says of its test sets, kept as text beside the results.
+
+For each test set SET: `SET.hypotheses.txt`; where a shortlist leaves words out `SET.no_unk.txt`
+(index, tab, hypothesis), the sentences without an unknown word, and with `--replace_unknown`
+`SET.replaced.txt`; where gold links are known `SET.links.txt` (i-j from forced decoding), and with
+`--soft_links` `SET.soft.txt` (i-j:weight). `experiments.scores` makes every number from them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from attn_research.data.corpus import Pair
+from attn_research.data.encoding import encode_pairs
+from attn_research.data.files import write_whole
+from attn_research.data.tokenizers import EOS, PAD, UNK, SubwordTokenizer
+from attn_research.evaluation.alignment import links_from_weights, soft_links
+from attn_research.evaluation.bleu import without_unknown
+from attn_research.evaluation.unknown import learn_dictionary, replace_unknown
+from experiments.translation import Task, TranslationConfig, eval_batches, sample_text
+
+Search = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+Align = Callable[[np.ndarray, np.ndarray], np.ndarray]
+LEAST_WEIGHT = 0.005  # of a soft link that is kept
+
+
+def predict(
+    task: Task,
+    config: TranslationConfig,
+    search: Search,
+    align: Align | None,
+    row_of: Literal["predicted", "input"],
+    folder: Path,
+) -> None:
+    """Translates and aligns every test set, and writes the predictions.
+
+    `search(source, limits, forbidden)` gives ids [B, T] without that id; `align(source, target)`
+    gives weights [B, T, S], a row of which belongs to the word that `row_of` says.
+    """
+    dictionary = None
+    if align is not None and config.replace_unknown and _has_unknown(task):
+        dictionary = _learn(task, config, align, row_of)
+    for name, pairs in task.tests.items():
+        encoded = encode_pairs(pairs, *task.tokenizers)
+        found = _translate(task, config, encoded, range(len(pairs)), search, PAD)
+        hypotheses = [found[i] for i in range(len(pairs))]
+        _write_lines(folder / f"{name}.hypotheses.txt", hypotheses)
+        if _has_unknown(task):
+            words = [frozenset(tokenizer.shortlist) for tokenizer in task.tokenizers]
+            sides = [[pair[side] for pair in pairs] for side in (0, 1)]
+            known = without_unknown(*sides, *words)
+            clean = _translate(task, config, encoded, known, search, UNK)
+            lines = [f"{i}\t{clean[i]}" for i in known]
+            _write_lines(folder / f"{name}.no_unk.txt", lines)
+        if dictionary is not None:
+            replaced = _replace(task, config, pairs, hypotheses, align, row_of, dictionary)
+            _write_lines(folder / f"{name}.replaced.txt", replaced)
+        if align is not None and any(pair.sure for pair in pairs):
+            kept = [(set(), {})] * len(pairs)
+            for i, weights in _weights(config, encoded, align):
+                sizes = tuple(map(int, encoded.lengths[i]))
+                kept[i] = (
+                    links_from_weights(weights, *sizes, row_of=row_of),
+                    soft_links(weights, *sizes, row_of=row_of) if config.soft_links else {},
+                )
+            lines = [" ".join(f"{i}-{j}" for i, j in sorted(hard)) for hard, _ in kept]
+            _write_lines(folder / f"{name}.links.txt", lines)
+            if config.soft_links:
+                lines = [
+                    " ".join(
+                        f"{i}-{j}:{w:.3f}" for (i, j), w in sorted(soft.items()) if w > LEAST_WEIGHT
+                    )
+                    for _, soft in kept
+                ]
+                _write_lines(folder / f"{name}.soft.txt", lines)
+
+
+def _has_unknown(task: Task) -> bool:
+    """Whether a word can be unknown: subwords spell out every one."""
+    return not isinstance(task.tokenizers[0], SubwordTokenizer)
+
+
+def _translate(task, config, encoded, chosen, search, forbidden) -> dict[int, str]:
+    """The translations of the chosen sentences."""
+    chosen = set(chosen)
+    found = {}
+    for members, batch in eval_batches(config, encoded):
+        if chosen.isdisjoint(members.tolist()):
+            continue
+        # By the sentence's own length, so that a translation does not depend on its batch.
+        limits = 2 * (batch["source"] != PAD).sum(axis=1) + 10
+        ids = np.asarray(search(batch["source"], limits, forbidden))
+        for i, row in zip(members.tolist(), ids, strict=False):
+            if i in chosen:
+                found[i] = task.tokenizers[1].decode(row[: _end(row)])
+    return found
+
+
+def _end(ids: np.ndarray) -> int:
+    ends = np.flatnonzero((ids == EOS) | (ids == PAD))
+    return int(ends[0]) if len(ends) else len(ids)
+
+
+def _weights(config, encoded, align) -> Iterator[tuple[int, np.ndarray]]:
+    """(index, weights [T, S]) of every pair."""
+    for members, batch in eval_batches(config, encoded):
+        weights = np.asarray(align(batch["source"], batch["target"]))
+        yield from zip(members.tolist(), weights, strict=False)
+
+
+def _learn(task: Task, config: TranslationConfig, align: Align, row_of) -> dict[str, str]:
+    """A dictionary from forced alignments of training pairs."""
+    pairs = sample_text(config, config.dictionary_pairs)
+    encoded = encode_pairs(pairs, *task.tokenizers)
+    links = [frozenset()] * len(pairs)
+    for i, weights in _weights(config, encoded, align):
+        links[i] = links_from_weights(weights, *map(int, encoded.lengths[i]), row_of=row_of)
+    sentences = [(pair.source.split(), pair.target.split()) for pair in pairs]
+    return learn_dictionary(sentences, links)
+
+
+def _replace(task, config, pairs, translations, align, row_of, dictionary) -> list[str]:
+    """The translations of pairs, with their unknown words replaced."""
+    sources = [pair.source.split() for pair in pairs]
+    targets = [line.split() for line in translations]
+    replaced = list(translations)
+    again = encode_pairs(
+        (Pair(*sides) for sides in zip((p.source for p in pairs), translations, strict=True)),
+        *task.tokenizers,
+    )
+    for i, weights in _weights(config, again, align):
+        links = links_from_weights(weights, *map(int, again.lengths[i]), row_of=row_of)
+        words = replace_unknown(targets[i], sources[i], links, dictionary)
+        replaced[i] = " ".join(words)
+    return replaced
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode())

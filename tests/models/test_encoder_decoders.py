@@ -1,0 +1,169 @@
+"""What holds for every encoder-decoder, whatever its units and wherever it looks."""
+
+import functools
+import operator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from attn_research.data.tokenizers import BOS, EOS, PAD
+from attn_research.layers.attention import (
+    AdditiveScoring,
+    DotScoring,
+    GeneralScoring,
+    LocationScoring,
+    MemoryAttention,
+    Monotonic,
+    Predictive,
+    ScaledDotScoring,
+)
+from attn_research.models.seq2seq import Seq2Seq
+from attn_research.models.stacked import StackedSeq2Seq
+
+B, T, S, N_WORDS, HIDDEN = 2, 5, 9, 11, 6
+SIZES = dict(source_vocab=12, target_vocab=N_WORDS, hidden=HIDDEN, embedding=5)
+
+
+def seq2seq(*mechanism):
+    attention = MemoryAttention(*mechanism) if mechanism else None
+    return Seq2Seq(**SIZES, maxout=4, attention=attention)
+
+
+def stacked(*mechanism, **options):
+    attention = MemoryAttention(*mechanism) if mechanism else None
+    return StackedSeq2Seq(**SIZES, num_layers=2, attention=attention, **options)
+
+
+NETWORKS = {
+    "RNNencdec": seq2seq(),
+    "RNNsearch": seq2seq(AdditiveScoring(3)),
+    "RNNsearch, scaled dot": seq2seq(ScaledDotScoring(3)),
+    "RNNsearch, local-p general": seq2seq(GeneralScoring(), Predictive(2)),
+    "RNNsearch, local-m location": seq2seq(LocationScoring(8), Monotonic(2)),
+    "stacked": stacked(),
+    "stacked, reverse, feed": stacked(reverse=True, feed=True),
+    "stacked, dot": stacked(DotScoring(), reverse=True),
+    "stacked, location": stacked(LocationScoring(8)),
+    "stacked, location, feed": stacked(LocationScoring(20), feed=True, reverse=True),
+    "stacked, local-m general, feed": stacked(GeneralScoring(), Monotonic(1), feed=True),
+    "stacked, local-p dot": stacked(DotScoring(), Predictive(2)),
+    "stacked, local-p concat, feed": stacked(
+        AdditiveScoring(4, use_bias=False), Predictive(1), feed=True, reverse=True
+    ),
+}
+
+
+class Case(NamedTuple):
+    """A small network with weights large enough to tell one equation from another."""
+
+    network: nn.Module
+    params: Any
+    run: Any  # compiled (params, source, valid, previous) -> Decoded
+    encode: Any
+    step: Any
+
+
+@functools.cache
+def make_case(name):
+    network = NETWORKS[name]
+    ids = jnp.zeros((1, 2), jnp.int32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: np.float32(0.8 * rng.normal(size=x.shape)), shapes)
+    capture = None if network.attention is None else "all"
+    return Case(
+        network,
+        params,
+        jax.jit(functools.partial(network.apply, capture=capture)),
+        jax.jit(functools.partial(network.apply, method="encode")),
+        jax.jit(functools.partial(network.apply, method="step")),
+    )
+
+
+@pytest.fixture(params=NETWORKS)
+def case(request):
+    return make_case(request.param)
+
+
+def make_batch():
+    """Two sentences of 9 and 4 source ids, and the words before each of 5 target words."""
+    rng = np.random.default_rng(1)
+    source = rng.integers(4, 12, (B, S)).astype(np.int32)
+    source[1, 3:] = EOS, *[PAD] * 5
+    previous = rng.integers(4, N_WORDS, (B, T)).astype(np.int32)
+    previous[:, 0] = BOS
+    return source, source != PAD, previous
+
+
+def test_outputs_do_not_depend_on_padding_or_batch_mates(case):
+    source, valid, previous = make_batch()
+    logits = case.run(case.params, source, valid, previous).logits
+    wider = np.pad(source, ((0, 1), (0, 3)), constant_values=PAD)  # with an empty row, too
+    found = case.run(case.params, wider, wider != PAD, np.pad(previous, ((0, 1), (0, 0)))).logits
+    assert np.isfinite(found).all()
+    # Another shape is another order of additions: logits near 8 may differ in their last bits.
+    np.testing.assert_allclose(found[:B], logits, rtol=1e-6, atol=2e-6)
+    mates = source.copy()
+    mates[0] = 4 + np.arange(S) % 8
+    found = case.run(case.params, mates, valid, previous).logits
+    np.testing.assert_allclose(found[1], logits[1], rtol=1e-6, atol=2e-6)
+    assert np.abs(found[0] - logits[0]).max() > 1e-2
+
+
+def test_the_past_does_not_see_the_future(case):
+    source, valid, previous = make_batch()
+    logits = case.run(case.params, source, valid, previous).logits
+    for t in range(1, T):
+        later = previous.copy()
+        later[:, t] = 4 + (later[:, t] - 3) % (N_WORDS - 4)
+        found = case.run(case.params, source, valid, later).logits
+        np.testing.assert_array_equal(found[:, :t], logits[:, :t])
+        assert np.abs(found[:, t] - logits[:, t]).max() > 1e-3
+
+
+def test_steps_equal_the_whole(case):
+    source, valid, previous = make_batch()
+    whole = case.run(case.params, source, valid, previous)
+    memory, state = case.encode(case.params, source, valid)
+    for t in range(T):
+        logits, state, weights = case.step(case.params, memory, state, previous[:, t : t + 1])
+        np.testing.assert_allclose(logits[:, 0], whole.logits[:, t], atol=2e-5)
+        if case.network.attention:
+            np.testing.assert_allclose(weights[:, 0], whole.weights[:, t], atol=2e-6)
+
+
+def test_hypotheses_of_a_step_are_apart(case):
+    source, valid, previous = make_batch()
+    memory, state = case.encode(case.params, source, valid)
+    K = 3
+    rng = np.random.default_rng(2)
+
+    def draw(x):
+        shape = (B, K, *x.shape[2:])
+        if np.issubdtype(x.dtype, np.integer):
+            return rng.integers(0, 4, shape).astype(x.dtype)
+        return np.float32(rng.normal(size=shape))
+
+    states = jax.tree.map(draw, state)
+    together = case.step(case.params, memory, states, previous[:, :K])
+    for k in range(K):
+        one_state = jax.tree.map(operator.itemgetter((slice(None), slice(k, k + 1))), states)
+        alone = case.step(case.params, memory, one_state, previous[:, k : k + 1])
+        for one, all_of_them in zip(*map(jax.tree.leaves, (alone, together)), strict=True):
+            np.testing.assert_allclose(one[:, 0], all_of_them[:, k], rtol=1e-5, atol=2e-6)
+
+
+def test_every_weight_has_a_gradient(case):
+    source, valid, previous = make_batch()
+
+    def total(params, *batch):
+        return jnp.sum(jnp.sin(case.network.apply(params, *batch).logits))
+
+    gradients = jax.jit(jax.grad(total))(case.params, source, valid, previous)
+
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.isfinite(gradient).all() and np.any(gradient), jax.tree_util.keystr(path)

@@ -1,0 +1,140 @@
+"""Stacked LSTMs with attention: counts, equations, dropout."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.data.tokenizers import BOS, EOS, PAD
+from attn_research.layers.attention import (
+    AdditiveScoring,
+    DotScoring,
+    GeneralScoring,
+    LocationScoring,
+    MemoryAttention,
+    Predictive,
+)
+from attn_research.models.stacked import StackedSeq2Seq
+
+BASE = 214_032_000
+COMBINE, FEED = 2_000_000, 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("attention", "feed", "count"),
+    [
+        (None, False, BASE),
+        (MemoryAttention(DotScoring()), False, BASE + COMBINE),
+        (MemoryAttention(DotScoring()), True, BASE + COMBINE + FEED),
+        (MemoryAttention(GeneralScoring()), True, BASE + COMBINE + FEED + 1_000_000),
+        (
+            MemoryAttention(AdditiveScoring(1000, use_bias=False)),
+            True,
+            BASE + COMBINE + FEED + 2_001_000,
+        ),
+        (MemoryAttention(LocationScoring(51)), True, BASE + COMBINE + FEED + 51_000),
+        (
+            MemoryAttention(GeneralScoring(), Predictive()),
+            True,
+            BASE + COMBINE + FEED + 1_000_000 + 1_001_000,
+        ),
+    ],
+    ids=["base", "attention", "feed", "general", "concat", "location", "local-p general"],
+)
+def test_parameter_counts_at_the_sizes_of_the_paper(attention, feed, count):
+    network = StackedSeq2Seq(50_000, 50_000, 1000, 1000, 4, attention, feed=feed)
+    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    valid = jax.ShapeDtypeStruct((1, 2), bool)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, valid, ids)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm(unit, state, x):
+    cell, hidden = state
+    total = x @ unit["inputs"]["kernel"] + unit["inputs"]["bias"] + hidden @ unit["gates"]["kernel"]
+    i, f, o, g = np.split(total, 4)
+    cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+    return cell, sigmoid(o) * np.tanh(cell)
+
+
+def by_hand(p, source, previous, reverse, feed, half_width):
+    """Logits of one sentence without padding; local-p (general), the paper's best."""
+    states = [(np.zeros(6), np.zeros(6)) for _ in range(2)]
+    annotations = {}
+    for j in reversed(range(len(source))) if reverse else range(len(source)):
+        x = p["source_embedding"]["embedding"][source[j]]
+        for layer in range(2):
+            states[layer] = lstm(p[f"encoder_{layer}"]["unit"], states[layer], x)
+            x = states[layer][1]
+        annotations[j] = x
+    h_bar = np.array([annotations[j] for j in range(len(source))])
+    attention, attentional, logits = p["attention"], np.zeros(6), []
+    for word in previous:
+        x = p["target_embedding"]["embedding"][word]
+        x = np.concatenate([x, attentional]) if feed else x
+        for layer in range(2):
+            states[layer] = lstm(p[f"decoder_{layer}"]["unit"], states[layer], x)
+            x = states[layer][1]
+        scores = h_bar @ (x @ attention["scoring"]["weight"])
+        locality = attention["locality"]
+        place = len(source) * sigmoid(
+            np.tanh(x @ locality["hidden"]["kernel"]) @ locality["place"]["kernel"][:, 0]
+        )
+        offsets = np.arange(len(source)) - place
+        seen = np.exp(scores - scores.max()) * (np.abs(offsets) <= half_width)
+        weights = seen / seen.sum() * np.exp(-(offsets**2) / (2 * (half_width / 2) ** 2))
+        both = np.concatenate([weights @ h_bar, x])
+        attentional = np.tanh(both @ p["combine"]["kernel"])
+        logits.append(attentional @ p["vocabulary"]["kernel"])
+    return np.array(logits)
+
+
+@functools.cache
+def make_case(reverse, feed, dropout=0.0):
+    attention = MemoryAttention(GeneralScoring(), Predictive(2))
+    options = dict(reverse=reverse, feed=feed, dropout=dropout)
+    network = StackedSeq2Seq(12, 11, 6, 5, 2, attention, **options)
+    ids = jnp.zeros((1, 2), jnp.int32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
+    rng = np.random.default_rng(0)
+    return network, jax.tree.map(lambda x: np.float32(0.8 * rng.normal(size=x.shape)), shapes)
+
+
+SOURCE = np.array([[4, 5, 6, 7, 8, 9, EOS], [11, 10, 6, EOS, PAD, PAD, PAD]], np.int32)
+PREVIOUS = np.array([[BOS, 5, 6, 7, 8], [BOS, 9, 9, 4, 5]], np.int32)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("feed", [False, True])
+def test_forward_pass_by_hand(reverse, feed):
+    network, params = make_case(reverse, feed)
+    logits = jax.jit(network.apply)(params, SOURCE, SOURCE != PAD, PREVIOUS).logits
+    for row, source in enumerate(SOURCE):
+        words = source[source != PAD]
+        expected = by_hand(params["params"], words, PREVIOUS[row], reverse, feed, half_width=2)
+        np.testing.assert_allclose(logits[row], expected, atol=3e-5)
+
+
+@pytest.mark.parametrize("feed", [False, True])
+def test_dropout_differs_by_step_and_key_and_only_in_training(feed):
+    network, params = make_case(False, feed, dropout=0.5)
+    params = jax.tree.map(jnp.asarray, params)
+    source, same = jnp.array(SOURCE), jnp.repeat(jnp.array(PREVIOUS[:, 1:2]), 5, axis=1)
+
+    def run(key, train=True):
+        return network.apply(
+            params, source, source != PAD, same, train, rngs={"dropout": jax.random.key(key)}
+        ).logits
+
+    first, again, other, off = run(0), run(0), run(1), run(0, train=False)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-2 and np.abs(first - off).max() > 1e-2
+    plain, _ = make_case(False, feed)
+    expected = plain.apply(params, source, source != PAD, same).logits
+    np.testing.assert_allclose(off, expected, atol=1e-5)
