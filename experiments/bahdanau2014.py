@@ -40,6 +40,7 @@ class Config(encoder_decoder.Config):
     init_scale: float = knob(
         1.0, "standard deviations of the weights at the start, over the paper's", 0.0
     )
+    tied: bool = knob(False, "one matrix for source words, target words and scores (not 2014)")
 
 
 def _row(attention: bool, max_words: int, **paper: Any) -> Row:
@@ -111,6 +112,7 @@ def make_network(config: Config, vocab_sizes: tuple[int, int]) -> Seq2Seq:
         annotation_dropout=config.annotation_dropout,
         output_dropout=config.output_dropout,
         init_scale=config.init_scale,
+        tied=config.tied,
     )
 
 

@@ -130,7 +130,7 @@ def make_experiment(config: Config, task: translation.Task, reader: Reader) -> E
         ),
         evaluate=evaluate,
         about=task.about | {"padding_efficiency": round(batches.padding_efficiency(), 4)},
-        steps_per_epoch=batches.per_epoch,
+        steps_per_epoch=batches.per_epoch / (config.segmentations if config.bpe_dropout else 1),
     )
 
 

@@ -81,7 +81,7 @@ class Experiment:
     train_sample: Callable[[], Iterator[PyTree]]  # some of the training data, for its loss
     evaluate: Callable[[PyTree, Path], dict[str, Any]]  # writes predictions; returns scores
     about: dict[str, Any]  # data hashes and counts, for the results
-    steps_per_epoch: int
+    steps_per_epoch: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,7 @@ from attn_research.data.encoding import Encoded, encode_pairs
 from attn_research.data.grammar import Grammar
 from attn_research.data.multi30k import Multi30k
 from attn_research.data.records import Records, write_records
+from attn_research.data.resegment import drop_merges
 from attn_research.data.tatoeba import Tatoeba
 from attn_research.data.text import HuggingFace, TextFiles
 from attn_research.data.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer
@@ -61,6 +62,10 @@ class TranslationConfig(Config):
         "words", "split at spaces, by Moses's rules, or into joint SentencePiece subwords"
     )
     vocab_size: int = knob(30_000, "ids a language, special ones included; joint for bpe", 5)
+    bpe_dropout: float = knob(
+        0.0, "--tokenizer=bpe: probability that a merge is left out in training", 0.0
+    )
+    segmentations: int = knob(8, "--bpe_dropout: ways each training sentence is cut", 1)
     max_words: int = knob(50, "longest training sentence", 1)
     batching: Literal["sorted", "tokens"] = knob(
         "sorted", "as in the paper: 20 minibatches sorted by length; or by a budget of tokens"
@@ -201,6 +206,11 @@ def load(config: TranslationConfig) -> Task:
         tokenizers = tuple(dataclasses.replace(each, moses=False) for each in tokenizers)
     dev = encode_pairs(pairs_of(text, "dev"), *tokenizers)
     tests = test_pairs(config)
+    if config.bpe_dropout:
+        if config.tokenizer != "bpe":
+            raise ValueError(f"--bpe_dropout={config.bpe_dropout} needs --tokenizer=bpe")
+        rate, copies = config.bpe_dropout, config.segmentations
+        train = drop_merges(train, tokenizers[0], rate, seed=0, copies=copies)
     lengths = np.asarray(train.lengths, np.int64)
     about = {
         "sha256": {

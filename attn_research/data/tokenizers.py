@@ -205,6 +205,10 @@ class SubwordTokenizer:
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         return self._processor.decode([int(i) for i in ids]).rstrip(" ")
 
+    def pieces(self) -> list[str]:
+        """Returns the piece of every id: special ones, merges from the first on, characters."""
+        return [self._processor.id_to_piece(i) for i in range(self.vocab_size)]
+
     def save(self, folder: str | Path) -> None:
         write_whole(Path(folder) / _MODEL_FILE, self.model)
         write_whole(Path(folder) / _FILE, json.dumps({"kind": "subwords"}).encode())

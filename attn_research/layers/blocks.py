@@ -15,6 +15,7 @@ class Readout(nn.Module):
     """From what a decoder knows to scores of the next word: W_o maxout(Σ_k U_k x_k).
 
     Bahdanau, Cho, Bengio 2014, appendix A.2.2: x are the state, the last word and the context.
+    `embedding` in place of W_o ties it to the vectors of the words (Press, Wolf 2017).
     """
 
     features: int
@@ -24,7 +25,10 @@ class Readout(nn.Module):
 
     @nn.compact
     def __call__(
-        self, *inputs: Float[Array, "B T _"], train: bool = False
+        self,
+        *inputs: Float[Array, "B T _"],
+        train: bool = False,
+        embedding: nn.Embed | None = None,
     ) -> Float[Array, "B T V"]:
         init = self.kernel_init
         parts = [
@@ -32,4 +36,7 @@ class Readout(nn.Module):
             for i, x in enumerate(inputs)
         ]
         hidden = nn.Dropout(self.dropout, deterministic=not train)(maxout(sum(parts)))
-        return nn.Dense(self.vocab_size, kernel_init=init, name="vocabulary")(hidden)
+        if embedding is None:
+            return nn.Dense(self.vocab_size, kernel_init=init, name="vocabulary")(hidden)
+        bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
+        return embedding.attend(hidden) + bias[None, None]

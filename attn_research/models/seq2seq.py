@@ -35,7 +35,8 @@ class Seq2Seq(nn.Module):
 
     Sizes in the paper: hidden n = 1000, embedding m = 620, maxout l = 500; its attention is
     `MemoryAttention(AdditiveScoring(1000))`.
-    `init_scale` widens the paper's normal initialization, which takes days to grow out of.
+    `init_scale` widens the paper's normal initialization, which takes days to grow out of. `tied`
+    takes one matrix for source words, target words and, transposed, W_o; not in the paper.
     """
 
     source_vocab: int
@@ -48,11 +49,20 @@ class Seq2Seq(nn.Module):
     annotation_dropout: float = 0.0
     output_dropout: float = 0.0
     init_scale: float = 1.0
+    tied: bool = False
 
     def setup(self):
+        if self.tied and not (
+            self.source_vocab == self.target_vocab and self.embedding == self.maxout
+        ):
+            raise ValueError(
+                f"tied words need one vocabulary, not {self.source_vocab} and {self.target_vocab}, "
+                f"and maxout {self.maxout} as wide as embedding {self.embedding}"
+            )
         init = normal(0.01 * self.init_scale)
         self.source_embedding = nn.Embed(self.source_vocab, self.embedding, embedding_init=init)
-        self.target_embedding = nn.Embed(self.target_vocab, self.embedding, embedding_init=init)
+        if not self.tied:
+            self.target_embedding = nn.Embed(self.target_vocab, self.embedding, embedding_init=init)
         self.forward = Recurrence(GatedUnit(self.hidden, init))
         if self.attention is not None:
             self.backward = Recurrence(GatedUnit(self.hidden, init), reverse=True)
@@ -105,7 +115,7 @@ class Seq2Seq(nn.Module):
         )
         projected = self.unit.project(words)
         _, (states, contexts, weights) = loop(self, encoded.state, projected)
-        return Decoded(self.readout(states, words, contexts, train=train), weights)
+        return Decoded(self._read_out(states, words, contexts, train), weights)
 
     def step(
         self, memory: PyTree, state: State, previous: Int[Array, "B K"]
@@ -113,7 +123,7 @@ class Seq2Seq(nn.Module):
         """One word of K hypotheses a sentence: logits, next state, and where each looked."""
         words = self._embed(previous, train=False)
         after, context, weights = self._advance(memory, state, self.unit.project(words), "all")
-        return self.readout(state.hidden, words, context), after, weights
+        return self._read_out(state.hidden, words, context, train=False), after, weights
 
     def __call__(
         self,
@@ -127,7 +137,12 @@ class Seq2Seq(nn.Module):
         return self.decode(self.encode(source, valid, train), previous, train, capture)
 
     def _embed(self, ids, train):
-        return self.drop_embedding(self.target_embedding(ids), deterministic=not train)
+        words = self.source_embedding if self.tied else self.target_embedding
+        return self.drop_embedding(words(ids), deterministic=not train)
+
+    def _read_out(self, states, words, contexts, train):
+        embedding = self.source_embedding if self.tied else None
+        return self.readout(states, words, contexts, train=train, embedding=embedding)
 
     def _advance(self, memory, state, projected, capture):
         """From s_{i-1} to s_i: looks by the state before the step, then takes it."""
