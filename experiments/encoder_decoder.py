@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from attn_research.data.encoding import encode_pairs
 from attn_research.data.files import write_whole
 from attn_research.data.tokenizers import BOS, EOS, PAD
 from attn_research.decoding import Vocabulary, beam_search
@@ -148,7 +149,7 @@ def evaluate_members(
         align = functools.partial(jax.jit(functools.partial(_align, networks)), params)
     predictions.predict(task, config, search, align, row_of or "predicted", folder)
     if align is not None:
-        _keep_alignments(task, search, align, folder)
+        _keep_alignments(config, task, search, align, folder)
     return scores.score_all(task.tests, folder, task.languages[1])
 
 
@@ -187,22 +188,26 @@ def _align(networks, params, source, target):
     ) / len(networks)
 
 
-def _keep_alignments(task, search, align, folder: Path, count: int = 4) -> None:
+def _keep_alignments(config, task, search, align, folder: Path, count: int = 4) -> None:
     """Where the model looked for its own translations of a few sentences."""
     pairs = next(iter(task.tests.values()))
     # As in Bahdanau et al.'s Figure 3, of 10 to 20 words; the first of them, none picked by hand.
-    fitting = [pair for pair in pairs if 10 <= len(pair.source.split()) <= 20]
+    fitting = [pair for pair in pairs if 10 <= len(pair.source.split()) <= 20][:count]
     panels = []
-    for pair in fitting[:count]:
-        source = np.array([[*task.tokenizers[0].encode(pair.source), EOS]], np.int32)
-        ids = np.asarray(search(source, np.array([2 * source.shape[1] + 10]), PAD))
-        length = int((ids != PAD).sum())
-        weights = np.asarray(align(source, ids))[0, :length]
-        words = [
-            [tokenizer.decode([i]) for i in row if i != EOS]
-            for tokenizer, row in zip(task.tokenizers, (source[0], ids[0, :length]), strict=True)
-        ]
-        panels.append({"words": words, "weights": weights.round(4).tolist()})
+    if fitting:
+        encoded = encode_pairs(fitting, *task.tokenizers)
+        ((members, batch),) = translation.eval_batches(config, encoded, batch_size=count)
+        limits = predictions.limits(batch["source"])
+        found = np.asarray(search(batch["source"], limits, PAD))
+        weights = np.asarray(align(batch["source"], found))
+        for i in np.argsort(members):
+            ids = [row[row != PAD] for row in (batch["source"][i], found[i])]
+            words = [
+                [tokenizer.decode([x]) for x in row if x != EOS]
+                for tokenizer, row in zip(task.tokenizers, ids, strict=True)
+            ]
+            seen = weights[i, : len(ids[1]), : len(ids[0])]
+            panels.append({"words": words, "weights": seen.round(4).tolist()})
     write_whole(folder / "alignments.json", json.dumps(panels, ensure_ascii=False).encode())
 
 

@@ -80,7 +80,9 @@ def _define_flags(paper: Paper) -> None:
             flags.DEFINE_float(field.name, None, text, **options)
         else:
             flags.DEFINE_string(field.name, None, text)
-    flags.DEFINE_string("row", next(iter(paper.rows)), f"one of {', '.join(paper.rows)}")
+    flags.DEFINE_string(
+        "row", next(iter(paper.rows)), f"one, or more with commas, of {', '.join(paper.rows)}"
+    )
     flags.DEFINE_bool("table", False, "run every row, then draw tables and figures")
     flags.DEFINE_bool("describe", False, "print parameters, FLOPs and bytes; train nothing")
     flags.DEFINE_bool("json", False, "print --describe as JSON")
@@ -111,7 +113,7 @@ def _run(paper: Paper) -> None:
     values = flags.FLAGS
     names = [field.name for field in dataclasses.fields(paper.config)]
     given = {name: getattr(values, name) for name in names if values[name].present}
-    rows = list(paper.rows) if values.table else [values.row]
+    rows = list(paper.rows) if values.table else values.row.split(",")
     configs = {row: resolve(paper, row, given) for row in rows}
     if values.describe:
         for row, config in configs.items():

@@ -89,13 +89,16 @@ def _translate(task, config, encoded, chosen, search, forbidden) -> dict[int, st
     for members, batch in eval_batches(config, encoded):
         if chosen.isdisjoint(members.tolist()):
             continue
-        # By the sentence's own length, so that a translation does not depend on its batch.
-        limits = 2 * (batch["source"] != PAD).sum(axis=1) + 10
-        ids = np.asarray(search(batch["source"], limits, forbidden))
+        ids = np.asarray(search(batch["source"], limits(batch["source"]), forbidden))
         for i, row in zip(members.tolist(), ids, strict=False):
             if i in chosen:
                 found[i] = task.tokenizers[1].decode(row[: _end(row)])
     return found
+
+
+def limits(source: np.ndarray) -> np.ndarray:
+    """The most ids of a translation, by its own source, so that it does not depend on its batch."""
+    return 2 * (source != PAD).sum(axis=1) + 10
 
 
 def _end(ids: np.ndarray) -> int:

@@ -19,6 +19,7 @@ from attn_research.data.batching import (
     ordered_batches,
     pair_lengths,
 )
+from attn_research.data.contractions import Uncontracted
 from attn_research.data.corpus import Corpus, Mixture, Pair
 from attn_research.data.encoding import Encoded, encode_pairs
 from attn_research.data.grammar import Grammar
@@ -119,8 +120,8 @@ def corpora(config: TranslationConfig) -> list[Corpus]:
             if languages != ("en", "fr"):
                 raise ValueError(f"--languages={config.languages}: --data=hansards is en-fr")
             folder = config.data_dir or None
-            gold, captions = AlignedText("hansards", folder), Multi30k(languages, folder)
-            return [Mixture((gold, captions, Tatoeba(languages, folder, tokenize=True)))]
+            others = Multi30k(languages, folder), Tatoeba(languages, folder, tokenize=True)
+            return [Mixture((AlignedText("hansards", folder), *map(Uncontracted, others)))]
         case "text":
             files = {}
             for split in ("train", "dev", "test"):

@@ -10,7 +10,7 @@ from experiments import luong2015, paper, running, tables
 
 TINY = {
     "scale": "tiny", "num_steps": 2, "eval_every": 2, "save_every": 2, "train_pairs": 300,
-    "batch_size": 8, "max_words": 12,
+    "batch_size": 8, "max_words": 12, "num_layers": 1,
 }  # fmt: skip
 MEMBERS = ("dot", "local-p-general")
 

@@ -41,6 +41,9 @@ def stacked(*mechanism, **options):
 NETWORKS = {
     "RNNencdec": seq2seq(),
     "RNNsearch": seq2seq(AdditiveScoring(3)),
+    "RNNsearch, tied": Seq2Seq(
+        12, 12, HIDDEN, 4, 4, MemoryAttention(AdditiveScoring(3)), tied=True
+    ),
     "RNNsearch, scaled dot": seq2seq(ScaledDotScoring(3)),
     "RNNsearch, local-p general": seq2seq(GeneralScoring(), Predictive(2)),
     "RNNsearch, local-m location": seq2seq(LocationScoring(8), Monotonic(2)),

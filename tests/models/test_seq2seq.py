@@ -222,3 +222,20 @@ def test_golden_steps():
         err_msg="The losses of three steps have changed. That is right only if the model, the "
         "optimizer or the use of keys was meant to change: then write the new ones here.",
     )
+
+
+def test_tied_words_are_one_matrix_and_need_equal_sizes():
+    ids = jnp.zeros((1, 2), jnp.int32)
+    sizes = dict(source_vocab=12, target_vocab=12, hidden=6, embedding=4, maxout=4)
+    sizes |= {"attention": additive(3)}
+    counts = {}
+    for tied in (False, True):
+        shapes = jax.eval_shape(
+            Seq2Seq(**sizes, tied=tied).init, jax.random.key(0), ids, ids == 0, ids
+        )
+        counts[tied] = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert counts[False] - counts[True] == 2 * 12 * 4
+    for wrong in ({"target_vocab": 11}, {"maxout": 5}):
+        with pytest.raises(ValueError, match="tied words need one vocabulary"):
+            network = Seq2Seq(**(sizes | wrong), tied=True)
+            jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
