@@ -155,10 +155,11 @@ def evaluate_members(
 
 def _search(networks, beam_size, alpha, params, source, limits, forbidden):
     """The best translation [B, T] of each source sentence."""
-    encoded = [
-        network.apply(p, source, source != PAD, method="encode")
-        for network, p in zip(networks, params, strict=True)
-    ]
+    encoded, states = [], []
+    max_length = 2 * source.shape[1] + 10
+    for network, p in zip(networks, params, strict=True):
+        encoded.append(network.apply(p, source, source != PAD, method="encode"))
+        states.append(network.apply(p, encoded[-1], max_length, method="begin"))
 
     def step(states, words):
         log_probs, after = [], []
@@ -171,9 +172,9 @@ def _search(networks, beam_size, alpha, params, source, limits, forbidden):
 
     return beam_search(
         step,
-        [one.state for one in encoded],
+        states,
         limits,
-        max_length=2 * source.shape[1] + 10,
+        max_length=max_length,
         beam_size=beam_size,
         vocabulary=Vocabulary(PAD, BOS, EOS, (forbidden,)),
         alpha=alpha,

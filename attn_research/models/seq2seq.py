@@ -117,6 +117,10 @@ class Seq2Seq(nn.Module):
         _, (states, contexts, weights) = loop(self, encoded.state, projected)
         return Decoded(self._read_out(states, words, contexts, train), weights)
 
+    def begin(self, encoded: Encoded, max_length: int) -> State:
+        """The state before the first word; it needs no room for more."""
+        return encoded.state
+
     def step(
         self, memory: PyTree, state: State, previous: Int[Array, "B K"]
     ) -> tuple[Float[Array, "B K V"], State, Float[Array, "B K S"] | None]:

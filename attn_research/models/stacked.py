@@ -103,6 +103,10 @@ class StackedSeq2Seq(nn.Module):
             attentional, weights = self._look(memory, top, positions, capture)
         return Decoded(self.vocabulary(self._drop(attentional, train)), weights)
 
+    def begin(self, encoded: Encoded, max_length: int) -> State:
+        """The state before the first word; it needs no room for more."""
+        return encoded.state
+
     def step(
         self, memory: PyTree, state: State, previous: Int[Array, "B K"]
     ) -> tuple[Float[Array, "B K V"], State, Float[Array, "B K S"] | None]:

@@ -1,0 +1,42 @@
+"""Where a word stands, as a vector."""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from attn_research.types import Array, Float, Int
+
+
+def sinusoids(positions: Int[Array, "*B T"], width: int) -> Float[Array, "*B T D"]:
+    """PE(pos, 2i) = sin(pos / 10000^(2i / D)), PE(pos, 2i + 1) = cos of the same.
+
+    Vaswani et al. 2017, section 3.5. PE(pos + k) is one linear map of PE(pos) for all pos.
+    """
+    if width % 2:
+        raise ValueError(f"sinusoids come in pairs: width {width} is odd")
+    rates = np.float32(10_000.0 ** (-np.arange(0, width, 2) / width))
+    angles = jnp.einsum("...,d->...d", positions.astype(jnp.float32), rates)
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, width)
+
+
+class SinusoidalPositions(nn.Module):
+    """The fixed vectors of `sinusoids`."""
+
+    @nn.compact
+    def __call__(self, positions: Int[Array, "*B T"], width: int) -> Float[Array, "*B T D"]:
+        return sinusoids(positions, width)
+
+
+class LearnedPositions(nn.Module):
+    """A learned vector for each of `max_length` positions; those past the last have its vector.
+
+    Vaswani et al. 2017, Table 3, row (E); Gehring et al. 2017.
+    """
+
+    max_length: int
+    init: nn.initializers.Initializer = nn.initializers.normal(0.02)
+
+    @nn.compact
+    def __call__(self, positions: Int[Array, "*B T"], width: int) -> Float[Array, "*B T D"]:
+        table = self.param("table", self.init, (self.max_length, width))
+        return jnp.take(table, positions, axis=0, mode="clip")

@@ -1,0 +1,146 @@
+"""Queries, keys and values of many heads. Vaswani et al. 2017, section 3.2.2.
+
+A cache is a value, the keys and values of the past with room behind them: it goes in with a chunk
+of tokens and comes out with theirs written into it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import linen as nn
+
+from attn_research.attention import (
+    Additive,
+    Attended,
+    Dot,
+    General,
+    Mask,
+    Positions,
+    ScaledDot,
+    attend,
+)
+from attn_research.attention.normalizers import Dropout
+from attn_research.types import Array, Float, Int
+
+Score = Callable[..., Array]
+
+
+class ScaledDotHeads(nn.Module):
+    """q · k / √H in every head. Vaswani et al. 2017, equation 1."""
+
+    @nn.compact
+    def __call__(self, num_heads: int, width: int) -> Score:
+        return ScaledDot()
+
+
+class DotHeads(nn.Module):
+    """q · k in every head."""
+
+    @nn.compact
+    def __call__(self, num_heads: int, width: int) -> Score:
+        return Dot()
+
+
+class GeneralHeads(nn.Module):
+    """qᵀ W k, a matrix for each head; Luong et al. 2015, section 3.1."""
+
+    @nn.compact
+    def __call__(self, num_heads: int, width: int) -> Score:
+        init = nn.initializers.variance_scaling(
+            1.0, "fan_in", "truncated_normal", in_axis=1, out_axis=2, batch_axis=0
+        )
+        return General(self.param("weight", init, (num_heads, width, width)))
+
+
+class AdditiveHeads(nn.Module):
+    """v · tanh(q + k), a vector for each head; Bahdanau et al. 2014, appendix A.1.2."""
+
+    @nn.compact
+    def __call__(self, num_heads: int, width: int) -> Score:
+        init = nn.initializers.normal(width**-0.5)
+        return Additive(self.param("vector", init, (num_heads, width)))
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of a sequence, to be looked at; a cache where there is room for more."""
+
+    keys: Float[Array, "*B S K H"]
+    values: Float[Array, "*B S K Hv"]
+
+    def write(self, chunk: "KeyValues", at: Int[Array, "*B"]) -> "KeyValues":
+        """With the chunk in the place of what stands from `at` on. It must fit."""
+
+        def put(room, new):
+            update = functools.partial(jax.lax.dynamic_update_slice_in_dim, axis=0)
+            return jnp.vectorize(update, signature="(s,k,h),(t,k,h),()->(s,k,h)")(room, new, at)
+
+        return jax.tree.map(put, self, chunk)
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention of `num_heads` heads over a sequence, its own or another.
+
+        head_i = attend(x W_i^Q, y W_i^K, y W_i^V)   output = concat(head_1, ...) W^O
+
+    Vaswani et al. 2017, section 3.2.2. `head_dim` is d_k and `value_dim` d_v, as d_k where None;
+    with `num_kv_heads` groups of heads share keys and values. `dropout` is on the weights, where
+    the paper has none. `scoring` makes the score.
+    """
+
+    num_heads: int
+    head_dim: int
+    value_dim: int | None = None
+    num_kv_heads: int | None = None
+    use_bias: bool = False
+    dropout: float = 0.0
+    scoring: nn.Module = ScaledDotHeads()
+    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    implementation: str | None = None
+
+    def setup(self):
+        kv_heads = self.num_kv_heads or self.num_heads
+        self.query = self._dense(self.num_heads * self.head_dim)
+        self.key = self._dense(kv_heads * self.head_dim)
+        self.value = self._dense(kv_heads * (self.value_dim or self.head_dim))
+
+    def project(self, inputs: Float[Array, "*B S D"]) -> KeyValues:
+        """What of a sequence can be looked at: computed once, whoever looks."""
+        kv_heads = self.num_kv_heads or self.num_heads
+        both = self.key(inputs), self.value(inputs)
+        return KeyValues(*(rearrange(x, "... s (k h) -> ... s k h", k=kv_heads) for x in both))
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Float[Array, "*B T D"],
+        memory: KeyValues,
+        mask: Mask,
+        positions: Int[Array, "*B T"] | None = None,
+        train: bool = False,
+        capture: Literal["all"] | None = None,
+    ) -> Attended:
+        """The output [*B, T, D], and weights [*B, N, T, S] if captured."""
+        query = rearrange(self.query(inputs), "... t (n h) -> ... t n h", n=self.num_heads)
+        dropout = None
+        if train and self.dropout:
+            dropout = Dropout(self.dropout, self.make_rng("dropout"))
+        context, weights = attend(
+            query,
+            memory.keys,
+            memory.values,
+            score=self.scoring(self.num_heads, self.head_dim),
+            mask=mask,
+            dropout=dropout,
+            positions=Positions(query=positions),
+            implementation=self.implementation,
+            capture=capture,
+        )
+        output = self._dense(inputs.shape[-1], name="output")
+        return Attended(output(rearrange(context, "... t n h -> ... t (n h)")), weights)
+
+    def _dense(self, features, name=None):
+        return nn.Dense(features, self.use_bias, kernel_init=self.kernel_init, name=name)

@@ -1,0 +1,151 @@
+"""The Transformer: the paper's parameter counts, chunks of any size, positions, and its dropout."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.data.tokenizers import BOS, EOS, PAD
+from attn_research.layers.embeddings import sinusoids
+from attn_research.models.transformer import Transformer
+
+BASE = dict(num_layers=6, model_dim=512, mlp_dim=2048, num_heads=8)
+ROWS = {
+    "base": ({}, 63_045_632, 63_082_496),
+    "(A) 1 head": (dict(num_heads=1), 63_045_632, 63_082_496),
+    "(A) 32 heads": (dict(num_heads=32), 63_045_632, 63_082_496),
+    "(B) d_k 16": (dict(head_dim=16, value_dim=64), 55_967_744, 55_990_784),
+    "(B) d_k 32": (dict(head_dim=32, value_dim=64), 58_327_040, 58_354_688),
+    "(C) N 2": (dict(num_layers=2), 33_644_544, 33_656_832),
+    "(C) N 4": (dict(num_layers=4), 48_345_088, 48_369_664),
+    "(C) N 8": (dict(num_layers=8), 77_746_176, 77_795_328),
+    "(C) d 256": (dict(model_dim=256), 26_816_512, 26_834_944),
+    "(C) d 1024": (dict(model_dim=1024), 163_815_424, 163_889_152),
+    "(C) d_ff 1024": (dict(mlp_dim=1024), 50_450_432, 50_487_296),
+    "(C) d_ff 4096": (dict(mlp_dim=4096), 88_236_032, 88_272_896),
+    "big": (dict(model_dim=1024, mlp_dim=4096, num_heads=16), 214_171_648, 214_245_376),
+}
+
+
+def count(**sizes):
+    network = Transformer(37_000, 37_000, **sizes)
+    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    valid = jax.ShapeDtypeStruct((1, 2), bool)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, valid, ids)
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_parameter_counts_of_table_3(row):
+    changes, without, with_biases = ROWS[row]
+    assert count(**BASE | changes) == without
+    assert count(**BASE | changes, attention_bias=True) == with_biases
+
+
+def test_the_tiny_transformer_of_wu_et_al():
+    sizes = dict(num_layers=4, model_dim=128, mlp_dim=256, num_heads=4, attention_bias=True)
+    assert count(**sizes) + (9_712 - 37_000) * 128 == 2_568_192
+
+
+SOURCE = jnp.array([[4, 5, 6, 7, 8, 9, EOS], [10, 9, 6, EOS, PAD, PAD, PAD]], jnp.int32)
+PREVIOUS = jnp.array([[BOS, 5, 6, 7, 8], [BOS, 9, 9, 4, 5]], jnp.int32)
+T = PREVIOUS.shape[1]
+
+
+@functools.cache
+def make_case(**options):
+    network = Transformer(11, 11, num_layers=2, model_dim=6, mlp_dim=10, num_heads=3, **options)
+    ids = jnp.zeros((1, 2), jnp.int32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
+    rng = np.random.default_rng(0)
+    return network, jax.tree.map(lambda x: jnp.array(0.8 * rng.normal(size=x.shape)), shapes)
+
+
+def splits(total):
+    """Every way to write a number as a sum, in order."""
+    if not total:
+        yield ()
+    for first in range(1, total + 1):
+        yield from ((first, *rest) for rest in splits(total - first))
+
+
+def test_every_split_into_chunks_gives_the_logits_of_the_whole():
+    network, params = make_case()
+    whole = jax.jit(network.apply)(params, SOURCE, SOURCE != PAD, PREVIOUS).logits
+    encode = jax.jit(functools.partial(network.apply, method="encode"))
+    encoded = encode(params, SOURCE, SOURCE != PAD)
+    extend = jax.jit(functools.partial(network.apply, method="extend"))
+    for chunks in splits(T):
+        state, start, found = network.apply(params, encoded, T + 1, method="begin"), 0, []
+        for size in chunks:
+            tokens = PREVIOUS[:, None, start : start + size]
+            logits, state, _ = extend(params, encoded.memory, state, tokens)
+            found.append(logits[:, 0])
+            start += size
+        np.testing.assert_allclose(np.concatenate(found, 1), whole, atol=2e-5, err_msg=str(chunks))
+
+
+def test_no_gradient_reaches_the_past_from_the_future():
+    network, params = make_case()
+    vectors = jnp.array(np.random.default_rng(1).normal(size=(11, 6)))
+
+    def totals(vectors):
+        changed = params | {"params": params["params"] | {"source_words": {"embedding": vectors}}}
+        # Word 10 stands last in the target alone, so that its vector shows who sees it.
+        target = PREVIOUS.at[0, -1].set(10)
+        source = SOURCE[:1]
+        logits = network.apply(changed, source, source != PAD, target[:1]).logits
+        return jnp.sum(jnp.sin(logits[0, :, :10]), axis=-1)
+
+    seen = np.abs(jax.jit(jax.jacrev(totals))(vectors)[:, 10]).max(axis=-1)
+    assert not seen[:-1].any() and seen[-1] > 1e-3
+
+
+def test_sinusoids_are_those_of_the_paper_and_shift_linearly():
+    width, positions = 6, np.arange(9)
+    found = np.asarray(sinusoids(jnp.array(positions), width))
+    for i in range(width // 2):
+        angle = positions / 10_000 ** (2 * i / width)
+        np.testing.assert_allclose(found[:, 2 * i], np.sin(angle), atol=1e-6)
+        np.testing.assert_allclose(found[:, 2 * i + 1], np.cos(angle), atol=1e-6)
+    # PE(pos + 3) turns every pair by one angle, the same for every pos.
+    turn = np.exp(-3j / 10_000 ** (np.arange(0, width, 2) / width))
+    pairs = found[:, 1::2] - 1j * found[:, 0::2]  # cos - i sin
+    np.testing.assert_allclose(pairs[3:], pairs[:-3] * turn, atol=1e-6)
+    with pytest.raises(ValueError, match="width 5 is odd"):
+        sinusoids(jnp.arange(3), 5)
+
+
+def test_dropout_only_in_training_and_of_every_block_its_own():
+    network, params = make_case(dropout=0.3, attention_dropout=0.2)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def run(key, train):
+        return network.apply(
+            params, SOURCE, SOURCE != PAD, PREVIOUS, train, rngs={"dropout": key}
+        ).logits
+
+    one, other = map(jax.random.key, (0, 1))
+    np.testing.assert_array_equal(run(one, True), run(one, True))
+    assert np.abs(run(one, True) - run(other, True)).max() > 1e-2
+    plain, _ = make_case()
+    expected = jax.jit(plain.apply)(params, SOURCE, SOURCE != PAD, PREVIOUS).logits
+    np.testing.assert_allclose(run(one, False), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (dict(target_vocab=12), "shared words need one vocabulary, not 11 and 12"),
+        (dict(num_heads=4), "model_dim 6 is not a multiple of num_heads 4"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(sizes, message):
+    every = dict(
+        source_vocab=11, target_vocab=11, num_layers=2, model_dim=6, mlp_dim=10, num_heads=3
+    )
+    ids = jnp.zeros((1, 2), jnp.int32)
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(Transformer(**every | sizes).init, jax.random.key(0), ids, ids == 0, ids)
