@@ -35,6 +35,7 @@ class Config(encoder_decoder.Config):
         128, "hidden units n' of the alignment model, or of what it projects to", 1
     )
     embedding_dropout: float = knob(0.0, "of word vectors", 0.0)
+    word_dropout: float = knob(0.0, "of whole target words that come before (not 2014)", 0.0)
     annotation_dropout: float = knob(0.0, "of annotations", 0.0)
     output_dropout: float = knob(0.0, "of the maxout layer", 0.0)
     init_scale: float = knob(
@@ -113,6 +114,7 @@ def make_network(config: Config, vocab_sizes: tuple[int, int]) -> Seq2Seq:
         output_dropout=config.output_dropout,
         init_scale=config.init_scale,
         tied=config.tied,
+        word_dropout=config.word_dropout,
     )
 
 

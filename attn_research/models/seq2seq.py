@@ -36,7 +36,8 @@ class Seq2Seq(nn.Module):
     Sizes in the paper: hidden n = 1000, embedding m = 620, maxout l = 500; its attention is
     `MemoryAttention(AdditiveScoring(1000))`.
     `init_scale` widens the paper's normal initialization, which takes days to grow out of. `tied`
-    takes one matrix for source words, target words and, transposed, W_o; not in the paper.
+    takes one matrix for source words, target words and, transposed, W_o, and `word_dropout` hides
+    whole words that come before, so that more must be read from the source; not in the paper.
     """
 
     source_vocab: int
@@ -50,6 +51,7 @@ class Seq2Seq(nn.Module):
     output_dropout: float = 0.0
     init_scale: float = 1.0
     tied: bool = False
+    word_dropout: float = 0.0
 
     def setup(self):
         if self.tied and not (
@@ -71,6 +73,7 @@ class Seq2Seq(nn.Module):
         self.context = nn.Dense(3 * self.hidden, use_bias=False, kernel_init=init)
         self.readout = Readout(self.maxout, self.target_vocab, self.output_dropout, init)
         self.drop_embedding = nn.Dropout(self.embedding_dropout)
+        self.drop_word = nn.Dropout(self.word_dropout, broadcast_dims=(-1,))
         self.drop_annotation = nn.Dropout(self.annotation_dropout)
 
     def encode(
@@ -142,7 +145,8 @@ class Seq2Seq(nn.Module):
 
     def _embed(self, ids, train):
         words = self.source_embedding if self.tied else self.target_embedding
-        return self.drop_embedding(words(ids), deterministic=not train)
+        vectors = self.drop_embedding(words(ids), deterministic=not train)
+        return self.drop_word(vectors, deterministic=not train)
 
     def _read_out(self, states, words, contexts, train):
         embedding = self.source_embedding if self.tied else None

@@ -239,3 +239,23 @@ def test_tied_words_are_one_matrix_and_need_equal_sizes():
         with pytest.raises(ValueError, match="tied words need one vocabulary"):
             network = Seq2Seq(**(sizes | wrong), tied=True)
             jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
+
+
+def test_word_dropout_hides_whole_words_in_training_alone():
+    source, valid, previous = make_batch()
+    network = Seq2Seq(**SIZES, attention=additive(3), word_dropout=0.5)
+    plain, params = make_case(3).run, make_case(3).params
+    run = jax.jit(functools.partial(network.apply, train=True))
+    # Where every word before is hidden, it makes no difference which they were.
+    hidden = Seq2Seq(**SIZES, attention=additive(3), word_dropout=1.0)
+    blind = jax.jit(functools.partial(hidden.apply, train=True))
+    key = {"dropout": jax.random.key(0)}
+    others = np.where(previous == BOS, BOS, 4)
+    np.testing.assert_array_equal(
+        blind(params, source, valid, previous, rngs=key).logits,
+        blind(params, source, valid, others, rngs=key).logits,
+    )
+    one = run(params, source, valid, previous, rngs=key).logits
+    assert np.abs(one - plain(params, source, valid, previous).logits).max() > 1e-2
+    whole = jax.jit(network.apply)(params, source, valid, previous).logits
+    np.testing.assert_allclose(whole, plain(params, source, valid, previous).logits, atol=1e-5)
