@@ -58,23 +58,22 @@ def predict(
             replaced = _replace(task, config, pairs, hypotheses, align, row_of, dictionary)
             _write_lines(folder / f"{name}.replaced.txt", replaced)
         if align is not None and any(pair.sure for pair in pairs):
-            kept = [(set(), {})] * len(pairs)
-            for i, weights in _weights(config, encoded, align):
-                sizes = tuple(map(int, encoded.lengths[i]))
-                kept[i] = (
-                    links_from_weights(weights, *sizes, row_of=row_of),
-                    soft_links(weights, *sizes, row_of=row_of) if config.soft_links else {},
-                )
-            lines = [" ".join(f"{i}-{j}" for i, j in sorted(hard)) for hard, _ in kept]
-            _write_lines(folder / f"{name}.links.txt", lines)
-            if config.soft_links:
-                lines = [
-                    " ".join(
-                        f"{i}-{j}:{w:.3f}" for (i, j), w in sorted(soft.items()) if w > LEAST_WEIGHT
-                    )
-                    for _, soft in kept
-                ]
-                _write_lines(folder / f"{name}.soft.txt", lines)
+            _write_links(config, encoded, align, row_of, folder / name)
+
+
+def _write_links(config, encoded, align, row_of, stem: Path) -> None:
+    """Forced alignments of a test set: the largest weight of each word, and all where asked for."""
+    hard, soft = [""] * len(encoded), [""] * len(encoded)
+    for i, weights in _weights(config, encoded, align):
+        sizes = tuple(map(int, encoded.lengths[i]))
+        links = sorted(links_from_weights(weights, *sizes, row_of=row_of))
+        hard[i] = " ".join(f"{i}-{j}" for i, j in links)
+        if config.soft_links:
+            every = sorted(soft_links(weights, *sizes, row_of=row_of).items())
+            soft[i] = " ".join(f"{i}-{j}:{w:.3f}" for (i, j), w in every if w > LEAST_WEIGHT)
+    _write_lines(stem.with_name(f"{stem.name}.links.txt"), hard)
+    if config.soft_links:
+        _write_lines(stem.with_name(f"{stem.name}.soft.txt"), soft)
 
 
 def _has_unknown(task: Task) -> bool:

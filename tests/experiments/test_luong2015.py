@@ -10,7 +10,7 @@ from experiments import luong2015, paper, running, tables
 
 TINY = {
     "scale": "tiny", "num_steps": 2, "eval_every": 2, "save_every": 2, "train_pairs": 300,
-    "batch_size": 8, "max_words": 12, "num_layers": 1,
+    "batch_size": 8, "max_words": 12, "num_layers": 1, "soft_links": True,
 }  # fmt: skip
 MEMBERS = ("dot", "local-p-general")
 
@@ -45,6 +45,8 @@ def test_rows_and_their_ensemble_leave_tables_and_pictures_that_verify(finished)
     text = (finished / "tables.md").read_text()
     assert "global (dot)" in text and "(paper 23.00)" in text and "Table 6" in text
     assert "These did not: " in text
+    scores = json.loads((finished / "dot.seed0.json").read_text())["scores"]["tests"]["test"]
+    assert 0 <= scores["soft_aer"] <= 1 and 0 <= scores["aer"] <= 1
     result = json.loads((finished / "ensemble.seed0.json").read_text())
     sizes = [json.loads((finished / f"{n}.seed0.json").read_text())["parameters"] for n in MEMBERS]
     assert result["parameters"] == sum(sizes) and result["members"] == list(MEMBERS)
