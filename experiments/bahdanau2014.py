@@ -20,7 +20,7 @@ from attn_research.viewing import plots
 from attn_research.viewing.tables import Column, Table
 from experiments import encoder_decoder, harness, reporting, translation
 from experiments.paper import Experiment, Model, Paper, Row, knob
-from experiments.reporting import cell, mean
+from experiments.reporting import cell, mean_curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,12 +133,6 @@ def build(config: Config) -> Experiment:
     return encoder_decoder.make_experiment(config, task, encoder_decoder.Reader(network, row_of))
 
 
-def rescore(result: dict[str, Any], folder: Path, data_dir: str) -> dict[str, Any]:
-    """The scores of a result, computed again from the predictions in `folder`."""
-    config = Config(**(result["config"] | {"data_dir": data_dir}))
-    return encoder_decoder.rescore(config, folder)
-
-
 def report(folder: Path) -> None:
     """Tables 1 and 2 as Markdown and JSON, Figures 2 and 3 as PNG, from the results in a folder."""
     results = reporting.read_results(folder, ROWS)
@@ -147,11 +141,10 @@ def report(folder: Path) -> None:
     tables["Table 2"] = _table2(results)
     reporting.write_tables(folder, __doc__.splitlines()[0], tables, results)
     paper = json.loads((Path(__file__).parent / "published/bahdanau2014_figure2.json").read_text())
-    curves = []
-    for row, runs in reversed(results.items()):  # so that dashes are the paper's
-        points = [run["scores"]["tests"][tests[0]]["curve"] for run in runs]
-        means = [mean([bleu for _, bleu in at_length]) for at_length in zip(*points, strict=True)]
-        curves.append(plots.Curve(row, [x for x, _ in points[0]], means))
+    curves = [
+        mean_curve(row, [run["scores"]["tests"][tests[0]]["curve"] for run in runs])
+        for row, runs in reversed(results.items())  # so that dashes are the paper's
+    ]
     published = [plots.Curve(row, range(60), paper["curves"][row]) for row in reversed(results)]
     plots.save(plots.length_figure(curves, published), folder / "figure2.png")
     encoder_decoder.draw_alignments(folder, results, "figure3")
@@ -210,6 +203,7 @@ PAPER = Paper(
     scales=SCALES,
     make_model=make_model,
     build=build,
+    rescore=encoder_decoder.rescore,
     report=report,
 )
 

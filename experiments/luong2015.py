@@ -21,7 +21,7 @@ from attn_research.viewing import plots
 from attn_research.viewing.tables import Column, Table
 from experiments import encoder_decoder, harness, reporting, translation
 from experiments.paper import Experiment, Model, Paper, Row, knob
-from experiments.reporting import cell, mean
+from experiments.reporting import cell, mean, mean_curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,12 +195,6 @@ def evaluate_ensemble(members: Sequence[tuple[Config, PyTree]], folder: Path) ->
     return encoder_decoder.evaluate_members(config, task, readers, folder)
 
 
-def rescore(result: dict[str, Any], folder: Path, data_dir: str) -> dict[str, Any]:
-    """The scores of a result, computed again from the predictions in `folder`."""
-    config = Config(**(result["config"] | {"data_dir": data_dir}))
-    return encoder_decoder.rescore(config, folder)
-
-
 def report(folder: Path) -> None:
     """Tables 1, 4 and 6 as Markdown and JSON, Figures 5 to 7 as PNG, from results in a folder."""
     results = reporting.read_results(folder, ROWS)
@@ -284,13 +278,10 @@ def _draw(folder: Path, results: dict[str, list[dict]], test: str) -> None:
     for row, runs in results.items():
         curves = [run["learning"] for run in runs if "learning" in run]
         if row in TABLE_1 and curves:
-            steps = [step for step, _ in curves[0]]
-            losses = [mean(at) for at in zip(*([y for _, y in c] for c in curves), strict=True)]
-            learning.append(plots.Curve(row, steps, losses))
+            learning.append(mean_curve(row, curves))
         if row in ("dropout", "location", "dot", "local-m-general", "local-p-general", "ensemble"):
             curves = [run["scores"]["tests"][test]["curve"] for run in runs]
-            means = [mean(at) for at in zip(*([y for _, y in c] for c in curves), strict=True)]
-            lengths.append(plots.Curve(row, [x for x, _ in curves[0]], means))
+            lengths.append(mean_curve(row, curves))
     if learning:
         figure = plots.learning_figure(
             learning, x_label="updates", y_label="development loss per token (nats)"
@@ -307,6 +298,7 @@ PAPER = Paper(
     scales=SCALES,
     make_model=make_model,
     build=build,
+    rescore=encoder_decoder.rescore,
     report=report,
     evaluate_ensemble=evaluate_ensemble,
 )

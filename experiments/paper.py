@@ -94,6 +94,8 @@ class Paper:
     scales: dict[tuple[str, str], dict[str, Any]]  # (data, scale) to what it changes
     make_model: Callable[[Any], Model]
     build: Callable[[Any], Experiment]
+    # The scores of a run, computed again from the predictions in a folder.
+    rescore: Callable[[Any, Path], dict[str, Any]]
     report: Callable[[Path], None]  # draws tables and figures from a folder of results
     # The scores of an ensemble, from (config, parameters) of each member; writes predictions.
     evaluate_ensemble: Callable[[list[tuple[Any, PyTree]], Path], dict[str, Any]] | None = None

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from attn_research.data.files import write_whole
+from attn_research.viewing.plots import Curve
 from attn_research.viewing.tables import Cell, Table, to_dict, to_markdown
 
 
@@ -65,6 +66,12 @@ def cell(values: Iterable[float | None], paper: float | str | None = None) -> Ce
     known = [value for value in values if value is not None]
     deviation = statistics.stdev(known) if len(known) > 1 else None
     return Cell(mean(known), deviation, paper)
+
+
+def mean_curve(label: str, runs: Sequence[Sequence[tuple[float, float | None]]]) -> Curve:
+    """The mean over seeds, at each x of the first, of curves of points (x, y)."""
+    at_each = zip(*runs, strict=True)
+    return Curve(label, [x for x, _ in runs[0]], [mean(y for _, y in at) for at in at_each])
 
 
 def environment() -> dict[str, Any]:

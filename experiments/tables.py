@@ -36,9 +36,10 @@ def verify(folder: Path, data_dir: str) -> Iterator[tuple[str, str, bool | None]
     for path in sorted(folder.glob("*.seed*.json")):
         name = path.relative_to(folder.parent.parent).with_suffix("").as_posix()
         result = json.loads(path.read_text())
-        experiment = importlib.import_module(f"experiments.{result['experiment']}")
+        paper = importlib.import_module(f"experiments.{result['experiment']}").PAPER
+        config = paper.config(**(result["config"] | {"data_dir": data_dir}))
         try:
-            scores = experiment.rescore(result, path.with_suffix(""), data_dir)
+            scores = paper.rescore(config, path.with_suffix(""))
         except FileNotFoundError as error:
             yield name, f"data absent: {error}", None
             continue

@@ -199,7 +199,12 @@ def make_tokenizers(config: TranslationConfig) -> tuple[Tokenizer, Tokenizer]:
 
 def load(config: TranslationConfig) -> Task:
     """Reads, tokenizes and encodes what a config names."""
-    # The rows of a table differ in more than their text: what they share is cached by it alone.
+    # The rows of a table differ in more than their data: what they share is cached by it alone.
+    return _load(_only(config, *_TEXT, *_ENCODING))
+
+
+@functools.lru_cache(maxsize=2)
+def _load(config: TranslationConfig) -> Task:
     text = _text_of(config)
     tokenizers = make_tokenizers(text)
     train = _encode_train(config, text, tokenizers)
@@ -232,23 +237,32 @@ def test_pairs(config: TranslationConfig) -> dict[str, Sequence[Pair]]:
     return {name: pairs_of(text, name) for name in TESTS[config.data]}
 
 
+# The knobs that make the text of a run, and those that make ids of it.
+_TEXT = (
+    "data",
+    "languages",
+    "data_dir",
+    "train",
+    "dev",
+    "test",
+    "dataset",
+    "dataset_config",
+    "join",
+    "train_pairs",
+    "test_pairs",
+    "tokenizer",
+    "vocab_size",
+)
+_ENCODING = ("records", "max_words", "bpe_dropout", "segmentations")
+
+
+def _only(config: TranslationConfig, *names: str) -> TranslationConfig:
+    """A config with these values of another, and else the defaults."""
+    return TranslationConfig(**{name: getattr(config, name) for name in names})
+
+
 def _text_of(config: TranslationConfig) -> TranslationConfig:
-    kept = [
-        "data",
-        "languages",
-        "data_dir",
-        "train",
-        "dev",
-        "test",
-        "dataset",
-        "dataset_config",
-        "join",
-        "train_pairs",
-        "test_pairs",
-        "tokenizer",
-        "vocab_size",
-    ]
-    return TranslationConfig(**{name: getattr(config, name) for name in kept})
+    return _only(config, *_TEXT)
 
 
 def _encode_train(config, text, tokenizers) -> EncodedPairs:

@@ -6,9 +6,11 @@ the first word, with leaves [B, 1, ...]; `step(memory, state, previous)` scores 
 hypotheses of each sentence. The chain of steps gives what `decode` gives.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from attn_research.types import Array, Float, PyTree
+from flax import linen as nn
+
+from attn_research.types import Array, Bool, Float, Int, PyTree
 
 
 class Encoded(NamedTuple):
@@ -28,3 +30,22 @@ class Decoded(NamedTuple):
 
     logits: Float[Array, "B T V"]
     weights: Float[Array, "B *heads T S"] | None
+
+
+class EncoderDecoder(nn.Module):
+    """What follows from the methods of a model."""
+
+    def begin(self, encoded: Encoded, max_length: int) -> PyTree:
+        """The state before the first word: where `encode` made it, it needs no room for more."""
+        return encoded.state
+
+    def __call__(
+        self,
+        source: Int[Array, "B S"],
+        valid: Bool[Array, "B S"],
+        previous: Int[Array, "B T"],
+        train: bool = False,
+        capture: Literal["all"] | None = None,
+    ) -> Decoded:
+        """`encode`, then `decode`."""
+        return self.decode(self.encode(source, valid, train), previous, train, capture)

@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.blocks import Readout
-from attn_research.layers.contracts import Decoded, Encoded
+from attn_research.layers.contracts import Decoded, Encoded, EncoderDecoder
 from attn_research.layers.recurrent import GatedUnit, Recurrence
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
@@ -30,7 +30,7 @@ class State(NamedTuple):
     position: Int[Array, "B K"]
 
 
-class Seq2Seq(nn.Module):
+class Seq2Seq(EncoderDecoder):
     """Encoder and decoder of gated units, and what looks from one to the other, or None.
 
     Sizes in the paper: hidden n = 1000, embedding m = 620, maxout l = 500; its attention is
@@ -120,10 +120,6 @@ class Seq2Seq(nn.Module):
         _, (states, contexts, weights) = loop(self, encoded.state, projected)
         return Decoded(self._read_out(states, words, contexts, train), weights)
 
-    def begin(self, encoded: Encoded, max_length: int) -> State:
-        """The state before the first word; it needs no room for more."""
-        return encoded.state
-
     def step(
         self, memory: PyTree, state: State, previous: Int[Array, "B K"]
     ) -> tuple[Float[Array, "B K V"], State, Float[Array, "B K S"] | None]:
@@ -131,17 +127,6 @@ class Seq2Seq(nn.Module):
         words = self._embed(previous, train=False)
         after, context, weights = self._advance(memory, state, self.unit.project(words), "all")
         return self._read_out(state.hidden, words, context, train=False), after, weights
-
-    def __call__(
-        self,
-        source: Int[Array, "B S"],
-        valid: Bool[Array, "B S"],
-        previous: Int[Array, "B T"],
-        train: bool = False,
-        capture: Literal["all"] | None = None,
-    ) -> Decoded:
-        """`encode`, then `decode`."""
-        return self.decode(self.encode(source, valid, train), previous, train, capture)
 
     def _embed(self, ids, train):
         words = self.source_embedding if self.tied else self.target_embedding

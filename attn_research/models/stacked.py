@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.layers.attention import MemoryAttention
-from attn_research.layers.contracts import Decoded, Encoded
+from attn_research.layers.contracts import Decoded, Encoded, EncoderDecoder
 from attn_research.layers.recurrent import LSTMState, LSTMUnit, Recurrence, symmetric_uniform
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
@@ -26,7 +26,7 @@ class State(NamedTuple):
     position: Int[Array, "B K"]
 
 
-class StackedSeq2Seq(nn.Module):
+class StackedSeq2Seq(EncoderDecoder):
     """Encoder and decoder of `num_layers` LSTM layers each; `attention` None is the base system.
 
     Sizes in the paper: 4 layers, hidden and embedding 1000, dropout 0.2. `reverse` reads the source
@@ -103,10 +103,6 @@ class StackedSeq2Seq(nn.Module):
             attentional, weights = self._look(memory, top, positions, capture)
         return Decoded(self.vocabulary(self._drop(attentional, train)), weights)
 
-    def begin(self, encoded: Encoded, max_length: int) -> State:
-        """The state before the first word; it needs no room for more."""
-        return encoded.state
-
     def step(
         self, memory: PyTree, state: State, previous: Int[Array, "B K"]
     ) -> tuple[Float[Array, "B K V"], State, Float[Array, "B K S"] | None]:
@@ -114,17 +110,6 @@ class StackedSeq2Seq(nn.Module):
         words = self.target_embedding(previous)
         after, weights = self._advance(memory, state, words, train=False, capture="all")
         return self.vocabulary(after.attentional), after, weights
-
-    def __call__(
-        self,
-        source: Int[Array, "B S"],
-        valid: Bool[Array, "B S"],
-        previous: Int[Array, "B T"],
-        train: bool = False,
-        capture: Literal["all"] | None = None,
-    ) -> Decoded:
-        """`encode`, then `decode`."""
-        return self.decode(self.encode(source, valid, train), previous, train, capture)
 
     def _drop(self, inputs, train):
         return self.drop(inputs, deterministic=not train)

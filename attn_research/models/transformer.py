@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.attention import Causal, Padding
-from attn_research.layers.contracts import Decoded, Encoded
+from attn_research.layers.contracts import Decoded, Encoded, EncoderDecoder
 from attn_research.layers.embeddings import SinusoidalPositions
 from attn_research.layers.multihead import KeyValues, MultiHeadAttention, ScaledDotHeads
 from attn_research.types import Array, Bool, Float, Int
@@ -111,20 +111,19 @@ class DecoderBlock(nn.Module):
         memory: KeyValues,
         valid: Bool[Array, "B S"],
         past: KeyValues | None = None,
-        length: Int[Array, "B K"] | None = None,
+        positions: Int[Array, "B K T"] | None = None,
         train: bool = False,
         capture: Literal["all"] | None = None,
     ) -> tuple[Float[Array, "B K T D"], KeyValues | None, "Weights"]:
         """The states after it, the past with theirs in it, and where its heads looked.
 
-        Without a `past` the states are a whole sequence; with one, the chunk that begins at
-        `length`. All K hypotheses of a sentence look at one memory [B, S, ...].
+        Without a `past` the states are a whole sequence; with one, the chunk that stands at
+        `positions`. All K hypotheses of a sentence look at one memory [B, S, ...].
         """
-        inner, positions = self.around_attention.enter(states), None
+        inner = self.around_attention.enter(states)
         now = self.attention.project(inner)
         if past is not None:
-            past = now = past.write(now, length)
-            positions = _positions(length, states.shape[-2])
+            past = now = past.write(now, positions[..., 0])
         seen, own = self.attention(inner, now, Causal(), positions, train, capture)
         states = self.around_attention.leave(states, seen, train)
 
@@ -161,7 +160,7 @@ class State(NamedTuple):
     length: Int[Array, "B K"]
 
 
-class Transformer(nn.Module):
+class Transformer(EncoderDecoder):
     """`num_layers` blocks that read and as many that write.
 
     Sizes of the paper's base: 6 layers, model_dim 512, mlp_dim 2048, 8 heads, dropout 0.1; d_k and
@@ -276,31 +275,23 @@ class Transformer(nn.Module):
         logits, state, weights = self.extend(memory, state, previous[..., None], "all")
         return logits[:, :, 0], state, weights.cross[..., 0, :]
 
-    def __call__(
-        self,
-        source: Int[Array, "B S"],
-        valid: Bool[Array, "B S"],
-        previous: Int[Array, "B T"],
-        train: bool = False,
-        capture: Literal["all"] | None = None,
-    ) -> Decoded:
-        """`encode`, then `decode`."""
-        return self.decode(self.encode(source, valid, train), previous, train, capture)
-
     def _write(self, source, state, tokens, train, capture):
         """Tokens [B, K, T] through the decoder, after those of a state or from the start."""
         words = self.source_words if self.shared else self.target_words
-        length = jnp.zeros((1, 1), jnp.int32) if state is None else state.length
-        positions = _positions(length, tokens.shape[-1])
-        states = self._embed(words, tokens, positions, train)
-        length = None if state is None else state.length
+        past = positions = None
+        places = jnp.arange(tokens.shape[-1])[None, None]
+        if state is not None:
+            past = state.past
+            places = positions = state.length[..., None] + places
+        states = self._embed(words, tokens, places, train)
 
         def write(block, states, memory, past):
-            after, past, weights = block(states, memory, source.valid, past, length, train, capture)
+            after, past, weights = block(
+                states, memory, source.valid, past, positions, train, capture
+            )
             return after, (past, weights)
 
         loop = self._scan(write, in_axes=(1, 2), out_axes=2)
-        past = None if state is None else state.past
         states, (past, weights) = loop(self.decoder, states, source.memory, past)
         if self.pre_norm:
             states = self.decoder_norm(states)
@@ -336,8 +327,3 @@ class Transformer(nn.Module):
             self.scoring.clone(parent=None),
             implementation=self.implementation,
         )
-
-
-def _positions(length, count):
-    """Where the next `count` tokens [B, K, T] stand."""
-    return length[..., None] + jnp.arange(count)[None, None]
