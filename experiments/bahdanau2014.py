@@ -42,6 +42,9 @@ class Config(encoder_decoder.Config):
         1.0, "standard deviations of the weights at the start, over the paper's", 0.0
     )
     tied: bool = knob(False, "one matrix for source words, target words and scores (not 2014)")
+    conditional: bool = knob(
+        False, "take in the last word, look, take in the context (Sennrich et al. 2017, not 2014)"
+    )
 
 
 def _row(attention: bool, max_words: int, **paper: Any) -> Row:
@@ -82,8 +85,8 @@ SCALES = {
         languages="en-de", tokenizer="bpe", vocab_size=10_066,  # 10,000 merges
         hidden=256, embedding=128, maxout=128, alignment=256, embedding_dropout=0.3,
         annotation_dropout=0.5, output_dropout=0.5, label_smoothing=0.1, init_scale=10.0,
-        num_steps=7000,
-        batching="tokens", batch_tokens=2000, bound_step=4,
+        tied=True, conditional=True, num_steps=10_000, learning_rate=1.5e-3, warmup_steps=200,
+        batching="tokens", batch_tokens=1000, bound_step=4, beam_size=12, length_penalty=0.6,
     ),
     ("multi30k", "tiny"): dict(languages="en-de", tokenizer="bpe", vocab_size=2000),
     ("", "paper"): dict(
@@ -115,6 +118,7 @@ def make_network(config: Config, vocab_sizes: tuple[int, int]) -> Seq2Seq:
         init_scale=config.init_scale,
         tied=config.tied,
         word_dropout=config.word_dropout,
+        conditional=config.conditional,
     )
 
 

@@ -35,9 +35,14 @@ class Seq2Seq(EncoderDecoder):
 
     Sizes in the paper: hidden n = 1000, embedding m = 620, maxout l = 500; its attention is
     `MemoryAttention(AdditiveScoring(1000))`.
-    `init_scale` widens the paper's normal initialization, which takes days to grow out of. `tied`
-    takes one matrix for source words, target words and, transposed, W_o, and `word_dropout` hides
-    whole words that come before, so that more must be read from the source; not in the paper.
+    `init_scale` widens the paper's normal initialization, which takes days to grow out of. The
+    other fields that follow are not in the paper. `tied` takes one matrix for source words, target
+    words and, transposed, W_o. `word_dropout` hides whole words that come before, so that more must
+    be read from the source. `conditional` is the decoder of Sennrich et al. 2017, section 2.1: one
+    unit takes in the last word, its state looks, a second unit takes in the context, and its state
+    is read out:
+
+        s'_i = GRU_1(s_{i-1}, y_{i-1})   c_i = attend(s'_i, h)   s_i = GRU_2(s'_i, c_i)
     """
 
     source_vocab: int
@@ -52,6 +57,7 @@ class Seq2Seq(EncoderDecoder):
     init_scale: float = 1.0
     tied: bool = False
     word_dropout: float = 0.0
+    conditional: bool = False
 
     def setup(self):
         if self.tied and not (
@@ -70,7 +76,10 @@ class Seq2Seq(EncoderDecoder):
             self.backward = Recurrence(GatedUnit(self.hidden, init), reverse=True)
         self.initial = nn.Dense(self.hidden, kernel_init=init)
         self.unit = GatedUnit(self.hidden, init)
-        self.context = nn.Dense(3 * self.hidden, use_bias=False, kernel_init=init)
+        if self.conditional:
+            self.second_unit = GatedUnit(self.hidden, init)
+        else:
+            self.context = nn.Dense(3 * self.hidden, use_bias=False, kernel_init=init)
         self.readout = Readout(self.maxout, self.target_vocab, self.output_dropout, init)
         self.drop_embedding = nn.Dropout(self.embedding_dropout)
         self.drop_word = nn.Dropout(self.word_dropout, broadcast_dims=(-1,))
@@ -104,10 +113,8 @@ class Seq2Seq(EncoderDecoder):
         words = self._embed(previous, train)
 
         def advance(model, state, projected):
-            after, context, weights = model._advance(
-                encoded.memory, state, projected[:, None], capture
-            )
-            return after, jax.tree.map(lambda x: x[:, 0], (state.hidden, context, weights))
+            after, *seen = model._advance(encoded.memory, state, projected[:, None], capture)
+            return after, jax.tree.map(lambda x: x[:, 0], tuple(seen))
 
         loop = nn.scan(
             advance,
@@ -125,8 +132,10 @@ class Seq2Seq(EncoderDecoder):
     ) -> tuple[Float[Array, "B K V"], State, Float[Array, "B K S"] | None]:
         """One word of K hypotheses a sentence: logits, next state, and where each looked."""
         words = self._embed(previous, train=False)
-        after, context, weights = self._advance(memory, state, self.unit.project(words), "all")
-        return self._read_out(state.hidden, words, context, train=False), after, weights
+        after, hidden, context, weights = self._advance(
+            memory, state, self.unit.project(words), "all"
+        )
+        return self._read_out(hidden, words, context, train=False), after, weights
 
     def _embed(self, ids, train):
         words = self.source_embedding if self.tied else self.target_embedding
@@ -138,11 +147,17 @@ class Seq2Seq(EncoderDecoder):
         return self.readout(states, words, contexts, train=train, embedding=embedding)
 
     def _advance(self, memory, state, projected, capture):
-        """From s_{i-1} to s_i: looks by the state before the step, then takes it."""
+        """From s_{i-1} to s_i: the state after, then what is read out: a state and c_i; weights."""
         hidden, position = state
+        if self.conditional:
+            hidden, _ = self.unit(hidden, projected)
         if self.attention is None:
             context, weights = jnp.broadcast_to(memory, hidden.shape), None
         else:
             context, weights = self.attention(hidden, memory, position, capture)
-        hidden, _ = self.unit(hidden, projected + self.context(context))
-        return State(hidden, position + 1), context, weights
+        if self.conditional:
+            after, _ = self.second_unit(hidden, self.second_unit.project(context))
+            hidden = after
+        else:
+            after, _ = self.unit(hidden, projected + self.context(context))
+        return State(after, position + 1), hidden, context, weights

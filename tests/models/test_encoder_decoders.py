@@ -51,6 +51,9 @@ NETWORKS = {
     "RNNsearch, tied": Seq2Seq(
         12, 12, HIDDEN, 4, 4, MemoryAttention(AdditiveScoring(3)), tied=True
     ),
+    "RNNsearch, conditional": Seq2Seq(
+        **SIZES, maxout=4, attention=MemoryAttention(AdditiveScoring(3)), conditional=True
+    ),
     "RNNsearch, scaled dot": seq2seq(ScaledDotScoring(3)),
     "RNNsearch, local-p general": seq2seq(GeneralScoring(), Predictive(2)),
     "RNNsearch, local-m location": seq2seq(LocationScoring(8), Monotonic(2)),

@@ -36,8 +36,8 @@ class Case(NamedTuple):
 
 
 @functools.cache
-def make_case(alignment):
-    network = Seq2Seq(**SIZES, attention=additive(alignment))
+def make_case(alignment, conditional=False):
+    network = Seq2Seq(**SIZES, attention=additive(alignment), conditional=conditional)
     ids = jnp.zeros((1, 2), jnp.int32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
     rng = np.random.default_rng(0)
@@ -51,9 +51,12 @@ def make_case(alignment):
     )
 
 
-@pytest.fixture(params=[3, None], ids=["RNNsearch", "RNNencdec"])
+@pytest.fixture(
+    params=[(3, False), (None, False), (3, True), (None, True)],
+    ids=["RNNsearch", "RNNencdec", "RNNsearch, conditional", "RNNencdec, conditional"],
+)
 def case(request):
-    return make_case(request.param)
+    return make_case(*request.param)
 
 
 def make_batch():
@@ -116,7 +119,11 @@ def by_hand(params, source, previous):
         first = backward[0]
     state = initial = np.tanh(first @ p["initial"]["kernel"] + p["initial"]["bias"])
     logits, weights = [], []
+    unit = p["unit"]
     for word in before:
+        taken = word @ unit["inputs"]["kernel"] + unit["inputs"]["bias"]
+        if "second_unit" in p:
+            state = gated_step(unit, state, taken)
         context = forward[-1]
         if "attention" in p:
             look = p["attention"]["scoring"]
@@ -124,15 +131,18 @@ def by_hand(params, source, previous):
             energy = np.tanh(query + annotations @ look["key"]["kernel"]) @ look["vector"]
             weights.append(np.exp(energy) / np.exp(energy).sum())
             context = weights[-1] @ annotations
+        if "second_unit" in p:
+            second = p["second_unit"]
+            taken = context @ second["inputs"]["kernel"] + second["inputs"]["bias"]
+            state = gated_step(second, state, taken)
         out = p["readout"]
         hidden = out["input_0"]["bias"] + sum(
             x @ out[f"input_{i}"]["kernel"] for i, x in enumerate((state, word, context))
         )
         top = np.maximum(hidden[0::2], hidden[1::2])
         logits.append(top @ out["vocabulary"]["kernel"] + out["vocabulary"]["bias"])
-        unit = p["unit"]
-        projected = word @ unit["inputs"]["kernel"] + unit["inputs"]["bias"]
-        state = gated_step(unit, state, projected + context @ p["context"]["kernel"])
+        if "second_unit" not in p:
+            state = gated_step(unit, state, taken + context @ p["context"]["kernel"])
     return np.stack(logits), np.array(weights), initial
 
 
