@@ -1,1 +1,1 @@
-"""BLEU, alignment error rate, scores by length."""
+"""BLEU, alignment error rate, bracket F1, scores by length."""
