@@ -24,7 +24,7 @@ from experiments.reporting import cell, mean_curve
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(encoder_decoder.Config):
+class Config(encoder_decoder.MemoryConfig):
     """The knobs of the 2014 models; sizes have the letters of the paper's appendix."""
 
     attention: bool = knob(True, "look at annotations (RNNsearch), or at one vector (RNNencdec)")
@@ -83,8 +83,8 @@ SCALES = {
     ),
     ("multi30k", "small"): dict(
         languages="en-de", tokenizer="bpe", vocab_size=10_066,  # 10,000 merges
-        hidden=256, embedding=128, maxout=128, alignment=256, embedding_dropout=0.3,
-        annotation_dropout=0.5, output_dropout=0.5, label_smoothing=0.1, init_scale=10.0,
+        hidden=256, embedding=128, maxout=128, alignment=256, embedding_dropout=0.2,
+        annotation_dropout=0.4, output_dropout=0.4, label_smoothing=0.1, init_scale=10.0,
         tied=True, conditional=True, num_steps=10_000, learning_rate=1.5e-3, warmup_steps=200,
         batching="tokens", batch_tokens=1000, bound_step=4, beam_size=12, length_penalty=0.6,
     ),

@@ -20,7 +20,7 @@ from attn_research.data.files import write_whole
 from attn_research.data.tokenizers import BOS, EOS, PAD
 from attn_research.decoding import Vocabulary, beam_search
 from attn_research.layers import attention
-from attn_research.training.objectives import cross_entropy
+from attn_research.training.objectives import vocabulary_loss
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
 from attn_research.viewing import plots
@@ -31,7 +31,20 @@ from experiments.paper import Experiment, Model, knob
 
 @dataclasses.dataclass(frozen=True)
 class Config(translation.TranslationConfig):
-    """The knobs of where a decoder looks, and of its loss."""
+    """The knobs of the loss."""
+
+    label_smoothing: float = knob(0.0, "probability spread over the vocabulary", 0.0)
+    loss_per: Literal["token", "sentence"] = knob(
+        "token", "what the gradient of a batch is the mean over"
+    )
+    loss_chunk: int = knob(
+        0, "target words whose scores the loss holds at once; 0: all, up to 2^26 scores", 0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig(Config):
+    """The knobs of where a recurrent decoder looks."""
 
     score: Literal["additive", "concat", "dot", "scaled_dot", "general", "location"] = knob(
         "additive", "how alike a state and an annotation are"
@@ -40,14 +53,10 @@ class Config(translation.TranslationConfig):
         "global", "look at all words, around the same place, or around a predicted one"
     )
     half_width: int = knob(10, "words on either side a local look reaches", 1)
-    label_smoothing: float = knob(0.0, "probability spread over the vocabulary", 0.0)
-    loss_per: Literal["token", "sentence"] = knob(
-        "token", "what the gradient of a batch is the mean over"
-    )
 
 
 def make_attention(
-    config: Config, features: int, init: nn.initializers.Initializer | None = None
+    config: MemoryConfig, features: int, init: nn.initializers.Initializer | None = None
 ) -> attention.MemoryAttention:
     """The attention a config names, its matrices drawn by `init`, else as each layer has it."""
     drawn = {} if init is None else {"kernel_init": init}
@@ -84,11 +93,23 @@ def make_model(config: Config, network: nn.Module) -> Model:
 
     def loss(params, batch, key, train=True):
         source, target = batch["source"], batch["target"]
-        logits = network.apply(
-            params, source, source != PAD, previous_words(target), train, rngs={"dropout": key}
-        ).logits
-        smoothing = config.label_smoothing if train else 0.0
-        total, tokens = cross_entropy(logits, target, target != PAD, smoothing)
+        states = network.apply(
+            params,
+            source,
+            source != PAD,
+            previous_words(target),
+            train,
+            rngs={"dropout": key},
+            method="hidden_states",
+        )
+        total, tokens = vocabulary_loss(
+            lambda states: network.apply(params, states, method="score_words"),
+            states,
+            target,
+            target != PAD,
+            config.label_smoothing if train else 0.0,
+            config.loss_chunk or None,
+        )
         sentences = jnp.sum(target[:, 0] != PAD, dtype=jnp.float32)
         weight = sentences if train and config.loss_per == "sentence" else tokens
         return Sums(total, weight, {"target_tokens": tokens, "sentences": sentences})

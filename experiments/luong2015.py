@@ -25,7 +25,7 @@ from experiments.reporting import cell, mean, mean_curve
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(encoder_decoder.Config):
+class Config(encoder_decoder.MemoryConfig):
     """The knobs of the 2015 models."""
 
     attention: bool = knob(True, "look at the source states, or start from the last ones alone")

@@ -15,28 +15,43 @@ class Readout(nn.Module):
     """From what a decoder knows to scores of the next word: W_o maxout(Σ_k U_k x_k).
 
     Bahdanau, Cho, Bengio 2014, appendix A.2.2: x are the state, the last word and the context.
-    `embedding` in place of W_o ties it to the vectors of the words (Press, Wolf 2017).
+    Called, it gives the maxout units; `score_words` scores what they say. `tied` leaves W_o to the
+    vectors of the words, `embedding` (Press, Wolf 2017).
     """
 
     features: int
     vocab_size: int
     dropout: float = 0.0
     kernel_init: nn.initializers.Initializer = nn.initializers.normal(0.01)
+    tied: bool = False
 
-    @nn.compact
+    def setup(self):
+        init = self.kernel_init
+        self.input = [
+            nn.Dense(2 * self.features, use_bias=i == 0, kernel_init=init) for i in range(3)
+        ]
+        self.drop = nn.Dropout(self.dropout)
+        if self.tied:
+            self.bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
+        else:
+            self.vocabulary = nn.Dense(self.vocab_size, kernel_init=init)
+
     def __call__(
         self,
-        *inputs: Float[Array, "B T _"],
+        state: Float[Array, "B T _"],
+        word: Float[Array, "B T _"],
+        context: Float[Array, "B T _"],
         train: bool = False,
-        embedding: nn.Embed | None = None,
-    ) -> Float[Array, "B T V"]:
-        init = self.kernel_init
-        parts = [
-            nn.Dense(2 * self.features, use_bias=i == 0, kernel_init=init, name=f"input_{i}")(x)
-            for i, x in enumerate(inputs)
-        ]
-        hidden = nn.Dropout(self.dropout, deterministic=not train)(maxout(sum(parts)))
-        if embedding is None:
-            return nn.Dense(self.vocab_size, kernel_init=init, name="vocabulary")(hidden)
-        bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
-        return embedding.attend(hidden) + bias[None, None]
+    ) -> Float[Array, "B T D"]:
+        """The maxout units."""
+        parts = zip(self.input, (state, word, context), strict=True)
+        hidden = maxout(sum(layer(x) for layer, x in parts))
+        return self.drop(hidden, deterministic=not train)
+
+    def score_words(
+        self, hidden: Float[Array, "*B T D"], embedding: nn.Embed | None = None
+    ) -> Float[Array, "*B T V"]:
+        """Logits of maxout units."""
+        if not self.tied:
+            return self.vocabulary(hidden)
+        return embedding.attend(hidden) + self.bias.reshape((1,) * (hidden.ndim - 1) + (-1,))

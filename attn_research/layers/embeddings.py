@@ -1,5 +1,6 @@
 """Where a word stands, as a vector."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -17,6 +18,16 @@ def sinusoids(positions: Int[Array, "*B T"], width: int) -> Float[Array, "*B T D
     rates = np.float32(10_000.0 ** (-np.arange(0, width, 2) / width))
     angles = jnp.einsum("...,d->...d", positions.astype(jnp.float32), rates)
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, width)
+
+
+def places_in(ids: Int[Array, "*B T"], segments: Int[Array, "*B T"] | None) -> Int[Array, "*#B T"]:
+    """How many ids of the same segment stand before each; segments lie one after the other."""
+    index = jnp.arange(ids.shape[-1]).reshape((1,) * (ids.ndim - 1) + (-1,))
+    if segments is None:
+        return index
+    before = jnp.pad(segments[..., :-1], [(0, 0)] * (ids.ndim - 1) + [(1, 0)])
+    starts = jnp.where(segments != before, index, 0)
+    return index - jax.lax.cummax(starts, axis=ids.ndim - 1)
 
 
 class SinusoidalPositions(nn.Module):

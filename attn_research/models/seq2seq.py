@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.blocks import Readout
-from attn_research.layers.contracts import Decoded, Encoded, EncoderDecoder
+from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
 from attn_research.layers.recurrent import GatedUnit, Recurrence
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
@@ -80,7 +80,7 @@ class Seq2Seq(EncoderDecoder):
             self.second_unit = GatedUnit(self.hidden, init)
         else:
             self.context = nn.Dense(3 * self.hidden, use_bias=False, kernel_init=init)
-        self.readout = Readout(self.maxout, self.target_vocab, self.output_dropout, init)
+        self.readout = Readout(self.maxout, self.target_vocab, self.output_dropout, init, self.tied)
         self.drop_embedding = nn.Dropout(self.embedding_dropout)
         self.drop_word = nn.Dropout(self.word_dropout, broadcast_dims=(-1,))
         self.drop_annotation = nn.Dropout(self.annotation_dropout)
@@ -102,14 +102,14 @@ class Seq2Seq(EncoderDecoder):
         hidden = jnp.tanh(self.initial(last))[:, None]
         return Encoded(memory, State(hidden, jnp.zeros(hidden.shape[:2], jnp.int32)))
 
-    def decode(
+    def decode_states(
         self,
         encoded: Encoded,
         previous: Int[Array, "B T"],
         train: bool = False,
         capture: Literal["all"] | None = None,
-    ) -> Decoded:
-        """Scores every next word given the true ones before it: `previous` begins with BOS."""
+    ) -> Hidden:
+        """What every next word is scored by, t_i, given the true ones before it."""
         words = self._embed(previous, train)
 
         def advance(model, state, projected):
@@ -125,7 +125,11 @@ class Seq2Seq(EncoderDecoder):
         )
         projected = self.unit.project(words)
         _, (states, contexts, weights) = loop(self, encoded.state, projected)
-        return Decoded(self._read_out(states, words, contexts, train), weights)
+        return Hidden(self.readout(states, words, contexts, train), weights)
+
+    def score_words(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
+        """Logits: W_o t_i."""
+        return self.readout.score_words(states, self.source_embedding if self.tied else None)
 
     def step(
         self, memory: PyTree, state: State, previous: Int[Array, "B K"]
@@ -135,16 +139,12 @@ class Seq2Seq(EncoderDecoder):
         after, hidden, context, weights = self._advance(
             memory, state, self.unit.project(words), "all"
         )
-        return self._read_out(hidden, words, context, train=False), after, weights
+        return self.score_words(self.readout(hidden, words, context)), after, weights
 
     def _embed(self, ids, train):
         words = self.source_embedding if self.tied else self.target_embedding
         vectors = self.drop_embedding(words(ids), deterministic=not train)
         return self.drop_word(vectors, deterministic=not train)
-
-    def _read_out(self, states, words, contexts, train):
-        embedding = self.source_embedding if self.tied else None
-        return self.readout(states, words, contexts, train=train, embedding=embedding)
 
     def _advance(self, memory, state, projected, capture):
         """From s_{i-1} to s_i: the state after, then what is read out: a state and c_i; weights."""

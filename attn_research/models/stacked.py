@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.layers.attention import MemoryAttention
-from attn_research.layers.contracts import Decoded, Encoded, EncoderDecoder
+from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
 from attn_research.layers.recurrent import LSTMState, LSTMUnit, Recurrence, symmetric_uniform
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
@@ -70,15 +70,15 @@ class StackedSeq2Seq(EncoderDecoder):
         nothing = jnp.zeros((source.shape[0], 1, self.hidden))
         return Encoded(memory, State(layers, nothing, jnp.zeros(nothing.shape[:2], jnp.int32)))
 
-    def decode(
+    def decode_states(
         self,
         encoded: Encoded,
         previous: Int[Array, "B T"],
         train: bool = False,
         capture: Literal["all"] | None = None,
-    ) -> Decoded:
-        """Scores every next word given the true ones before it: `previous` begins with BOS."""
-        memory, state = encoded
+    ) -> Hidden:
+        """What every next word is scored by, h̃_t, given the true ones before it."""
+        memory, state, _ = encoded
         words = self.target_embedding(previous)
         if self.feed:
 
@@ -101,7 +101,11 @@ class StackedSeq2Seq(EncoderDecoder):
                 top, _ = layer(self._drop(top, train), everywhere, start)
             positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
             attentional, weights = self._look(memory, top, positions, capture)
-        return Decoded(self.vocabulary(self._drop(attentional, train)), weights)
+        return Hidden(self._drop(attentional, train), weights)
+
+    def score_words(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
+        """Logits: W_s h̃_t."""
+        return self.vocabulary(states)
 
     def step(
         self, memory: PyTree, state: State, previous: Int[Array, "B K"]
@@ -109,7 +113,7 @@ class StackedSeq2Seq(EncoderDecoder):
         """One word of K hypotheses a sentence: logits, next state, and where each looked."""
         words = self.target_embedding(previous)
         after, weights = self._advance(memory, state, words, train=False, capture="all")
-        return self.vocabulary(after.attentional), after, weights
+        return self.score_words(after.attentional), after, weights
 
     def _drop(self, inputs, train):
         return self.drop(inputs, deterministic=not train)

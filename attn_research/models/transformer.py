@@ -5,7 +5,8 @@ that the decoder's L blocks look at, all of them once -> `decode`: target ids [B
 blocks of masked self-attention, a look at the source, and a feed-forward layer -> logits [B, T, V].
 Search goes by `extend`, of which `step` is one token of K hypotheses: keys and values of the past
 are kept, and go in and out as values. Blocks are scanned: the parameters of all L are one array
-each, and what is compiled does not grow with L.
+each, and what is compiled does not grow with L. Where a row holds several sentences, `segments`
+numbers them from 1, and none sees another.
 """
 
 from typing import Literal, NamedTuple
@@ -14,136 +15,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.attention import Causal, Padding
-from attn_research.layers.contracts import Decoded, Encoded, EncoderDecoder
-from attn_research.layers.embeddings import SinusoidalPositions
+from attn_research.attention import Causal, Padding, Segments
+from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
+from attn_research.layers.embeddings import SinusoidalPositions, places_in
 from attn_research.layers.multihead import KeyValues, MultiHeadAttention, ScaledDotHeads
+from attn_research.layers.transformer import DecoderBlock, EncoderBlock, Weights
 from attn_research.types import Array, Bool, Float, Int
-
-
-class Residual(nn.Module):
-    """LayerNorm(x + dropout(f(x))), or x + dropout(f(LayerNorm(x))) where `pre_norm`.
-
-    Vaswani et al. 2017, sections 3.1 and 5.4. f takes what `enter` gives; `leave` takes what it
-    made of it.
-    """
-
-    dropout: float
-    pre_norm: bool
-
-    def setup(self):
-        self.norm = nn.LayerNorm(epsilon=1e-6)
-        self.drop = nn.Dropout(self.dropout)
-
-    def enter(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
-        """What the layer inside reads."""
-        return self.norm(states) if self.pre_norm else states
-
-    def leave(
-        self, states: Float[Array, "*B T D"], made: Float[Array, "*B T D"], train: bool
-    ) -> Float[Array, "*B T D"]:
-        """The sum."""
-        total = states + self.drop(made, deterministic=not train)
-        return total if self.pre_norm else self.norm(total)
-
-
-class FeedForward(nn.Module):
-    """max(0, x W_1 + b_1) W_2 + b_2. Vaswani et al. 2017, equation 2."""
-
-    mlp_dim: int
-    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
-
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
-        init = self.kernel_init
-        hidden = nn.relu(nn.Dense(self.mlp_dim, kernel_init=init, name="input")(inputs))
-        return nn.Dense(inputs.shape[-1], kernel_init=init, name="output")(hidden)
-
-
-class EncoderBlock(nn.Module):
-    """Self-attention, then a feed-forward layer."""
-
-    attention: MultiHeadAttention
-    mlp_dim: int
-    dropout: float
-    pre_norm: bool
-
-    def setup(self):
-        self.around_attention = Residual(self.dropout, self.pre_norm)
-        self.around_mlp = Residual(self.dropout, self.pre_norm)
-        self.mlp = FeedForward(self.mlp_dim)
-
-    def __call__(
-        self,
-        states: Float[Array, "B S D"],
-        valid: Bool[Array, "B S"],
-        train: bool = False,
-        capture: Literal["all"] | None = None,
-    ) -> tuple[Float[Array, "B S D"], Float[Array, "B N S S"] | None]:
-        """The states after it, and where its heads looked, if captured."""
-        inner = self.around_attention.enter(states)
-        seen, weights = self.attention(
-            inner, self.attention.project(inner), Padding(valid), None, train, capture
-        )
-        states = self.around_attention.leave(states, seen, train)
-        made = self.mlp(self.around_mlp.enter(states))
-        return self.around_mlp.leave(states, made, train), weights
-
-
-class DecoderBlock(nn.Module):
-    """Self-attention over the past, a look at the source, then a feed-forward layer."""
-
-    attention: MultiHeadAttention
-    cross: MultiHeadAttention
-    mlp_dim: int
-    dropout: float
-    pre_norm: bool
-
-    def setup(self):
-        self.around_attention = Residual(self.dropout, self.pre_norm)
-        self.around_cross = Residual(self.dropout, self.pre_norm)
-        self.around_mlp = Residual(self.dropout, self.pre_norm)
-        self.mlp = FeedForward(self.mlp_dim)
-
-    def __call__(
-        self,
-        states: Float[Array, "B K T D"],
-        memory: KeyValues,
-        valid: Bool[Array, "B S"],
-        past: KeyValues | None = None,
-        positions: Int[Array, "B K T"] | None = None,
-        train: bool = False,
-        capture: Literal["all"] | None = None,
-    ) -> tuple[Float[Array, "B K T D"], KeyValues | None, "Weights"]:
-        """The states after it, the past with theirs in it, and where its heads looked.
-
-        Without a `past` the states are a whole sequence; with one, the chunk that stands at
-        `positions`. All K hypotheses of a sentence look at one memory [B, S, ...].
-        """
-        inner = self.around_attention.enter(states)
-        now = self.attention.project(inner)
-        if past is not None:
-            past = now = past.write(now, positions[..., 0])
-        seen, own = self.attention(inner, now, Causal(), positions, train, capture)
-        states = self.around_attention.leave(states, seen, train)
-
-        inner = self.around_cross.enter(states)
-        queries = inner.reshape(inner.shape[0], -1, inner.shape[-1])  # [B, K * T, D]
-        seen, weights = self.cross(queries, memory, Padding(valid), None, train, capture)
-        states = self.around_cross.leave(states, seen.reshape(inner.shape), train)
-        if weights is not None:  # [B, N, K * T, S] -> [B, K, N, T, S]
-            split = weights.reshape(*weights.shape[:2], *inner.shape[1:3], weights.shape[-1])
-            weights = split.swapaxes(1, 2)
-
-        made = self.mlp(self.around_mlp.enter(states))
-        return self.around_mlp.leave(states, made, train), past, Weights(own, weights)
-
-
-class Weights(NamedTuple):
-    """Where the heads of the decoder looked; the axis L of blocks, where there is one, is third."""
-
-    attention: Float[Array, "B K *L N T Tpast"] | None
-    cross: Float[Array, "B K *L N T S"] | None
 
 
 class Source(NamedTuple):
@@ -151,6 +28,7 @@ class Source(NamedTuple):
 
     memory: KeyValues  # leaves [B, L, S, heads, width]
     valid: Bool[Array, "B S"]
+    segments: Int[Array, "B S"] | None
 
 
 class State(NamedTuple):
@@ -210,16 +88,26 @@ class Transformer(EncoderDecoder):
         self.drop = nn.Dropout(self.dropout)
 
     def encode(
-        self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], train: bool = False
+        self,
+        source: Int[Array, "B S"],
+        valid: Bool[Array, "B S"],
+        train: bool = False,
+        capture: Literal["all"] | None = None,
+        segments: Int[Array, "B S"] | None = None,
     ) -> Encoded:
-        """Reads the source. `valid` is true at words, the end symbol included."""
-        positions = jnp.arange(source.shape[1])[None]
-        states = self._embed(self.source_words, source, positions, train)
+        """Reads the source. `valid` is true at words, the end symbol included.
+
+        The weights are those of self-attention, [B, L, N, S, S].
+        """
+        mask = Padding(valid)
+        if segments is not None:
+            mask = mask & Segments(segments, segments)
+        states = self._embed(self.source_words, source, places_in(source, segments), train)
 
         def read(block, states, _):
-            return block(states, valid, train)[0], None
+            return block(states, mask, train, capture)
 
-        states, _ = self._scan(read)(self.encoder, states, None)
+        states, weights = self._scan(read, out_axes=1)(self.encoder, states, None)
         if self.pre_norm:
             states = self.encoder_norm(states)
 
@@ -227,21 +115,29 @@ class Transformer(EncoderDecoder):
             return nothing, block.cross.project(states)
 
         _, memory = self._scan(project, out_axes=1)(self.decoder, (), None)
-        return Encoded(Source(memory, valid), None)
+        return Encoded(Source(memory, valid, segments), None, weights)
 
-    def decode(
+    def decode_states(
         self,
         encoded: Encoded,
         previous: Int[Array, "B T"],
         train: bool = False,
         capture: Literal["all"] | None = None,
-    ) -> Decoded:
-        """Scores every next word given the true ones before it: `previous` begins with BOS.
+        segments: Int[Array, "B T"] | None = None,
+    ) -> Hidden:
+        """What every next word is scored by, given the true ones before it.
 
         The weights are those of the look at the source, [B, L, N, T, S].
         """
-        logits, _, weights = self._write(encoded.memory, None, previous[:, None], train, capture)
-        return Decoded(logits[:, 0], None if capture is None else weights.cross[:, 0])
+        previous = previous[:, None]
+        segments = None if segments is None else segments[:, None]
+        states, _, weights = self._write(encoded.memory, None, previous, segments, train, capture)
+        return Hidden(states[:, 0], None if capture is None else weights.cross[:, 0])
+
+    def score_words(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
+        """Logits of the states that the decoder ends in."""
+        words = self.source_words if self.shared else self.target_words
+        return words.attend(states)
 
     def begin(self, encoded: Encoded, max_length: int) -> State:
         """The state before the first token, with room for `max_length`; leaves [B, 1, ...]."""
@@ -266,7 +162,8 @@ class Transformer(EncoderDecoder):
         Any split of a sequence into chunks gives the logits of the whole. What no longer fits into
         the room that `begin` made must not be given.
         """
-        return self._write(memory, state, tokens, False, capture)
+        states, state, weights = self._write(memory, state, tokens, None, False, capture)
+        return self.score_words(states), state, weights
 
     def step(
         self, memory: Source, state: State, previous: Int[Array, "B K"]
@@ -275,19 +172,23 @@ class Transformer(EncoderDecoder):
         logits, state, weights = self.extend(memory, state, previous[..., None], "all")
         return logits[:, :, 0], state, weights.cross[..., 0, :]
 
-    def _write(self, source, state, tokens, train, capture):
+    def _write(self, source, state, tokens, segments, train, capture):
         """Tokens [B, K, T] through the decoder, after those of a state or from the start."""
-        words = self.source_words if self.shared else self.target_words
+        mask, memory_mask = Causal(), Padding(source.valid)
         past = positions = None
-        places = jnp.arange(tokens.shape[-1])[None, None]
+        places = places_in(tokens, segments)
         if state is not None:
             past = state.past
             places = positions = state.length[..., None] + places
+        if segments is not None:
+            mask = mask & Segments(segments, segments)
+            memory_mask = memory_mask & Segments(segments[:, 0], source.segments)
+        words = self.source_words if self.shared else self.target_words
         states = self._embed(words, tokens, places, train)
 
         def write(block, states, memory, past):
             after, past, weights = block(
-                states, memory, source.valid, past, positions, train, capture
+                states, mask, memory, memory_mask, past, positions, train, capture
             )
             return after, (past, weights)
 
@@ -297,7 +198,7 @@ class Transformer(EncoderDecoder):
             states = self.decoder_norm(states)
         if state is not None:
             state = State(past, state.length + tokens.shape[-1])
-        return words.attend(states), state, weights
+        return states, state, weights
 
     def _embed(self, words, ids, positions, train):
         """√D times the words' vectors, plus where they stand. Section 3.4."""

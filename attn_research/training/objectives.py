@@ -1,5 +1,7 @@
 """Losses as sums and weights, never means: whoever adds them up divides once."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -21,6 +23,46 @@ def cross_entropy(
     losses = _cross_entropy(flat, targets.reshape(-1), label_smoothing)
     keep = valid.reshape(-1)
     return jnp.sum(jnp.where(keep, losses, 0.0)), jnp.sum(keep, dtype=jnp.float32)
+
+
+# The most scores, words times vocabulary, that a loss holds at once unless told otherwise.
+MAX_SCORES = 2**26
+
+
+def vocabulary_loss(
+    score: Callable[[Float[Array, "W D"]], Float[Array, "W V"]],
+    states: Float[Array, "*B D"],
+    targets: Int[Array, "*B"],
+    valid: Bool[Array, "*B"],
+    label_smoothing: float = 0.0,
+    chunk: int | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """`cross_entropy` of `score(states)`, of `chunk` words at a time, the others' scores forgotten.
+
+    The backward pass scores each chunk again, so that memory is that of one. None takes all words
+    at once while there are at most `MAX_SCORES` scores, else as many as give that number.
+    """
+    states = states.reshape(-1, states.shape[-1])
+    targets, valid = targets.reshape(-1), valid.reshape(-1)
+    num_words = len(states)
+    if chunk is None:
+        vocab_size = jax.eval_shape(score, states[:1]).shape[-1]
+        chunk = max(1, MAX_SCORES // vocab_size)
+    if num_words <= chunk:
+        return cross_entropy(score(states), targets, valid, label_smoothing)
+
+    @jax.checkpoint
+    def add(total, part):
+        states, targets, valid = part
+        return total + cross_entropy(score(states), targets, valid, label_smoothing)[0], None
+
+    def cut(x):
+        filled = jnp.pad(x, [(0, -num_words % chunk)] + [(0, 0)] * (x.ndim - 1))
+        return filled.reshape(-1, chunk, *x.shape[1:])
+
+    parts = jax.tree.map(cut, (states, targets, valid))
+    total, _ = jax.lax.scan(add, jnp.float32(0), parts)
+    return total, jnp.sum(valid, dtype=jnp.float32)
 
 
 # Autodiff would keep exp(logits) beside the logits; this gradient needs only what the forward pass

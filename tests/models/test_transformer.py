@@ -87,6 +87,29 @@ def test_every_split_into_chunks_gives_the_logits_of_the_whole():
         np.testing.assert_allclose(np.concatenate(found, 1), whole, atol=2e-5, err_msg=str(chunks))
 
 
+def test_sentences_packed_into_one_row_give_what_each_gives_alone():
+    network, params = make_case(pre_norm=True)
+    sources = [np.array(ids) for ids in ([4, 5, 6, EOS], [9, 8, EOS], [7, EOS])]
+    previous = [np.array(ids) for ids in ([BOS, 5], [BOS, 10, 4, 4], [BOS, 6, 9])]
+
+    def row(parts, length):
+        ids, numbers = np.zeros((2, 1, length), np.int32)
+        joined = np.concatenate(parts)
+        ids[0, : len(joined)] = joined
+        numbers[0, : len(joined)] = np.repeat(np.arange(1, len(parts) + 1), list(map(len, parts)))
+        return ids, numbers
+
+    (source, of_source), (target, of_target) = row(sources, 11), row(previous, 10)
+    run = jax.jit(functools.partial(network.apply, method="hidden_states"))
+    segments = of_source, of_target
+    packed = run(params, source, of_source > 0, target, segments=segments)
+    start = 0
+    for words, before in zip(sources, previous, strict=True):
+        alone = run(params, words[None], np.ones((1, len(words)), bool), before[None])
+        np.testing.assert_allclose(packed[:, start : start + len(before)], alone, atol=2e-5)
+        start += len(before)
+
+
 def test_no_gradient_reaches_the_past_from_the_future():
     network, params = make_case()
     vectors = jnp.array(np.random.default_rng(1).normal(size=(11, 6)))

@@ -1,11 +1,11 @@
-"""Cross entropy against the plain formula: value and gradient, smoothing and masks."""
+"""Cross entropy against the plain formula: value and gradient, smoothing, masks and chunks."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.training.objectives import cross_entropy
+from attn_research.training.objectives import cross_entropy, vocabulary_loss
 
 B, T, V = 2, 5, 7
 
@@ -63,3 +63,41 @@ def test_half_precision_logits_give_float32_sums_and_half_precision_gradients(ba
 def test_nothing_valid_is_zero(batch):
     logits, targets, valid = batch
     assert cross_entropy(logits, targets, jnp.zeros_like(valid)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4, 10, 11, None])
+def test_chunks_of_any_size_give_the_whole(batch, chunk):
+    _, targets, valid = batch
+    rng = np.random.default_rng(1)
+    states = jnp.array(rng.normal(size=(B, T, 3)), jnp.float32)
+    kernel = jnp.array(rng.normal(size=(3, V)), jnp.float32)
+
+    def chunked(states, kernel):
+        return vocabulary_loss(lambda x: x @ kernel, states, targets, valid, 0.1, chunk)
+
+    def whole(states, kernel):
+        return cross_entropy(states @ kernel, targets, valid, 0.1)
+
+    both = [
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1), has_aux=True))(states, kernel)
+        for f in (chunked, whole)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *both)
+
+
+def test_a_chunk_is_all_that_is_held():
+    words, vocabulary, chunk = 512, 4096, 32
+    valid = jnp.ones(words, bool)
+
+    def loss(states, kernel, chunk):
+        targets = jnp.zeros(words, jnp.int32)
+        return vocabulary_loss(lambda x: x @ kernel, states, targets, valid, 0.0, chunk)[0]
+
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((words, 8), (8, vocabulary))]
+    sizes = {}
+    for name, one in {"chunk": chunk, "whole": words}.items():
+        compiled = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2).lower(*shapes, one)
+        sizes[name] = compiled.compile().memory_analysis().temp_size_in_bytes
+    scores = 4 * words * vocabulary
+    assert sizes["whole"] >= scores
+    assert sizes["chunk"] < scores / 4
