@@ -25,7 +25,7 @@ from attn_research.training.step import Sums
 from attn_research.types import PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
-from experiments import predictions, scores, translation
+from experiments import predictions, probe, scores, translation
 from experiments.paper import Experiment, Model, knob
 
 
@@ -93,12 +93,16 @@ def make_model(config: Config, network: nn.Module) -> Model:
 
     def loss(params, batch, key, train=True):
         source, target = batch["source"], batch["target"]
+        segments = None
+        if "target_segments" in batch:
+            segments = batch["source_segments"], batch["target_segments"]
         states = network.apply(
             params,
             source,
             source != PAD,
-            previous_words(target),
+            previous_words(target, segments and segments[1]),
             train,
+            segments,
             rngs={"dropout": key},
             method="hidden_states",
         )
@@ -110,18 +114,32 @@ def make_model(config: Config, network: nn.Module) -> Model:
             config.label_smoothing if train else 0.0,
             config.loss_chunk or None,
         )
-        sentences = jnp.sum(target[:, 0] != PAD, dtype=jnp.float32)
+        sentences = jnp.sum(target == EOS, dtype=jnp.float32)
         weight = sentences if train and config.loss_per == "sentence" else tokens
         return Sums(total, weight, {"target_tokens": tokens, "sentences": sentences})
 
-    ids = jax.ShapeDtypeStruct((config.batch_size, config.max_words + 1), jnp.int32)
-    batch = {"source": ids, "target": ids}
-    return Model(init, loss, functools.partial(loss, train=False), batch)
+    return Model(init, loss, functools.partial(loss, train=False), _largest_batch(config))
 
 
-def previous_words(target):
-    """What stands before each target word: BOS, then the word before."""
-    return jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
+def _largest_batch(config: Config) -> PyTree:
+    """The shapes of a batch of the longest sentences."""
+    rows, length = config.batch_size, config.max_words + 1
+    names = ["source", "target"]
+    if config.batching == "tokens":
+        rows = max(1, config.batch_tokens // length)
+    if config.batching == "packed":
+        rows, length = max(1, config.batch_tokens // config.row_length), config.row_length
+        names += ["source_segments", "target_segments"]
+    return dict.fromkeys(names, jax.ShapeDtypeStruct((rows, length), jnp.int32))
+
+
+def previous_words(target, segments=None):
+    """What stands before each target word: BOS, then the word before; BOS in every segment."""
+    before = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
+    if segments is None:
+        return before
+    begins = segments != jnp.pad(segments[:, :-1], ((0, 0), (1, 0)))
+    return jnp.where(begins, BOS, before)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,11 +147,14 @@ class Reader:
     """How a network's alignments are read.
 
     `row_of` says which word the weights of a step belong to, the one it predicts or the one it
-    takes in (Luong, Pham, Manning 2015, footnote 14); None: it has no alignments.
+    takes in (Luong, Pham, Manning 2015, footnote 14); None: it has no alignments. With `heads` both
+    sides look by layers and heads, and the alignment is that of the layer before the last, the mean
+    of its heads (Garg et al. 2019, section 3.2).
     """
 
     network: nn.Module
     row_of: Literal["predicted", "input"] | None
+    heads: bool = False
 
 
 def make_experiment(config: Config, task: translation.Task, reader: Reader) -> Experiment:
@@ -163,7 +184,7 @@ def evaluate_members(
     readers = [reader for reader, _ in members]
     params = [params for _, params in members]
     networks = [reader.network for reader in readers]
-    search = jax.jit(functools.partial(_search, networks, config.beam_size, config.length_penalty))
+    search = jax.jit(functools.partial(_search, networks, config))
     search = functools.partial(search, params)
     align, row_of = None, readers[0].row_of
     if row_of is not None and all(reader.row_of == row_of for reader in readers):
@@ -171,13 +192,62 @@ def evaluate_members(
     predictions.predict(task, config, search, align, row_of or "predicted", folder)
     if align is not None:
         _keep_alignments(config, task, search, align, folder)
-    return scores.score_all(task.tests, folder, task.languages[1])
+    if len(members) == 1:
+        _keep_looks(config, task, *members[0], folder)
+    return rescore(config, folder)
 
 
-def _search(networks, beam_size, alpha, params, source, limits, forbidden):
+def _keep_looks(config, task, reader: Reader, params: PyTree, folder: Path) -> None:
+    """What is asked of one network alone: where each head looks, and whom pronouns mean."""
+    if reader.heads:
+        align = functools.partial(
+            jax.jit(functools.partial(_look, reader, log_probs=False)), params
+        )
+        predictions.keep_heads(task, config, lambda *batch: align(*batch).cross, folder)
+        _keep_maps(config, task, align, folder)
+    if probe.has_pronouns(config):
+        look = jax.jit(functools.partial(_look, reader))
+        probe.predict(task, config, functools.partial(look, params), folder)
+
+
+def _keep_maps(config, task, align, folder: Path) -> None:
+    """Where every head looks in one pair, the first of 8 to 16 words a side, given its target."""
+    (pairs, *_) = task.tests.values()
+    fitting = (p for p in pairs if all(8 <= len(side.split()) <= 16 for side in p[:2]))
+    pair = next(fitting, pairs[0])
+    encoded = encode_pairs([pair], *task.tokenizers)
+    ((_, batch),) = translation.eval_batches(config, encoded, batch_size=1)
+    seen = align(batch["source"], batch["target"])
+    words = [
+        [tokenizer.decode([x]) for x in ids]
+        for tokenizer, ids in zip(task.tokenizers, encoded[0], strict=True)
+    ]
+    rows, columns = (len(side) + 1 for side in (words[1], words[0]))
+    maps = {
+        "words": words,
+        "encoder": np.asarray(seen.encoder)[0, :, :, :columns, :columns].round(3).tolist(),
+        "cross": np.asarray(seen.cross)[0, :, :, :rows, :columns].round(3).tolist(),
+    }
+    write_whole(folder / "maps.json", json.dumps(maps, ensure_ascii=False).encode())
+
+
+def _look(reader: Reader, params, source, target, log_probs: bool = True) -> probe.Look:
+    """What a network says of given pairs; weights have axes for layers and heads."""
+    apply = functools.partial(reader.network.apply, params)
+    ask = {"capture": "all"} if reader.heads else {}
+    encoded = apply(source, source != PAD, method="encode", **ask)
+    capture = None if reader.row_of is None else "all"
+    states, cross = apply(encoded, previous_words(target), method="decode_states", capture=capture)
+    said = jax.nn.log_softmax(apply(states, method="score_words")) if log_probs else None
+    if cross is not None and not reader.heads:
+        cross = cross[:, None, None]
+    return probe.Look(said, encoded.weights, cross)
+
+
+def _search(networks, config, params, source, limits, forbidden):
     """The best translation [B, T] of each source sentence."""
     encoded, states = [], []
-    max_length = 2 * source.shape[1] + 10
+    max_length = int(translation.longest(config, source.shape[1]))
     for network, p in zip(networks, params, strict=True):
         encoded.append(network.apply(p, source, source != PAD, method="encode"))
         states.append(network.apply(p, encoded[-1], max_length, method="begin"))
@@ -196,18 +266,22 @@ def _search(networks, beam_size, alpha, params, source, limits, forbidden):
         states,
         limits,
         max_length=max_length,
-        beam_size=beam_size,
+        beam_size=config.beam_size,
         vocabulary=Vocabulary(PAD, BOS, EOS, (forbidden,)),
-        alpha=alpha,
+        alpha=config.length_penalty,
     ).tokens[:, 0]
 
 
 def _align(networks, params, source, target):
     """The weights [B, T, S] of each target word, given those before it; the mean over networks."""
-    return sum(
-        network.apply(p, source, source != PAD, previous_words(target), capture="all").weights
-        for network, p in zip(networks, params, strict=True)
-    ) / len(networks)
+    maps = []
+    for network, p in zip(networks, params, strict=True):
+        previous = previous_words(target)
+        weights = network.apply(p, source, source != PAD, previous, capture="all").weights
+        if weights.ndim == 5:  # [B, L, N, T, S]
+            weights = weights[:, max(0, weights.shape[1] - 2)].mean(axis=1)
+        maps.append(weights)
+    return sum(maps) / len(maps)
 
 
 def _keep_alignments(config, task, search, align, folder: Path, count: int = 4) -> None:
@@ -219,7 +293,7 @@ def _keep_alignments(config, task, search, align, folder: Path, count: int = 4) 
     if fitting:
         encoded = encode_pairs(fitting, *task.tokenizers)
         ((members, batch),) = translation.eval_batches(config, encoded, batch_size=count)
-        limits = predictions.limits(batch["source"])
+        limits = translation.limits(config, batch["source"])
         found = np.asarray(search(batch["source"], limits, PAD))
         weights = np.asarray(align(batch["source"], found))
         for i in np.argsort(members):
@@ -247,4 +321,4 @@ def draw_alignments(folder: Path, results: dict[str, list[dict]], figure: str) -
 
 def rescore(config: Config, folder: Path) -> dict[str, Any]:
     """The scores of a run, computed again from the predictions in `folder`."""
-    return scores.score_all(translation.test_pairs(config), folder, config.languages.split("-")[1])
+    return scores.score_all(translation.gold(config), folder, config.languages.split("-")[1])

@@ -56,6 +56,7 @@ def describe(paper: Paper, row: str, config: Any) -> dict[str, Any]:
         "experiment": paper.name,
         "row": row,
         "scale": config.scale,
+        "parameters": sum(sizes.values()),
         "weights": sum(sizes.values()) - biases,
         "biases": biases,
         "matmul_flops_per_step": matmul_flops(step, state, model.batch),
@@ -113,7 +114,8 @@ def _run(paper: Paper) -> None:
     values = flags.FLAGS
     names = [field.name for field in dataclasses.fields(paper.config)]
     given = {name: getattr(values, name) for name in names if values[name].present}
-    rows = list(paper.rows) if values.table else values.row.split(",")
+    every = values.table or (values.describe and not values["row"].present)
+    rows = list(paper.rows) if every else values.row.split(",")
     configs = {row: resolve(paper, row, given) for row in rows}
     if values.describe:
         for row, config in configs.items():

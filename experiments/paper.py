@@ -5,8 +5,10 @@ those of Config, changed by its scale and data, then by its row, then by the fla
 """
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,28 +38,38 @@ class Config:
     num_steps: int = knob(1000, "training steps", 1)
     eval_every: int = knob(500, "steps between evaluations on the development set", 1)
     save_every: int = knob(500, "steps between checkpoints", 1)
-    optimizer: Literal["adam", "adadelta", "sgd"] = knob("adam", "the update rule")
+    optimizer: Literal["adam", "adam_2017", "adadelta", "sgd"] = knob("adam", "the update rule")
     learning_rate: float = knob(1e-3, "its rate, at the peak of the schedule", 0.0)
-    schedule: Literal["constant", "cosine", "halving"] = knob(
+    schedule: Literal["constant", "cosine", "halving", "inverse_sqrt"] = knob(
         "cosine", "of the rate over the steps"
     )
-    warmup_steps: int = knob(100, "steps of linear warmup before a cosine schedule", 0)
+    warmup_steps: int = knob(100, "steps of linear warmup of a cosine or inverse_sqrt schedule", 0)
     halve_after: float = knob(0.5, "part of the steps before a halving schedule first halves", 0.0)
     halve_every: float = knob(0.1, "part of the steps between two halvings", 1e-6)
     clip_norm: float = knob(1.0, "the greatest L2 norm of a gradient", 1e-6)
+    average: int = knob(
+        0, "evaluate the mean parameters of this many last checkpoints; 0: the best ones", 0
+    )
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate at the peak of the schedule."""
+        return self.learning_rate
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One row of a paper's table: what sets it apart, and what the paper printed for it.
 
-    An ensemble is not trained: it is made of the trained rows it names. `scales` is what sets the
-    row apart at one scale only.
+    An ensemble is not trained: it is made of the trained rows it names. `times` are knobs that
+    change by a factor, rounded up, so that a row says the same at every scale; `scales` is what
+    sets the row apart at one scale only.
     """
 
     config: dict[str, Any]
     paper: dict[str, Any]
     members: tuple[str, ...] = ()
+    times: dict[str, Fraction] = dataclasses.field(default_factory=dict)
     scales: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
@@ -110,8 +122,11 @@ def resolve(paper: Paper, row: str, given: dict[str, Any]) -> Any:
     if "data" not in given and scale == "paper":
         data = paper.scales[("", "paper")]["data"]
     changes = paper.scales.get(("", scale), {}) | paper.scales.get((data, scale), {})
-    of_row = paper.rows[row].config | paper.rows[row].scales.get(scale, {})
-    return dataclasses.replace(base, **(changes | {"data": data} | of_row | given))
+    base = dataclasses.replace(base, **(changes | {"data": data}))
+    factors = paper.rows[row].times.items()
+    of_row = {name: math.ceil(getattr(base, name) * factor) for name, factor in factors}
+    of_row |= paper.rows[row].config | paper.rows[row].scales.get(scale, {})
+    return dataclasses.replace(base, **(of_row | given))
 
 
 def make_config_optimizer(config: Config) -> optax.GradientTransformation:
@@ -119,7 +134,7 @@ def make_config_optimizer(config: Config) -> optax.GradientTransformation:
     steps = config.num_steps
     schedule = make_schedule(
         config.schedule,
-        config.learning_rate,
+        config.peak_rate,
         steps,
         warmup=config.warmup_steps,
         halve_after=round(config.halve_after * steps),

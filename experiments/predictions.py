@@ -2,10 +2,13 @@
 
 For each test set SET: `SET.hypotheses.txt`; where a shortlist leaves words out `SET.no_unk.txt`
 (index, tab, hypothesis), the sentences without an unknown word, and with `--replace_unknown`
-`SET.replaced.txt`; where gold links are known `SET.links.txt` (i-j from forced decoding), and with
-`--soft_links` `SET.soft.txt` (i-j:weight). `experiments.scores` makes every number from them.
+`SET.replaced.txt`; where gold links are known `SET.links.txt` (i-j from forced decoding), with
+`--soft_links` `SET.soft.txt` (i-j:weight), and of a model with heads `SET.heads.json`: for every
+sentence, layer and head the source word that each row of weights looks at most.
+`experiments.scores` makes every number from them.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,7 +22,7 @@ from attn_research.data.tokenizers import EOS, PAD, UNK, SubwordTokenizer
 from attn_research.evaluation.alignment import links_from_weights, soft_links
 from attn_research.evaluation.bleu import without_unknown
 from attn_research.evaluation.unknown import learn_dictionary, replace_unknown
-from experiments.translation import Task, TranslationConfig, eval_batches, sample_text
+from experiments.translation import Task, TranslationConfig, eval_batches, limits, sample_text
 
 Search = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 Align = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -76,6 +79,23 @@ def _write_links(config, encoded, align, row_of, stem: Path) -> None:
         _write_lines(stem.with_name(f"{stem.name}.soft.txt"), soft)
 
 
+def keep_heads(task: Task, config: TranslationConfig, align: Align, folder: Path) -> None:
+    """Where each head looks in forced decoding, for test sets with gold links.
+
+    `align(source, target)` gives weights [B, L, N, T, S].
+    """
+    for name, pairs in task.tests.items():
+        if not any(pair.sure for pair in pairs):
+            continue
+        encoded = encode_pairs(pairs, *task.tokenizers)
+        found: list = [None] * len(pairs)
+        for i, weights in _weights(config, encoded, align):
+            source, target = map(int, encoded.lengths[i])
+            # The last row is that of the end symbol, which has no word to look at it before.
+            found[i] = weights[:, :, : target + 1, :source].argmax(axis=-1).tolist()
+        write_whole(folder / f"{name}.heads.json", json.dumps(found).encode())
+
+
 def _has_unknown(task: Task) -> bool:
     """Whether a word can be unknown: subwords spell out every one."""
     return not isinstance(task.tokenizers[0], SubwordTokenizer)
@@ -88,16 +108,11 @@ def _translate(task, config, encoded, chosen, search, forbidden) -> dict[int, st
     for members, batch in eval_batches(config, encoded):
         if chosen.isdisjoint(members.tolist()):
             continue
-        ids = np.asarray(search(batch["source"], limits(batch["source"]), forbidden))
+        ids = np.asarray(search(batch["source"], limits(config, batch["source"]), forbidden))
         for i, row in zip(members.tolist(), ids, strict=False):
             if i in chosen:
                 found[i] = task.tokenizers[1].decode(row[: _end(row)])
     return found
-
-
-def limits(source: np.ndarray) -> np.ndarray:
-    """The most ids of a translation, by its own source, so that it does not depend on its batch."""
-    return 2 * (source != PAD).sum(axis=1) + 10
 
 
 def _end(ids: np.ndarray) -> int:

@@ -11,6 +11,7 @@ import jax
 
 from attn_research.data.files import write_whole
 from attn_research.training.checkpoints import Checkpoints
+from attn_research.training.cost import matmul_flops
 from attn_research.training.loop import Hook, fit
 from attn_research.training.metrics import MetricsLog
 from attn_research.training.step import make_eval_step, make_state, make_train_step
@@ -96,7 +97,7 @@ def _train(
     """Trains to the end and evaluates the parameters of least development loss."""
     model, identity = experiment.model, identify(config)
     optimizer = make_config_optimizer(config)
-    checkpoints = Checkpoints(folder / "checkpoints", identity)
+    checkpoints = Checkpoints(folder / "checkpoints", identity, keep=max(2, config.average))
     best = Checkpoints(folder / "best", identity, keep=1)
     if checkpoints.steps() and not resume:
         raise ValueError(
@@ -104,8 +105,8 @@ def _train(
             "--resume continues it; to start again, remove it or name another --run_dir"
         )
     key = jax.random.key(config.seed)
-    state = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
-    found = checkpoints.restore(state)
+    shapes = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
+    found = checkpoints.restore(shapes)
     seconds = 0.0
     if found is None:
         state = jax.jit(lambda: make_state(model.init(key), optimizer))()
@@ -153,11 +154,16 @@ def _train(
     if kept is None:
         raise ArithmeticError("the development loss was never finite: lower --learning_rate")
     best_step, params, about = kept
+    if config.average:
+        params = checkpoints.mean(shapes, config.average, lambda tree: tree.params)
+        values = mean_loss(eval_step, params, experiment.dev_batches())
+        about = {f"dev_{name}": value for name, value in values.items()}
     scores = experiment.evaluate(params, predictions)
     checkpoints.close()
     best.close()
     return {
         "updates": config.num_steps,
+        "training_flops": config.num_steps * matmul_flops(step, shapes, model.batch),
         "epochs": config.num_steps / experiment.steps_per_epoch,
         "seconds": seconds,
         "best_step": best_step,

@@ -4,26 +4,26 @@ What the files hold is said in `experiments.predictions`, which writes them.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from attn_research.data.corpus import Pair
 from attn_research.data.tokenizers import detokenize
+from attn_research.data.treebank import Tree, from_linear
 from attn_research.evaluation.alignment import Gold, alignment_error
 from attn_research.evaluation.bleu import sacre_bleu, tokenized_bleu
 from attn_research.evaluation.by_length import bleu_by_bucket, bleu_by_window
+from attn_research.evaluation.parsing import bracket_score
+from experiments import probe
 
 EDGES = (3, 10, 20, 30, 40, 50, 61)
 
 
 def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict[str, Any]:
     """Every number of one test set, from the predictions in a folder and nothing else."""
-    hypotheses = _read_lines(folder / f"{name}.hypotheses.txt")
-    if len(hypotheses) != len(pairs):
-        raise ValueError(
-            f"{folder / name}.hypotheses.txt has {len(hypotheses)} lines for {len(pairs)} pairs"
-        )
+    hypotheses = _read_hypotheses(folder / f"{name}.hypotheses.txt", len(pairs))
     references = [pair.target for pair in pairs]
     lengths = [len(pair.source.split()) for pair in pairs]
     all_words = tokenized_bleu(hypotheses, references)
@@ -77,16 +77,71 @@ def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict
             "precision": round(found.precision, 6),
             "recall": round(found.recall, 6),
         }
+    if (folder / f"{name}.heads.json").exists():
+        scores["heads"] = _score_heads(
+            json.loads((folder / f"{name}.heads.json").read_text()), gold
+        )
+    if (folder / f"{name}.pronouns.json").exists():
+        scores["pronouns"] = probe.score(folder / f"{name}.pronouns.json")
     return scores
 
 
-def score_all(task_tests: dict[str, Sequence[Pair]], folder: Path, language: str) -> dict[str, Any]:
-    """The scores of every test set, and the SHA-256 of each file they were computed from."""
-    files = sorted(folder.glob("*.txt"))
+def score_trees(gold: Sequence[Tree], name: str, folder: Path) -> dict[str, Any]:
+    """Labelled brackets of generated trees; what is no tree is read as one (see `from_linear`)."""
+    lines = _read_hypotheses(folder / f"{name}.hypotheses.txt", len(gold))
+    readings = [
+        from_linear(line.split(), tree.words) for line, tree in zip(lines, gold, strict=True)
+    ]
+    found = bracket_score([reading.tree for reading in readings], gold)
     return {
-        "tests": {name: score(pairs, name, folder, language) for name, pairs in task_tests.items()},
+        "f1": round(found.f1, 4),
+        "precision": round(found.precision, 4),
+        "recall": round(found.recall, 4),
+        "exact_match": round(found.exact_match, 4),
+        "sentences": found.num_sentences,
+        "malformed": sum(reading.num_repairs > 0 for reading in readings),
+    }
+
+
+def _score_heads(rows: list, gold: Sequence[Gold]) -> dict[str, list]:
+    """The alignment error rate by layer and head, a row being of the word predicted or taken in."""
+    layers, heads = len(rows[0]), len(rows[0][0])
+
+    def rate(layer: int, head: int, first: int) -> float:
+        links = []
+        for sentence in rows:
+            looked = sentence[layer][head]
+            words = looked[first : first + len(looked) - 1]
+            links.append(frozenset((source, target) for target, source in enumerate(words)))
+        return round(alignment_error(links, gold).error_rate, 4)
+
+    return {
+        row_of: [[rate(layer, head, first) for head in range(heads)] for layer in range(layers)]
+        for row_of, first in (("predicted", 0), ("input", 1))
+    }
+
+
+def score_all(
+    tests: dict[str, Sequence[Pair] | Sequence[Tree]], folder: Path, language: str
+) -> dict[str, Any]:
+    """The scores of every test set, and the SHA-256 of each file they were computed from."""
+    kinds = ("*.txt", "*.heads.json", "*.pronouns.json")
+    files = sorted(path for kind in kinds for path in folder.glob(kind))
+    if language == "tree":
+        found = {name: score_trees(trees, name, folder) for name, trees in tests.items()}
+    else:
+        found = {name: score(pairs, name, folder, language) for name, pairs in tests.items()}
+    return {
+        "tests": found,
         "predictions": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
     }
+
+
+def _read_hypotheses(path: Path, count: int) -> list[str]:
+    lines = _read_lines(path)
+    if len(lines) != count:
+        raise ValueError(f"{path} has {len(lines)} lines for {count} pairs")
+    return lines
 
 
 def _link(text: str) -> tuple[int, int]:

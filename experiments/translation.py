@@ -24,17 +24,20 @@ from attn_research.data.corpus import Corpus, Mixture, Pair
 from attn_research.data.encoding import Encoded, encode_pairs
 from attn_research.data.grammar import Grammar
 from attn_research.data.multi30k import Multi30k
+from attn_research.data.packing import PackedBatches
 from attn_research.data.records import Records, write_records
 from attn_research.data.resegment import drop_merges
 from attn_research.data.tatoeba import Tatoeba
 from attn_research.data.text import HuggingFace, TextFiles
-from attn_research.data.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer
+from attn_research.data.tokenizers import PAD, SubwordTokenizer, Tokenizer, WordTokenizer
+from attn_research.data.treebank import Tree, Treebank
 from experiments.paper import Config, knob
 
 TESTS = {
     "grammar": ("test",),
     "multi30k": ("test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"),
     "hansards": ("test",),
+    "treebank": ("test",),
     "text": ("test",),
     "huggingface": ("test",),
 }
@@ -44,9 +47,10 @@ TESTS = {
 class TranslationConfig(Config):
     """The knobs of data, batches and search."""
 
-    data: Literal["grammar", "multi30k", "hansards", "text", "huggingface"] = knob(
+    data: Literal["grammar", "multi30k", "hansards", "treebank", "text", "huggingface"] = knob(
         "grammar",
-        "the built-in corpus, Multi30k, aligned Hansards, parallel files, or a Hugging Face set",
+        "the built-in corpus, Multi30k, aligned Hansards, WSJ trees, parallel files, or a Hugging "
+        "Face set",
     )
     languages: str = knob("en-fr", "source and target language, as in en-de")
     data_dir: str = knob("", "folder of data sets; ATTN_DATA_DIR if unset")
@@ -68,15 +72,20 @@ class TranslationConfig(Config):
     )
     segmentations: int = knob(8, "--bpe_dropout: ways each training sentence is cut", 1)
     max_words: int = knob(50, "longest training sentence", 1)
-    batching: Literal["sorted", "tokens"] = knob(
-        "sorted", "as in the paper: 20 minibatches sorted by length; or by a budget of tokens"
+    batching: Literal["sorted", "tokens", "packed"] = knob(
+        "sorted",
+        "20 minibatches sorted by length, as in 2014; by a budget of tokens; or sentences packed "
+        "into rows",
     )
     batch_size: int = knob(80, "sentences in a minibatch", 1)
-    batch_tokens: int = knob(2000, "--batching=tokens: padded positions of a side", 1)
+    batch_tokens: int = knob(2000, "--batching=tokens, packed: padded positions of a side", 1)
+    row_length: int = knob(128, "--batching=packed: positions of a row", 2)
     bound_step: int = knob(
         10, "batches are padded to lengths this far apart; fewer shapes, or less padding", 1
     )
     beam_size: int = knob(5, "hypotheses kept in search", 1)
+    limit_times: float = knob(2.0, "a translation has at most this many times the source's ids,", 0)
+    limit_plus: int = knob(10, "plus this many", 1)
     length_penalty: float = knob(1.0, "alpha of Wu et al. 2016, equation 14", 0.0)
     replace_unknown: bool = knob(
         False, "also score with unknown words replaced by what they are aligned with"
@@ -122,6 +131,10 @@ def corpora(config: TranslationConfig) -> list[Corpus]:
             folder = config.data_dir or None
             others = Multi30k(languages, folder), Tatoeba(languages, folder, tokenize=True)
             return [Mixture((AlignedText("hansards", folder), *map(Uncontracted, others)))]
+        case "treebank":
+            if languages != ("en", "tree"):
+                raise ValueError(f"--languages={config.languages}: --data=treebank is en-tree")
+            return [Treebank(config.data_dir or None)]
         case "text":
             files = {}
             for split in ("train", "dev", "test"):
@@ -237,6 +250,14 @@ def test_pairs(config: TranslationConfig) -> dict[str, Sequence[Pair]]:
     return {name: pairs_of(text, name) for name in TESTS[config.data]}
 
 
+def gold(config: TranslationConfig) -> dict[str, Sequence[Pair] | Sequence[Tree]]:
+    """What the test sets of a config are scored against."""
+    if config.data == "treebank":
+        (corpus,) = corpora(config)
+        return {name: corpus.trees(name) for name in TESTS[config.data]}
+    return test_pairs(config)
+
+
 # The knobs that make the text of a run, and those that make ids of it.
 _TEXT = (
     "data",
@@ -286,9 +307,21 @@ def _encode_train(config, text, tokenizers) -> EncodedPairs:
     return records
 
 
-def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches:
+def limits(config: TranslationConfig, source: np.ndarray) -> np.ndarray:
+    """The most ids of a translation, by its own source, so that it does not depend on its batch."""
+    return longest(config, (source != PAD).sum(axis=1)).astype(np.int32)
+
+
+def longest(config: TranslationConfig, length):
+    """The most ids of a translation of a source of that many."""
+    return np.ceil(config.limit_times * length) + config.limit_plus
+
+
+def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches | PackedBatches:
     """The training batches; says how much of them is padding, and how many shapes there are."""
     bounds = bounds_for(int(pair_lengths(pairs).max(initial=1)) - 1, config.bound_step)
+    if config.batching == "packed":
+        return _pack(config, pairs)
     if config.batching == "sorted":
         plan = SortedWindows(config.batch_size)
     else:
@@ -301,6 +334,19 @@ def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches:
         100 * batches.padding_efficiency(),
         len(batches.shapes()),
         " ".join(f"{rows}x{length}" for rows, length in batches.shapes()),
+    )
+    return batches
+
+
+def _pack(config: TranslationConfig, pairs: EncodedPairs) -> PackedBatches:
+    rows = max(1, config.batch_tokens // config.row_length)
+    batches = PackedBatches(pairs, rows=rows, length=config.row_length, seed=config.seed)
+    logging.info(
+        "%d pairs in rows of %d, %d batches an epoch, %.1f%% of positions hold words",
+        len(pairs),
+        config.row_length,
+        batches.per_epoch,
+        100 * batches.padding_efficiency(),
     )
     return batches
 

@@ -26,10 +26,12 @@ SHARED_EXPERIMENTS = {
     "harness",
     "paper",
     "predictions",
+    "probe",
     "reporting",
     "running",
     "scores",
     "tables",
+    "transformer_tables",
     "translation",
 }
 

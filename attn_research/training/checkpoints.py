@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -67,19 +68,13 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                about = self._manager.restore(
-                    step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
-                ).about
+                about = self._about(step)
             except Exception as error:
                 _warn_damaged(self._folder / str(step), error)
                 continue
             self._check_config(step, about["config"])
             try:
-                tree = self._manager.restore(
-                    step, args=ocp.args.Composite(tree=ocp.args.StandardRestore(like))
-                ).tree
-                if digest(tree) != about["digest"]:
-                    raise ValueError("its content does not match its digest")
+                tree = self._read(step, like, about["digest"])
             except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files
                 _warn_damaged(self._folder / str(step), error)
                 continue
@@ -93,9 +88,44 @@ class Checkpoints:
             )
         return None
 
+    def mean(self, like: PyTree, count: int, part: Callable[[PyTree], PyTree]) -> PyTree:
+        """The mean of a `part` of the newest `count` checkpoints; Vaswani et al. 2017, section 6.1.
+
+        Raises CheckpointError where there are fewer, or one is damaged.
+        """
+        steps = self.steps()[-count:]
+        if len(steps) < count:
+            raise CheckpointError(
+                f"{self._folder} holds {len(steps)} checkpoints and the mean of {count} is asked "
+                "for: save more often, or average fewer"
+            )
+        total = None
+        for step in steps:
+            about = self._about(step)
+            try:
+                one = part(self._read(step, like, about["digest"]))
+            except Exception as error:
+                raise CheckpointError(
+                    f"the checkpoint {self._folder / str(step)} is damaged ({error}): "
+                    "average fewer, or train again"
+                ) from error
+            total = one if total is None else jax.tree.map(np.add, total, one)
+        return jax.tree.map(lambda x: (x / count).astype(x.dtype), total)
+
     def close(self) -> None:
         """Waits for and ends what is being written."""
         self._manager.close()
+
+    def _about(self, step: int) -> dict:
+        wanted = ocp.args.Composite(about=ocp.args.JsonRestore())
+        return self._manager.restore(step, args=wanted).about
+
+    def _read(self, step: int, like: PyTree, expected: str) -> PyTree:
+        wanted = ocp.args.Composite(tree=ocp.args.StandardRestore(like))
+        tree = self._manager.restore(step, args=wanted).tree
+        if digest(tree) != expected:
+            raise ValueError("its content does not match its digest")
+        return tree
 
     def _check_config(self, step: int, saved: dict) -> None:
         names = sorted(

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import optax
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     # Zeiler 2012, with the constants of Bahdanau et al. 2014, appendix B.2; its rate is 1.
     "adadelta": lambda rate: optax.adadelta(rate, rho=0.95, eps=1e-6),
     "adam": optax.adam,
+    # Vaswani et al. 2017, section 5.3.
+    "adam_2017": lambda rate: optax.adam(rate, b1=0.9, b2=0.98, eps=1e-9),
     "sgd": optax.sgd,
 }
 
@@ -32,9 +35,10 @@ def make_schedule(
 ) -> optax.Schedule:
     """The named rate over `steps` updates.
 
-    "constant"; "cosine", linear from 0 over `warmup`, then along half a cosine to rate / 100; or
+    "constant"; "cosine", linear from 0 over `warmup`, then along half a cosine to rate / 100;
     "halving", which halves after `halve_after` and every `halve_every` from there (Luong, Pham,
-    Manning 2015, section 4.1).
+    Manning 2015, section 4.1); or "inverse_sqrt", linear over `warmup`, then falling with the root
+    of the step (Vaswani et al. 2017, equation 3, whose rate is (d_model · warmup)^-½).
     """
     if name == "constant":
         return optax.constant_schedule(rate)
@@ -44,4 +48,12 @@ def make_schedule(
     if name == "halving":
         times = range(halve_after, steps, halve_every)
         return optax.piecewise_constant_schedule(rate, dict.fromkeys(times, 0.5))
-    raise ValueError(f"schedule {name!r} is not one of constant, cosine, halving")
+    if name == "inverse_sqrt":
+        warmup = max(1, warmup)
+
+        def at(step):
+            step = jnp.asarray(step + 1, jnp.float32)  # the first update is number 1
+            return rate * jnp.minimum(step / warmup, jnp.sqrt(warmup / step))
+
+        return at
+    raise ValueError(f"schedule {name!r} is not one of constant, cosine, halving, inverse_sqrt")

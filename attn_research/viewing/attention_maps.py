@@ -1,8 +1,8 @@
-"""Attention weights as gray panels: source words on top, generated words at left."""
+"""Attention weights as gray panels, source words on top, generated ones at left; heads by layer."""
 
 import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -74,6 +74,32 @@ def attention_figure(panels: Sequence[Panel], *, columns: int = 2) -> Figure:
         _draw_panel(axes, panel, font)
     for axes in grid[len(panels) :]:
         axes.remove()
+    return figure
+
+
+def heads_figure(panels: Mapping[str, Float[np.ndarray, "L N"]], *, label: str) -> Figure:
+    """A number for each layer and head, written and as a shade: a panel a model, one scale."""
+    if not panels:
+        raise ValueError("no panel to draw")
+    most = max(float(values.max()) for values in panels.values())
+    width = sum(0.9 + 0.5 * values.shape[1] for values in panels.values())
+    height = max(2.8, *(1.2 + 0.4 * values.shape[0] for values in panels.values()))
+    figure = Figure(figsize=(width + 1.0, height), layout="constrained")
+    all_axes = figure.subplots(
+        1, len(panels), squeeze=False, width_ratios=[v.shape[1] + 1 for v in panels.values()]
+    )[0]
+    for axes, (title, values) in zip(all_axes, panels.items(), strict=True):
+        image = axes.imshow(values, cmap="Greys", vmin=0, vmax=most)
+        for (layer, head), value in np.ndenumerate(values):
+            color = "white" if value > most / 2 else "black"
+            axes.text(head, layer, f"{value:.2f}", ha="center", va="center", color=color, size=7)
+        layers, heads = values.shape
+        axes.set_xticks(range(heads), [str(head + 1) for head in range(heads)])
+        axes.set_yticks(range(layers), [str(layer + 1) for layer in range(layers)])
+        axes.set_xlabel("head")
+        axes.set_ylabel("layer")
+        axes.set_title("\n".join(title.split(", ")), size=9)
+    figure.colorbar(image, ax=list(all_axes), label=label)
     return figure
 
 

@@ -117,6 +117,17 @@ def test_a_damaged_checkpoint_is_passed_over_and_replaced(folder, caplog, how):
     assert_equal(reopen(folder).restore(make_state(0))[1], make_state(6))
 
 
+def test_the_mean_of_the_last_ones(folder):
+    found = reopen(folder).mean(make_state(0), 2, lambda state: state)
+    expected = jax.tree.map(lambda a, b: (a + b) / 2, make_state(4), make_state(6))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), found, expected)
+    with pytest.raises(CheckpointError, match=r"holds 2 checkpoints and the mean of 3 is asked"):
+        reopen(folder).mean(make_state(0), 3, lambda state: state)
+    damage(folder, 4, "truncated")
+    with pytest.raises(CheckpointError, match=r"4 is damaged .*: average fewer"):
+        reopen(folder).mean(make_state(0), 2, lambda state: state)
+
+
 def test_when_all_are_damaged_nothing_is_removed(folder):
     damage(folder, 4, "truncated")
     damage(folder, 6, "missing")

@@ -32,7 +32,7 @@ def test_gradients_are_rescaled_to_the_norm():
 
 
 def test_an_unknown_optimizer_is_named():
-    with pytest.raises(ValueError, match="'lion' is not one of adadelta, adam, sgd"):
+    with pytest.raises(ValueError, match="'lion' is not one of adadelta, adam, adam_2017, sgd"):
         make_optimizer("lion", 1.0, 1.0)
 
 
@@ -57,6 +57,15 @@ def test_a_halving_schedule_halves_after_and_every():
     schedule = make_schedule("halving", 1.0, 100, halve_after=50, halve_every=10)
     rates = [float(schedule(step)) for step in (0, 49, 51, 59, 61, 91, 99)]
     assert rates == [1, 1, 1 / 2, 1 / 2, 1 / 4, 1 / 32, 1 / 32]
+
+
+def test_the_schedule_of_vaswani():
+    peak = (512 * 4000) ** -0.5
+    schedule = make_schedule("inverse_sqrt", peak, 100_000, warmup=4000)
+    for number in (1, 17, 3999, 4000, 4001, 100_000):
+        expected = 512**-0.5 * min(number**-0.5, number * 4000**-1.5)
+        np.testing.assert_allclose(float(schedule(number - 1)), expected, rtol=1e-5)
+    np.testing.assert_allclose(peak, 6.99e-4, rtol=1e-3)
 
 
 def test_an_unknown_schedule_is_named():

@@ -1,0 +1,212 @@
+"""The tables and pictures of `experiments.vaswani2017`, drawn from its results."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from attn_research.viewing import plots
+from attn_research.viewing.attention_maps import Panel, attention_figure, heads_figure
+from attn_research.viewing.tables import Column, Table
+from experiments import reporting
+from experiments.paper import Row
+from experiments.reporting import cell, mean
+
+Results = Mapping[str, list[dict]]
+
+# Table 2 and Table 4 as printed, of the rows that a reader compares with.
+PAPER_BLEU = {"base": 27.3, "big": 28.4}
+PAPER_F1 = {"Dyer et al. 2016": 91.7, "Vinyals & Kaiser et al. 2014": 88.3, "Transformer": 91.3}
+
+
+def report(folder: Path, title: str, rows: Mapping[str, Row], table_3: Sequence[str]) -> None:
+    """Writes tables.md, tables.json and the pictures of what a folder holds results of."""
+    results = reporting.read_results(folder, rows)
+    tests = list(next(iter(results.values()))[0]["scores"]["tests"])
+    tables, notes = {}, []
+    if "f1" in next(iter(results.values()))[0]["scores"]["tests"][tests[0]]:
+        tables["Table 4"] = _parsing(results, tests[0])
+    else:
+        tables["Table 2"] = _costs(results, rows, tests)
+        tables["Table 3"] = _variations(results, rows, table_3, tests[0])
+        notes = _orderings(results, rows, tests[0])
+        for test in tests:
+            of_test = {
+                row: [run["scores"]["tests"][test] for run in runs] for row, runs in results.items()
+            }
+            if any("pronouns" in one for found in of_test.values() for one in found):
+                tables[f"Whom pronouns mean, {test}"] = _pronouns(of_test)
+                _draw_pronouns(of_test, folder / f"pronouns-{test}.png")
+            if any("heads" in one for found in of_test.values() for one in found):
+                tables[f"Alignment error rate by layer and head, {test}"] = _heads(of_test)
+    reporting.write_tables(folder, title, tables, results, notes)
+    _draw_maps(folder, results)
+
+
+def _parsing(results: Results, test: str) -> Table:
+    columns = [Column("parser", ""), Column("F1"), Column("precision"), Column("recall")]
+    columns += [Column("exact match"), Column("malformed", ".0f"), Column("sentences", "d")]
+    lines = [
+        {"parser": f"{name}, WSJ section 23, the paper's Table 4", "F1": printed}
+        for name, printed in PAPER_F1.items()
+    ]
+    for row, runs in results.items():
+        found = [run["scores"]["tests"][test] for run in runs]
+        names = {"F1": "f1", "precision": "precision", "recall": "recall"}
+        names |= {"exact match": "exact_match", "malformed": "malformed"}
+        cells = {title: cell([one[key] for one in found]) for title, key in names.items()}
+        lines.append({"parser": f"{row}, here", **cells, "sentences": found[0]["sentences"]})
+    return Table(columns, lines)
+
+
+def _costs(results: Results, rows: Mapping[str, Row], tests: Sequence[str]) -> Table:
+    columns = [Column("model", ""), *(Column(f"BLEU {test}") for test in tests)]
+    columns += [Column("BLEU in the paper, EN-DE"), Column("training FLOPs", ".1e")]
+    columns += [Column("hours", ".2f"), Column("seeds", "d")]
+    lines = []
+    for row, runs in results.items():
+        line = {"model": row, "seeds": len(runs), "BLEU in the paper, EN-DE": PAPER_BLEU.get(row)}
+        for test in tests:
+            line[f"BLEU {test}"] = cell([run["scores"]["tests"][test]["bleu"] for run in runs])
+        printed = rows[row].paper.get("training_flops")
+        line["training FLOPs"] = cell([run["training_flops"] for run in runs], printed)
+        line["hours"] = cell([run["seconds"] / 3600 for run in runs])
+        lines.append(line)
+    return Table(columns, lines)
+
+
+def _variations(
+    results: Results, rows: Mapping[str, Row], table_3: Sequence[str], test: str
+) -> Table:
+    knobs = {"N": "num_layers", "d_model": "model_dim", "d_ff": "mlp_dim", "h": "num_heads"}
+    columns = [Column("row", ""), *(Column(title, "d") for title in knobs)]
+    columns += [Column("d_k", "d"), Column("P_drop", ".1f"), Column("ε_ls", ".1f")]
+    columns += [Column("steps", "d"), Column("dev PPL"), Column("BLEU"), Column("params", ",.0f")]
+    columns += [Column("seeds", "d")]
+    lines = []
+    for row in filter(results.__contains__, table_3):
+        runs, printed = results[row], rows[row].paper
+        config = runs[0]["config"]
+        lines.append(
+            {
+                "row": row,
+                **{title: config[name] for title, name in knobs.items()},
+                "d_k": config["head_dim"] or config["model_dim"] // config["num_heads"],
+                "P_drop": config["dropout"],
+                "ε_ls": config["label_smoothing"],
+                "steps": config["num_steps"],
+                "dev PPL": cell([math.exp(run["dev_loss"]) for run in runs], printed["ppl"]),
+                "BLEU": cell(
+                    [run["scores"]["tests"][test]["bleu"] for run in runs], printed["bleu"]
+                ),
+                "params": cell([run["parameters"] for run in runs], printed.get("params")),
+                "seeds": len(runs),
+            }
+        )
+    return Table(columns, lines)
+
+
+def _orderings(results: Results, rows: Mapping[str, Row], test: str) -> list[str]:
+    """Which rows lie on the paper's side of base in BLEU, and which do not."""
+    if "base" not in results:
+        return []
+    bleu = {
+        row: mean(run["scores"]["tests"][test]["bleu"] for run in runs)
+        for row, runs in results.items()
+    }
+    sides: dict[bool, list[str]] = {True: [], False: []}
+    for row in bleu:
+        printed = rows[row].paper.get("bleu")
+        if row == "base" or printed is None:
+            continue
+        ours, theirs = bleu[row] - bleu["base"], printed - rows["base"].paper["bleu"]
+        # The paper prints one decimal: what is equal there says nothing.
+        if abs(theirs) > 0.05:
+            gap = f"{row} ({ours:+.2f}; there {theirs:+.1f})"
+            sides[(ours > 0) == (theirs > 0)].append(gap)
+    return [
+        f"On the paper's side of base in BLEU on {test}: {', '.join(sides[True]) or 'none'}.",
+        f"On the other side: {', '.join(sides[False]) or 'none'}.",
+    ]
+
+
+def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:
+    columns = [Column("model", ""), Column("il / elle accuracy", ".3f"), Column("pronouns", "d")]
+    columns += [Column("evenly spread", ".3f")]
+    for title in ("head", "antecedent", "other noun"):
+        form = "" if title == "head" else ".3f"
+        columns += [Column(f"{side}: {title}", form) for side in ("reading", "writing")]
+    lines = []
+    for row, runs in of_test.items():
+        found = [run["pronouns"] for run in runs if run.get("pronouns", {}).get("count")]
+        if not found:
+            continue
+        line = {"model": row, "pronouns": found[0]["count"]}
+        line["il / elle accuracy"] = cell([one["accuracy"] for one in found])
+        line["evenly spread"] = found[0]["chance"]
+        for side, key in (("reading", "encoder"), ("writing", "cross")):
+            looks = [_best(one[key]) for one in found if key in one]
+            if looks:
+                line[f"{side}: head"] = " ".join(f"{layer}.{head}" for layer, head, *_ in looks)
+                line[f"{side}: antecedent"] = cell([look[2] for look in looks])
+                line[f"{side}: other noun"] = cell([look[3] for look in looks])
+        lines.append(line)
+    return Table(columns, lines)
+
+
+def _best(weights: dict) -> tuple[int, int, float, float]:
+    """Layer and head, counted from 1, that look most at the antecedent, and their mean weights."""
+    antecedent, other = np.array(weights["antecedent"]), np.array(weights["distractor"])
+    layer, head = np.unravel_index(antecedent.argmax(), antecedent.shape)
+    at = layer, head
+    return int(layer) + 1, int(head) + 1, float(antecedent[at]), float(other[at])
+
+
+def _heads(of_test: Mapping[str, list[dict]]) -> Table:
+    """The error rate of each head, the mean over seeds; a row a layer, both readings of a row."""
+    found = {row: [one["heads"] for one in runs if "heads" in one] for row, runs in of_test.items()}
+    most = max(len(one["input"][0]) for runs in found.values() for one in runs)
+    columns = [Column("model", ""), Column("layer", "d"), Column("weights belong to the word", "")]
+    columns += [Column(f"head {head + 1}", ".3f") for head in range(most)]
+    lines = []
+    for row, runs in found.items():
+        for row_of in ("input", "predicted") if runs else ():
+            for layer, rates in enumerate(np.mean([one[row_of] for one in runs], axis=0), 1):
+                heads = {f"head {head}": float(rate) for head, rate in enumerate(rates, 1)}
+                lines.append(
+                    {"model": row, "layer": layer, "weights belong to the word": row_of, **heads}
+                )
+    return Table(columns, lines)
+
+
+def _draw_pronouns(of_test: Mapping[str, list[dict]], path: Path) -> None:
+    """Weight from a pronoun to its antecedent, by layer and head, reading and writing."""
+    panels = {}
+    for row, runs in of_test.items():
+        found = [run["pronouns"] for run in runs if run.get("pronouns", {}).get("count")]
+        for side, key in (("reading", "encoder"), ("writing", "cross")):
+            weights = [one[key]["antecedent"] for one in found if key in one]
+            if weights:
+                panels[f"{row}, {side}"] = np.mean(weights, axis=0)
+    if panels:
+        plots.save(heads_figure(panels, label="mean weight on the antecedent"), path)
+
+
+def _draw_maps(folder: Path, results: Results) -> None:
+    """`heads-ROW.png`: every head of the encoder over one sentence, and `cross-ROW.png`."""
+    for row, runs in results.items():
+        path = folder / f"{row}.seed{runs[0]['config']['seed']}" / "maps.json"
+        if not path.exists():
+            continue
+        maps = json.loads(path.read_text())
+        source, target = maps["words"]
+        for name, key, words in (("heads", "encoder", source), ("cross", "cross", target)):
+            weights = np.array(maps[key])
+            panels = [
+                Panel(weights[at], source, words, title=f"layer {at[0] + 1}, head {at[1] + 1}")
+                for at in np.ndindex(weights.shape[:2])
+            ]
+            figure = attention_figure(panels, columns=weights.shape[1])
+            plots.save(figure, folder / f"{name}-{row}.png")

@@ -1,0 +1,152 @@
+"""The Transformer's experiment: every row takes a step, one is run whole, pronouns and heads."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from attn_research.training.step import make_state, make_train_step
+from experiments import paper, running, tables, vaswani2017
+from experiments.paper import make_config_optimizer, resolve
+
+TINY = {"scale": "tiny", "train_pairs": 200, "test_pairs": 12}
+# The formula column: 37,000 shared rows, biases of the feed-forward layers and of normalization.
+PARAMETERS = {
+    "base": 63_045_632,
+    "A-1-head": 63_045_632,
+    "A-four-times-heads": 63_045_632,
+    "B-quarter-keys": 55_967_744,
+    "B-half-keys": 58_327_040,
+    "C-third-layers": 33_644_544,
+    "C-two-thirds-layers": 48_345_088,
+    "C-four-thirds-layers": 77_746_176,
+    "C-half-width": 26_816_512,
+    "C-twice-width": 163_815_424,
+    "C-half-mlp": 50_450_432,
+    "C-twice-mlp": 88_236_032,
+    "big": 214_171_648,
+}
+
+
+def describe(row):
+    config = resolve(vaswani2017.PAPER, row, {"scale": "paper"})
+    model = vaswani2017.make_model(config)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return config, sum(x.size for x in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize("row", PARAMETERS)
+def test_rows_at_paper_scale_have_the_parameters_of_the_formula(row):
+    config, count = describe(row)
+    assert count == PARAMETERS[row]
+    np.testing.assert_allclose(count, vaswani2017.ROWS[row].paper.get("params", count), rtol=0.075)
+    if row != "big":
+        assert (config.num_steps, config.average) == (100_000, 5)
+    else:
+        assert (config.num_steps, config.average, config.dropout) == (300_000, 20, 0.3)
+
+
+def test_rows_change_what_table_3_says():
+    changes = {
+        "A-1-head": {"num_heads": 1},
+        "A-half-heads": {"num_heads": 4},
+        "A-twice-heads": {"num_heads": 16},
+        "A-four-times-heads": {"num_heads": 32},
+        "B-quarter-keys": {"head_dim": 16},
+        "C-third-layers": {"num_layers": 2},
+        "C-four-thirds-layers": {"num_layers": 8},
+        "C-half-width": {"model_dim": 256},
+        "C-twice-mlp": {"mlp_dim": 4096},
+        "D-no-dropout": {"dropout": 0.0},
+        "D-smoothing-0.2": {"label_smoothing": 0.2},
+        "E-learned-positions": {"positions": "learned"},
+    }
+    base = resolve(vaswani2017.PAPER, "base", {"scale": "paper"})
+    for row, changed in changes.items():
+        config = paper.identify(resolve(vaswani2017.PAPER, row, {"scale": "paper"}))
+        assert config == paper.identify(base) | changed
+
+
+def test_the_cost_and_the_rate_of_the_paper():
+    printed = [vaswani2017.ROWS[row].paper for row in ("base", "big")]
+    recomputed = [one["training_flops_recomputed"] for one in printed]
+    np.testing.assert_allclose(recomputed, [one["training_flops"] for one in printed], rtol=0.01)
+    rates = [
+        resolve(vaswani2017.PAPER, row, {"scale": "paper"}).peak_rate for row in ("base", "big")
+    ]
+    np.testing.assert_allclose(rates, [6.99e-4, 4.94e-4], rtol=1e-3)
+
+
+@pytest.mark.parametrize("batching", ["sorted", "tokens", "packed"])
+@pytest.mark.parametrize("row", vaswani2017.ROWS)
+def test_every_row_takes_a_step(row, batching):
+    if batching != "sorted" and row != "base":
+        pytest.skip("batches do not depend on the row")
+    config = resolve(vaswani2017.PAPER, row, TINY | {"batching": batching})
+    experiment = vaswani2017.build(config)
+    optimizer, key = make_config_optimizer(config), jax.random.key(0)
+    model = experiment.model
+    state = jax.jit(lambda: make_state(model.init(key), optimizer))()
+    before = jax.tree.map(np.asarray, state.params)
+    step = make_train_step(model.loss, optimizer, key)
+    state, metrics = step(state, next(experiment.batches(0)))
+    loss = float(metrics.sums.total / metrics.sums.weight)
+    assert 4 < loss < 12
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, state.params)
+    still = [path for path, one in jax.tree_util.tree_leaves_with_path(moved) if not one]
+    # Additive attention begins with a zero vector, which keeps gradients from its two matrices.
+    assert all("scoring" in jax.tree_util.keystr(path) for path in still)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vaswani2017") / "grammar-tiny"
+    given = TINY | {"average": 2}
+    for row in ("base", "RNNsearch"):
+        running.run_row(
+            vaswani2017.PAPER,
+            row,
+            resolve(vaswani2017.PAPER, row, given),
+            run_dir=folder / "runs",
+            results_dir=folder / "results",
+            resume=False,
+            progress=False,
+        )
+    vaswani2017.report(folder / "results")
+    return folder / "results"
+
+
+def test_a_run_leaves_tables_and_pictures_that_verify(results):
+    files = {path.name for path in results.iterdir()}
+    assert {"heads-base.png", "cross-base.png", "pronouns-test.png", "tables.md"} <= files
+    found = {name: holds for name, _, holds in tables.verify(results, "")}
+    assert len(found) == 3 and all(found.values())
+    text = (results / "tables.md").read_text()
+    for title in ("Table 2", "Table 3", "Whom pronouns mean", "by layer and head"):
+        assert title in text
+
+
+def test_pronouns_and_heads_are_scored(results):
+    scores = json.loads((results / "base.seed0.json").read_text())["scores"]["tests"]["test"]
+    pronouns = scores["pronouns"]
+    assert pronouns["count"] > 0 and 0 <= pronouns["accuracy"] <= 1
+    assert np.shape(pronouns["encoder"]["antecedent"]) == (2, 2)
+    assert np.shape(scores["heads"]["input"]) == (2, 2)
+    other = json.loads((results / "RNNsearch.seed0.json").read_text())["scores"]["tests"]["test"]
+    assert np.shape(other["pronouns"]["cross"]["antecedent"]) == (1, 1)
+    assert "heads" not in other
+
+
+def test_an_edited_pronoun_fails_the_verification(results, tmp_path):
+    import shutil
+
+    copy = tmp_path / "grammar-tiny" / "results"
+    shutil.copytree(results, copy)
+    path = copy / "base.seed0" / "test.pronouns.json"
+    cases = json.loads(path.read_text())
+    cases[0]["log_probs"].reverse()
+    path.write_text(json.dumps(cases))
+    found = {name: (finding, holds) for name, finding, holds in tables.verify(copy, "")}
+    (finding, holds) = next(v for k, v in found.items() if k.endswith("base.seed0"))
+    assert not holds and "pronouns/accuracy" in finding
