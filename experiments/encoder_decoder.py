@@ -5,6 +5,7 @@ A network here is anything with the methods of `attn_research.layers.contracts`.
 
 import dataclasses
 import functools
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,6 +87,14 @@ def make_attention(
 
 def make_model(config: Config, network: nn.Module) -> Model:
     """Init and loss of a network."""
+    if (
+        config.batching == "packed"
+        and "segments" not in inspect.signature(network.encode).parameters
+    ):
+        raise ValueError(
+            "--batching=packed needs a network that keeps the sentences of a row apart, as the "
+            f"Transformer does; {type(network).__name__} does not"
+        )
 
     def init(key):
         ids = jnp.zeros((1, 2), jnp.int32)

@@ -78,12 +78,8 @@ def test_the_cost_and_the_rate_of_the_paper():
     np.testing.assert_allclose(rates, [6.99e-4, 4.94e-4], rtol=1e-3)
 
 
-@pytest.mark.parametrize("batching", ["sorted", "tokens", "packed"])
-@pytest.mark.parametrize("row", vaswani2017.ROWS)
-def test_every_row_takes_a_step(row, batching):
-    if batching != "sorted" and row != "base":
-        pytest.skip("batches do not depend on the row")
-    config = resolve(vaswani2017.PAPER, row, TINY | {"batching": batching})
+def take_a_step(row, **changes):
+    config = resolve(vaswani2017.PAPER, row, TINY | changes)
     experiment = vaswani2017.build(config)
     optimizer, key = make_config_optimizer(config), jax.random.key(0)
     model = experiment.model
@@ -91,12 +87,32 @@ def test_every_row_takes_a_step(row, batching):
     before = jax.tree.map(np.asarray, state.params)
     step = make_train_step(model.loss, optimizer, key)
     state, metrics = step(state, next(experiment.batches(0)))
-    loss = float(metrics.sums.total / metrics.sums.weight)
+    return before, state.params, float(metrics.sums.total / metrics.sums.weight)
+
+
+@pytest.mark.parametrize("row", vaswani2017.ROWS)
+def test_every_row_takes_a_step(row):
+    before, after, loss = take_a_step(row)
     assert 4 < loss < 12
-    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, state.params)
-    still = [path for path, one in jax.tree_util.tree_leaves_with_path(moved) if not one]
-    # Additive attention begins with a zero vector, which keeps gradients from its two matrices.
-    assert all("scoring" in jax.tree_util.keystr(path) for path in still)
+    for (path, old), new in zip(
+        jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True
+    ):
+        # Additive attention begins with a zero vector, which keeps gradients from its matrices.
+        name = jax.tree_util.keystr(path)
+        assert np.any(old != new) or (row == "RNNsearch" and "scoring" in name), name
+
+
+@pytest.mark.parametrize("score", ["dot", "general", "additive"])
+def test_other_scores_in_every_head(score):
+    _, _, loss = take_a_step("base", score=score, num_layers=1)
+    assert 4 < loss < 12
+
+
+def test_packed_rows_train_attention_and_not_a_recurrence():
+    _, _, loss = take_a_step("base", batching="packed", batch_tokens=512)
+    assert 4 < loss < 12
+    with pytest.raises(ValueError, match=r"--batching=packed needs a network .* Transformer"):
+        take_a_step("RNNsearch", batching="packed", batch_tokens=512)
 
 
 @pytest.fixture(scope="module")
