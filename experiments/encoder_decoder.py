@@ -125,7 +125,7 @@ def make_model(config: Config, network: nn.Module) -> Model:
         )
         sentences = jnp.sum(target == EOS, dtype=jnp.float32)
         weight = sentences if train and config.loss_per == "sentence" else tokens
-        return Sums(total, weight, {"target_tokens": tokens, "sentences": sentences})
+        return Sums(total, weight, {"target_tokens": tokens, "examples": sentences})
 
     return Model(init, loss, functools.partial(loss, train=False), _largest_batch(config))
 

@@ -38,7 +38,10 @@ class Config:
     num_steps: int = knob(1000, "training steps", 1)
     eval_every: int = knob(500, "steps between evaluations on the development set", 1)
     save_every: int = knob(500, "steps between checkpoints", 1)
-    optimizer: Literal["adam", "adam_2017", "adadelta", "sgd"] = knob("adam", "the update rule")
+    optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "sgd"] = knob(
+        "adam", "the update rule"
+    )
+    weight_decay: float = knob(0.0, "--optimizer=adamw: of matrices", 0.0)
     learning_rate: float = knob(1e-3, "its rate, at the peak of the schedule", 0.0)
     schedule: Literal["constant", "cosine", "halving", "inverse_sqrt"] = knob(
         "cosine", "of the rate over the steps"
@@ -140,7 +143,7 @@ def make_config_optimizer(config: Config) -> optax.GradientTransformation:
         halve_after=round(config.halve_after * steps),
         halve_every=max(1, round(config.halve_every * steps)),
     )
-    return make_optimizer(config.optimizer, schedule, config.clip_norm)
+    return make_optimizer(config.optimizer, schedule, config.clip_norm, config.weight_decay)
 
 
 def identify(config: Config) -> dict[str, Any]:

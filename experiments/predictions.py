@@ -50,7 +50,7 @@ def predict(
         found = _translate(task, config, encoded, range(len(pairs)), search, PAD)
         hypotheses = [found[i] for i in range(len(pairs))]
         _write_lines(folder / f"{name}.hypotheses.txt", hypotheses)
-        if _has_unknown(task):
+        if _has_unknown(task) and task.languages[1] != "tree":
             words = [frozenset(tokenizer.shortlist) for tokenizer in task.tokenizers]
             sides = [[pair[side] for pair in pairs] for side in (0, 1)]
             known = without_unknown(*sides, *words)

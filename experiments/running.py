@@ -216,5 +216,5 @@ def mean_loss(eval_step, params: PyTree, batches: Iterator[PyTree]) -> dict[str,
     for batch in batches:
         sums = eval_step(params, batch)
         total, weight = total + float(sums.total), weight + float(sums.weight)
-        sentences += float(sums.counts["sentences"])
+        sentences += float(sums.counts["examples"])
     return {"loss": total / weight, "nll": total / sentences}

@@ -38,6 +38,21 @@ class SinusoidalPositions(nn.Module):
         return sinusoids(positions, width)
 
 
+def resize_positions(
+    table: Float[Array, "P D"], grid: tuple[int, int], wanted: tuple[int, int]
+) -> Float[Array, "_ D"]:
+    """Vectors for another grid of patches, by bilinear interpolation in two dimensions.
+
+    Dosovitskiy et al. 2020, section 3.2. The same grid gives the same vectors.
+    """
+    if grid == wanted:
+        return table
+    plane = table.reshape(*grid, -1)
+    return jax.image.resize(plane, (*wanted, plane.shape[-1]), "bilinear").reshape(
+        -1, plane.shape[-1]
+    )
+
+
 class LearnedPositions(nn.Module):
     """A learned vector for each of `max_length` positions; those past the last have its vector.
 

@@ -4,7 +4,8 @@ Vaswani et al. 2017, section 3.1. Which positions may look at which is the calle
 encoder block serves BERT and Longformer, and one decoder block every encoder.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 from flax import linen as nn
 
@@ -18,6 +19,24 @@ class Weights(NamedTuple):
 
     attention: Float[Array, "B K *L N T Tpast"] | None
     cross: Float[Array, "B K *L N T S"] | None
+
+
+def over_layers(
+    body: Callable[..., Any], num_layers: int, in_axes: Any = 0, out_axes: Any = 0
+) -> Callable[..., Any]:
+    """body(block, carry, x) for each of `num_layers` blocks, as a loop.
+
+    The parameters of all are one array each, dropout is drawn anew, and what is compiled does not
+    grow with their number.
+    """
+    return nn.scan(
+        body,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=in_axes,
+        out_axes=out_axes,
+        length=num_layers,
+    )
 
 
 class Residual(nn.Module):
@@ -47,15 +66,16 @@ class Residual(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """max(0, x W_1 + b_1) W_2 + b_2. Vaswani et al. 2017, equation 2."""
+    """f(x W_1 + b_1) W_2 + b_2, f being max(0, ·) in Vaswani et al. 2017, equation 2."""
 
     mlp_dim: int
+    activation: Callable[[Array], Array] = nn.relu
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
         init = self.kernel_init
-        hidden = nn.relu(nn.Dense(self.mlp_dim, kernel_init=init, name="input")(inputs))
+        hidden = self.activation(nn.Dense(self.mlp_dim, kernel_init=init, name="input")(inputs))
         return nn.Dense(inputs.shape[-1], kernel_init=init, name="output")(hidden)
 
 
@@ -66,11 +86,12 @@ class EncoderBlock(nn.Module):
     mlp_dim: int
     dropout: float
     pre_norm: bool
+    activation: Callable[[Array], Array] = nn.relu
 
     def setup(self):
         self.around_attention = Residual(self.dropout, self.pre_norm)
         self.around_mlp = Residual(self.dropout, self.pre_norm)
-        self.mlp = FeedForward(self.mlp_dim)
+        self.mlp = FeedForward(self.mlp_dim, self.activation)
 
     def __call__(
         self,

@@ -19,7 +19,7 @@ from attn_research.attention import Causal, Padding, Segments
 from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
 from attn_research.layers.embeddings import SinusoidalPositions, places_in
 from attn_research.layers.multihead import KeyValues, MultiHeadAttention, ScaledDotHeads
-from attn_research.layers.transformer import DecoderBlock, EncoderBlock, Weights
+from attn_research.layers.transformer import DecoderBlock, EncoderBlock, Weights, over_layers
 from attn_research.types import Array, Bool, Float, Int
 
 
@@ -207,15 +207,7 @@ class Transformer(EncoderDecoder):
         return self.drop(vectors + places, deterministic=not train)
 
     def _scan(self, body, in_axes=0, out_axes=0):
-        """body(block, carry, x) over all blocks, each with parameters and dropout of its own."""
-        return nn.scan(
-            body,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=in_axes,
-            out_axes=out_axes,
-            length=self.num_layers,
-        )
+        return over_layers(body, self.num_layers, in_axes, out_axes)
 
     def _heads(self):
         return MultiHeadAttention(

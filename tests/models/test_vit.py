@@ -1,0 +1,105 @@
+"""The Vision Transformer: published parameter counts, patches, positions, pooling."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.layers.embeddings import resize_positions
+from attn_research.models.vit import SIZES, ViT
+
+# With a head of 1,000 classes: patches of 14, 16 and 32 at 224 pixels, and of 16 at 384.
+COUNTS = {
+    "Ti": (5_694_376, 5_717_416, 6_131_560, 5_790_376),
+    "S": (22_004_584, 22_050_664, 22_878_952, 22_196_584),
+    "B": (86_475_496, 86_567_656, 88_224_232, 86_859_496),
+    "L": (304_203_752, 304_326_632, 306_535_400, 304_715_752),
+    "H": (632_045_800, 632_199_400, 634_960_360, 632_685_800),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_parameter_counts_as_published(size):
+    layers, width, mlp, heads = SIZES[size]
+    found = []
+    for patch, pixels in ((14, 224), (16, 224), (32, 224), (16, 384)):
+        network = ViT(1000, (pixels, pixels), patch, layers, width, mlp, heads)
+        image = jax.ShapeDtypeStruct((1, pixels, pixels, 3), jnp.float32)
+        shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+        found.append(sum(x.size for x in jax.tree.leaves(shapes)))
+    assert tuple(found) == COUNTS[size]
+
+
+@functools.cache
+def make_case(**options):
+    network = ViT(5, (8, 12), 4, num_layers=2, model_dim=6, mlp_dim=10, num_heads=3, **options)
+    images = jnp.array(np.random.default_rng(1).normal(size=(2, 8, 12, 3)), jnp.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: jnp.array(0.5 * rng.normal(size=x.shape), jnp.float32), shapes)
+    return network, params, images
+
+
+def test_the_first_block_reads_the_token_then_patches_row_by_row():
+    network, params, images = make_case()
+    found = jax.jit(functools.partial(network.apply, capture="all"))(params, images)
+    assert found.logits.shape == (2, 5)
+    assert found.weights.shape == (2, 2, 3, 7, 7)  # B L N P P
+    np.testing.assert_allclose(found.weights.sum(axis=-1), np.ones((2, 2, 3, 7)), atol=1e-5)
+    # Every pixel matters, and only through its own patch: moving a patch moves its embedding.
+    p = jax.tree.map(np.asarray, params["params"])
+    states = [p["token"] + p["positions"][0]]
+    for place in range(6):
+        row, column = divmod(place, 3)
+        patch = np.asarray(images)[0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].reshape(
+            -1
+        )
+        states.append(patch @ p["embed"]["kernel"] + p["embed"]["bias"] + p["positions"][place + 1])
+    block = jax.tree.map(lambda x: x[0], p["blocks"])
+    inner = np.array(states)
+    inner = (inner - inner.mean(-1, keepdims=True)) / np.sqrt(inner.var(-1, keepdims=True) + 1e-6)
+    norm = block["around_attention"]["norm"]
+    inner = inner * norm["scale"] + norm["bias"]
+    query, key = (
+        (inner @ block["attention"][name]["kernel"] + block["attention"][name]["bias"]).reshape(
+            7, 3, 2
+        )
+        for name in ("query", "key")
+    )
+    scores = np.einsum("tnh,snh->nts", query, key) / np.sqrt(2)
+    expected = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(found.weights[0, 0], expected, atol=1e-4)
+
+
+def test_mean_pooling_has_no_token():
+    network, params, images = make_case(pooling="mean")
+    assert "token" not in params["params"]
+    assert params["params"]["positions"].shape == (6, 6)
+    found = jax.jit(functools.partial(network.apply, capture="all"))(params, images)
+    assert found.weights.shape[-1] == 6
+
+
+def test_positions_of_the_same_grid_are_the_same_and_others_are_interpolated():
+    table = jnp.arange(12.0).reshape(6, 2)
+    np.testing.assert_array_equal(resize_positions(table, (2, 3), (2, 3)), table)
+    wide = np.asarray(resize_positions(table, (2, 3), (4, 6))).reshape(4, 6, 2)
+    np.testing.assert_allclose(wide.mean(axis=(0, 1)), table.mean(axis=0), rtol=1e-5)
+    assert (np.diff(wide, axis=0) >= 0).all() and (np.diff(wide, axis=1) >= 0).all()
+    network, params, _ = make_case()
+    larger = jnp.ones((1, 16, 12, 3))
+    assert jax.jit(network.apply)(params, larger).logits.shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (dict(patch=5), "8 x 12 pixels are not made of patches of 5"),
+        (dict(num_heads=4), "model_dim 6 is not a multiple of num_heads 4"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(sizes, message):
+    every = dict(patch=4, num_layers=1, model_dim=6, mlp_dim=10, num_heads=3) | sizes
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(ViT(5, (8, 12), **every).init, jax.random.key(0), jnp.ones((1, 8, 12, 3)))
