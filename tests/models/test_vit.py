@@ -1,11 +1,13 @@
 """The Vision Transformer: published parameter counts, patches, positions, pooling."""
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from attn_research.layers.embeddings import resize_positions
 from attn_research.models.vit import SIZES, ViT
@@ -71,6 +73,16 @@ def test_the_first_block_reads_the_token_then_patches_row_by_row():
     scores = np.einsum("tnh,snh->nts", query, key) / np.sqrt(2)
     expected = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(found.weights[0, 0], expected, atol=1e-4)
+
+
+def test_logits_are_those_of_another_library():
+    golden = np.load(pathlib.Path(__file__).parents[1] / "golden" / "vit.npz", allow_pickle=False)
+    leaves = {tuple(name.split("/")): golden[name] for name in golden.files if "/" in name}
+    leaves |= {(name,): golden[name] for name in ("token", "positions")}
+    params = {"params": traverse_util.unflatten_dict(leaves)}
+    network = ViT(5, (8, 12), 4, num_layers=2, model_dim=12, mlp_dim=20, num_heads=3)
+    found = jax.jit(network.apply)(params, jnp.array(golden["images"])).logits
+    np.testing.assert_allclose(found, golden["logits"], rtol=1e-4, atol=1e-5)
 
 
 def test_mean_pooling_has_no_token():
