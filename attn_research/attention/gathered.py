@@ -27,7 +27,6 @@ def unsupported(
     score: Callable[..., Array],
     mask: Mask,
     bias: Any,
-    dropout: Dropout | None,
     positions: Positions | None,
     **others: Any,
 ) -> str | None:
@@ -38,14 +37,21 @@ def unsupported(
         return "a Location score depends on the index of the key"
     if bias is not None and not callable(bias) and bias.shape[-1] > 1:
         return "the bias is an array over the keys: give a function of positions"
-    if dropout is not None:
-        return "dropout draws for every key"
     asked = jax.eval_shape(_positions, query, key, mask, positions)
     if asked is None:
         return "the mask sets no bound to the keys of a query"
     width, num_keys = asked[1].shape[-1], key.shape[-3]
     if 2 * width > num_keys:
         return f"the mask lets a query look at {width} of {num_keys} keys, which is more than half"
+    return None
+
+
+# Up to so many queries gathering is faster than tiles, which compute whole ones.
+FEW_QUERIES = 64
+
+
+def outdone(query: Any, *others: Any, **options: Any) -> str | None:
+    """Why another is better where it is left open, or None."""
     return None
 
 
@@ -58,12 +64,15 @@ def attend(
     mask: Mask,
     bias: Float[Array, "*#B #N #T 1"] | Callable[..., Array] | None,
     normalizer: Callable[..., Array],
-    dropout: None,
+    dropout: Dropout | None,
     positions: Positions | None,
     capture: Literal["all"] | Capture | None,
 ) -> Attended:
     """The reference, of gathered keys; see `api.attend`."""
     q_pos, k_pos = _positions(query, key, mask, positions)
+    words = None
+    if dropout is not None:
+        words = dropout.rows((*query.shape[:-3], query.shape[-2], query.shape[-3]))
 
     # Each query becomes a batch of its own with its own keys. They are W times as large as the
     # queries: to gather them anew in the backward pass costs less than to store them, most of all
@@ -75,7 +84,8 @@ def attend(
         if bias is not None:
             scores = scores + (bias(q_pos, k_pos) if callable(bias) else bias)
         weights = normalizer(scores, mask(q_pos, k_pos), k_pos)
-        rows = rearrange(weights, "... (k g) t w -> ... t k g w", k=value.shape[-2])
+        kept = weights if dropout is None else weights * dropout.factor(words, k_pos)
+        rows = rearrange(kept, "... (k g) t w -> ... t k g w", k=value.shape[-2])
         seen = rearrange(_gather(value, k_pos), "... t w k h -> ... t k w h")
         context = jnp.matmul(rows, seen).astype(value.dtype)
         return rearrange(context, "... t k g h -> ... t (k g) h"), weights

@@ -37,17 +37,18 @@ WIDTHS = {"window": 4, "around": 5, "causal & padding & window": 4}
 
 def few_keys(case):
     narrow = case.mask in WIDTHS and 2 * WIDTHS[case.mask] <= case.sizes[2]
-    of_every_key = "location" in case.score or "s" in (case.bias or "") or case.dropout
+    of_every_key = "location" in case.score or "s" in (case.bias or "")
     return narrow and not of_every_key
 
 
 # One row per implementation: the cases it supports. It must refuse the others.
 SUPPORTS = {
     "gathered": few_keys,
+    "tiled": lambda case: True,
     "reference": lambda case: True,
 }
 # A mask of earlier keys that it supports.
-PAST = {"gathered": Window(2, 0), "reference": Causal()}
+PAST = {"gathered": Window(2, 0), "tiled": Causal(), "reference": Causal()}
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", [i.name for i in api.IMPLEMENTATIONS])
 
 
@@ -337,7 +338,7 @@ def test_cached_decoding_equals_the_full_pass(implementation, chunk):
         np.testing.assert_allclose(weights, full.weights, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("implementation", ["reference"])  # the others refuse them
+@pytest.mark.parametrize("implementation", ["tiled", "reference"])  # gathered refuses them
 def test_key_positions_are_those_of_a_cache_written_in_a_ring(implementation):
     rng = np.random.default_rng(7)
     query, key, value = random_arrays(rng, (2, 1, 4, 3), (2, 7, 2, 3), (2, 7, 2, 6))

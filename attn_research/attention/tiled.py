@@ -1,0 +1,291 @@
+"""Tiles of scores one after another, in memory linear in length; `online` computes them.
+
+Here the arguments of `attend` become those of `online`: tiles are chosen, arrays padded to whole
+tiles, heads put first, and captured weights computed from the log-sum-exp of their queries.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from attn_research.attention import online
+from attn_research.attention.masks import Full, Mask, Positions, Tile, grid
+from attn_research.attention.normalizers import Dropout, is_softmax
+from attn_research.attention.reference import Attended, Capture
+from attn_research.attention.scores import Dot
+from attn_research.attention.tile_terms import Given, Terms, to_function
+from attn_research.types import Array, Float, Int
+
+# Chosen by measurement on CPUs with 2 MiB of cache a core, as DESIGN says of every such number.
+QUERY_TILE = 256  # rows of a product: queries times the query heads of a key head
+KEY_TILE = 256  # keys of the smallest tile
+FORWARD_TILES, BACKWARD_TILES = (1, 2, 4), (1, 2)  # tiles may be so many of those
+TILE_COST = 48  # what a tile costs besides its scores, in keys
+FORWARD_SCORES, BACKWARD_SCORES = 2**19, 2**18  # scores at a time
+HIDDEN_ELEMENTS = 2**22  # of the hidden layer of a score that is no product, at a time
+FEW_SCORES = 2**14  # of a batch element and head: up to here the reference is as fast
+
+
+def unsupported(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    normalizer: Callable[..., Array],
+    **others: Any,
+) -> str | None:
+    """Why the arguments of `attend` are not supported, or None where they are."""
+    if not hasattr(score, "pairwise"):
+        return f"the score {_name(score)} has no pairwise form"
+    if not is_softmax(normalizer):
+        return f"the normalizer {_name(normalizer)} is no softmax, nor one times a factor"
+    batch = query.shape[:-3]
+    for what, held in (("mask", mask), ("normalizer", normalizer)):
+        if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(held)):
+            return f"the {what} has an array without the batch axes {batch}"
+    return None
+
+
+def outdone(query: Any, key: Any, *others: Any, **options: Any) -> str | None:
+    """Why another is better where it is left open, or None."""
+    if query.shape[-3] * key.shape[-3] <= FEW_SCORES:
+        return f"{query.shape[-3]} x {key.shape[-3]} scores are few enough to have whole"
+    return None
+
+
+def attend(
+    query: Float[Array, "*B T N H"],
+    key: Float[Array, "*B S K Hk"],
+    value: Float[Array, "*B S K Hv"],
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    bias: Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None,
+    normalizer: Callable[..., Array],
+    dropout: Dropout | None,
+    positions: Positions | None,
+    capture: Literal["all"] | Capture | None,
+) -> Attended:
+    """The reference, tile after tile; see `api.attend`."""
+    positions = positions or Positions()
+    score, queries, keys = score.pairwise(query, key)
+    values = value[..., : keys.shape[-3], :, :].astype(queries.dtype)
+    num_kv_heads = math.lcm(keys.shape[-2], values.shape[-2])
+    keys, values = (
+        jnp.repeat(each, num_kv_heads // each.shape[-2], axis=-2) for each in (keys, values)
+    )
+    *batch, num_queries, num_heads, _ = queries.shape
+    num_keys, group = keys.shape[-3], num_heads // num_kv_heads
+    plan = make_plan(queries, keys, score, mask, positions, dropout)
+    forward, backward = plan.forward.tile, plan.backward.tile[::-1]
+    more_q, more_k = -num_queries % forward[0], -num_keys % max(forward[1], backward[1])
+
+    given = Given(
+        mask=jax.tree.map(lambda array: _flat(array, batch), mask),
+        q_pos=None
+        if positions.query is None
+        else _flat(positions.query, positions.query.shape[:-1]),
+        k_pos=None if positions.key is None else _flat(positions.key, positions.key.shape[:-1]),
+        words=None,
+        constants=[],
+    )
+    if dropout is not None:
+        words = dropout.rows((*batch, num_heads, num_queries))
+        words = words.reshape(-1, group, num_queries, 2)
+        given = given._replace(words=_padded(words, {2: more_q}))
+    learned_bias = None
+    if callable(bias):
+        shapes = [_position_shapes(given, tuple(batch), tile) for tile in (forward, backward)]
+        function, learned_bias, constants = to_function(bias, shapes)
+        given = given._replace(constants=constants)
+        plan = dataclasses.replace(
+            plan, terms=dataclasses.replace(plan.terms, bias_function=function)
+        )
+    elif bias is not None:
+        more = {axis: n for axis, n in ((2, more_q), (3, more_k)) if bias.shape[axis - 4] > 1}
+        learned_bias = _flat(bias, bias.shape[:-3]).astype(queries.dtype)
+        learned_bias = _padded(learned_bias, more)
+
+    by_row = rearrange(queries, "... t (k g) h -> ... k g t h", k=num_kv_heads)
+    keys_by_row, values_by_row = (
+        rearrange(each, "... s k h -> ... k s h") for each in (keys, values)
+    )
+    learned = online.Learned(
+        query=_padded(by_row.reshape(-1, *by_row.shape[-3:]), {2: more_q}),
+        key=_padded(keys_by_row.reshape(-1, *keys_by_row.shape[-2:]), {1: more_k}),
+        value=_padded(values_by_row.reshape(-1, *values_by_row.shape[-2:]), {1: more_k}),
+        score=score,
+        bias=learned_bias,
+        normalizer=jax.tree.map(lambda array: _wide(_flat(array, batch)), normalizer),
+    )
+    context, log_sum = (
+        each[:, :, :num_queries].reshape(*batch, num_heads, num_queries, *each.shape[3:])
+        for each in online.attend_tiles(plan, learned, given)
+    )
+    weights = None
+    if capture is not None:
+        weights = _weights(
+            score, queries, keys, log_sum, mask, bias, normalizer, positions, capture
+        )
+        weights = _padded(weights, {weights.ndim - 1: key.shape[-3] - num_keys})
+    return Attended(jnp.moveaxis(context, -3, -2).astype(value.dtype), weights)
+
+
+def cost(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    positions: Positions | None,
+    **others: Any,
+) -> tuple[int, int]:
+    """FLOPs of the products and exponentials of the tiles visited, and bytes they read and write.
+
+    XLA counts the body of a loop once, so this is counted by hand.
+    """
+    pair, queries, keys = jax.eval_shape(lambda s, q, k: s.pairwise(q, k), score, query, key)
+    plan = make_plan(queries, keys, pair, mask, positions or Positions(), None)
+    *batch, num_queries, num_heads, width = queries.shape
+    visits = math.prod(batch) * num_heads * np.count_nonzero(plan.forward.layout)
+    tile_q, tile_k = plan.forward.tile
+    widths = width + value.shape[-1]
+    per_score = 2 * widths + 4 if isinstance(pair, Dot) else 3 * width + 2 * value.shape[-1] + 4
+    moved = math.prod(batch) * num_heads * num_queries * (widths + 1)
+    size = queries.dtype.itemsize
+    return visits * tile_q * tile_k * per_score, size * (moved + visits * tile_k * widths)
+
+
+def make_plan(
+    query: Any,
+    key: Any,
+    score: Callable[..., Array],
+    mask: Mask,
+    positions: Positions,
+    dropout: Dropout | None,
+) -> online.Plan:
+    """Tiles and how many rows go through them at a time, for the operands of a pairwise score."""
+    *batch, num_queries, num_heads, width = query.shape
+    num_keys, num_kv_heads = key.shape[-3:-1]
+    group, rows = num_heads // num_kv_heads, math.prod(batch) * num_kv_heads
+    # What a mask leaves of tiles is known of positions that count from 0.
+    counted = positions.query is None and positions.key is None
+    structure = mask if counted or isinstance(mask, Full) else Mask()
+    is_dot = isinstance(score, Dot)
+    most_q, most_k = max(QUERY_TILE // group, 8), KEY_TILE
+    if not is_dot:
+        most_q = min(most_q, max(HIDDEN_ELEMENTS // (group * width * most_k), 8))
+    tile_q, tile_k = _even(num_queries, most_q), _even(num_keys, most_k)
+
+    def chosen(counts: tuple[int, ...], most_scores: int) -> tuple[int, tuple[int, int], Array]:
+        def layout(count: int) -> Int[np.ndarray, "rows cols"]:
+            found = structure.layout(num_queries, num_keys, (tile_q, count * tile_k))
+            if num_keys % (count * tile_k):
+                found[:, -1] = np.minimum(found[:, -1], Tile.PARTIAL)
+            return found
+
+        def cost(count: int) -> int:
+            return np.count_nonzero(layouts[count]) * (count * tile_k + TILE_COST)
+
+        counts = [n for n in counts if n == 1 or (is_dot and (n // 2) * tile_k < num_keys)]
+        layouts = {count: layout(count) for count in counts}
+        count = min(counts, key=cost)
+        scores = group * tile_q * count * tile_k
+        fits = [n for n in range(1, rows + 1) if rows % n == 0 and n * scores <= most_scores]
+        return max(fits, default=1) if is_dot else 1, (tile_q, count * tile_k), layouts[count]
+
+    forward = online.Pass(*chosen(FORWARD_TILES, FORWARD_SCORES))
+    at_once, tile, layout = chosen(BACKWARD_TILES, BACKWARD_SCORES)
+    terms = Terms(
+        batch=tuple(batch),
+        group=group,
+        num_kv_heads=num_kv_heads,
+        num_keys=num_keys,
+        bias_function=None,
+        dropped=None if dropout is None else dataclasses.replace(dropout, key=None),
+    )
+    return online.Plan(forward, online.Pass(at_once, tile[::-1], layout.T), terms)
+
+
+def _weights(
+    score: Callable[..., Array],
+    query: Float[Array, "*B T N H"],
+    key: Float[Array, "*B S K H"],
+    log_sum: Float[Array, "*B N T"],
+    mask: Mask,
+    bias: Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None,
+    normalizer: Callable[..., Array],
+    positions: Positions,
+    capture: Literal["all"] | Capture,
+) -> Float[Array, "*B heads rows S"]:
+    """The weights asked for, and no others, from the log-sum-exp of their queries."""
+    *_, num_queries, num_heads, _ = query.shape
+    num_keys, group = key.shape[-3], num_heads // key.shape[-2]
+    q_pos = jnp.arange(num_queries) if positions.query is None else positions.query
+    k_pos = jnp.arange(num_keys) if positions.key is None else positions.key[..., :num_keys]
+    if isinstance(capture, Capture):
+        heads, rows = (np.array(chosen, np.int32) for chosen in (capture.heads, capture.rows))
+        query = query[..., rows, :, :][..., heads, :]
+        key = key[..., heads // group, :]
+        log_sum = log_sum[..., heads, :][..., rows]
+        score = jax.tree.map(lambda array: array[heads], score)
+        q_pos = q_pos[..., rows]
+        mask, normalizer = mask.of_queries(rows), normalizer.of_queries(rows)
+    q_pos, k_pos = grid(q_pos, k_pos, rank=query.ndim)
+    scores = score(query, key)
+    if bias is not None:
+        bias = bias(q_pos, k_pos) if callable(bias) else bias[..., :num_keys]
+        if isinstance(capture, Capture):
+            bias = bias.reshape((1,) * (scores.ndim - bias.ndim) + bias.shape)
+            bias = bias if bias.shape[-3] == 1 else bias[..., heads, :, :]
+            bias = bias if bias.shape[-2] in (1, len(rows)) else bias[..., rows, :]
+        scores = scores + bias
+    shares = jnp.where(mask(q_pos, k_pos), scores - log_sum[..., None], -jnp.inf)
+    factor = normalizer.factor(k_pos)
+    return jnp.exp(shares) if factor is None else jnp.exp(shares) * factor
+
+
+def _position_shapes(
+    given: Given, batch: tuple[int, ...], tile: tuple[int, int]
+) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Of the positions that a bias is asked at for a tile."""
+    shapes = []
+    for pos, size in ((given.q_pos, (tile[0], 1)), (given.k_pos, (1, tile[1]))):
+        lead = batch if pos is not None and len(pos) > 1 else (1,) * len(batch)
+        dtype = jnp.int32 if pos is None else pos.dtype
+        shapes.append(jax.ShapeDtypeStruct((*lead, 1, *size), dtype))
+    return tuple(shapes)
+
+
+def _flat(array: Array, batch: tuple[int, ...] | list[int]) -> Array:
+    """The batch axes as one."""
+    return jnp.asarray(array).reshape(math.prod(batch), *array.shape[len(batch) :])
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(jnp.result_type(jnp.float32, array))
+
+
+def _padded(array: Array, more: dict[int, int]) -> Array:
+    if not any(more.values()):
+        return array
+    return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])
+
+
+def _even(length: int, most: int) -> int:
+    """The size of the fewest tiles of at most `most`, as even as they can be, a multiple of 8."""
+    count = -(-length // most)
+    return length if count == 1 else -(-length // (8 * count)) * 8
+
+
+def _name(part: Any) -> str:
+    return getattr(part, "__name__", type(part).__name__)
