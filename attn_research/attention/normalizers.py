@@ -121,7 +121,7 @@ class Dropout:
         return jax.random.bits(self.key, (*shape, 2), jnp.uint32)
 
     def factor(
-        self, rows: UInt[Array, "*B N T 2"], index: Int[ArrayLike, "*#B #N #T S"]
+        self, rows: UInt[Array, "*B N T 2"], index: Int[ArrayLike, "*_ S"]
     ) -> Float[Array, "*B N T S"]:
         """0 or 1 / (1 - rate), by the words of the row and the index of the key alone.
 

@@ -279,7 +279,8 @@ def _tile_gradients(
         return jnp.einsum("uhs,usx->uhx", keys_turned, d_scores), d_keys, d_values, shared
     d_score, d_query, d_keys = pull_score(d_scores)
     shared = shared._replace(score=_add(shared.score, d_score))
-    return jnp.moveaxis(d_query, 3, 1), d_keys, d_values, shared
+    d_query = jnp.moveaxis(d_query, 3, 1).reshape(place.rows, -1, group * place.queries)
+    return d_query, d_keys, d_values, shared
 
 
 def _add(total: PyTree, more: PyTree) -> PyTree:

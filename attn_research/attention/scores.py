@@ -22,7 +22,7 @@ from attn_research.types import Array, ArrayLike, Float
 # An equal score with its operands, [*B, T, N, H] and [*B, S' <= S, K', H], where K' divides N; from
 # S' on nothing is seen. It is that of a query and a key alone, and each of its arrays begins with
 # the axis N: so it is computed for whichever heads, queries and keys are taken at a time.
-Pairwise = tuple[Callable[..., Array], Float[Array, "*B T N H"], Float[Array, "*B S K H"]]
+Pairwise = tuple[Callable[..., Array], Array, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -110,7 +110,7 @@ class Location:
         # The weights stand in for the keys; from S_max on there are none to look at.
         num_heads, width = query.shape[-2:]
         n = _per_head("Location(weight)", self.weight, num_heads, (width, self.weight.shape[-1]))
-        weight = self.weight[..., : key.shape[-3]]
+        weight = self.weight[..., : key.shape[-3]].astype(_wide(query, self.weight))
         weight = rearrange(weight, "n h s -> s n h" if n else "h s -> s 1 h")
         return Dot().pairwise(query, jnp.broadcast_to(weight, (*query.shape[:-3], *weight.shape)))
 

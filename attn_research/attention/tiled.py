@@ -76,6 +76,9 @@ def attend(
 ) -> Attended:
     """The reference, tile after tile; see `api.attend`."""
     positions = positions or Positions()
+    # All are wide from here on, so that gradients are added up before they are rounded.
+    normalizer = jax.tree.map(_wide, normalizer)
+    bias = bias if bias is None or callable(bias) else _wide(bias)
     score, queries, keys = score.pairwise(query, key)
     values = value[..., : keys.shape[-3], :, :].astype(queries.dtype)
     num_kv_heads = math.lcm(keys.shape[-2], values.shape[-2])
@@ -111,8 +114,7 @@ def attend(
         )
     elif bias is not None:
         more = {axis: n for axis, n in ((2, more_q), (3, more_k)) if bias.shape[axis - 4] > 1}
-        learned_bias = _flat(bias, bias.shape[:-3]).astype(queries.dtype)
-        learned_bias = _padded(learned_bias, more)
+        learned_bias = _padded(_flat(bias, bias.shape[:-3]), more)
 
     by_row = rearrange(queries, "... t (k g) h -> ... k g t h", k=num_kv_heads)
     keys_by_row, values_by_row = (
@@ -124,7 +126,7 @@ def attend(
         value=_padded(values_by_row.reshape(-1, *values_by_row.shape[-2:]), {1: more_k}),
         score=score,
         bias=learned_bias,
-        normalizer=jax.tree.map(lambda array: _wide(_flat(array, batch)), normalizer),
+        normalizer=jax.tree.map(lambda array: _flat(array, batch), normalizer),
     )
     context, log_sum = (
         each[:, :, :num_queries].reshape(*batch, num_heads, num_queries, *each.shape[3:])
@@ -156,7 +158,7 @@ def cost(
     pair, queries, keys = jax.eval_shape(lambda s, q, k: s.pairwise(q, k), score, query, key)
     plan = make_plan(queries, keys, pair, mask, positions or Positions(), None)
     *batch, num_queries, num_heads, width = queries.shape
-    visits = math.prod(batch) * num_heads * np.count_nonzero(plan.forward.layout)
+    visits = math.prod(batch) * num_heads * int(np.count_nonzero(plan.forward.layout))
     tile_q, tile_k = plan.forward.tile
     widths = width + value.shape[-1]
     per_score = 2 * widths + 4 if isinstance(pair, Dot) else 3 * width + 2 * value.shape[-1] + 4
@@ -186,7 +188,7 @@ def make_plan(
         most_q = min(most_q, max(HIDDEN_ELEMENTS // (group * width * most_k), 8))
     tile_q, tile_k = _even(num_queries, most_q), _even(num_keys, most_k)
 
-    def chosen(counts: tuple[int, ...], most_scores: int) -> tuple[int, tuple[int, int], Array]:
+    def chosen(counts: tuple[int, ...], most_scores: int) -> tuple[int, tuple[int, int], np.ndarray]:
         def layout(count: int) -> Int[np.ndarray, "rows cols"]:
             found = structure.layout(num_queries, num_keys, (tile_q, count * tile_k))
             if num_keys % (count * tile_k):
@@ -194,7 +196,7 @@ def make_plan(
             return found
 
         def cost(count: int) -> int:
-            return np.count_nonzero(layouts[count]) * (count * tile_k + TILE_COST)
+            return int(np.count_nonzero(layouts[count])) * (count * tile_k + TILE_COST)
 
         counts = [n for n in counts if n == 1 or (is_dot and (n // 2) * tile_k < num_keys)]
         layouts = {count: layout(count) for count in counts}
@@ -222,7 +224,7 @@ def _weights(
     key: Float[Array, "*B S K H"],
     log_sum: Float[Array, "*B N T"],
     mask: Mask,
-    bias: Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None,
+    bias: Array | Callable[..., Array] | None,
     normalizer: Callable[..., Array],
     positions: Positions,
     capture: Literal["all"] | Capture,
