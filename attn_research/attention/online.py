@@ -37,10 +37,9 @@ class Visits(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pass:
-    """How one pass goes over the scores: rows at a time, the size of a tile, what is visited."""
+    """How one pass goes over the scores: rows at a time, and what is visited."""
 
     rows: int
-    tile: tuple[int, int]
     layout: Int[np.ndarray, "outer inner"]
 
     def visit(self, outer: Array, look: Callable[[bool, Array, PyTree], PyTree], carry: PyTree):
@@ -68,6 +67,7 @@ class Plan:
 
     forward: Pass
     backward: Pass
+    tile: tuple[int, int]  # queries and keys
     terms: Terms
 
 
@@ -89,23 +89,32 @@ def attend_tiles(
     """The context, and the log-sum-exp of the scores of each query."""
     query, key, value = learned.query, learned.key, learned.value
     num_rows, group, num_queries, width = query.shape
-    rows, (tile_q, tile_k) = plan.forward.rows, plan.forward.tile
+    rows, (tile_q, tile_k) = plan.forward.rows, plan.tile
     lowest = jnp.finfo(query.dtype).min
 
     def of_rows(row: Array) -> tuple[Array, Array]:
         def of_queries(number: Array) -> tuple[Array, Array]:
             start = number * tile_q
             tile = lax.dynamic_slice(query, (row, 0, start, 0), (rows, group, tile_q, width))
+            tile = tile.reshape(rows, group * tile_q, width)
 
             def look(masked: bool, number: Array, carry: tuple) -> tuple:
                 highest, total, context = carry
                 place = Place(row, start, number * tile_k, rows, tile_q, tile_k)
                 keys, values = (_rows(array, place) for array in (key, value))
                 scores = _score(plan, learned.score, place)(tile, keys)
+
+                # Nothing stands between product, highest and exponential where nothing must: so
+                # XLA makes them one loop.
+                def merged(array: Array) -> Array:
+                    array = jnp.broadcast_to(array, (rows, group, tile_q, tile_k))
+                    return array.reshape(scores.shape)
+
                 bias = plan.terms.bias(learned.bias, given, place)
-                scores = scores if bias is None else scores + bias
+                scores = scores if bias is None else scores + merged(bias)
                 if masked:
-                    scores = jnp.where(plan.terms.allowed(given, place), scores, -jnp.inf)
+                    allowed = merged(plan.terms.allowed(given, place))
+                    scores = jnp.where(allowed, scores, -jnp.inf)
                 # The highest is finite, so that nothing here is NaN, whatever is masked.
                 top = jnp.maximum(highest, scores.max(axis=-1))
                 shares = jnp.exp(scores - top[..., None])
@@ -115,11 +124,11 @@ def attend_tiles(
                     plan.terms.factor(learned.normalizer, given, place),
                     plan.terms.dropout(given, place),
                 ):
-                    shares = shares if factor is None else shares * factor
-                seen = jnp.einsum("ugts,ush->ugth", shares, values)
+                    shares = shares if factor is None else shares * merged(factor)
+                seen = jnp.einsum("uxs,ush->uxh", shares, values)
                 return top, total, context * shrink[..., None] + seen
 
-            empty = jnp.zeros((rows, group, tile_q), query.dtype)
+            empty = jnp.zeros((rows, group * tile_q), query.dtype)
             context = jnp.zeros((*empty.shape, value.shape[-1]), query.dtype)
             carry = jnp.full_like(empty, lowest), empty, context
             highest, total, context = plan.forward.visit(number, look, carry)
@@ -129,10 +138,14 @@ def attend_tiles(
 
         return lax.map(of_queries, jnp.arange(num_queries // tile_q))
 
+    # [steps, tiles, rows, G x tile, ...]
     context, log_sum = lax.map(of_rows, jnp.arange(0, num_rows, rows))
-    # [steps, tiles, rows, G, tile, ...]
-    context = jnp.moveaxis(context, 1, 3).reshape(num_rows, group, num_queries, -1)
-    return context, jnp.moveaxis(log_sum, 1, 3).reshape(num_rows, group, num_queries)
+    return tuple(
+        jnp.moveaxis(each.reshape(*each.shape[:3], group, tile_q, *each.shape[4:]), 1, 3).reshape(
+            num_rows, group, num_queries, *each.shape[4:]
+        )
+        for each in (context, log_sum)
+    )
 
 
 def _forward(plan: Plan, learned: Learned, given: PyTree) -> tuple:
@@ -162,7 +175,7 @@ def _backward(plan: Plan, residuals: tuple, cotangents: tuple) -> tuple[Learned,
     d_context, d_log_sum = cotangents
     num_rows, group, num_queries, width = learned.query.shape
     num_keys = learned.key.shape[1]
-    rows, (tile_k, tile_q) = plan.backward.rows, plan.backward.tile
+    rows, (tile_q, tile_k) = plan.backward.rows, plan.tile
     # A higher score takes from all weights of its query what it does not keep.
     mean = (d_context * context).sum(axis=-1) - d_log_sum
     every = Queries(learned.query, d_context, log_sum, mean)
@@ -238,8 +251,8 @@ def _tile_gradients(
         scores = jnp.einsum("ush,uxh->usx", keys, tile.query)
     else:
         scores, pull_score = jax.vjp(
-            lambda score, query, key: turned(_score(plan, score, place)(query, key)),
-            learned.score, tile.query.reshape(*by_head, -1), keys,
+            lambda score, query, key: jnp.swapaxes(_score(plan, score, place)(query, key), 1, 2),
+            learned.score, tile.query, keys,
         )  # fmt: skip
     bias = terms.bias(learned.bias, given, place)
     if bias is not None:
@@ -279,8 +292,7 @@ def _tile_gradients(
         return jnp.einsum("uhs,usx->uhx", keys_turned, d_scores), d_keys, d_values, shared
     d_score, d_query, d_keys = pull_score(d_scores)
     shared = shared._replace(score=_add(shared.score, d_score))
-    d_query = jnp.moveaxis(d_query, 3, 1).reshape(place.rows, -1, group * place.queries)
-    return d_query, d_keys, d_values, shared
+    return jnp.swapaxes(d_query, 1, 2), d_keys, d_values, shared
 
 
 def _add(total: PyTree, more: PyTree) -> PyTree:
@@ -294,16 +306,18 @@ def _rows(array: Float[Array, "R S H"], place: Place) -> Float[Array, "U tile_k 
 
 def _score(
     plan: Plan, score: Callable[..., Array], place: Place
-) -> Callable[[Float[Array, "U G tile_q H"], Float[Array, "U tile_k H"]], Array]:
-    """The score of heads that stand first, [U, G, tile_q, tile_k], of the heads in those rows."""
+) -> Callable[[Float[Array, "U X H"], Float[Array, "U tile_k H"]], Array]:
+    """The score of the heads in those rows, [U, X, tile_k]."""
     if isinstance(score, Dot):
-        return functools.partial(jnp.einsum, "ugth,ush->ugts")
+        return functools.partial(jnp.einsum, "uxh,ush->uxs")
     heads = plan.terms.heads(place)
 
     def of_rows(query: Array, key: Array) -> Array:
         of_heads = jax.tree.map(lambda array: array[heads], score)
+        query = query.reshape(place.rows, plan.terms.group, place.queries, -1)
         query, key = jnp.moveaxis(query, 1, 2), key[:, :, None]
-        return jax.vmap(lambda score, *arrays: score(*arrays))(of_heads, query, key)
+        scores = jax.vmap(lambda score, *arrays: score(*arrays))(of_heads, query, key)
+        return scores.reshape(place.rows, -1, place.keys)
 
     return of_rows
 

@@ -147,26 +147,24 @@ class Terms:
 
 
 def to_function(
-    bias: Callable[..., Array], shapes: list[tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]]
+    bias: Callable[..., Array], shapes: tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]
 ) -> tuple[Callable[..., Array], list[Array], list[Array]]:
     """A function of positions as one of its constants too: those learned, and those not.
 
     It serves positions of the given shapes. Whatever the function holds or closes over is found by
     tracing it, so that a custom backward pass closes over no tracer.
     """
-    traced = {shape: jax.make_jaxpr(bias)(*shape) for shape in dict.fromkeys(shapes)}
-    constants = next(iter(traced.values())).consts
-    learned = [jnp.issubdtype(jnp.result_type(each), jnp.floating) for each in constants]
+    traced = jax.make_jaxpr(bias)(*shapes)
+    is_learned = [jnp.issubdtype(jnp.result_type(each), jnp.floating) for each in traced.consts]
 
-    def function(floats: list[Array], others: list[Array], q_pos: Array, k_pos: Array) -> Array:
-        shape = tuple(jax.ShapeDtypeStruct(pos.shape, pos.dtype) for pos in (q_pos, k_pos))
-        floats, others = iter(floats), iter(others)
-        held = [next(floats if each else others) for each in learned]
-        (found,) = jax.core.eval_jaxpr(traced[shape].jaxpr, held, q_pos, k_pos)
+    def function(learned: list[Array], others: list[Array], q_pos: Array, k_pos: Array) -> Array:
+        rest = {True: iter(learned), False: iter(others)}
+        constants = [next(rest[each]) for each in is_learned]
+        (found,) = jax.core.eval_jaxpr(traced.jaxpr, constants, q_pos, k_pos)
         return found
 
-    chosen = [
-        [jnp.asarray(c) for c, each in zip(constants, learned, strict=True) if each == kind]
+    learned, others = (
+        [jnp.asarray(c) for c, each in zip(traced.consts, is_learned, strict=True) if each == kind]
         for kind in (True, False)
-    ]
-    return function, *chosen
+    )
+    return function, learned, others

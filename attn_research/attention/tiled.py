@@ -20,14 +20,12 @@ from attn_research.attention.normalizers import Dropout, is_softmax
 from attn_research.attention.reference import Attended, Capture
 from attn_research.attention.scores import Dot
 from attn_research.attention.tile_terms import Given, Terms, to_function
-from attn_research.types import Array, Float, Int
+from attn_research.types import Array, Float
 
-# Chosen by measurement on CPUs with 2 MiB of cache a core, as DESIGN says of every such number.
-QUERY_TILE = 256  # rows of a product: queries times the query heads of a key head
-KEY_TILE = 256  # keys of the smallest tile
-FORWARD_TILES, BACKWARD_TILES = (1, 2, 4), (1, 2)  # tiles may be so many of those
-TILE_COST = 48  # what a tile costs besides its scores, in keys
-FORWARD_SCORES, BACKWARD_SCORES = 2**19, 2**18  # scores at a time
+# Chosen by measurement on two cores with 2 MiB of cache each; tests make tiles smaller.
+QUERY_TILE = 512  # rows of a product: queries times the query heads of a key head
+KEY_TILE = 256
+FORWARD_SCORES, BACKWARD_SCORES = 2**19, 2**18  # at a time
 HIDDEN_ELEMENTS = 2**22  # of the hidden layer of a score that is no product, at a time
 FEW_SCORES = 2**14  # of a batch element and head: up to here the reference is as fast
 
@@ -88,8 +86,7 @@ def attend(
     *batch, num_queries, num_heads, _ = queries.shape
     num_keys, group = keys.shape[-3], num_heads // num_kv_heads
     plan = make_plan(queries, keys, score, mask, positions, dropout)
-    forward, backward = plan.forward.tile, plan.backward.tile[::-1]
-    more_q, more_k = -num_queries % forward[0], -num_keys % max(forward[1], backward[1])
+    more_q, more_k = -num_queries % plan.tile[0], -num_keys % plan.tile[1]
 
     given = Given(
         mask=jax.tree.map(lambda array: _flat(array, batch), mask),
@@ -106,7 +103,7 @@ def attend(
         given = given._replace(words=_padded(words, {2: more_q}))
     learned_bias = None
     if callable(bias):
-        shapes = [_position_shapes(given, tuple(batch), tile) for tile in (forward, backward)]
+        shapes = _position_shapes(given, tuple(batch), plan.tile)
         function, learned_bias, constants = to_function(bias, shapes)
         given = given._replace(constants=constants)
         plan = dataclasses.replace(
@@ -159,7 +156,7 @@ def cost(
     plan = make_plan(queries, keys, pair, mask, positions or Positions(), None)
     *batch, num_queries, num_heads, width = queries.shape
     visits = math.prod(batch) * num_heads * int(np.count_nonzero(plan.forward.layout))
-    tile_q, tile_k = plan.forward.tile
+    tile_q, tile_k = plan.tile
     widths = width + value.shape[-1]
     per_score = 2 * widths + 4 if isinstance(pair, Dot) else 3 * width + 2 * value.shape[-1] + 4
     moved = math.prod(batch) * num_heads * num_queries * (widths + 1)
@@ -179,34 +176,22 @@ def make_plan(
     *batch, num_queries, num_heads, width = query.shape
     num_keys, num_kv_heads = key.shape[-3:-1]
     group, rows = num_heads // num_kv_heads, math.prod(batch) * num_kv_heads
+    tile_q, tile_k = max(QUERY_TILE // group, 8), KEY_TILE
+    is_dot = isinstance(score, Dot)
+    if not is_dot:
+        tile_q = min(tile_q, max(HIDDEN_ELEMENTS // (group * width * tile_k), 8))
+    tile_q, tile_k = _even(num_queries, tile_q), _even(num_keys, tile_k)
     # What a mask leaves of tiles is known of positions that count from 0.
     counted = positions.query is None and positions.key is None
     structure = mask if counted or isinstance(mask, Full) else Mask()
-    is_dot = isinstance(score, Dot)
-    most_q, most_k = max(QUERY_TILE // group, 8), KEY_TILE
-    if not is_dot:
-        most_q = min(most_q, max(HIDDEN_ELEMENTS // (group * width * most_k), 8))
-    tile_q, tile_k = _even(num_queries, most_q), _even(num_keys, most_k)
+    layout = structure.layout(num_queries, num_keys, (tile_q, tile_k))
+    if num_keys % tile_k:
+        layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)
 
-    def chosen(counts: tuple[int, ...], most_scores: int) -> tuple[int, tuple[int, int], np.ndarray]:
-        def layout(count: int) -> Int[np.ndarray, "rows cols"]:
-            found = structure.layout(num_queries, num_keys, (tile_q, count * tile_k))
-            if num_keys % (count * tile_k):
-                found[:, -1] = np.minimum(found[:, -1], Tile.PARTIAL)
-            return found
+    def at_once(most_scores: int) -> int:
+        most = most_scores // (group * tile_q * tile_k) if is_dot else 1
+        return max((n for n in range(1, min(rows, most) + 1) if rows % n == 0), default=1)
 
-        def cost(count: int) -> int:
-            return int(np.count_nonzero(layouts[count])) * (count * tile_k + TILE_COST)
-
-        counts = [n for n in counts if n == 1 or (is_dot and (n // 2) * tile_k < num_keys)]
-        layouts = {count: layout(count) for count in counts}
-        count = min(counts, key=cost)
-        scores = group * tile_q * count * tile_k
-        fits = [n for n in range(1, rows + 1) if rows % n == 0 and n * scores <= most_scores]
-        return max(fits, default=1) if is_dot else 1, (tile_q, count * tile_k), layouts[count]
-
-    forward = online.Pass(*chosen(FORWARD_TILES, FORWARD_SCORES))
-    at_once, tile, layout = chosen(BACKWARD_TILES, BACKWARD_SCORES)
     terms = Terms(
         batch=tuple(batch),
         group=group,
@@ -215,7 +200,12 @@ def make_plan(
         bias_function=None,
         dropped=None if dropout is None else dataclasses.replace(dropout, key=None),
     )
-    return online.Plan(forward, online.Pass(at_once, tile[::-1], layout.T), terms)
+    return online.Plan(
+        forward=online.Pass(at_once(FORWARD_SCORES), layout),
+        backward=online.Pass(at_once(BACKWARD_SCORES), layout.T),
+        tile=(tile_q, tile_k),
+        terms=terms,
+    )
 
 
 def _weights(

@@ -194,7 +194,9 @@ def verify(implementation, case, oracle):
         cotangents = jax.tree.map(lambda x: random_arrays(rng, x.shape, dtype=x.dtype)[0], got)
         return got, cotangents, *pull(cotangents)
 
-    if implementation == "tiled" or case.sizes != Case.sizes:  # a new shape compiles faster as a whole
+    if (
+        implementation == "tiled" or case.sizes != Case.sizes
+    ):  # a new shape compiles faster as a whole
         forward_and_gradients = jax.jit(forward_and_gradients)
     got, cotangents, gradients = forward_and_gradients(arrays)
 

@@ -12,7 +12,6 @@ from attn_research.attention import (
     Capture,
     Causal,
     Dot,
-    Dropout,
     Full,
     Gaussian,
     Location,
