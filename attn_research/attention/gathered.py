@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 
-from attn_research.attention.masks import Mask, Positions, grid
-from attn_research.attention.normalizers import Dropout
+from attn_research.attention.masks import Mask, Positions, Tile, grid
+from attn_research.attention.normalizers import Dropout, is_softmax
 from attn_research.attention.reference import Attended, Capture, captured
 from attn_research.attention.scores import Location
 from attn_research.types import Array, Float, Int
@@ -46,12 +47,34 @@ def unsupported(
     return None
 
 
-# Up to so many queries gathering is faster than tiles, which compute whole ones.
-FEW_QUERIES = 64
+# Measured by experiments.benchmarks.attention: for more queries than those, a key that is gathered
+# takes as long as so many that stand in tiles.
+FEW_QUERIES, KEYS_FOR_ONE = 32, 45
 
 
-def outdone(query: Any, *others: Any, **options: Any) -> str | None:
+def outdone(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    normalizer: Callable[..., Array],
+    positions: Positions | None,
+    **others: Any,
+) -> str | None:
     """Why another is better where it is left open, or None."""
+    num_queries, num_keys = query.shape[-3], key.shape[-3]
+    in_tiles = hasattr(score, "pairwise") and is_softmax(normalizer)
+    if num_queries <= FEW_QUERIES or not in_tiles:
+        return None
+    visited = num_keys
+    if positions is None:
+        layout = mask.layout(num_queries, num_keys, 256)
+        visited = num_keys * np.mean(layout != Tile.EMPTY)
+    width = jax.eval_shape(_positions, query, key, mask, positions)[1].shape[-1]
+    if visited < KEYS_FOR_ONE * width:
+        return f"to gather {width} keys for each of {num_queries} queries is slower than tiles"
     return None
 
 

@@ -57,7 +57,7 @@ class Mask:
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         """Raises ValueError unless the arrays fit `batch` and those lengths; None is any length."""
 
-    def of_queries(self, index: Int[Array, "T"]) -> "Mask":
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> "Mask":
         """The mask of some queries of the call, which matters where arrays belong to those."""
         return self
 
@@ -156,7 +156,7 @@ class Around(Mask):
             raise ValueError(f"Around(center) has dtype {self.center.dtype}: give floats")
         _check_shape("Around(center)", self.center.shape, batch, num_queries)
 
-    def of_queries(self, index: Int[Array, "T"]) -> Mask:
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
         return dataclasses.replace(self, center=jnp.take(self.center, index, axis=-1, mode="clip"))
 
     def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int]:
@@ -231,7 +231,7 @@ class And(Mask):
         self.a.check(batch, num_queries, num_keys)
         self.b.check(batch, num_queries, num_keys)
 
-    def of_queries(self, index: Int[Array, "T"]) -> Mask:
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
         return type(self)(self.a.of_queries(index), self.b.of_queries(index))
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
@@ -258,7 +258,7 @@ class Or(Mask):
         self.a.check(batch, num_queries, num_keys)
         self.b.check(batch, num_queries, num_keys)
 
-    def of_queries(self, index: Int[Array, "T"]) -> Mask:
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
         return type(self)(self.a.of_queries(index), self.b.of_queries(index))
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
@@ -279,7 +279,7 @@ class Not(Mask):
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         self.a.check(batch, num_queries, num_keys)
 
-    def of_queries(self, index: Int[Array, "T"]) -> Mask:
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
         return Not(self.a.of_queries(index))
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:

@@ -36,7 +36,7 @@ class Softmax:
         total = parts.sum(axis=-1, keepdims=True)
         return jnp.where(allowed, parts / jnp.where(total == 0, 1, total), 0)
 
-    def of_queries(self, index: Int[Array, "T"]) -> "Softmax":
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> "Softmax":
         return self
 
     def factor(self, k_pos: Int[ArrayLike, "*#B 1 #T S"]) -> None:
@@ -75,7 +75,7 @@ class Gaussian:
             raise ValueError(f"Gaussian(center) has shape {self.center.shape}: give {needed}")
         return self.inner(scores, allowed, k_pos) * self._bell(k_pos).astype(scores.dtype)
 
-    def of_queries(self, index: Int[Array, "T"]) -> "Gaussian":
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> "Gaussian":
         center = jnp.take(self.center, index, axis=-1, mode="clip")
         return dataclasses.replace(self, center=center, inner=self.inner.of_queries(index))
 

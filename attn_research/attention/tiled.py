@@ -26,8 +26,8 @@ from attn_research.types import Array, Float
 QUERY_TILE = 512  # rows of a product: queries times the query heads of a key head
 KEY_TILE = 256
 FORWARD_SCORES, BACKWARD_SCORES = 2**19, 2**18  # at a time
-HIDDEN_ELEMENTS = 2**22  # of the hidden layer of a score that is no product, at a time
-FEW_SCORES = 2**14  # of a batch element and head: up to here the reference is as fast
+# Up to here the reference is as fast, and needs no more memory than tiles do.
+FEW_SCORES, FEW_QUERIES = 2**15, 4
 
 
 def unsupported(
@@ -54,8 +54,9 @@ def unsupported(
 
 def outdone(query: Any, key: Any, *others: Any, **options: Any) -> str | None:
     """Why another is better where it is left open, or None."""
-    if query.shape[-3] * key.shape[-3] <= FEW_SCORES:
-        return f"{query.shape[-3]} x {key.shape[-3]} scores are few enough to have whole"
+    num_queries, num_keys = query.shape[-3], key.shape[-3]
+    if num_queries <= FEW_QUERIES or num_queries * num_keys <= FEW_SCORES:
+        return f"{num_queries} x {num_keys} scores are few enough to be whole"
     return None
 
 
@@ -173,13 +174,11 @@ def make_plan(
     dropout: Dropout | None,
 ) -> online.Plan:
     """Tiles and how many rows go through them at a time, for the operands of a pairwise score."""
-    *batch, num_queries, num_heads, width = query.shape
+    *batch, num_queries, num_heads, _ = query.shape
     num_keys, num_kv_heads = key.shape[-3:-1]
     group, rows = num_heads // num_kv_heads, math.prod(batch) * num_kv_heads
     tile_q, tile_k = max(QUERY_TILE // group, 8), KEY_TILE
     is_dot = isinstance(score, Dot)
-    if not is_dot:
-        tile_q = min(tile_q, max(HIDDEN_ELEMENTS // (group * width * tile_k), 8))
     tile_q, tile_k = _even(num_queries, tile_q), _even(num_keys, tile_k)
     # What a mask leaves of tiles is known of positions that count from 0.
     counted = positions.query is None and positions.key is None
@@ -189,6 +188,7 @@ def make_plan(
         layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)
 
     def at_once(most_scores: int) -> int:
+        # A score that is no product has work enough in one row.
         most = most_scores // (group * tile_q * tile_k) if is_dot else 1
         return max((n for n in range(1, min(rows, most) + 1) if rows % n == 0), default=1)
 
