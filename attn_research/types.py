@@ -5,6 +5,6 @@ width · D model width · F feed-forward width · V vocabulary · L layers · P 
 `*B` stands for any number of leading batch axes. Annotations are checked only while tests run.
 """
 
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped, UInt
 
-__all__ = ["Array", "ArrayLike", "Bool", "Float", "Int", "Key", "PyTree", "Shaped"]
+__all__ = ["Array", "ArrayLike", "Bool", "Float", "Int", "Key", "PyTree", "Shaped", "UInt"]

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from attn_research.attention import gathered, reference
+from attn_research.attention import gathered, reference, tiled
 from attn_research.attention.masks import Full, Mask, Positions
 from attn_research.attention.normalizers import Dropout, softmax
 from attn_research.attention.reference import Attended, Capture
@@ -21,12 +21,15 @@ Shaped = Array | jax.ShapeDtypeStruct
 class Implementation(NamedTuple):
     """One way to compute `attend`; both functions take all its arguments but `implementation`.
 
-    `unsupported` says from shapes and structure why it cannot serve them, or None where it can.
+    From shapes and structure, `unsupported` says why it cannot serve them, and `outdone` why one
+    further down the chain does better where none is named; None where there is no such reason.
     """
 
     name: str
     unsupported: Callable[..., str | None]
     run: Callable[..., Attended]
+    outdone: Callable[..., str | None] = lambda *arrays, **options: None
+    cost: Callable[..., tuple[int, int]] | None = None  # FLOPs and bytes, where XLA cannot count
 
 
 class Verdict(NamedTuple):
@@ -41,7 +44,8 @@ class Verdict(NamedTuple):
 
 # The chain, first choice first.
 IMPLEMENTATIONS = (
-    Implementation("gathered", gathered.unsupported, gathered.attend),
+    Implementation("gathered", gathered.unsupported, gathered.attend, gathered.outdone),
+    Implementation("tiled", tiled.unsupported, tiled.attend, tiled.outdone, tiled.cost),
     Implementation("reference", reference.unsupported, reference.attend),
 )
 
@@ -109,7 +113,10 @@ def explain(*args: Any, **kwargs: Any) -> tuple[Verdict, ...]:
     for candidate, reason in zip(IMPLEMENTATIONS, reasons, strict=True):
         verdict = ("rejected", reason) if reason else ("chosen", chosen)
         unsupported = candidate.unsupported(*arrays, **options)
-        cost = (None, None) if unsupported else _cost(candidate.run, *arrays, **options)
+        cost = (None, None)
+        if not unsupported:
+            count = candidate.cost or functools.partial(_cost, candidate.run)
+            cost = count(*arrays, **options)
         rows.append(Verdict(candidate.name, *verdict, *cost))
     return tuple(rows)
 
@@ -124,7 +131,10 @@ def _rejections(implementation: str | None, *arrays: Shaped, **options: Any) -> 
         elif None in reasons:
             reasons.append(f"{IMPLEMENTATIONS[reasons.index(None)].name} comes first")
         else:
-            reasons.append(candidate.unsupported(*arrays, **options))
+            reason = candidate.unsupported(*arrays, **options)
+            if reason is None and implementation is None:
+                reason = candidate.outdone(*arrays, **options)
+            reasons.append(reason)
     return reasons
 
 

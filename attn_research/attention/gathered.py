@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 
-from attn_research.attention.masks import Mask, Positions, grid
-from attn_research.attention.normalizers import Dropout
+from attn_research.attention.masks import Mask, Positions, Tile, grid
+from attn_research.attention.normalizers import Dropout, is_softmax
 from attn_research.attention.reference import Attended, Capture, captured
 from attn_research.attention.scores import Location
 from attn_research.types import Array, Float, Int
@@ -27,7 +28,6 @@ def unsupported(
     score: Callable[..., Array],
     mask: Mask,
     bias: Any,
-    dropout: Dropout | None,
     positions: Positions | None,
     **others: Any,
 ) -> str | None:
@@ -38,14 +38,43 @@ def unsupported(
         return "a Location score depends on the index of the key"
     if bias is not None and not callable(bias) and bias.shape[-1] > 1:
         return "the bias is an array over the keys: give a function of positions"
-    if dropout is not None:
-        return "dropout draws for every key"
     asked = jax.eval_shape(_positions, query, key, mask, positions)
     if asked is None:
         return "the mask sets no bound to the keys of a query"
     width, num_keys = asked[1].shape[-1], key.shape[-3]
     if 2 * width > num_keys:
         return f"the mask lets a query look at {width} of {num_keys} keys, which is more than half"
+    return None
+
+
+# Measured by experiments.benchmarks.attention: for more queries than those, a key that is gathered
+# takes as long as so many that stand in tiles.
+FEW_QUERIES, KEYS_FOR_ONE = 32, 45
+
+
+def outdone(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    normalizer: Callable[..., Array],
+    positions: Positions | None,
+    **others: Any,
+) -> str | None:
+    """Why another is better where it is left open, or None."""
+    num_queries, num_keys = query.shape[-3], key.shape[-3]
+    in_tiles = hasattr(score, "pairwise") and is_softmax(normalizer)
+    if num_queries <= FEW_QUERIES or not in_tiles:
+        return None
+    visited = num_keys
+    if positions is None:
+        layout = mask.layout(num_queries, num_keys, 256)
+        visited = num_keys * np.mean(layout != Tile.EMPTY)
+    width = jax.eval_shape(_positions, query, key, mask, positions)[1].shape[-1]
+    if visited < KEYS_FOR_ONE * width:
+        return f"to gather {width} keys for each of {num_queries} queries is slower than tiles"
     return None
 
 
@@ -58,12 +87,15 @@ def attend(
     mask: Mask,
     bias: Float[Array, "*#B #N #T 1"] | Callable[..., Array] | None,
     normalizer: Callable[..., Array],
-    dropout: None,
+    dropout: Dropout | None,
     positions: Positions | None,
     capture: Literal["all"] | Capture | None,
 ) -> Attended:
     """The reference, of gathered keys; see `api.attend`."""
     q_pos, k_pos = _positions(query, key, mask, positions)
+    words = None
+    if dropout is not None:
+        words = dropout.rows((*query.shape[:-3], query.shape[-2], query.shape[-3]))
 
     # Each query becomes a batch of its own with its own keys. They are W times as large as the
     # queries: to gather them anew in the backward pass costs less than to store them, most of all
@@ -75,7 +107,8 @@ def attend(
         if bias is not None:
             scores = scores + (bias(q_pos, k_pos) if callable(bias) else bias)
         weights = normalizer(scores, mask(q_pos, k_pos), k_pos)
-        rows = rearrange(weights, "... (k g) t w -> ... t k g w", k=value.shape[-2])
+        kept = weights if dropout is None else weights * dropout.factor(words, k_pos)
+        rows = rearrange(kept, "... (k g) t w -> ... t k g w", k=value.shape[-2])
         seen = rearrange(_gather(value, k_pos), "... t w k h -> ... t k w h")
         context = jnp.matmul(rows, seen).astype(value.dtype)
         return rearrange(context, "... t k g h -> ... t (k g) h"), weights

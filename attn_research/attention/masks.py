@@ -19,6 +19,9 @@ import numpy as np
 
 from attn_research.types import Array, ArrayLike, Bool, Float, Int
 
+# The queries and keys of a tile; a number where both are as many.
+Block = int | tuple[int, int]
+
 # JAX rebuilds pytrees around placeholders of any type, so `| Any` leaves the annotation of an array
 # field to the reader; `Mask.check` verifies the array itself.
 
@@ -54,6 +57,10 @@ class Mask:
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         """Raises ValueError unless the arrays fit `batch` and those lengths; None is any length."""
 
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> "Mask":
+        """The mask of some queries of the call, which matters where arrays belong to those."""
+        return self
+
     def dense(self, num_queries: int, num_keys: int) -> Bool[Array | np.ndarray, "*leading T S"]:
         """The mask written out: [T, S], or [*B, 1, T, S] where it carries per-batch arrays."""
         rank = max((leaf.ndim + 2 for leaf in jax.tree.leaves(self)), default=2)
@@ -61,13 +68,13 @@ class Mask:
         xp = np if isinstance(allowed, np.ndarray) else jnp
         return xp.broadcast_to(allowed, (*allowed.shape[:-2], num_queries, num_keys))
 
-    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
-        """A `Tile` per block x block tile, [ceil(T / block), ceil(S / block)], int8.
+    def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
+        """A `Tile` per tile of `block` queries and keys, [ceil(T / block), ceil(S / block)], int8.
 
         Computed from the rule, in time and memory of the number of tiles. The last tiles cover what
         is there of them. EMPTY and FULL are certain; PARTIAL also stands for what is not known.
         """
-        first_q, first_k = _starts(num_queries, block), _starts(num_keys, block)
+        (first_q, _), (first_k, _) = _edges(num_queries, num_keys, block)
         return np.full((len(first_q), len(first_k)), Tile.PARTIAL, np.int8)
 
     def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int] | None:
@@ -86,7 +93,7 @@ class Full(Mask):
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
         return np.ones((1,) * max(np.ndim(q_pos), np.ndim(k_pos)), bool)
 
-    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+    def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         return _band_layout(-np.inf, np.inf, num_queries, num_keys, block)
 
 
@@ -98,7 +105,7 @@ class Causal(Mask):
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
         return k_pos <= q_pos
 
-    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+    def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         return _band_layout(-np.inf, 0, num_queries, num_keys, block)
 
 
@@ -117,7 +124,7 @@ class Window(Mask):
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
         return (q_pos - self.left <= k_pos) & (k_pos <= q_pos + self.right)
 
-    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+    def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         return _band_layout(-self.left, self.right, num_queries, num_keys, block)
 
     def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int]:
@@ -148,6 +155,9 @@ class Around(Mask):
         if not jnp.issubdtype(self.center.dtype, jnp.floating):
             raise ValueError(f"Around(center) has dtype {self.center.dtype}: give floats")
         _check_shape("Around(center)", self.center.shape, batch, num_queries)
+
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
+        return dataclasses.replace(self, center=jnp.take(self.center, index, axis=-1, mode="clip"))
 
     def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int]:
         first = jnp.ceil(self._center(q_pos) - self.half_width)
@@ -221,7 +231,10 @@ class And(Mask):
         self.a.check(batch, num_queries, num_keys)
         self.b.check(batch, num_queries, num_keys)
 
-    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
+        return type(self)(self.a.of_queries(index), self.b.of_queries(index))
+
+    def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         size = num_queries, num_keys, block
         return np.minimum(self.a.layout(*size), self.b.layout(*size))
 
@@ -245,7 +258,10 @@ class Or(Mask):
         self.a.check(batch, num_queries, num_keys)
         self.b.check(batch, num_queries, num_keys)
 
-    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
+        return type(self)(self.a.of_queries(index), self.b.of_queries(index))
+
+    def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         size = num_queries, num_keys, block
         return np.maximum(self.a.layout(*size), self.b.layout(*size))
 
@@ -263,7 +279,10 @@ class Not(Mask):
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         self.a.check(batch, num_queries, num_keys)
 
-    def layout(self, num_queries: int, num_keys: int, block: int) -> Int[np.ndarray, "rows cols"]:
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
+        return Not(self.a.of_queries(index))
+
+    def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         return Tile.FULL.value - self.a.layout(num_queries, num_keys, block)
 
 
@@ -324,18 +343,25 @@ def _check_shape(
         raise ValueError(f"{name} has shape {shape}: query and key need {needed}")
 
 
-def _starts(length: int, block: int) -> Int[np.ndarray, "tiles"]:
-    return np.arange(0, length, block)
+def _edges(
+    num_queries: int, num_keys: int, block: Block
+) -> list[tuple[Int[np.ndarray, "tiles"], Int[np.ndarray, "tiles"]]]:
+    """The first and last queries of the tiles, then the first and last keys."""
+    sizes = (block, block) if isinstance(block, int) else block
+    edges = []
+    for length, size in zip((num_queries, num_keys), sizes, strict=True):
+        first = np.arange(0, length, size)
+        edges.append((first, np.minimum(first + size, length) - 1))
+    return edges
 
 
 def _band_layout(
-    lowest: int | float, highest: int | float, num_queries: int, num_keys: int, block: int
+    lowest: int | float, highest: int | float, num_queries: int, num_keys: int, block: Block
 ) -> Int[np.ndarray, "rows cols"]:
     """The layout of lowest <= k_pos - q_pos <= highest."""
-    first_q, first_k = _starts(num_queries, block)[:, None], _starts(num_keys, block)[None, :]
-    last_q = np.minimum(first_q + block, num_queries) - 1
-    last_k = np.minimum(first_k + block, num_keys) - 1
-    least, most = first_k - last_q, last_k - first_q  # every offset between them occurs
-    full = (lowest <= least) & (most <= highest)
-    empty = (most < lowest) | (highest < least)
-    return np.where(full, Tile.FULL, np.where(empty, Tile.EMPTY, Tile.PARTIAL)).astype(np.int8)
+    (first_q, last_q), (first_k, last_k) = _edges(num_queries, num_keys, block)
+    # Comparing a column with a row keeps all that is as large as the layout to one byte an entry.
+    first_q, last_q = first_q[:, None], last_q[:, None]
+    some = (first_k <= last_q + highest) & (last_k >= first_q + lowest)
+    every = (first_k >= last_q + lowest) & (last_k <= first_q + highest)
+    return np.where(every, np.int8(Tile.FULL), some.astype(np.int8))

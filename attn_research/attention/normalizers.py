@@ -11,8 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from attn_research.types import Array, ArrayLike, Bool, Float, Int, Key
+from attn_research.types import Array, ArrayLike, Bool, Float, Int, Key, UInt
 
 
 @jax.tree_util.register_dataclass
@@ -34,6 +35,12 @@ class Softmax:
         parts = jnp.exp(jnp.where(allowed, above, -jnp.inf))
         total = parts.sum(axis=-1, keepdims=True)
         return jnp.where(allowed, parts / jnp.where(total == 0, 1, total), 0)
+
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> "Softmax":
+        return self
+
+    def factor(self, k_pos: Int[ArrayLike, "*#B 1 #T S"]) -> None:
+        return None
 
 
 softmax = Softmax()
@@ -66,9 +73,28 @@ class Gaussian:
         needed = (*scores.shape[:-3], scores.shape[-2])
         if self.center.shape != needed:
             raise ValueError(f"Gaussian(center) has shape {self.center.shape}: give {needed}")
-        center = jnp.asarray(self.center, scores.dtype)[..., None, :, None]
-        factor = jnp.exp(-0.5 * ((k_pos - center) / self.deviation) ** 2)
-        return self.inner(scores, allowed, k_pos) * factor
+        return self.inner(scores, allowed, k_pos) * self._bell(k_pos).astype(scores.dtype)
+
+    def of_queries(self, index: Int[ArrayLike, "T"]) -> "Gaussian":
+        center = jnp.take(self.center, index, axis=-1, mode="clip")
+        return dataclasses.replace(self, center=center, inner=self.inner.of_queries(index))
+
+    def factor(self, k_pos: Int[ArrayLike, "*#B 1 #T S"]) -> Float[Array, "*B 1 T S"]:
+        within = self.inner.factor(k_pos)
+        return self._bell(k_pos) if within is None else within * self._bell(k_pos)
+
+    def _bell(self, k_pos: ArrayLike) -> Array:
+        center = jnp.asarray(self.center, jnp.result_type(jnp.float32, self.center))
+        return jnp.exp(-0.5 * ((k_pos - center[..., None, :, None]) / self.deviation) ** 2)
+
+
+def is_softmax(normalizer: Callable[..., Array]) -> bool:
+    """Whether the weights are a softmax, times `normalizer.factor(k_pos)` where that is not None.
+
+    So tiles can be normalized one after another; `of_queries` is as that of masks.
+    """
+    inner = getattr(normalizer, "inner", None)
+    return hasattr(normalizer, "factor") and (inner is None or is_softmax(inner))
 
 
 @jax.tree_util.register_dataclass
@@ -87,5 +113,32 @@ class Dropout:
             raise ValueError(f"Dropout(rate={self.rate}): give a rate in [0, 1)")
 
     def __call__(self, weights: Float[Array, "*B N T S"]) -> Float[Array, "*B N T S"]:
-        keep = jax.random.bernoulli(self.key, 1 - self.rate, weights.shape)
-        return jnp.where(keep, weights / (1 - self.rate), 0.0)
+        rows = self.rows(weights.shape[:-1])
+        return weights * self.factor(rows, jnp.arange(weights.shape[-1]))
+
+    def rows(self, shape: tuple[int, ...]) -> UInt[Array, "*B N T 2"]:
+        """Random words for every row, [*B, N, T]: all that is drawn, linear in length."""
+        return jax.random.bits(self.key, (*shape, 2), jnp.uint32)
+
+    def factor(
+        self, rows: UInt[Array, "*B N T 2"], index: Int[ArrayLike, "*_ S"]
+    ) -> Float[Array, "*B N T S"]:
+        """0 or 1 / (1 - rate), by the words of the row and the index of the key alone.
+
+        So every implementation, whichever keys it takes at a time, drops the same weights.
+        """
+        # The index and the words of the row go through two rounds of a 32-bit mixer in which each
+        # bit of its input reverses each bit of its output half the time.
+        first, second = rows[..., :1], rows[..., 1:]
+        index = jnp.asarray(index).astype(jnp.uint32) * np.uint32(0x9E3779B9)
+        index = index.reshape((1,) * (first.ndim - index.ndim) + index.shape)
+        word = _mix(_mix(first ^ index) + second)
+        keep = word >= np.uint32(min(round(self.rate * 2**32), 2**32 - 1))
+        return jnp.where(keep, np.float32(1 / (1 - self.rate)), np.float32(0))
+
+
+def _mix(word: UInt[Array, "..."]) -> UInt[Array, "..."]:
+    # Multipliers found by C. Wellons' search for the least bias, 2018.
+    word = (word ^ (word >> 16)) * np.uint32(0x7FEB352D)
+    word = (word ^ (word >> 15)) * np.uint32(0x846CA68B)
+    return word ^ (word >> 16)

@@ -7,6 +7,7 @@ Save for Location, the score of a query and a key is that of the two alone, wher
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,6 +18,11 @@ from attn_research.types import Array, ArrayLike, Float
 
 # JAX rebuilds pytrees around placeholders of any type, so `| Any` leaves the annotation of an array
 # field to the reader; the scores verify its shape where they use it.
+
+# An equal score with its operands, [*B, T, N, H] and [*B, S' <= S, K', H], where K' divides N; from
+# S' on nothing is seen. It is that of a query and a key alone, and each of its arrays begins with
+# the axis N: so it is computed for whichever heads, queries and keys are taken at a time.
+Pairwise = tuple[Callable[..., Array], Array, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -34,6 +40,11 @@ class Dot:
         scores = jnp.matmul(rows, columns, preferred_element_type=_wide(query, key))
         return rearrange(scores, "... k (g t) s -> ... (k g) t s", t=query.shape[-3])
 
+    def pairwise(self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]) -> Pairwise:
+        _check_width("Dot", query, key)
+        wide = _wide(query, key)
+        return self, query.astype(wide), key.astype(wide)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +55,10 @@ class ScaledDot:
         self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]
     ) -> Float[Array, "*B N T S"]:
         return Dot()(query, key) * query.shape[-1] ** -0.5
+
+    def pairwise(self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]) -> Pairwise:
+        score, query, key = Dot().pairwise(query, key)
+        return score, query * query.shape[-1] ** -0.5, key
 
 
 @jax.tree_util.register_dataclass
@@ -56,11 +71,16 @@ class General:
     def __call__(
         self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]
     ) -> Float[Array, "*B N T S"]:
+        return Dot()(self._mapped(query, key), key)
+
+    def pairwise(self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]) -> Pairwise:
+        return Dot().pairwise(self._mapped(query, key), key)
+
+    def _mapped(self, query: Array, key: Array) -> Array:
         num_heads, width = query.shape[-2:]
         n = _per_head("General(weight)", self.weight, num_heads, (width, key.shape[-1]))
         wide = _wide(query, key, self.weight)
-        query = jnp.einsum(f"...tni,{n}ij->...tnj", query, self.weight, preferred_element_type=wide)
-        return Dot()(query, key)
+        return jnp.einsum(f"...tni,{n}ij->...tnj", query, self.weight, preferred_element_type=wide)
 
 
 @jax.tree_util.register_dataclass
@@ -86,6 +106,14 @@ class Location:
         beyond = [(0, 0)] * (scores.ndim - 1) + [(0, max(0, num_keys - most))]
         return jnp.pad(scores, beyond, constant_values=-jnp.inf)
 
+    def pairwise(self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]) -> Pairwise:
+        # The weights stand in for the keys; from S_max on there are none to look at.
+        num_heads, width = query.shape[-2:]
+        n = _per_head("Location(weight)", self.weight, num_heads, (width, self.weight.shape[-1]))
+        weight = self.weight[..., : key.shape[-3]].astype(_wide(query, self.weight))
+        weight = rearrange(weight, "n h s -> s n h" if n else "h s -> s 1 h")
+        return Dot().pairwise(query, jnp.broadcast_to(weight, (*query.shape[:-3], *weight.shape)))
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +131,14 @@ class Additive:
         _check_width("Additive", query, key)
         _per_head("Additive(vector)", self.vector, query.shape[-2], query.shape[-1:])
         return _additive(query, key, self.vector)
+
+    def pairwise(self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]) -> Pairwise:
+        num_heads, width = query.shape[-2:]
+        _check_width("Additive", query, key)
+        _per_head("Additive(vector)", self.vector, num_heads, (width,))
+        wide = _wide(query, key, self.vector)
+        vector = jnp.broadcast_to(self.vector.astype(wide), (num_heads, width))
+        return Additive(vector), query.astype(wide), key.astype(wide)
 
 
 # The hidden layer is H times as large as the scores; computing it anew in the backward pass costs

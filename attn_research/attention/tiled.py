@@ -1,0 +1,283 @@
+"""Tiles of scores one after another, in memory linear in length; `online` computes them.
+
+Here the arguments of `attend` become those of `online`: tiles are chosen, arrays padded to whole
+tiles, heads put first, and captured weights computed from the log-sum-exp of their queries.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from attn_research.attention import online
+from attn_research.attention.masks import Full, Mask, Positions, Tile, grid
+from attn_research.attention.normalizers import Dropout, is_softmax
+from attn_research.attention.reference import Attended, Capture
+from attn_research.attention.scores import Dot
+from attn_research.attention.tile_terms import Given, Terms, to_function
+from attn_research.types import Array, Float
+
+# Chosen by measurement on two cores with 2 MiB of cache each; tests make tiles smaller.
+QUERY_TILE = 512  # rows of a product: queries times the query heads of a key head
+KEY_TILE = 256
+FORWARD_SCORES, BACKWARD_SCORES = 2**19, 2**18  # at a time
+# Up to here the reference is as fast, and needs no more memory than tiles do.
+FEW_SCORES, FEW_QUERIES = 2**15, 4
+
+
+def unsupported(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    normalizer: Callable[..., Array],
+    **others: Any,
+) -> str | None:
+    """Why the arguments of `attend` are not supported, or None where they are."""
+    if not hasattr(score, "pairwise"):
+        return f"the score {_name(score)} has no pairwise form"
+    if not is_softmax(normalizer):
+        return f"the normalizer {_name(normalizer)} is no softmax, nor one times a factor"
+    batch = query.shape[:-3]
+    for what, held in (("mask", mask), ("normalizer", normalizer)):
+        if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(held)):
+            return f"the {what} has an array without the batch axes {batch}"
+    return None
+
+
+def outdone(query: Any, key: Any, *others: Any, **options: Any) -> str | None:
+    """Why another is better where it is left open, or None."""
+    num_queries, num_keys = query.shape[-3], key.shape[-3]
+    if num_queries <= FEW_QUERIES or num_queries * num_keys <= FEW_SCORES:
+        return f"{num_queries} x {num_keys} scores are few enough to be whole"
+    return None
+
+
+def attend(
+    query: Float[Array, "*B T N H"],
+    key: Float[Array, "*B S K Hk"],
+    value: Float[Array, "*B S K Hv"],
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    bias: Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None,
+    normalizer: Callable[..., Array],
+    dropout: Dropout | None,
+    positions: Positions | None,
+    capture: Literal["all"] | Capture | None,
+) -> Attended:
+    """The reference, tile after tile; see `api.attend`."""
+    positions = positions or Positions()
+    # All are wide from here on, so that gradients are added up before they are rounded.
+    normalizer = jax.tree.map(_wide, normalizer)
+    bias = bias if bias is None or callable(bias) else _wide(bias)
+    score, queries, keys = score.pairwise(query, key)
+    values = value[..., : keys.shape[-3], :, :].astype(queries.dtype)
+    num_kv_heads = math.lcm(keys.shape[-2], values.shape[-2])
+    keys, values = (
+        jnp.repeat(each, num_kv_heads // each.shape[-2], axis=-2) for each in (keys, values)
+    )
+    *batch, num_queries, num_heads, _ = queries.shape
+    num_keys, group = keys.shape[-3], num_heads // num_kv_heads
+    plan = make_plan(queries, keys, score, mask, positions, dropout)
+    more_q, more_k = -num_queries % plan.tile[0], -num_keys % plan.tile[1]
+
+    given = Given(
+        mask=jax.tree.map(lambda array: _flat(array, batch), mask),
+        q_pos=None
+        if positions.query is None
+        else _flat(positions.query, positions.query.shape[:-1]),
+        k_pos=None if positions.key is None else _flat(positions.key, positions.key.shape[:-1]),
+        words=None,
+        constants=[],
+    )
+    if dropout is not None:
+        words = dropout.rows((*batch, num_heads, num_queries))
+        words = words.reshape(-1, group, num_queries, 2)
+        given = given._replace(words=_padded(words, {2: more_q}))
+    learned_bias = None
+    if callable(bias):
+        shapes = _position_shapes(given, tuple(batch), plan.tile)
+        function, learned_bias, constants = to_function(bias, shapes)
+        given = given._replace(constants=constants)
+        plan = dataclasses.replace(
+            plan, terms=dataclasses.replace(plan.terms, bias_function=function)
+        )
+    elif bias is not None:
+        more = {axis: n for axis, n in ((2, more_q), (3, more_k)) if bias.shape[axis - 4] > 1}
+        learned_bias = _padded(_flat(bias, bias.shape[:-3]), more)
+
+    by_row = rearrange(queries, "... t (k g) h -> ... k g t h", k=num_kv_heads)
+    keys_by_row, values_by_row = (
+        rearrange(each, "... s k h -> ... k s h") for each in (keys, values)
+    )
+    learned = online.Learned(
+        query=_padded(by_row.reshape(-1, *by_row.shape[-3:]), {2: more_q}),
+        key=_padded(keys_by_row.reshape(-1, *keys_by_row.shape[-2:]), {1: more_k}),
+        value=_padded(values_by_row.reshape(-1, *values_by_row.shape[-2:]), {1: more_k}),
+        score=score,
+        bias=learned_bias,
+        normalizer=jax.tree.map(lambda array: _flat(array, batch), normalizer),
+    )
+    context, log_sum = (
+        each[:, :, :num_queries].reshape(*batch, num_heads, num_queries, *each.shape[3:])
+        for each in online.attend_tiles(plan, learned, given)
+    )
+    weights = None
+    if capture is not None:
+        weights = _weights(
+            score, queries, keys, log_sum, mask, bias, normalizer, positions, capture
+        )
+        weights = _padded(weights, {weights.ndim - 1: key.shape[-3] - num_keys})
+    return Attended(jnp.moveaxis(context, -3, -2).astype(value.dtype), weights)
+
+
+def cost(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    positions: Positions | None,
+    **others: Any,
+) -> tuple[int, int]:
+    """FLOPs of the products and exponentials of the tiles visited, and bytes they read and write.
+
+    XLA counts the body of a loop once, so this is counted by hand.
+    """
+    pair, queries, keys = jax.eval_shape(lambda s, q, k: s.pairwise(q, k), score, query, key)
+    plan = make_plan(queries, keys, pair, mask, positions or Positions(), None)
+    *batch, num_queries, num_heads, width = queries.shape
+    visits = math.prod(batch) * num_heads * int(np.count_nonzero(plan.forward.layout))
+    tile_q, tile_k = plan.tile
+    widths = width + value.shape[-1]
+    per_score = 2 * widths + 4 if isinstance(pair, Dot) else 3 * width + 2 * value.shape[-1] + 4
+    moved = math.prod(batch) * num_heads * num_queries * (widths + 1)
+    size = queries.dtype.itemsize
+    return visits * tile_q * tile_k * per_score, size * (moved + visits * tile_k * widths)
+
+
+def make_plan(
+    query: Any,
+    key: Any,
+    score: Callable[..., Array],
+    mask: Mask,
+    positions: Positions,
+    dropout: Dropout | None,
+) -> online.Plan:
+    """Tiles and how many rows go through them at a time, for the operands of a pairwise score."""
+    *batch, num_queries, num_heads, _ = query.shape
+    num_keys, num_kv_heads = key.shape[-3:-1]
+    group, rows = num_heads // num_kv_heads, math.prod(batch) * num_kv_heads
+    tile_q, tile_k = max(QUERY_TILE // group, 8), KEY_TILE
+    is_dot = isinstance(score, Dot)
+    tile_q, tile_k = _even(num_queries, tile_q), _even(num_keys, tile_k)
+    # What a mask leaves of tiles is known of positions that count from 0.
+    counted = positions.query is None and positions.key is None
+    structure = mask if counted or isinstance(mask, Full) else Mask()
+    layout = structure.layout(num_queries, num_keys, (tile_q, tile_k))
+    if num_keys % tile_k:
+        layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)
+
+    def at_once(most_scores: int) -> int:
+        # A score that is no product has work enough in one row.
+        most = most_scores // (group * tile_q * tile_k) if is_dot else 1
+        return max((n for n in range(1, min(rows, most) + 1) if rows % n == 0), default=1)
+
+    terms = Terms(
+        batch=tuple(batch),
+        group=group,
+        num_kv_heads=num_kv_heads,
+        num_keys=num_keys,
+        bias_function=None,
+        dropped=None if dropout is None else dataclasses.replace(dropout, key=None),
+    )
+    return online.Plan(
+        forward=online.Pass(at_once(FORWARD_SCORES), layout),
+        backward=online.Pass(at_once(BACKWARD_SCORES), layout.T),
+        tile=(tile_q, tile_k),
+        terms=terms,
+    )
+
+
+def _weights(
+    score: Callable[..., Array],
+    query: Float[Array, "*B T N H"],
+    key: Float[Array, "*B S K H"],
+    log_sum: Float[Array, "*B N T"],
+    mask: Mask,
+    bias: Array | Callable[..., Array] | None,
+    normalizer: Callable[..., Array],
+    positions: Positions,
+    capture: Literal["all"] | Capture,
+) -> Float[Array, "*B heads rows S"]:
+    """The weights asked for, and no others, from the log-sum-exp of their queries."""
+    *_, num_queries, num_heads, _ = query.shape
+    num_keys, group = key.shape[-3], num_heads // key.shape[-2]
+    q_pos = jnp.arange(num_queries) if positions.query is None else positions.query
+    k_pos = jnp.arange(num_keys) if positions.key is None else positions.key[..., :num_keys]
+    if isinstance(capture, Capture):
+        heads, rows = (np.array(chosen, np.int32) for chosen in (capture.heads, capture.rows))
+        query = query[..., rows, :, :][..., heads, :]
+        key = key[..., heads // group, :]
+        log_sum = log_sum[..., heads, :][..., rows]
+        score = jax.tree.map(lambda array: array[heads], score)
+        q_pos = q_pos[..., rows]
+        mask, normalizer = mask.of_queries(rows), normalizer.of_queries(rows)
+    q_pos, k_pos = grid(q_pos, k_pos, rank=query.ndim)
+    scores = score(query, key)
+    if bias is not None:
+        bias = bias(q_pos, k_pos) if callable(bias) else bias[..., :num_keys]
+        if isinstance(capture, Capture):
+            bias = bias.reshape((1,) * (scores.ndim - bias.ndim) + bias.shape)
+            bias = bias if bias.shape[-3] == 1 else bias[..., heads, :, :]
+            bias = bias if bias.shape[-2] in (1, len(rows)) else bias[..., rows, :]
+        scores = scores + bias
+    shares = jnp.where(mask(q_pos, k_pos), scores - log_sum[..., None], -jnp.inf)
+    factor = normalizer.factor(k_pos)
+    return jnp.exp(shares) if factor is None else jnp.exp(shares) * factor
+
+
+def _position_shapes(
+    given: Given, batch: tuple[int, ...], tile: tuple[int, int]
+) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Of the positions that a bias is asked at for a tile."""
+    shapes = []
+    for pos, size in ((given.q_pos, (tile[0], 1)), (given.k_pos, (1, tile[1]))):
+        lead = batch if pos is not None and len(pos) > 1 else (1,) * len(batch)
+        dtype = jnp.int32 if pos is None else pos.dtype
+        shapes.append(jax.ShapeDtypeStruct((*lead, 1, *size), dtype))
+    return tuple(shapes)
+
+
+def _flat(array: Array, batch: tuple[int, ...] | list[int]) -> Array:
+    """The batch axes as one."""
+    return jnp.asarray(array).reshape(math.prod(batch), *array.shape[len(batch) :])
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(jnp.result_type(jnp.float32, array))
+
+
+def _padded(array: Array, more: dict[int, int]) -> Array:
+    if not any(more.values()):
+        return array
+    return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])
+
+
+def _even(length: int, most: int) -> int:
+    """The size of the fewest tiles of at most `most`, as even as they can be, a multiple of 8."""
+    count = -(-length // most)
+    return length if count == 1 else -(-length // (8 * count)) * 8
+
+
+def _name(part: Any) -> str:
+    return getattr(part, "__name__", type(part).__name__)

@@ -1,0 +1,257 @@
+"""How fast `attend` is, and in how little memory, beside jax.nn and PyTorch.
+
+python -m experiments.benchmarks.attention --peer_python=PATH    the interpreter that has PyTorch
+
+Contestants take turns in rounds; figures are medians over the rounds, of seconds and of ratios to
+ours in the same round. Then: windows by length, what captured rows cost, and from which size on an
+implementation is the faster one, which is what the order in `attend` is chosen by.
+"""
+
+import functools
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+
+from attn_research.attention import Capture, Causal, Full, Window, attend
+from attn_research.data.files import write_whole
+from experiments.reporting import environment
+
+LONG = 4096
+PEER = Path(__file__).parent / "peers" / "attention_torch.py"
+
+
+def with_gradient(attention: Callable[..., jax.Array], cotangent: jax.Array) -> Callable[..., Any]:
+    """The context and the gradients of query, key and value."""
+
+    def both(*arrays):
+        context, pull = jax.vjp(attention, *arrays)
+        return context, pull(cotangent)
+
+    return both
+
+
+def compile_run(
+    attention: Callable[..., Any], shape: tuple[int, ...], gradient: bool
+) -> tuple[Callable[[], float], int]:
+    """A timed call, compiled and run once, and the temporary bytes of its program."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    *arrays, cotangent = (jax.random.normal(key, shape) for key in keys)
+    function = with_gradient(attention, cotangent) if gradient else attention
+    compiled = jax.jit(function).lower(*arrays).compile()
+
+    def run() -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(*arrays))
+        return time.perf_counter() - start
+
+    run()
+    return run, compiled.memory_analysis().temp_size_in_bytes
+
+
+def ours(implementation: str | None = None, **options: Any) -> Callable[..., Any]:
+    """`attend` of query, key and value."""
+
+    def attention(*arrays):
+        context, weights = attend(*arrays, implementation=implementation, **options)
+        return context if weights is None else (context, weights)
+
+    return attention
+
+
+def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contestant in each round."""
+    found = [{name: run() for name, run in runs.items()} for _ in range(rounds)]
+    return {name: [one[name] for one in found] for name in runs}
+
+
+def medians(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, Any]]:
+    """By contestant: the median of seconds, and of its ratio to `base` in the same round."""
+    return {
+        name: {
+            "seconds": statistics.median(found),
+            "times_as_long": round(
+                statistics.median(a / b for a, b in zip(found, seconds[base], strict=True)), 3
+            ),
+            "all_seconds": [round(each, 5) for each in found],
+        }
+        for name, found in seconds.items()
+    }
+
+
+def compare(shape: tuple[int, ...], peer: subprocess.Popen | None, rounds: int) -> list[dict]:
+    """Ours, jax.nn and PyTorch, causal and full, forward and with gradients."""
+    batch, length, heads, width = shape
+    rows = []
+    for gradient in (False, True):
+        runs, temporary = {}, {}
+        for causal in (False, True):
+            of = "causal" if causal else "full"
+            nn = functools.partial(jax.nn.dot_product_attention, is_causal=causal)
+            for name, attention in (
+                ("ours", ours("tiled", mask=Causal() if causal else Full())),
+                ("jax.nn", nn),
+            ):
+                if name == "jax.nn" and causal and length >= LONG:
+                    continue  # as much work as without the mask, and tens of seconds a call
+                runs[f"{name} {of}"], temporary[f"{name} {of}"] = compile_run(
+                    attention, shape, gradient
+                )
+            if peer is not None:
+                case = dict(batch=batch, length=length, heads=heads, width=width)
+                case |= {"causal": causal, "gradient": gradient}
+                runs[f"torch {of}"] = functools.partial(ask, peer, case)
+                ask(peer, case)
+        found = medians(in_turn(runs, rounds), "ours full")
+        for name, row in found.items():
+            contestant, of = name.split()
+            others = zip(row["all_seconds"], found[f"ours {of}"]["all_seconds"], strict=True)
+            row = {
+                "contestant": contestant,
+                "mask": of,
+                "length": length,
+                "gradient": gradient,
+                "times_as_long_as_ours": round(statistics.median(a / b for a, b in others), 3),
+                "times_as_long_as_ours_full": row["times_as_long"],
+                "seconds": row["seconds"],
+                "temporary_bytes": temporary.get(name),
+                "all_seconds": row["all_seconds"],
+            }
+            rows.append(row)
+            print(
+                f"{length:>6} {of:<7}{'forward+backward' if gradient else 'forward':<17}"
+                f"{contestant:<8}{row['seconds']:9.4f} s  {row['times_as_long_as_ours']:6.2f} "
+                "times as long as ours",
+                flush=True,
+            )
+    return rows
+
+
+def ask(peer: subprocess.Popen, case: dict[str, Any]) -> float:
+    """Seconds of one call of the peer."""
+    peer.stdin.write(json.dumps(case) + "\n")
+    peer.stdin.flush()
+    return float(peer.stdout.readline())
+
+
+def windows(lengths: Sequence[int], heads: int, width: int, rounds: int) -> list[dict]:
+    """A causal window of 256 by length, forward and backward."""
+    mask, rows = Causal() & Window(255, 0), []
+    for length in lengths:
+        run, temporary = compile_run(ours("tiled", mask=mask), (1, length, heads, width), True)
+        seconds = statistics.median(run() for _ in range(rounds))
+        rows.append({"length": length, "seconds": seconds, "temporary_bytes": temporary})
+        print(f"window 256 of {length:>6}: {seconds:.4f} s, {temporary:,} temporary bytes")
+    return rows
+
+
+def captures(shape: tuple[int, ...], rounds: int) -> dict[str, Any]:
+    """What it costs to see eight query rows of two heads as well, forward."""
+    rows = tuple(range(0, shape[1], shape[1] // 8))
+    runs = {
+        "none": compile_run(ours("tiled"), shape, False)[0],
+        "some": compile_run(ours("tiled", capture=Capture((0, 3), rows)), shape, False)[0],
+    }
+    found = medians(in_turn(runs, rounds), "none")
+    print(f"capture of {len(rows)} rows of 2 heads: {found['some']['times_as_long']} times as long")
+    return found
+
+
+def crossovers(rounds: int) -> dict[str, list[dict]]:
+    """Seconds by size of the implementations that attend chooses from, forward and backward."""
+    found: dict[str, list[dict]] = {}
+
+    def measure(title: str, names: Sequence[str], shapes: Sequence[tuple], **options: Any) -> None:
+        found[title] = []
+        for queries, keys, batch, heads in shapes:
+            draws = jax.random.split(jax.random.key(0), 3)
+            sizes = (batch, queries, heads, 64), (batch, keys, heads, 64), (batch, keys, heads, 64)
+            arrays = [jax.random.normal(k, s) for k, s in zip(draws, sizes, strict=True)]
+            row: dict[str, Any] = dict(queries=queries, keys=keys, batch=batch, heads=heads)
+            for gradient in (False, True):
+                runs = {}
+                for name in names:
+                    attention = ours(name, **options)
+                    cotangent = jnp.ones((batch, queries, heads, 64))
+                    function = with_gradient(attention, cotangent) if gradient else attention
+                    compiled = jax.jit(function).lower(*arrays).compile()
+                    runs[name] = functools.partial(time_call, compiled, arrays)
+                    runs[name]()
+                kind = "forward+backward" if gradient else "forward"
+                times = in_turn(runs, 3 * rounds)
+                row[kind] = {name: statistics.median(each) for name, each in times.items()}
+            found[title].append(row)
+            print(title, json.dumps(row), flush=True)
+
+    squares = [(n, n, 4, 8) for n in (16, 32, 64, 128, 256, 512, 1024)]
+    decoding = [(1, n, 4, 8) for n in (128, 1024, 8192, 32768)]
+    measure("full", ("tiled", "reference"), squares + decoding)
+    local = [(1, 512, 4, 8), *((n, 512, 4, 8) for n in (4, 16, 64, 256)), (1024, 1024, 4, 8)]
+    measure("window of 21", ("gathered", "tiled"), local, mask=Window(10, 10))
+    return found
+
+
+def time_call(compiled: Callable[..., Any], arrays: Sequence[jax.Array]) -> float:
+    """Wall seconds of one call."""
+    start = time.perf_counter()
+    jax.block_until_ready(compiled(*arrays))
+    return time.perf_counter() - start
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    values = flags.FLAGS
+    peer, versions = None, {}
+    if values.peer_python:
+        command = [values.peer_python, str(PEER)]
+        pipe = subprocess.PIPE
+        peer = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        versions = json.loads(peer.stdout.readline())
+    heads, width = values.heads, values.width
+    sections = values.sections.split(",")
+    found: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", __spec__.name, *sys.argv[1:]]),
+        "environment": environment() | {"peers": versions},
+    }
+    lengths = [int(length) for length in values.lengths.split(",")]
+    if "compare" in sections:
+        rounds = {length: values.rounds if length < LONG else 2 for length in lengths}
+        found["compare"] = [
+            row
+            for length in lengths
+            for row in compare((values.batch, length, heads, width), peer, rounds[length])
+        ]
+    if "windows" in sections:
+        lengths = [int(length) for length in values.window_lengths.split(",")]
+        found["windows"] = windows(lengths, heads, width, values.rounds)
+    if "captures" in sections:
+        found["captures"] = captures((values.batch, 1024, heads, width), values.rounds)
+    if "crossovers" in sections:
+        found["crossovers"] = crossovers(values.rounds)
+    if peer is not None:
+        peer.stdin.close()
+        peer.wait()
+    if values.output:
+        write_whole(Path(values.output), (json.dumps(found, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("lengths", "1024,4096", "T = S of the comparison")
+    flags.DEFINE_string("window_lengths", "4096,8192,16384", "T = S of the windows")
+    flags.DEFINE_integer("batch", 4, "batch size", 1)
+    flags.DEFINE_integer("heads", 8, "heads", 1)
+    flags.DEFINE_integer("width", 64, "head width", 1)
+    flags.DEFINE_integer("rounds", 7, f"rounds the medians are over; 2 from {LONG} on", 1)
+    flags.DEFINE_string("sections", "compare,windows,captures,crossovers", "what to measure")
+    flags.DEFINE_string("peer_python", "", "the interpreter that has PyTorch, if any")
+    flags.DEFINE_string("output", "", "a JSON file for the result")
+    app.run(main)

@@ -1,0 +1,43 @@
+"""PyTorch's scaled_dot_product_attention: for each case read, the seconds of one call.
+
+A case is a JSON line with batch, heads, length, width, causal and gradient. The first call of a
+case is not timed.
+"""
+
+import json
+import sys
+import time
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+
+def make_run(case: dict):
+    shape = case["batch"], case["length"], case["heads"], case["width"]
+    generator = torch.Generator().manual_seed(0)
+    arrays = [torch.randn(shape, generator=generator).transpose(1, 2) for _ in range(4)]
+    *inputs, cotangent = arrays
+    for array in inputs:
+        array.requires_grad_(case["gradient"])
+
+    def run():
+        context = scaled_dot_product_attention(*inputs, is_causal=case["causal"])
+        return torch.autograd.grad(context, inputs, cotangent) if case["gradient"] else context
+
+    return run
+
+
+def main() -> None:
+    runs = {}
+    print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
+    for line in sys.stdin:
+        if line not in runs:
+            runs[line] = make_run(json.loads(line))
+            runs[line]()
+        start = time.perf_counter()
+        runs[line]()
+        print(time.perf_counter() - start, flush=True)
+
+
+if __name__ == "__main__":
+    main()
