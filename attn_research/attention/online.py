@@ -9,7 +9,6 @@ it. A few rows at a time go through a loop over tiles of queries, backward of ke
 those through the tiles that the mask leaves to it, without the mask where it allows them all.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,56 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from attn_research.attention.masks import Tile
 from attn_research.attention.scores import Dot
-from attn_research.attention.tile_terms import Place, Terms
-from attn_research.types import Array, Float, Int, PyTree
+from attn_research.attention.tile_plan import Plan
+from attn_research.attention.tile_terms import Place
+from attn_research.types import Array, Float, PyTree
 
 # The log-sum-exp of a query that sees nothing: any score less this has the exponential 0.
 NOWHERE = float(np.finfo(np.float32).max)
-
-
-class Visits(NamedTuple):
-    """Inner tiles of one kind; outer tile i has those from starts[i] to starts[i + 1]."""
-
-    starts: Int[np.ndarray, "outer_1"]
-    tiles: Int[np.ndarray, "visits"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Pass:
-    """How one pass goes over the scores: rows at a time, and what is visited."""
-
-    rows: int
-    layout: Int[np.ndarray, "outer inner"]
-
-    def visit(self, outer: Array, look: Callable[[bool, Array, PyTree], PyTree], carry: PyTree):
-        """Folds `look(masked, inner, carry)` over the tiles that an outer one leaves to visit."""
-        for kind in (Tile.FULL, Tile.PARTIAL):
-            starts, tiles = map(jnp.asarray, self._visits(kind))
-            if not tiles.size:
-                continue
-
-            def step(place: Array, carry: PyTree, masked=kind == Tile.PARTIAL, tiles=tiles):
-                return look(masked, tiles[place], carry)
-
-            carry = lax.fori_loop(starts[outer], starts[outer + 1], step, carry)
-        return carry
-
-    def _visits(self, kind: Tile) -> Visits:
-        chosen = self.layout == kind
-        starts = np.concatenate([[0], np.cumsum(chosen.sum(axis=1))])
-        return Visits(starts.astype(np.int32), np.nonzero(chosen)[1].astype(np.int32))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Plan:
-    """All that is static. The outer tiles are of queries in the forward pass, else of keys."""
-
-    forward: Pass
-    backward: Pass
-    tile: tuple[int, int]  # queries and keys
-    terms: Terms
 
 
 class Learned(NamedTuple):

@@ -1,7 +1,7 @@
 """Tiles of scores one after another, in memory linear in length; `online` computes them.
 
-Here the arguments of `attend` become those of `online`: tiles are chosen, arrays padded to whole
-tiles, heads put first, and captured weights computed from the log-sum-exp of their queries.
+Here the arguments of `attend` become those of `online`: arrays are padded to the whole tiles of a
+plan, heads put first, and captured weights computed from the log-sum-exp of their queries.
 """
 
 import dataclasses
@@ -15,17 +15,14 @@ import numpy as np
 from einops import rearrange
 
 from attn_research.attention import online
-from attn_research.attention.masks import Full, Mask, Positions, Tile, grid
+from attn_research.attention.masks import Mask, Positions, grid
 from attn_research.attention.normalizers import Dropout, is_softmax
 from attn_research.attention.reference import Attended, Capture
 from attn_research.attention.scores import Dot
-from attn_research.attention.tile_terms import Given, Terms, to_function
+from attn_research.attention.tile_plan import make_plan
+from attn_research.attention.tile_terms import Given, to_function
 from attn_research.types import Array, Float
 
-# Chosen by measurement on two cores with 2 MiB of cache each; tests make tiles smaller.
-QUERY_TILE = 512  # rows of a product: queries times the query heads of a key head
-KEY_TILE = 256
-FORWARD_SCORES, BACKWARD_SCORES = 2**19, 2**18  # at a time
 # Up to here the reference is as fast, and needs no more memory than tiles do.
 FEW_SCORES, FEW_QUERIES = 2**15, 4
 
@@ -165,49 +162,6 @@ def cost(
     return visits * tile_q * tile_k * per_score, size * (moved + visits * tile_k * widths)
 
 
-def make_plan(
-    query: Any,
-    key: Any,
-    score: Callable[..., Array],
-    mask: Mask,
-    positions: Positions,
-    dropout: Dropout | None,
-) -> online.Plan:
-    """Tiles and how many rows go through them at a time, for the operands of a pairwise score."""
-    *batch, num_queries, num_heads, _ = query.shape
-    num_keys, num_kv_heads = key.shape[-3:-1]
-    group, rows = num_heads // num_kv_heads, math.prod(batch) * num_kv_heads
-    tile_q, tile_k = max(QUERY_TILE // group, 8), KEY_TILE
-    is_dot = isinstance(score, Dot)
-    tile_q, tile_k = _even(num_queries, tile_q), _even(num_keys, tile_k)
-    # What a mask leaves of tiles is known of positions that count from 0.
-    counted = positions.query is None and positions.key is None
-    structure = mask if counted or isinstance(mask, Full) else Mask()
-    layout = structure.layout(num_queries, num_keys, (tile_q, tile_k))
-    if num_keys % tile_k:
-        layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)
-
-    def at_once(most_scores: int) -> int:
-        # A score that is no product has work enough in one row.
-        most = most_scores // (group * tile_q * tile_k) if is_dot else 1
-        return max((n for n in range(1, min(rows, most) + 1) if rows % n == 0), default=1)
-
-    terms = Terms(
-        batch=tuple(batch),
-        group=group,
-        num_kv_heads=num_kv_heads,
-        num_keys=num_keys,
-        bias_function=None,
-        dropped=None if dropout is None else dataclasses.replace(dropout, key=None),
-    )
-    return online.Plan(
-        forward=online.Pass(at_once(FORWARD_SCORES), layout),
-        backward=online.Pass(at_once(BACKWARD_SCORES), layout.T),
-        tile=(tile_q, tile_k),
-        terms=terms,
-    )
-
-
 def _weights(
     score: Callable[..., Array],
     query: Float[Array, "*B T N H"],
@@ -271,12 +225,6 @@ def _padded(array: Array, more: dict[int, int]) -> Array:
     if not any(more.values()):
         return array
     return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])
-
-
-def _even(length: int, most: int) -> int:
-    """The size of the fewest tiles of at most `most`, as even as they can be, a multiple of 8."""
-    count = -(-length // most)
-    return length if count == 1 else -(-length // (8 * count)) * 8
 
 
 def _name(part: Any) -> str:

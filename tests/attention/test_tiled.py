@@ -25,7 +25,7 @@ from attn_research.attention import (
     Window,
     attend,
     explain,
-    tiled,
+    tile_plan,
 )
 
 B, T, S, N, K, H, Hv = 2, 21, 27, 4, 2, 3, 5
@@ -35,8 +35,8 @@ jitted = jax.jit(attend, static_argnames=("implementation", "capture"))
 @pytest.fixture
 def small(monkeypatch):
     """Tiles of 8 x 8, so that these lengths make several, the last of them in part."""
-    monkeypatch.setattr(tiled, "QUERY_TILE", 16)  # of two heads each
-    monkeypatch.setattr(tiled, "KEY_TILE", 8)
+    monkeypatch.setattr(tile_plan, "QUERY_TILE", 16)  # of two heads each
+    monkeypatch.setattr(tile_plan, "KEY_TILE", 8)
 
 
 def random(*shapes, dtype="float32", seed=0):
@@ -154,8 +154,8 @@ WIDTHS = [16, 256, *(8 * np.random.default_rng(1).integers(2, 33, 4)).tolist()]
 
 @pytest.mark.parametrize("lengths, width", list(zip(SIZES, WIDTHS, strict=True)), ids=str)
 def test_any_length_and_width(lengths, width, monkeypatch):
-    monkeypatch.setattr(tiled, "QUERY_TILE", 64)
-    monkeypatch.setattr(tiled, "KEY_TILE", 48)
+    monkeypatch.setattr(tile_plan, "QUERY_TILE", 64)
+    monkeypatch.setattr(tile_plan, "KEY_TILE", 48)
     num_queries, num_keys = lengths
     arrays = random((1, num_queries, 2, width), *[(1, num_keys, 1, width)] * 2)
     options = lambda: {"mask": Causal() | Window(3, 3)}  # noqa: E731
