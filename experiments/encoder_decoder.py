@@ -261,6 +261,10 @@ def search(networks, config, params, source, limits, forbidden):
         states.append(network.apply(p, encoded[-1], max_length, method="begin"))
 
     def step(states, words):
+        if len(networks) == 1:  # the search takes logits as well
+            (network,), (p,), (one,), (state,) = networks, params, encoded, states
+            logits, state, _ = network.apply(p, one.memory, state, words, method="step")
+            return logits, [state], ()
         log_probs, after = [], []
         for network, p, one, state in zip(networks, params, encoded, states, strict=True):
             logits, state, _ = network.apply(p, one.memory, state, words, method="step")
