@@ -178,7 +178,7 @@ def test_hypotheses_are_apart_and_go_on_from_their_parents(case):
     for t in range(steps):
         logits, state, _ = case.step(case.params, memory, state, words[t])
         found.append(logits)
-        state = search.choose(state, parents[t])
+        state = search.choose(state, jnp.array(parents[t], jnp.int32))
     for k in range(K):
         # The words of the hypothesis that ends in place k, of each sentence.
         place, path = np.full((B, 1), k), []
