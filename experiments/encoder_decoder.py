@@ -39,7 +39,7 @@ class Config(translation.TranslationConfig):
         "token", "what the gradient of a batch is the mean over"
     )
     loss_chunk: int = knob(
-        0, "target words whose scores the loss holds at once; 0: all, up to 2^26 scores", 0
+        0, "target words whose scores the loss holds at once; 0: as many as are fast", 0
     )
 
 
