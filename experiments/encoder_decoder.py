@@ -39,7 +39,7 @@ class Config(translation.TranslationConfig):
         "token", "what the gradient of a batch is the mean over"
     )
     loss_chunk: int = knob(
-        0, "target words whose scores the loss holds at once; 0: all, up to 2^26 scores", 0
+        0, "target words whose scores the loss holds at once; 0: as many as are fast", 0
     )
 
 
@@ -193,14 +193,13 @@ def evaluate_members(
     readers = [reader for reader, _ in members]
     params = [params for _, params in members]
     networks = [reader.network for reader in readers]
-    search = jax.jit(functools.partial(_search, networks, config))
-    search = functools.partial(search, params)
+    translate = functools.partial(jax.jit(functools.partial(search, networks, config)), params)
     align, row_of = None, readers[0].row_of
     if row_of is not None and all(reader.row_of == row_of for reader in readers):
         align = functools.partial(jax.jit(functools.partial(_align, networks)), params)
-    predictions.predict(task, config, search, align, row_of or "predicted", folder)
+    predictions.predict(task, config, translate, align, row_of or "predicted", folder)
     if align is not None:
-        _keep_alignments(config, task, search, align, folder)
+        _keep_alignments(config, task, translate, align, folder)
     if len(members) == 1:
         _keep_looks(config, task, *members[0], folder)
     return rescore(config, folder)
@@ -253,7 +252,7 @@ def _look(reader: Reader, params, source, target, log_probs: bool = True) -> pro
     return probe.Look(said, encoded.weights, cross)
 
 
-def _search(networks, config, params, source, limits, forbidden):
+def search(networks, config, params, source, limits, forbidden):
     """The best translation [B, T] of each source sentence."""
     encoded, states = [], []
     max_length = int(translation.longest(config, source.shape[1]))
@@ -262,6 +261,10 @@ def _search(networks, config, params, source, limits, forbidden):
         states.append(network.apply(p, encoded[-1], max_length, method="begin"))
 
     def step(states, words):
+        if len(networks) == 1:  # the search takes logits as well
+            (network,), (p,), (one,), (state,) = networks, params, encoded, states
+            logits, state, _ = network.apply(p, one.memory, state, words, method="step")
+            return logits, [state], ()
         log_probs, after = [], []
         for network, p, one, state in zip(networks, params, encoded, states, strict=True):
             logits, state, _ = network.apply(p, one.memory, state, words, method="step")
@@ -293,7 +296,7 @@ def _align(networks, params, source, target):
     return sum(maps) / len(maps)
 
 
-def _keep_alignments(config, task, search, align, folder: Path, count: int = 4) -> None:
+def _keep_alignments(config, task, translate, align, folder: Path, count: int = 4) -> None:
     """Where the model looked for its own translations of a few sentences."""
     pairs = next(iter(task.tests.values()))
     # As in Bahdanau et al.'s Figure 3, of 10 to 20 words; the first of them, none picked by hand.
@@ -303,7 +306,7 @@ def _keep_alignments(config, task, search, align, folder: Path, count: int = 4) 
         encoded = encode_pairs(fitting, *task.tokenizers)
         ((members, batch),) = translation.eval_batches(config, encoded, batch_size=count)
         limits = translation.limits(config, batch["source"])
-        found = np.asarray(search(batch["source"], limits, PAD))
+        found = np.asarray(translate(batch["source"], limits, PAD))
         weights = np.asarray(align(batch["source"], found))
         for i in np.argsort(members):
             ids = [row[row != PAD] for row in (batch["source"][i], found[i])]

@@ -3,8 +3,14 @@
 The search sees a function `step(state, tokens) -> (logits, state, extras)` over K hypotheses of
 each of B sentences, and no model: whatever a step needs besides its state stands in the closure,
 once per sentence. A sentence's result depends on nothing but that sentence.
+
+A part of a state that has methods `spread(beam_size)` and `choose(parents)` says itself what it
+means that one hypothesis becomes several, and that each goes on from another's place; of all else
+the leaves are repeated and moved.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -81,7 +87,7 @@ def beam_search(
     batch_size = limits.shape[0]
     limits = jnp.clip(limits, 1, max_length)[:, None]
     shape = batch_size, beam_size
-    state = jax.tree.map(lambda x: jnp.broadcast_to(x, (*shape, *x.shape[2:])), state)
+    state = spread(state, beam_size)
     first = jnp.full(shape, vocabulary.bos, jnp.int32)
     extras = jax.eval_shape(step, state, first)[2]
     beam = _Beam(
@@ -99,17 +105,14 @@ def beam_search(
 
     def grow(beam: _Beam) -> _Beam:
         logits, state, extras = step(beam.state, beam.last)
-        log_probs = _allowed(
-            jax.nn.log_softmax(logits.astype(jnp.float32)), beam, limits, vocabulary
-        )
+        log_probs, tokens = _best_words(logits.astype(jnp.float32), beam, limits, vocabulary)
         lengths = beam.lengths + ~beam.finished
         totals = beam.log_probs[..., None] + log_probs
         scores = totals / length_penalty(lengths, alpha)[..., None]
         chosen = jax.lax.top_k(scores.reshape(batch_size, -1), beam_size)[1]
-        parent, token = jnp.divmod(chosen, logits.shape[-1])
-
-        def of_parent(x):
-            return jnp.take_along_axis(x, parent.reshape(*shape, *(1,) * (x.ndim - 2)), axis=1)
+        parent = chosen // tokens.shape[-1]
+        token = jnp.take_along_axis(tokens.reshape(batch_size, -1), chosen, axis=1)
+        of_parent = functools.partial(_take, parent)
 
         def write(history, now):
             return jax.lax.dynamic_update_index_in_dim(history, now, beam.time, axis=0)
@@ -127,7 +130,7 @@ def beam_search(
         settled = jnp.all(finished | beaten, axis=1, keepdims=True)
         return _Beam(
             time=beam.time + 1,
-            state=jax.tree.map(of_parent, state),
+            state=choose(state, parent),
             last=token,
             log_probs=jnp.where(settled & ~finished, -jnp.inf, log_probs),
             lengths=lengths,
@@ -144,15 +147,74 @@ def beam_search(
     return _trace_back(beam, vocabulary, alpha)
 
 
-def _allowed(log_probs, beam, limits, vocabulary):
-    """Log probabilities with -inf at what may not come next; a finished hypothesis only pads."""
-    ids = jnp.arange(log_probs.shape[-1])[None, None]
+def _best_words(logits, beam, limits, vocabulary):
+    """Of every hypothesis the next words that can be among the K best: log probabilities, ids.
+
+    A hypothesis can give no more than K of the K best, so all but that many are left out at once.
+    A finished one only pads.
+    """
+    ids = jnp.arange(logits.shape[-1])[None, None]
     never = jnp.isin(ids, jnp.array([vocabulary.pad, vocabulary.bos, *vocabulary.forbidden]))
     must_end = (beam.time >= limits - 1)[..., None]
     banned = never | (must_end & (ids != vocabulary.eos))
-    growing = jnp.where(banned, -jnp.inf, log_probs)
-    padding = jnp.where(ids == vocabulary.pad, 0.0, -jnp.inf)
-    return jnp.where(beam.finished[..., None], padding, growing)
+    count = min(beam.last.shape[1], logits.shape[-1])
+    best, words = top_words(jnp.where(banned, -jnp.inf, logits), count)
+    best = best - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    padding = jnp.where(jnp.arange(count)[None, None] == 0, 0.0, -jnp.inf)
+    finished = beam.finished[..., None]
+    return jnp.where(finished, padding, best), jnp.where(finished, vocabulary.pad, words)
+
+
+def top_words(
+    logits: Float[Array, "*B V"], count: int
+) -> tuple[Float[Array, "*B count"], Int[Array, "*B count"]]:
+    """`jax.lax.top_k`, by way of the blocks with the highest maxima, among which all `count` are.
+
+    A sort of the whole would cost more than the maxima of blocks, which are found in one pass.
+    """
+    vocab_size = logits.shape[-1]
+    width = max(1, math.isqrt(vocab_size // count))
+    num_blocks = -(-vocab_size // width)
+    if num_blocks <= count:
+        best, words = jax.lax.top_k(logits, count)
+        return best, words
+    empty = [(0, 0)] * (logits.ndim - 1) + [(0, num_blocks * width - vocab_size)]
+    blocks = jnp.pad(logits, empty, constant_values=-jnp.inf)
+    blocks = blocks.reshape(*logits.shape[:-1], num_blocks, width)
+    # In the order of the words, so that among equals the first is taken, as by `top_k`.
+    kept = jnp.sort(jax.lax.top_k(blocks.max(axis=-1), count)[1], axis=-1)
+    words = kept[..., None] * width + jnp.arange(width).reshape(*(1,) * logits.ndim, -1)
+    words = jnp.minimum(words, vocab_size - 1).reshape(*logits.shape[:-1], count * width)
+    values = jnp.take_along_axis(blocks, kept[..., None], axis=-2)
+    best, places = jax.lax.top_k(values.reshape(words.shape), count)
+    return best, jnp.take_along_axis(words, places, axis=-1)
+
+
+def _take(parents, x):
+    """x[b, parents[b, k], ...], for all b and k."""
+    return jnp.take_along_axis(x, parents.reshape(*parents.shape, *(1,) * (x.ndim - 2)), axis=1)
+
+
+def _knows_itself(part):
+    return hasattr(part, "spread")
+
+
+def spread(state: PyTree, beam_size: int) -> PyTree:
+    """The state of one hypothesis a sentence, for each of several."""
+
+    def of(part):
+        return part.spread(beam_size) if _knows_itself(part) else jnp.repeat(part, beam_size, 1)
+
+    return jax.tree.map(of, state, is_leaf=_knows_itself)
+
+
+def choose(state: PyTree, parents: Int[Array, "B K"]) -> PyTree:
+    """The state of hypotheses that go on from those in the places of their parents."""
+
+    def of(part):
+        return part.choose(parents) if _knows_itself(part) else _take(parents, part)
+
+    return jax.tree.map(of, state, is_leaf=_knows_itself)
 
 
 def _trace_back(beam: _Beam, vocabulary: Vocabulary, alpha: float) -> Hypotheses:
@@ -164,11 +226,9 @@ def _trace_back(beam: _Beam, vocabulary: Vocabulary, alpha: float) -> Hypotheses
         tokens, parents, extras = now
         parent = jnp.take_along_axis(parents, place, axis=1)
 
-        def take(x, index):
-            return jnp.take_along_axis(x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), axis=1)
-
         # A token stands at the place it was chosen for; extras at the place that was extended.
-        return parent, (take(tokens, place), jax.tree.map(lambda x: take(x, parent), extras))
+        of_parent = functools.partial(_take, parent)
+        return parent, (_take(place, tokens), jax.tree.map(of_parent, extras))
 
     history = beam.tokens, beam.parents, beam.extras
     _, (tokens, extras) = jax.lax.scan(back, order, history, reverse=True)

@@ -3,8 +3,9 @@
 A model has five methods. `encode(source, valid, train)` reads a batch; `decode_states(encoded,
 previous, train, capture)` goes through the target at once, and `score_words(states)` makes logits
 of what it ends in; `begin(encoded, max_length)` is the state before the first word, with leaves
-[B, 1, ...]; `step(memory, state, previous)` scores the next word of K hypotheses of each sentence.
-The chain of steps gives what `decode` gives.
+[B, 1, ...] unless it says itself how it is spread over a beam (`attn_research.decoding.search`);
+`step(memory, state, previous)` scores the next word of K hypotheses of each sentence. The chain of
+steps gives what `decode` gives.
 """
 
 from typing import Literal, NamedTuple

@@ -4,9 +4,9 @@ A cache is a value, the keys and values of the past with room behind them: it go
 of tokens and comes out with theirs written into it.
 """
 
-import functools
+import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,19 +66,70 @@ class AdditiveHeads(nn.Module):
 
 
 class KeyValues(NamedTuple):
-    """Keys and values of a sequence, to be looked at; a cache where there is room for more."""
+    """Keys and values of a sequence, to be looked at."""
 
     keys: Float[Array, "*B S K H"]
     values: Float[Array, "*B S K Hv"]
 
-    def write(self, chunk: "KeyValues", at: Int[Array, "*B"]) -> "KeyValues":
-        """With the chunk in the place of what stands from `at` on. It must fit."""
 
-        def put(room, new):
-            update = functools.partial(jax.lax.dynamic_update_slice_in_dim, axis=0)
-            return jnp.vectorize(update, signature="(s,k,h),(t,k,h),()->(s,k,h)")(room, new, at)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """Keys and values of the past of K hypotheses of each sentence, and room for more.
 
-        return jax.tree.map(put, self, chunk)
+    Position t of place k of a beam stands in slot t * K + k of its sentence, for good: which slots
+    a hypothesis may look at is the business of who moves hypotheses. The axes stand as the products
+    of attention want them, b n h (t k) and b n (t k) h, so that a look turns nothing around; and
+    they are joined to two, else XLA would lay them out as a chunk comes.
+    """
+
+    keys: Float[Array, "rows slots"] | Any
+    values: Float[Array, "rows slots"] | Any
+    batch: int = dataclasses.field(metadata={"static": True})
+    heads: int = dataclasses.field(metadata={"static": True})
+    places: int = dataclasses.field(metadata={"static": True})  # K
+
+    @classmethod
+    def make(cls, like: KeyValues, length: int, places: int = 1) -> "Cache":
+        """Room for a beam of each sentence, for heads and widths as those of `like`."""
+        (batch, *_, heads, width), value_width = like.keys.shape, like.values.shape[-1]
+        keys = jnp.zeros((batch * heads * width, length * places), like.keys.dtype)
+        values = jnp.zeros((batch * heads, length * places * value_width), like.values.dtype)
+        return cls(keys, values, batch, heads, places)
+
+    def spread(self, beam_size: int) -> "Cache":
+        """Room for as many hypotheses where there was one; what is written counts for each."""
+        keys, values = self._apart()
+        keys = jnp.repeat(keys, beam_size, axis=3).reshape(len(self.keys), -1)
+        values = jnp.repeat(values, beam_size, axis=2).reshape(len(self.values), -1)
+        return dataclasses.replace(self, keys=keys, values=values, places=beam_size)
+
+    def write(self, chunk: KeyValues, at: Int[Array, ""]) -> "Cache":
+        """With a chunk [B, K, t, heads, width] from position `at` on. It must fit."""
+
+        def put(room, new, size):
+            return jax.lax.dynamic_update_slice_in_dim(room, new, at * size, axis=1)
+
+        keys = rearrange(chunk.keys, "b k t n h -> (b n h) (t k)")
+        values = rearrange(chunk.values, "b k t n h -> (b n) (t k h)")
+        width = self.places * chunk.values.shape[-1]
+        keys, values = put(self.keys, keys, self.places), put(self.values, values, width)
+        return dataclasses.replace(self, keys=keys, values=values)
+
+    def slots(self) -> KeyValues:
+        """All that was written, [B, T * K, heads, width]."""
+        keys, values = self._apart()
+        return KeyValues(
+            rearrange(keys, "b n h s -> b s n h"), rearrange(values, "b n s h -> b s n h")
+        )
+
+    def _apart(self):
+        """Keys [B, heads, H, slots] and values [B, heads, slots, Hv]."""
+        slots = self.keys.shape[1]
+        return (
+            self.keys.reshape(self.batch, self.heads, -1, slots),
+            self.values.reshape(self.batch, self.heads, slots, -1),
+        )
 
 
 class MultiHeadAttention(nn.Module):
@@ -119,9 +170,10 @@ class MultiHeadAttention(nn.Module):
         inputs: Float[Array, "*B T D"],
         memory: KeyValues,
         mask: Mask,
-        positions: Int[Array, "*B T"] | None = None,
+        positions: Positions | None = None,
         train: bool = False,
         capture: Literal["all"] | None = None,
+        bias: Float[Array, "*#B #N #T #S"] | None = None,
     ) -> Attended:
         """The output [*B, T, D], and weights [*B, N, T, S] if captured."""
         query = rearrange(self.query(inputs), "... t (n h) -> ... t n h", n=self.num_heads)
@@ -134,8 +186,9 @@ class MultiHeadAttention(nn.Module):
             memory.values,
             score=self.scoring(self.num_heads, self.head_dim),
             mask=mask,
+            bias=bias,
             dropout=dropout,
-            positions=Positions(query=positions),
+            positions=positions,
             implementation=self.implementation,
             capture=capture,
         )

@@ -7,11 +7,15 @@ encoder block serves BERT and Longformer, and one decoder block every encoder.
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange, reduce
 from flax import linen as nn
 
-from attn_research.attention import Mask
-from attn_research.layers.multihead import KeyValues, MultiHeadAttention
-from attn_research.types import Array, Float, Int
+from attn_research.attention import Mask, Positions
+from attn_research.layers.multihead import Cache, KeyValues, MultiHeadAttention
+from attn_research.types import Array, Bool, Float, Int, Key
 
 
 class Weights(NamedTuple):
@@ -39,6 +43,37 @@ def over_layers(
     )
 
 
+class Past(NamedTuple):
+    """What a chunk of K hypotheses comes after: where it begins, what is kept, whose it is.
+
+    `origin` says in which place of the beam each position of a hypothesis was written.
+    """
+
+    length: Int[Array, ""]
+    origin: Int[Array, "B K Tpast"]
+    cache: Cache
+
+    def look(self, num_tokens: int) -> tuple[Positions, Float[Array, "B 1 Tall slots"]]:
+        """Where the tokens [K * T] and the slots [T * K] stand, and -inf at slots of others."""
+        places, room = self.origin.shape[1:]
+        query = jnp.tile(self.length + jnp.arange(num_tokens), places)
+        own = self.origin[..., None] == jnp.arange(places).reshape(1, 1, 1, -1)  # [B, K, Tpast, K]
+        bias = jnp.where(own, 0.0, -jnp.inf).reshape(-1, 1, places, room * places)
+        bias = jnp.repeat(bias, num_tokens, axis=2)
+        return Positions(query, jnp.repeat(jnp.arange(room), places)), bias
+
+
+def draw_kept(
+    key: Key[Array, ""], rate: float, count: int, shape: tuple[int, ...]
+) -> tuple[Bool[Array, "*shape"], ...]:
+    """What `count` dropouts keep, drawn at once: 16 bits decide, not 32, which halves the cost.
+
+    The rate is rounded to a multiple of 2^-16.
+    """
+    bits = jax.random.bits(key, (count, *shape), jnp.uint16)
+    return tuple(bits >= np.uint16(round(rate * 2**16)))
+
+
 class Residual(nn.Module):
     """LayerNorm(x + dropout(f(x))), or x + dropout(f(LayerNorm(x))) where `pre_norm`.
 
@@ -51,17 +86,21 @@ class Residual(nn.Module):
 
     def setup(self):
         self.norm = nn.LayerNorm(epsilon=1e-6)
-        self.drop = nn.Dropout(self.dropout)
 
     def enter(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
         """What the layer inside reads."""
         return self.norm(states) if self.pre_norm else states
 
     def leave(
-        self, states: Float[Array, "*B T D"], made: Float[Array, "*B T D"], train: bool
+        self,
+        states: Float[Array, "*B T D"],
+        made: Float[Array, "*B T D"],
+        kept: Bool[Array, "*B T D"] | None,
     ) -> Float[Array, "*B T D"]:
-        """The sum."""
-        total = states + self.drop(made, deterministic=not train)
+        """The sum; None drops nothing."""
+        if kept is not None:
+            made = jnp.where(kept, made / (1 - self.dropout), 0.0)
+        total = states + made
         return total if self.pre_norm else self.norm(total)
 
 
@@ -101,12 +140,15 @@ class EncoderBlock(nn.Module):
         capture: Literal["all"] | None = None,
     ) -> tuple[Float[Array, "B S D"], Float[Array, "B N S S"] | None]:
         """The states after it, and where its heads looked, if captured."""
+        keeps = [None, None]
+        if train and self.dropout:
+            keeps = draw_kept(self.make_rng("dropout"), self.dropout, 2, states.shape)
         inner = self.around_attention.enter(states)
         memory = self.attention.project(inner)
         seen, weights = self.attention(inner, memory, mask, None, train, capture)
-        states = self.around_attention.leave(states, seen, train)
+        states = self.around_attention.leave(states, seen, keeps[0])
         made = self.mlp(self.around_mlp.enter(states))
-        return self.around_mlp.leave(states, made, train), weights
+        return self.around_mlp.leave(states, made, keeps[1]), weights
 
 
 class DecoderBlock(nn.Module):
@@ -130,30 +172,43 @@ class DecoderBlock(nn.Module):
         mask: Mask,
         memory: KeyValues,
         memory_mask: Mask,
-        past: KeyValues | None = None,
-        positions: Int[Array, "B K T"] | None = None,
+        past: Past | None = None,
         train: bool = False,
         capture: Literal["all"] | None = None,
-    ) -> tuple[Float[Array, "B K T D"], KeyValues | None, Weights]:
-        """The states after it, the past with theirs in it, and where its heads looked.
+    ) -> tuple[Float[Array, "B K T D"], Cache | None, Weights]:
+        """The states after it, the cache with theirs in it, and where its heads looked.
 
-        Without a `past` the states are a whole sequence; with one, the chunk that stands at
-        `positions`. All K hypotheses of a sentence look at one memory [B, S, ...].
+        Without a `past` the states are a whole sequence; with one, the chunk that comes after it.
+        All K hypotheses of a sentence look at one memory [B, S, ...].
         """
+        keeps = [None, None, None]
+        if train and self.dropout:
+            keeps = draw_kept(self.make_rng("dropout"), self.dropout, 3, states.shape)
         inner = self.around_attention.enter(states)
-        now = self.attention.project(inner)
-        if past is not None:
-            past = now = past.write(now, positions[..., 0])
-        seen, own = self.attention(inner, now, mask, positions, train, capture)
-        states = self.around_attention.leave(states, seen, train)
+        now, cache = self.attention.project(inner), None
+        if past is None:
+            seen, own = self.attention(inner, now, mask, None, train, capture)
+        else:
+            # All hypotheses look at all slots at once: what each wastes on those of others is
+            # little, and no slot has to move when the beam does.
+            cache = past.cache.write(now, past.length)
+            positions, bias = past.look(inner.shape[2])
+            queries = inner.reshape(inner.shape[0], -1, inner.shape[-1])
+            seen, own = self.attention(
+                queries, cache.slots(), mask, positions, train, capture, bias
+            )
+            seen = seen.reshape(inner.shape)
+            if own is not None:
+                places = inner.shape[1]
+                own = reduce(own, "b n (k t) (s j) -> b k n t s", "sum", k=places, j=places)
+        states = self.around_attention.leave(states, seen, keeps[0])
 
         inner = self.around_cross.enter(states)
         queries = inner.reshape(inner.shape[0], -1, inner.shape[-1])  # [B, K * T, D]
         seen, weights = self.cross(queries, memory, memory_mask, None, train, capture)
-        states = self.around_cross.leave(states, seen.reshape(inner.shape), train)
-        if weights is not None:  # [B, N, K * T, S] -> [B, K, N, T, S]
-            split = weights.reshape(*weights.shape[:2], *inner.shape[1:3], weights.shape[-1])
-            weights = split.swapaxes(1, 2)
+        states = self.around_cross.leave(states, seen.reshape(inner.shape), keeps[1])
+        if weights is not None:
+            weights = rearrange(weights, "b n (k t) s -> b k n t s", k=inner.shape[1])
 
         made = self.mlp(self.around_mlp.enter(states))
-        return self.around_mlp.leave(states, made, train), past, Weights(own, weights)
+        return self.around_mlp.leave(states, made, keeps[2]), cache, Weights(own, weights)

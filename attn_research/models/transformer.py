@@ -18,9 +18,15 @@ from flax import linen as nn
 from attn_research.attention import Causal, Padding, Segments
 from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
 from attn_research.layers.embeddings import SinusoidalPositions, places_in
-from attn_research.layers.multihead import KeyValues, MultiHeadAttention, ScaledDotHeads
-from attn_research.layers.transformer import DecoderBlock, EncoderBlock, Weights, over_layers
-from attn_research.types import Array, Bool, Float, Int
+from attn_research.layers.multihead import Cache, KeyValues, MultiHeadAttention, ScaledDotHeads
+from attn_research.layers.transformer import (
+    DecoderBlock,
+    EncoderBlock,
+    Past,
+    Weights,
+    over_layers,
+)
+from attn_research.types import Array, Bool, Float, Int, PyTree
 
 
 class Source(NamedTuple):
@@ -31,11 +37,35 @@ class Source(NamedTuple):
     segments: Int[Array, "B S"] | None
 
 
-class State(NamedTuple):
-    """A decoder between two chunks: keys and values of the past of every block, and its length."""
+class BlockState(NamedTuple):
+    """What the steps of one block need, cut once out of the arrays of all blocks."""
 
-    past: KeyValues  # leaves [B, K, L, T, heads, width]
-    length: Int[Array, "B K"]
+    params: PyTree
+    memory: Cache  # of the source, where K is 1
+    cache: Cache
+
+
+class State(NamedTuple):
+    """A decoder between two chunks, of K hypotheses that are all of the same length.
+
+    The caches of the blocks stay as they are when the beam moves: `origin` alone, the place of the
+    beam where each position of a hypothesis was written, goes with the hypotheses.
+    """
+
+    blocks: tuple[BlockState, ...]
+    origin: Int[Array, "B K Tpast"]
+    length: Int[Array, ""]
+
+    def spread(self, beam_size: int) -> "State":
+        """That of one hypothesis for each of several. Only an empty past can be shared so."""
+        blocks = (b._replace(cache=b.cache.spread(beam_size)) for b in self.blocks)
+        origin = jnp.repeat(self.origin, beam_size, axis=1)
+        return State(tuple(blocks), origin, self.length)
+
+    def choose(self, parents: Int[Array, "B K"]) -> "State":
+        """Every hypothesis goes on from the one that stood in the place of its parent."""
+        origin = jnp.take_along_axis(self.origin, parents[..., None], axis=1)
+        return self._replace(origin=origin)
 
 
 class Transformer(EncoderDecoder):
@@ -131,7 +161,7 @@ class Transformer(EncoderDecoder):
         """
         previous = previous[:, None]
         segments = None if segments is None else segments[:, None]
-        states, _, weights = self._write(encoded.memory, None, previous, segments, train, capture)
+        states, weights = self._write(encoded.memory, previous, segments, train, capture)
         return Hidden(states[:, 0], None if capture is None else weights.cross[:, 0])
 
     def score_words(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
@@ -140,15 +170,22 @@ class Transformer(EncoderDecoder):
         return words.attend(states)
 
     def begin(self, encoded: Encoded, max_length: int) -> State:
-        """The state before the first token, with room for `max_length`; leaves [B, 1, ...]."""
-        memory = encoded.memory.memory
+        """The state before the first token of one hypothesis, with room for `max_length`.
 
-        def room(array):
-            batch, layers, _, heads, width = array.shape
-            return jnp.zeros((batch, 1, layers, max_length, heads, width), array.dtype)
+        It is for steps with the same parameters.
+        """
 
-        past = jax.tree.map(room, memory)
-        return State(past, jnp.zeros(past.keys.shape[:2], jnp.int32))
+        def of(number):
+            params = _entry(number, self.variables["params"]["decoder"], axis=0)
+            seen = _entry(number, encoded.memory.memory, axis=1)
+            length = seen.keys.shape[1]
+            alone = jax.tree.map(lambda x: x[:, None], seen)
+            memory = Cache.make(seen, length).write(alone, jnp.int32(0))
+            return BlockState(params, memory, Cache.make(seen, max_length))
+
+        blocks = tuple(map(of, range(self.num_layers)))
+        origin = jnp.zeros((encoded.memory.valid.shape[0], 1, max_length), jnp.int32)
+        return State(blocks, origin, jnp.int32(0))
 
     def extend(
         self,
@@ -162,7 +199,7 @@ class Transformer(EncoderDecoder):
         Any split of a sequence into chunks gives the logits of the whole. What no longer fits into
         the room that `begin` made must not be given.
         """
-        states, state, weights = self._write(memory, state, tokens, None, False, capture)
+        states, state, weights = self._extend(memory, state, tokens, capture)
         return self.score_words(states), state, weights
 
     def step(
@@ -172,33 +209,48 @@ class Transformer(EncoderDecoder):
         logits, state, weights = self.extend(memory, state, previous[..., None], "all")
         return logits[:, :, 0], state, weights.cross[..., 0, :]
 
-    def _write(self, source, state, tokens, segments, train, capture):
-        """Tokens [B, K, T] through the decoder, after those of a state or from the start."""
+    def _write(self, source, tokens, segments, train, capture):
+        """Tokens [B, 1, T] from the start through the decoder."""
         mask, memory_mask = Causal(), Padding(source.valid)
-        past = positions = None
-        places = places_in(tokens, segments)
-        if state is not None:
-            past = state.past
-            places = positions = state.length[..., None] + places
         if segments is not None:
             mask = mask & Segments(segments, segments)
             memory_mask = memory_mask & Segments(segments[:, 0], source.segments)
         words = self.source_words if self.shared else self.target_words
-        states = self._embed(words, tokens, places, train)
+        states = self._embed(words, tokens, places_in(tokens, segments), train)
+
+        def write(block, states, memory):
+            after, _, weights = block(states, mask, memory, memory_mask, None, train, capture)
+            return after, weights
+
+        loop = self._scan(write, in_axes=1, out_axes=2)
+        states, weights = loop(self.decoder, states, source.memory)
+        return self.decoder_norm(states) if self.pre_norm else states, weights
+
+    def _extend(self, source, state, tokens, capture):
+        """Tokens [B, K, T] through the decoder, after those of a state."""
+        _, places, num_tokens = tokens.shape
+        words = self.source_words if self.shared else self.target_words
+        positions = jnp.broadcast_to(state.length + jnp.arange(num_tokens), tokens.shape)
+        states = self._embed(words, tokens, positions, False)
+        here = jnp.broadcast_to(jnp.arange(places)[None, :, None], tokens.shape)
+        start = state.length
+        origin = jax.lax.dynamic_update_slice_in_dim(state.origin, here, start, axis=2)
 
         def write(block, states, memory, past):
-            after, past, weights = block(
-                states, mask, memory, memory_mask, past, positions, train, capture
-            )
-            return after, (past, weights)
+            return block(states, Causal(), memory, Padding(source.valid), past, False, capture)
 
-        loop = self._scan(write, in_axes=(1, 2), out_axes=2)
-        states, (past, weights) = loop(self.decoder, states, source.memory, past)
+        # Not scanned: a loop would copy what is each block's out of arrays of all, and back.
+        blocks, weights = [], []
+        for one in state.blocks:
+            of_one = nn.map_variables(write, "params", lambda _, one=one: {"params": one.params})
+            past = Past(start, origin, one.cache)
+            states, cache, looked = of_one(self.decoder, states, one.memory.slots(), past)
+            blocks.append(one._replace(cache=cache))
+            weights.append(looked)
         if self.pre_norm:
             states = self.decoder_norm(states)
-        if state is not None:
-            state = State(past, state.length + tokens.shape[-1])
-        return states, state, weights
+        stacked = jax.tree.map(lambda *xs: jnp.stack(xs, axis=2), *weights)
+        return states, State(tuple(blocks), origin, start + num_tokens), stacked
 
     def _embed(self, words, ids, positions, train):
         """√D times the words' vectors, plus where they stand. Section 3.4."""
@@ -220,3 +272,8 @@ class Transformer(EncoderDecoder):
             self.scoring.clone(parent=None),
             implementation=self.implementation,
         )
+
+
+def _entry(index: int, tree: PyTree, axis: int) -> PyTree:
+    """One entry along an axis of every array."""
+    return jax.tree.map(lambda x: jax.lax.index_in_dim(x, index, axis, keepdims=False), tree)

@@ -1,5 +1,6 @@
 """Losses as sums and weights, never means: whoever adds them up divides once."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -25,8 +26,12 @@ def cross_entropy(
     return jnp.sum(jnp.where(keep, losses, 0.0)), jnp.sum(keep, dtype=jnp.float32)
 
 
-# The most scores, words times vocabulary, that a loss holds at once unless told otherwise.
-MAX_SCORES = 2**26
+# The scores, words times vocabulary, that a loss holds at once unless told otherwise: on a CPU what
+# its caches hold, elsewhere what a large product needs to be fast. Fewer words than `MIN_WORDS`
+# would not pay for adding up the gradient of the weights.
+MAX_SCORES = {"cpu": 2**21}
+MAX_SCORES_ELSEWHERE = 2**26
+MIN_WORDS = 256
 
 
 def vocabulary_loss(
@@ -39,30 +44,74 @@ def vocabulary_loss(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`cross_entropy` of `score(states)`, of `chunk` words at a time, the others' scores forgotten.
 
-    The backward pass scores each chunk again, so that memory is that of one. None takes all words
-    at once while there are at most `MAX_SCORES` scores, else as many as give that number.
+    Where a gradient is asked for, it is computed with the loss, so that no word is scored twice and
+    memory is that of one chunk. The valid words go first, and chunks without any are skipped. None
+    takes a number of words that is fast.
     """
     states = states.reshape(-1, states.shape[-1])
     targets, valid = targets.reshape(-1), valid.reshape(-1)
     num_words = len(states)
     if chunk is None:
         vocab_size = jax.eval_shape(score, states[:1]).shape[-1]
-        chunk = max(1, MAX_SCORES // vocab_size)
-    if num_words <= chunk:
-        return cross_entropy(score(states), targets, valid, label_smoothing)
-
-    @jax.checkpoint
-    def add(total, part):
-        states, targets, valid = part
-        return total + cross_entropy(score(states), targets, valid, label_smoothing)[0], None
+        most = MAX_SCORES.get(jax.default_backend(), MAX_SCORES_ELSEWHERE)
+        chunk = max(MIN_WORDS, most // vocab_size)
+    chunk = min(chunk, num_words)
+    order = jnp.argsort(~valid, stable=True)
 
     def cut(x):
+        x = x.at[order].get(unique_indices=True)
         filled = jnp.pad(x, [(0, -num_words % chunk)] + [(0, 0)] * (x.ndim - 1))
         return filled.reshape(-1, chunk, *x.shape[1:])
 
-    parts = jax.tree.map(cut, (states, targets, valid))
-    total, _ = jax.lax.scan(add, jnp.float32(0), parts)
+    states, targets, valid = jax.tree.map(cut, (states, targets, valid))
+    score, weights = jax.closure_convert(score, states[0])
+    total = _chunked(score, states, tuple(weights), targets, valid, label_smoothing)
     return total, jnp.sum(valid, dtype=jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _chunked(score, states, weights, targets, valid, smoothing):
+    """The sum of the losses of states [chunks, W, D]; `weights` is what `score` depends on."""
+
+    def add(total, part):
+        states, targets, valid = part
+
+        def more(total):
+            return total + cross_entropy(score(states, *weights), targets, valid, smoothing)[0]
+
+        return jax.lax.cond(jnp.any(valid), more, lambda total: total, total), None
+
+    return jax.lax.scan(add, jnp.float32(0), (states, targets, valid))[0]
+
+
+def _chunked_forward(score, states, weights, targets, valid, smoothing):
+    def add(sums, part):
+        states, targets, valid = part
+
+        def more(sums):
+            logits, pull = jax.vjp(score, states, *weights)
+            losses, saved = _forward(logits, targets, smoothing)
+            of_logits = _backward(saved, valid.astype(jnp.float32))[0]
+            of_states, *of_weights = pull(of_logits)
+            total = sums[0] + jnp.sum(jnp.where(valid, losses, 0.0))
+            return (total, *map(jnp.add, sums[1:], of_weights)), of_states
+
+        def none(sums):
+            return sums, jnp.zeros_like(states)
+
+        return jax.lax.cond(jnp.any(valid), more, none, sums)
+
+    zeros = (jnp.float32(0), *map(jnp.zeros_like, weights))
+    (total, *of_weights), of_states = jax.lax.scan(add, zeros, (states, targets, valid))
+    return total, (of_states, tuple(of_weights))
+
+
+def _chunked_backward(score, saved, gradient):
+    scaled = jax.tree.map(lambda x: (x * gradient).astype(x.dtype), saved)
+    return *scaled, None, None, None
+
+
+_chunked.defvjp(_chunked_forward, _chunked_backward)
 
 
 # Autodiff would keep exp(logits) beside the logits; this gradient needs only what the forward pass

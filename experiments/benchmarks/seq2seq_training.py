@@ -4,36 +4,20 @@ python -m experiments.benchmarks.seq2seq_training                      ours and 
 python -m experiments.benchmarks.seq2seq_training --peers=torch,joeynmt --peer_python=PATH
 
 The peers need `experiments/benchmarks/requirements-peers.txt`, in this environment or in that of
-`--peer_python`. Every contestant is a process of its own that holds the same batches. They take
-turns: in a round each trains on all batches once, while the others wait. The figure is the median
-over the rounds of non-padding target tokens per second, and of its ratio to ours in the same round.
+`--peer_python`. They take turns as `experiments.benchmarks.race` says. The figure is non-padding
+target tokens per second.
 """
 
-import json
-import os
-import shlex
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from importlib import import_module, metadata
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from absl import app, flags
 
-PAD, BOS = 0, 1
-PEERS = {
-    "torch": ("seq2seq_torch_plain", {}),
-    "torch-tuned": ("seq2seq_torch", {}),
-    "torch-compiled": ("seq2seq_torch", {"compile": True}),
-    "joeynmt": ("seq2seq_joeynmt", {}),
-}
+from experiments.benchmarks import race
 
 
-def our_step(config: dict, seed: int) -> Callable[[dict[str, np.ndarray]], float]:
+def our_step(config: dict) -> race.Run:
     """One training step of this code: Adam, the gradient's norm at most 1."""
     import jax
 
@@ -43,7 +27,7 @@ def our_step(config: dict, seed: int) -> Callable[[dict[str, np.ndarray]], float
     names = ("hidden", "embedding", "maxout", "alignment", "attention")
     knobs = bahdanau2014.Config(**{name: config[name] for name in names}, schedule="constant")
     model = bahdanau2014.make_model(knobs, (config["source_vocab"], config["target_vocab"]))
-    optimizer, key = paper.make_config_optimizer(knobs), jax.random.key(seed)
+    optimizer, key = paper.make_config_optimizer(knobs), jax.random.key(0)
     state = jax.jit(lambda: make_state(model.init(key), optimizer))()
     train_step = make_train_step(model.loss, optimizer, key)
 
@@ -56,26 +40,16 @@ def our_step(config: dict, seed: int) -> Callable[[dict[str, np.ndarray]], float
     return step
 
 
-def make_step(name: str, config: dict) -> Callable[[dict[str, np.ndarray]], float]:
-    """The training step of a contestant."""
-    if name == "ours":
-        return our_step(config, seed=0)
-    module, options = PEERS[name]
-    return import_module(f"experiments.benchmarks.peers.{module}").make_step(config, 0, **options)
-
-
-def work(name: str, folder: Path) -> None:
-    """A contestant: for each line read, one pass over the batches; writes its seconds and loss."""
-    config = json.loads((folder / "config.json").read_text())
-    batches = [dict(np.load(path)) for path in sorted(folder.glob("batch*.npz"))]
-    step = make_step(name, config)
-    for batch in batches * 2:  # every shape is compiled, every buffer allocated
-        step(batch)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        losses = [step(batch) for batch in batches]
-        print(time.perf_counter() - start, losses[-1], flush=True)
+RACE = race.Race(
+    "experiments.benchmarks.seq2seq_training",
+    our_step,
+    {
+        "torch": ("seq2seq_torch_plain", {}),
+        "torch-tuned": ("seq2seq_torch", {}),
+        "torch-compiled": ("seq2seq_torch", {"compile": True}),
+        "joeynmt": ("seq2seq_joeynmt", {}),
+    },
+)
 
 
 def write_task(folder: Path, hidden: int, data: str, data_dir: str, count: int) -> dict:
@@ -95,110 +69,26 @@ def write_task(folder: Path, hidden: int, data: str, data_dir: str, count: int) 
         "alignment": hidden,
         "attention": True,
     }
-    (folder / "config.json").write_text(json.dumps(config))
     batches = translation.make_batches(knobs, task.train)
-    tokens = padded = 0
-    for number in range(count):
-        batch = batches[number]
-        target = batch["target"]
-        before = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
-        np.savez(folder / f"batch{number:03d}.npz", **batch, target_in=before)
-        tokens, padded = tokens + int((target != PAD).sum()), padded + target.size
-    return {**config, "data": data, "batches": count, "target_tokens": tokens, "padded": padded}
+    about = race.write_work(folder, config, (batches[number] for number in range(count)))
+    return {**about, "data": data}
 
 
-def compare(names: Sequence[str], python: str, folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round."""
-    workers = {}
-    for name in names:
-        interpreter = sys.executable if name == "ours" else python
-        command = [interpreter, "-m", __spec__.name, f"--worker={name}", f"--folder={folder}"]
-        workers[name] = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-    seconds = {name: [] for name in names}
-    try:
-        for name, worker in workers.items():
-            if worker.stdout.readline() != "ready\n":
-                raise ValueError(f"{name} did not start; the lines above say why")
-        for _ in range(rounds):
-            for name, worker in workers.items():
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-                seconds[name].append(float(worker.stdout.readline().split()[0]))
-    finally:
-        for worker in workers.values():
-            worker.stdin.close()
-            worker.wait()
-    return seconds
+def tasks() -> Iterator[race.Task]:
+    """One of each width."""
+    values = flags.FLAGS
+    for hidden in map(int, values.hidden.split(",")):
+        data = {"data": values.data, "data_dir": values.data_dir, "count": values.num_batches}
+        yield race.Task({"hidden": hidden}, functools.partial(write_task, hidden=hidden, **data))
 
 
 def _main(argv: Sequence[str]) -> None:
     del argv
-    values = flags.FLAGS
-    if values.worker:
-        work(values.worker, Path(values.folder))
-        return
-    from experiments.reporting import environment
-
-    names = ["ours", *values.peers.split(",")]
-    unknown = set(names[1:]) - PEERS.keys()
-    if unknown:
-        sys.exit(f"error: --peers={values.peers}: known are {', '.join(PEERS)}")
-    rows = []
-    for hidden in map(int, values.hidden.split(",")):
-        with tempfile.TemporaryDirectory() as folder:
-            about = write_task(
-                Path(folder), hidden, values.data, values.data_dir, values.num_batches
-            )
-            seconds = compare(names, values.peer_python, Path(folder), values.rounds)
-        for name in names:
-            pairs = zip(seconds[name], seconds["ours"], strict=True)
-            ratios = [theirs / ours for theirs, ours in pairs]
-            rows.append(
-                {
-                    "contestant": name,
-                    "hidden": hidden,
-                    "tokens_per_second": round(
-                        about["target_tokens"] / statistics.median(seconds[name])
-                    ),
-                    "times_as_long_as_ours": round(statistics.median(ratios), 3),
-                    "seconds": [round(s, 4) for s in seconds[name]],
-                    "task": about,
-                }
-            )
-            print(
-                f"{name:>15}  hidden {hidden}  {rows[-1]['tokens_per_second']:>7,} tokens/s  "
-                f"{rows[-1]['times_as_long_as_ours']:.2f} times as long as ours",
-                flush=True,
-            )
-    result = {
-        "command": shlex.join(["python", "-m", __spec__.name, *sys.argv[1:]]),
-        "environment": environment() | {"peers": _versions(values.peer_python)},
-        "rows": rows,
-    }
-    if values.output:
-        Path(values.output).write_text(json.dumps(result, indent=1) + "\n")
-
-
-def _versions(python: str) -> dict[str, str]:
-    if python == sys.executable:
-        found = {each.metadata["Name"]: each.version for each in metadata.distributions()}
-    else:
-        listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], capture_output=True)
-        found = {each["name"]: each["version"] for each in json.loads(listed.stdout)}
-    return {name: found[name] for name in ("torch", "joeynmt") if name in found}
+    race.main(RACE, tasks)
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("hidden", "256,512", "widths to compare")
-    flags.DEFINE_string("data", "grammar", "grammar or multi30k")
-    flags.DEFINE_string("data_dir", os.environ.get("ATTN_DATA_DIR", ""), "folder of data sets")
-    flags.DEFINE_string("peers", "torch", f"of {', '.join(PEERS)}")
-    flags.DEFINE_string("peer_python", sys.executable, "the interpreter that has the peers")
-    flags.DEFINE_integer("num_batches", 10, "batches in a round", lower_bound=1)
-    flags.DEFINE_integer("rounds", 7, "rounds", lower_bound=1)
-    flags.DEFINE_string("output", "", "a JSON file for the result")
-    flags.DEFINE_string("worker", "", "internal: the contestant this process is")
-    flags.DEFINE_string("folder", "", "internal: where its batches are")
+    race.define_data_flags(num_batches=10)
+    race.define_flags(RACE, peers="torch", rounds=7)
     app.run(_main)

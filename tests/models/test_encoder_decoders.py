@@ -1,7 +1,6 @@
 """What holds for every encoder-decoder, whatever its units and wherever it looks."""
 
 import functools
-import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ import pytest
 from flax import linen as nn
 
 from attn_research.data.tokenizers import BOS, EOS, PAD
+from attn_research.decoding import search
 from attn_research.layers.attention import (
     AdditiveScoring,
     DotScoring,
@@ -166,26 +166,30 @@ def test_steps_equal_the_whole(case):
             np.testing.assert_allclose(weights[:, 0], whole.weights[..., t, :], atol=2e-6)
 
 
-def test_hypotheses_of_a_step_are_apart(case):
-    source, valid, previous = make_batch()
+def test_hypotheses_are_apart_and_go_on_from_their_parents(case):
+    source, valid, _ = make_batch()
     encoded = case.encode(case.params, source, valid)
-    memory, state = encoded.memory, case.begin(case.params, encoded, 8)
-    K = 3
+    memory, start = encoded.memory, case.begin(case.params, encoded, 8)
+    K, steps = 3, 4
     rng = np.random.default_rng(2)
-
-    def draw(x):
-        shape = (B, K, *x.shape[2:])
-        if np.issubdtype(x.dtype, np.integer):
-            return rng.integers(0, 4, shape).astype(x.dtype)
-        return np.float32(rng.normal(size=shape))
-
-    states = jax.tree.map(draw, state)
-    together = case.step(case.params, memory, states, previous[:, :K])
+    words = rng.integers(4, N_WORDS, (steps, B, K)).astype(np.int32)
+    parents = rng.integers(0, K, (steps, B, K))
+    state, found = search.spread(start, K), []
+    for t in range(steps):
+        logits, state, _ = case.step(case.params, memory, state, words[t])
+        found.append(logits)
+        state = search.choose(state, jnp.array(parents[t], jnp.int32))
     for k in range(K):
-        one_state = jax.tree.map(operator.itemgetter((slice(None), slice(k, k + 1))), states)
-        alone = case.step(case.params, memory, one_state, previous[:, k : k + 1])
-        for one, all_of_them in zip(*map(jax.tree.leaves, (alone, together)), strict=True):
-            np.testing.assert_allclose(one[:, 0], all_of_them[:, k], rtol=1e-5, atol=2e-6)
+        # The words of the hypothesis that ends in place k, of each sentence.
+        place, path = np.full((B, 1), k), []
+        for t in reversed(range(steps)):
+            path.append((place, np.take_along_axis(words[t], place, 1)))
+            place = np.take_along_axis(parents[t - 1], place, 1)
+        state = start
+        for t, (place, word) in enumerate(reversed(path)):
+            logits, state, _ = case.step(case.params, memory, state, word)
+            together = np.take_along_axis(np.asarray(found[t]), place[..., None], 1)
+            np.testing.assert_allclose(together, logits, rtol=1e-5, atol=2e-5)
 
 
 def test_every_weight_has_a_gradient(case):

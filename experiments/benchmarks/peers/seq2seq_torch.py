@@ -13,8 +13,6 @@ python -m experiments.benchmarks.peers.seq2seq_torch
 
 import os
 
-import numpy as np
-
 from experiments.benchmarks import peers
 
 try:
@@ -141,7 +139,7 @@ def make_step(config: dict, seed: int, compile: bool = False) -> peers.Step:
     optimizer = torch.optim.Adam(parameters, lr=peers.LEARNING_RATE, fused=True)
 
     def step(batch: peers.Batch) -> float:
-        loss = model(*_tensors(batch))
+        loss = model(*(part.t().contiguous() for part in peers.cut(batch)))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip_grad_norm_(parameters, peers.MAX_NORM)
@@ -162,21 +160,6 @@ def _model(config):
     return (RNNsearch if config["attention"] else RNNencdec)(config)
 
 
-def _tensors(batch):
-    """Ids with time first, without empty rows and columns."""
-    rows = (batch["source"] != peers.PAD).any(axis=1)
-    columns = {name: (batch[name] != peers.PAD).any(axis=0) for name in ("source", "target")}
-
-    def cut(name, kept):
-        return torch.from_numpy(np.ascontiguousarray(batch[name][rows][:, kept].T)).long()
-
-    return (
-        cut("source", columns["source"]),
-        cut("target_in", columns["target"]),
-        cut("target", columns["target"]),
-    )
-
-
 if __name__ == "__main__":
     paper = {
         "source_vocab": 30000,
@@ -189,4 +172,4 @@ if __name__ == "__main__":
     for attention, published in ((True, 80_401_000), (False, 68_540_000)):
         counted = count_parameters({**paper, "attention": attention}, biases=False)
         assert counted == published, (attention, counted)
-        peers.check(make_step, attention)
+        peers.check(make_step, {"attention": attention})

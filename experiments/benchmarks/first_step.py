@@ -1,0 +1,80 @@
+"""Seconds to trace and compile the first training step of the base Transformer.
+
+python -m experiments.benchmarks.first_step
+
+Beside the same sizes in Flax Linen with a module for each layer, as its examples are written. Every
+time is that of a fresh process without a cache of compiled programs. Neither the parameters are
+made nor the step is taken, which costs both the same.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from experiments.benchmarks import race
+
+SIZE = {
+    "vocab_size": 37_000, "num_layers": 6, "model_dim": 512, "mlp_dim": 2048, "num_heads": 8,
+    "dropout": 0.1, "label_smoothing": 0.1,
+}  # fmt: skip
+
+
+def our_step(config: dict) -> race.Run:
+    """One training step of this code."""
+    import jax
+
+    from attn_research.training.step import make_state, make_train_step
+    from experiments import paper, vaswani2017
+
+    knobs = vaswani2017.Config(**config, schedule="constant", learning_rate=1e-3)
+    model = vaswani2017.make_model(knobs)
+    optimizer, key = paper.make_config_optimizer(knobs), jax.random.key(0)
+    # Zeros in the shapes of the parameters: only the compilation of the step is to be seen.
+    shapes = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    train_step = make_train_step(model.loss, optimizer, key)
+
+    def step(batch):
+        inputs = {name: batch[name] for name in ("source", "target")}
+        return train_step.lower(state, inputs).compile()
+
+    return step
+
+
+RACE = race.Race(
+    "experiments.benchmarks.first_step",
+    our_step,
+    {"linen": ("transformer_linen", {})},
+    fresh=True,
+)
+
+
+def write_task(folder: Path, rows: int, length: int) -> dict:
+    """A batch of random words."""
+    rng = np.random.default_rng(0)
+    names = ("source", "target")
+    batch = {n: rng.integers(4, 1000, (rows, length), dtype=np.int32) for n in names}
+    about = race.write_work(folder, SIZE, [batch])
+    return {**about, "target_tokens": 0}
+
+
+def tasks() -> Iterator[race.Task]:
+    """One batch."""
+    values = flags.FLAGS
+    shape = {"rows": values.rows, "length": values.length}
+    yield race.Task(shape, functools.partial(write_task, **shape))
+
+
+def _main(argv: Sequence[str]) -> None:
+    del argv
+    race.main(RACE, tasks)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_integer("rows", 8, "sentences in the batch", lower_bound=1)
+    flags.DEFINE_integer("length", 32, "words of a sentence", lower_bound=1)
+    race.define_flags(RACE, peers="linen", rounds=3)
+    app.run(_main)

@@ -1,0 +1,110 @@
+"""The Transformer by `torch.nn.Transformer`: post-norm, one matrix for all words and for scores.
+
+As it comes, it drops attention weights and the hidden layer of the feed-forward network too, adds
+biases to all projections, and ends both stacks with a norm more than Vaswani et al. 2017 have.
+`tuned` leaves out those two dropouts, cuts the padding that only fixed shapes need, scores real
+words alone, and takes the fused Adam.
+
+python -m experiments.benchmarks.peers.transformer_torch
+"""
+
+import os
+
+import numpy as np
+
+from experiments.benchmarks import peers
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.nn.utils import clip_grad_norm_
+except ModuleNotFoundError as error:
+    raise peers.missing(error, __name__) from None
+
+MAX_LENGTH = 512
+
+
+class Translator(nn.Module):
+    """Embeddings, places as sinusoids, `nn.Transformer`."""
+
+    def __init__(self, config: dict, tuned: bool = False):
+        super().__init__()
+        width, dropout, layers = config["model_dim"], config["dropout"], config["num_layers"]
+        self.words = nn.Embedding(config["vocab_size"], width)
+        nn.init.normal_(self.words.weight, std=width**-0.5)
+        self.register_buffer("places", _sinusoids(MAX_LENGTH, width))
+        self.drop = nn.Dropout(dropout)
+        sizes = width, config["num_heads"], layers, layers, config["mlp_dim"], dropout
+        self.body = nn.Transformer(*sizes, batch_first=True)
+        if tuned:
+            for module in self.body.modules():
+                if isinstance(module, nn.MultiheadAttention):
+                    module.dropout = 0.0
+                elif hasattr(module, "linear1"):
+                    module.dropout = nn.Identity()
+
+    def forward(self, source: Tensor, previous: Tensor) -> Tensor:
+        """What each next word is scored by, [B, T, D], of ids [B, S], [B, T]."""
+        padding = source == peers.PAD
+        future = nn.Transformer.generate_square_subsequent_mask(previous.shape[1])
+        return self.body(
+            self.embed(source),
+            self.embed(previous),
+            tgt_mask=future,
+            src_key_padding_mask=padding,
+            memory_key_padding_mask=padding,
+            tgt_is_causal=True,
+        )
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Vectors of words and of where they stand."""
+        vectors = self.words(ids) * self.words.embedding_dim**0.5
+        return self.drop(vectors + self.places[: ids.shape[1]])
+
+
+def _sinusoids(length, width):
+    angles = np.arange(length)[:, None] / 10_000 ** (np.arange(0, width, 2) / width)
+    pairs = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+    return torch.from_numpy(pairs.reshape(length, width)).float()
+
+
+def make_step(config: dict, seed: int, tuned: bool = False) -> peers.Step:
+    """The training step."""
+    torch.set_num_threads(os.cpu_count())
+    torch.manual_seed(seed)
+    model = Translator(config, tuned).train()
+    parameters = list(model.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=peers.LEARNING_RATE, fused=tuned)
+    criterion = nn.CrossEntropyLoss(
+        ignore_index=peers.PAD, label_smoothing=config["label_smoothing"]
+    )
+
+    def step(batch: peers.Batch) -> float:
+        source, previous, target = peers.cut(batch, columns=tuned)
+        optimizer.zero_grad(set_to_none=True)
+        states = model(source, previous)
+        if tuned:
+            real = target != peers.PAD
+            states, target = states[real], target[real]
+        logits = nn.functional.linear(states, model.words.weight)
+        loss = criterion(logits.flatten(0, -2), target.flatten())
+        loss.backward()
+        clip_grad_norm_(parameters, peers.MAX_NORM)
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+if __name__ == "__main__":
+    config = {
+        "vocab_size": 60,
+        "num_layers": 2,
+        "model_dim": 32,
+        "mlp_dim": 64,
+        "num_heads": 4,
+        "dropout": 0.1,
+        "label_smoothing": 0.1,
+    }
+    for tuned in (False, True):
+        peers.check(make_step, config, tuned=tuned)
