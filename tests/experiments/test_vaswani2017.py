@@ -86,7 +86,9 @@ def take_a_step(row, **changes):
     state = jax.jit(lambda: make_state(model.init(key), optimizer))()
     before = jax.tree.map(np.asarray, state.params)
     step = make_train_step(model.loss, optimizer, key)
-    state, metrics = step(state, next(experiment.batches(0)))
+    batches = experiment.batches(0)
+    for _ in range(2):  # a warmup from 0 does not move in its first step
+        state, metrics = step(state, next(batches))
     return before, state.params, float(metrics.sums.total / metrics.sums.weight)
 
 
