@@ -59,7 +59,7 @@ def vocabulary_loss(
     order = jnp.argsort(~valid, stable=True)
 
     def cut(x):
-        x = x.at[order].get(unique_indices=True)
+        x = jnp.asarray(x).at[order].get(unique_indices=True)
         filled = jnp.pad(x, [(0, -num_words % chunk)] + [(0, 0)] * (x.ndim - 1))
         return filled.reshape(-1, chunk, *x.shape[1:])
 
