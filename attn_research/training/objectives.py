@@ -77,7 +77,8 @@ def _chunked(score, states, weights, targets, valid, smoothing):
         states, targets, valid = part
 
         def more(total):
-            return total + cross_entropy(score(states, *weights), targets, valid, smoothing)[0]
+            losses = _cross_entropy(score(states, *weights), targets, smoothing)
+            return total + jnp.sum(jnp.where(valid, losses, 0.0))
 
         return jax.lax.cond(jnp.any(valid), more, lambda total: total, total), None
 
