@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -72,6 +73,13 @@ def mean_curve(label: str, runs: Sequence[Sequence[tuple[float, float | None]]])
     """The mean over seeds, at each x of the first, of curves of points (x, y)."""
     at_each = zip(*runs, strict=True)
     return Curve(label, [x for x, _ in runs[0]], [mean(y for _, y in at) for at in at_each])
+
+
+def command_line(module: str, arguments: Sequence[str]) -> str:
+    """The command that made a result; what is a path of one machine alone reads PATH."""
+    paths = ("--peer_python=", "--data_dir=", "--output=")
+    words = [f"{x.split('=')[0]}=PATH" if x.startswith(paths) else x for x in arguments]
+    return shlex.join(["python", "-m", module, *words])
 
 
 def environment() -> dict[str, Any]:

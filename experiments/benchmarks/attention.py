@@ -9,7 +9,6 @@ implementation is the faster one, which is what the order in `attend` is chosen 
 
 import functools
 import json
-import shlex
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from absl import app, flags
 
 from attn_research.attention import Capture, Causal, Full, Window, attend
 from attn_research.data.files import write_whole
-from experiments.reporting import environment
+from experiments.reporting import command_line, environment
 
 LONG = 4096
 PEER = Path(__file__).parent / "peers" / "attention_torch.py"
@@ -219,7 +218,7 @@ def main(argv: Sequence[str]) -> None:
     heads, width = values.heads, values.width
     sections = values.sections.split(",")
     found: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", __spec__.name, *sys.argv[1:]]),
+        "command": command_line(__spec__.name, sys.argv[1:]),
         "environment": environment() | {"peers": versions},
     }
     lengths = [int(length) for length in values.lengths.split(",")]

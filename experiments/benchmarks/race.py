@@ -7,7 +7,6 @@ median over the rounds of the seconds, and of their ratio to ours in the same ro
 
 import json
 import os
-import shlex
 import statistics
 import subprocess
 import sys
@@ -74,7 +73,7 @@ def main(race: Race, tasks: Callable[[], Iterable[Task]]) -> None:
     if values.worker:
         _work(race, values.worker, Path(values.folder))
         return
-    from experiments.reporting import environment
+    from experiments.reporting import command_line, environment
 
     names = ["ours", *filter(None, values.peers.split(","))]
     unknown = set(names[1:]) - race.peers.keys()
@@ -87,7 +86,7 @@ def main(race: Race, tasks: Callable[[], Iterable[Task]]) -> None:
             seconds = _compare(race, names, values.peer_python, Path(folder), values.rounds)
         rows += [_row(task, about, name, seconds) for name in names]
     result = {
-        "command": shlex.join(["python", "-m", race.module, *sys.argv[1:]]),
+        "command": command_line(race.module, sys.argv[1:]),
         "environment": environment() | {"peers": _versions(values.peer_python)},
         "rows": rows,
     }
