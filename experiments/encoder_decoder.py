@@ -158,7 +158,7 @@ class Reader:
     `row_of` says which word the weights of a step belong to, the one it predicts or the one it
     takes in (Luong, Pham, Manning 2015, footnote 14); None: it has no alignments. With `heads` both
     sides look by layers and heads, and the alignment is that of the layer before the last, the mean
-    of its heads (Garg et al. 2019, section 3.2).
+    of its heads (Garg et al. 2019).
     """
 
     network: nn.Module

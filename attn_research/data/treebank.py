@@ -1,6 +1,6 @@
 """Constituency trees as lines of text: the Penn Treebank's WSJ sample, and trees read back.
 
-The linearization of Vinyals, Kaiser et al. 2015 ("Grammar as a Foreign Language", section 2), which
+The linearization of Vinyals, Kaiser et al. 2015 ("Grammar as a Foreign Language"), which
 Vaswani et al. 2017, section 6.3 parse with: `(S (NP XX XX )NP (VP XX )VP XX )S`.
 """
 

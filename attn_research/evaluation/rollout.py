@@ -8,7 +8,7 @@ from attn_research.types import Float
 def rollout(weights: Float[np.ndarray, "L N P P"]) -> Float[np.ndarray, "P P"]:
     """Attention rollout: the product over layers of the mean of heads, half of it the identity.
 
-    Abnar, Zuidema 2020, section 3: a residual connection keeps half of what a place holds. Row i
+    Abnar, Zuidema 2020: a residual connection keeps half of what a place holds. Row i
     says from which inputs the output at i comes; rows sum to 1 where rows of weights do.
     """
     places = weights.shape[-1]

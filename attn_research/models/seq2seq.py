@@ -38,7 +38,7 @@ class Seq2Seq(EncoderDecoder):
     `init_scale` widens the paper's normal initialization, which takes days to grow out of. The
     other fields that follow are not in the paper. `tied` takes one matrix for source words, target
     words and, transposed, W_o. `word_dropout` hides whole words that come before, so that more must
-    be read from the source. `conditional` is the decoder of Sennrich et al. 2017, section 2.1: one
+    be read from the source. `conditional` is the decoder of Sennrich et al. 2017: one
     unit takes in the last word, its state looks, a second unit takes in the context, and its state
     is read out:
 

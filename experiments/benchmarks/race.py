@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
@@ -92,6 +92,26 @@ def main(race: Race, tasks: Callable[[], Iterable[Task]]) -> None:
     }
     if values.output:
         Path(values.output).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def our_training(knobs: Any, model: Any) -> Run:
+    """Training steps of this code, from a config and its `experiments.paper.Model`."""
+    import jax
+
+    from attn_research.training.step import make_state, make_train_step
+    from experiments import paper
+
+    optimizer, key = paper.make_config_optimizer(knobs), jax.random.key(0)
+    state = jax.jit(lambda: make_state(model.init(key), optimizer))()
+    train_step = make_train_step(model.loss, optimizer, key)
+
+    def step(batch):
+        nonlocal state
+        inputs = {name: batch[name] for name in ("source", "target")}
+        state, metrics = train_step(state, inputs)
+        return float(metrics.sums.total / metrics.sums.weight)
+
+    return step
 
 
 def write_work(folder: Path, config: dict, batches: Iterable[Batch]) -> dict:

@@ -19,25 +19,12 @@ from experiments.benchmarks import race
 
 def our_step(config: dict) -> race.Run:
     """One training step of this code: Adam, the gradient's norm at most 1."""
-    import jax
-
-    from attn_research.training.step import make_state, make_train_step
-    from experiments import bahdanau2014, paper
+    from experiments import bahdanau2014
 
     names = ("hidden", "embedding", "maxout", "alignment", "attention")
     knobs = bahdanau2014.Config(**{name: config[name] for name in names}, schedule="constant")
     model = bahdanau2014.make_model(knobs, (config["source_vocab"], config["target_vocab"]))
-    optimizer, key = paper.make_config_optimizer(knobs), jax.random.key(0)
-    state = jax.jit(lambda: make_state(model.init(key), optimizer))()
-    train_step = make_train_step(model.loss, optimizer, key)
-
-    def step(batch):
-        nonlocal state
-        inputs = {name: batch[name] for name in ("source", "target")}
-        state, metrics = train_step(state, inputs)
-        return float(metrics.sums.total / metrics.sums.weight)
-
-    return step
+    return race.our_training(knobs, model)
 
 
 RACE = race.Race(

@@ -26,25 +26,12 @@ SHARED = {"vocab_size": VOCABULARY, "dropout": 0.1, "label_smoothing": 0.1}
 
 def our_step(config: dict) -> race.Run:
     """One training step of this code: Adam, the gradient's norm at most 1."""
-    import jax
-
-    from attn_research.training.step import make_state, make_train_step
-    from experiments import paper, vaswani2017
+    from experiments import vaswani2017
 
     fixed = {"schedule": "constant", "learning_rate": 1e-3}
     knobs = vaswani2017.Config(**config, **fixed)
     model = vaswani2017.make_model(knobs)
-    optimizer, key = paper.make_config_optimizer(knobs), jax.random.key(0)
-    state = jax.jit(lambda: make_state(model.init(key), optimizer))()
-    train_step = make_train_step(model.loss, optimizer, key)
-
-    def step(batch):
-        nonlocal state
-        inputs = {name: batch[name] for name in ("source", "target")}
-        state, metrics = train_step(state, inputs)
-        return float(metrics.sums.total / metrics.sums.weight)
-
-    return step
+    return race.our_training(knobs, model)
 
 
 RACE = race.Race(
