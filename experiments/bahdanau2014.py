@@ -119,6 +119,7 @@ def make_network(config: Config, vocab_sizes: tuple[int, int]) -> Seq2Seq:
         tied=config.tied,
         word_dropout=config.word_dropout,
         conditional=config.conditional,
+        remat=config.remat,
     )
 
 

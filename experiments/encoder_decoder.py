@@ -27,7 +27,7 @@ from attn_research.types import PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from experiments import predictions, probe, scores, translation
-from experiments.paper import Experiment, Model, knob
+from experiments.paper import Experiment, Model, knob, make_config_placement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,8 @@ def make_model(config: Config, network: nn.Module) -> Model:
         weight = sentences if train and config.loss_per == "sentence" else tokens
         return Sums(total, weight, {"target_tokens": tokens, "examples": sentences})
 
-    return Model(init, loss, functools.partial(loss, train=False), _largest_batch(config))
+    eval_loss = functools.partial(loss, train=False)
+    return Model(init, loss, eval_loss, _largest_batch(config), network.tensor_rules)
 
 
 def _largest_batch(config: Config) -> PyTree:
@@ -139,6 +140,7 @@ def _largest_batch(config: Config) -> PyTree:
     if config.batching == "packed":
         rows, length = max(1, config.batch_tokens // config.row_length), config.row_length
         names += ["source_segments", "target_segments"]
+    rows += -rows % make_config_placement(config).row_multiple
     return dict.fromkeys(names, jax.ShapeDtypeStruct((rows, length), jnp.int32))
 
 

@@ -165,6 +165,7 @@ def make_network(config: Config, vocab_sizes: tuple[int, int]) -> StackedSeq2Seq
         feed=config.feed,
         dropout=config.dropout if config.regularize else 0.0,
         init_limit=config.init_limit,
+        remat=config.remat,
     )
 
 

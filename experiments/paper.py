@@ -15,12 +15,17 @@ from typing import Any, Literal
 import jax
 import optax
 
+from attn_research.data.batching import Rows
+from attn_research.training.cost import matmul_flops
 from attn_research.training.optimizers import make_optimizer, make_schedule
-from attn_research.training.step import Loss
+from attn_research.training.placement import Placement, TensorRules, make_placement
+from attn_research.training.step import Loss, computed_in, make_state, make_train_step
 from attn_research.types import PyTree
 
 Scale = Literal["tiny", "small", "paper"]
 RESULTS = Path(__file__).parent / "results"
+# Knobs of how steps are computed, and not of what they compute.
+WHERE = ("placement", "mesh", "parts", "remat")
 
 
 def knob(default: Any, text: str, minimum: float | None = None) -> Any:
@@ -53,6 +58,19 @@ class Config:
     average: int = knob(
         0, "evaluate the mean parameters of this many last checkpoints; 0: the best ones", 0
     )
+    dtype: Literal["float32", "bfloat16"] = knob(
+        "float32", "what training computes in; parameters and losses are float32 always"
+    )
+    placement: Literal["jit", "sharded", "pmap"] = knob(
+        "jit", "train on one device, on a mesh of them, or mapped over them: the result is the same"
+    )
+    mesh: str = knob(
+        "", "sizes of the axes data, fsdp and tensor, as data=4,fsdp=2; unset: data, over all"
+    )
+    parts: int = knob(1, "take a batch in so many parts one after another, for less memory", 1)
+    remat: Literal["none", "products", "all"] = knob(
+        "none", "what layers compute again for the gradient, for less memory"
+    )
 
     @property
     def peak_rate(self) -> float:
@@ -84,6 +102,7 @@ class Model:
     loss: Loss
     eval_loss: Loss
     batch: PyTree  # the shapes of the largest batch of one step
+    tensor_rules: TensorRules = ()  # how devices may share its matrices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +110,7 @@ class Experiment:
     """One row, ready to run."""
 
     model: Model
-    batches: Callable[[int], Iterator[PyTree]]  # from a step on
+    batches: Callable[[int, Rows], Iterator[PyTree]]  # from a step on, some rows of each
     dev_batches: Callable[[], Iterator[PyTree]]
     train_sample: Callable[[], Iterator[PyTree]]  # some of the training data, for its loss
     evaluate: Callable[[PyTree, Path], dict[str, Any]]  # writes predictions; returns scores
@@ -146,10 +165,28 @@ def make_config_optimizer(config: Config) -> optax.GradientTransformation:
     return make_optimizer(config.optimizer, schedule, config.clip_norm, config.weight_decay)
 
 
+def make_config_placement(config: Config, tensor_rules: TensorRules = ()) -> Placement:
+    """The placement a config asks for, over the devices there are."""
+    return make_placement(config.placement, config.mesh, tensor_rules, config.parts)
+
+
+def training_loss(config: Config, model: Model) -> Loss:
+    """The loss whose gradient is taken."""
+    return model.loss if config.dtype == "float32" else computed_in(model.loss, config.dtype)
+
+
+def step_flops(config: Config, model: Model) -> int:
+    """FLOPs of the matrix products of a training step, on however many devices."""
+    optimizer, key = make_config_optimizer(config), jax.random.key(0)
+    state = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
+    step = make_train_step(training_loss(config, model), optimizer, key)
+    return matmul_flops(step, state, model.batch)
+
+
 def identify(config: Config) -> dict[str, Any]:
-    """What makes a run what it is: every knob but where files lie."""
-    values = dataclasses.asdict(config)
-    return {name: value for name, value in values.items() if name != "data_dir"}
+    """What makes a run what it is: every knob but where files lie and where steps run."""
+    values, others = dataclasses.asdict(config), {"data_dir", *WHERE}
+    return {name: value for name, value in values.items() if name not in others}
 
 
 def command(paper: Paper, row: str, config: Any) -> str:

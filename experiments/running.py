@@ -11,10 +11,10 @@ import jax
 
 from attn_research.data.files import write_whole
 from attn_research.training.checkpoints import Checkpoints
-from attn_research.training.cost import matmul_flops
 from attn_research.training.loop import Hook, fit
 from attn_research.training.metrics import MetricsLog
-from attn_research.training.step import make_eval_step, make_state, make_train_step
+from attn_research.training.placement import check_rows
+from attn_research.training.step import make_eval_step, make_state
 from attn_research.types import PyTree
 from experiments.paper import (
     Experiment,
@@ -22,7 +22,10 @@ from experiments.paper import (
     command,
     identify,
     make_config_optimizer,
+    make_config_placement,
     resolve,
+    step_flops,
+    training_loss,
 )
 from experiments.reporting import environment
 
@@ -96,7 +99,9 @@ def _train(
 ) -> dict[str, Any]:
     """Trains to the end and evaluates the parameters of least development loss."""
     model, identity = experiment.model, identify(config)
-    optimizer = make_config_optimizer(config)
+    optimizer, loss = make_config_optimizer(config), training_loss(config, model)
+    placement = make_config_placement(config, model.tensor_rules)
+    check_rows(model.batch, placement)
     checkpoints = Checkpoints(folder / "checkpoints", identity, keep=max(2, config.average))
     best = Checkpoints(folder / "best", identity, keep=1)
     if checkpoints.steps() and not resume:
@@ -115,10 +120,11 @@ def _train(
         logging.info("%s continues from step %d", folder.name, found[0])
     write_whole(folder / "config.json", json.dumps(identity, indent=2).encode())
     start, began = int(state.step), time.perf_counter()
+    state = placement.lay_out(state)
     log = MetricsLog(folder, start=start, num_steps=config.num_steps, progress=progress)
     eval_step = make_eval_step(model.eval_loss)
 
-    kept = best.restore(state.params)
+    kept = best.restore(shapes.params)
     best_loss = float("inf") if kept is None else kept[2]["dev_loss"]
 
     def evaluate(step, state):
@@ -126,23 +132,25 @@ def _train(
         if step == 0:
             return
         with log.paused():
-            values = mean_loss(eval_step, state.params, experiment.dev_batches())
+            params = placement.whole(state.params)
+            values = mean_loss(eval_step, params, experiment.dev_batches())
             log.record(step, {f"dev_{name}": value for name, value in values.items()})
             if values["loss"] < best_loss:
                 best_loss = values["loss"]
-                best.save(step, state.params, dev_loss=best_loss, dev_nll=values["nll"])
+                best.save(step, params, dev_loss=best_loss, dev_nll=values["nll"])
 
     def save(step, state):
         log.flush(step)
         with log.paused():
-            checkpoints.save(step, state, seconds=seconds + time.perf_counter() - began)
+            now = seconds + time.perf_counter() - began
+            checkpoints.save(step, placement.whole(state), seconds=now)
 
-    step = make_train_step(model.loss, optimizer, key)
+    step = placement.compile(loss, optimizer, key, shapes)
     try:
         state = fit(
             step,
             state,
-            experiment.batches(start),
+            map(placement.put, experiment.batches(start, placement.rows)),
             num_steps=config.num_steps,
             writer=log,
             hooks=[Hook(config.eval_every, evaluate), Hook(config.save_every, save)],
@@ -150,7 +158,7 @@ def _train(
     finally:
         log.close()
     seconds += time.perf_counter() - began
-    kept = best.restore(state.params)
+    kept = best.restore(shapes.params)
     if kept is None:
         raise ArithmeticError("the development loss was never finite: lower --learning_rate")
     best_step, params, about = kept
@@ -163,7 +171,7 @@ def _train(
     best.close()
     return {
         "updates": config.num_steps,
-        "training_flops": config.num_steps * matmul_flops(step, shapes, model.batch),
+        "training_flops": config.num_steps * step_flops(config, model),
         "epochs": config.num_steps / experiment.steps_per_epoch,
         "seconds": seconds,
         "best_step": best_step,

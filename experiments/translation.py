@@ -31,7 +31,7 @@ from attn_research.data.tatoeba import Tatoeba
 from attn_research.data.text import HuggingFace, TextFiles
 from attn_research.data.tokenizers import PAD, SubwordTokenizer, Tokenizer, WordTokenizer
 from attn_research.data.treebank import Tree, Treebank
-from experiments.paper import Config, knob
+from experiments.paper import Config, knob, make_config_placement
 
 TESTS = {
     "grammar": ("test",),
@@ -326,7 +326,14 @@ def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches | Pa
         plan = SortedWindows(config.batch_size)
     else:
         plan = TokenBuckets(config.batch_tokens, bounds)
-    batches = Batches(pairs, plan, bounds=bounds, seed=config.seed, num_batches=config.num_steps)
+    batches = Batches(
+        pairs,
+        plan,
+        bounds=bounds,
+        seed=config.seed,
+        num_batches=config.num_steps,
+        row_multiple=make_config_placement(config).row_multiple,
+    )
     logging.info(
         "%d pairs, %d batches an epoch, %.1f%% of positions hold words, %d shapes to compile: %s",
         len(pairs),
@@ -340,7 +347,13 @@ def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches | Pa
 
 def _pack(config: TranslationConfig, pairs: EncodedPairs) -> PackedBatches:
     rows = max(1, config.batch_tokens // config.row_length)
-    batches = PackedBatches(pairs, rows=rows, length=config.row_length, seed=config.seed)
+    batches = PackedBatches(
+        pairs,
+        rows=rows,
+        length=config.row_length,
+        seed=config.seed,
+        row_multiple=make_config_placement(config).row_multiple,
+    )
     logging.info(
         "%d pairs in rows of %d, %d batches an epoch, %.1f%% of positions hold words",
         len(pairs),

@@ -174,7 +174,7 @@ def make_network(config: Config, vocab_sizes: tuple[int, int]) -> nn.Module:
             AdditiveScoring(config.model_dim, kernel_init=nn.initializers.normal(0.01))
         )
         sizes = config.hidden, config.model_dim, config.model_dim
-        return Seq2Seq(*vocab_sizes, *sizes, attention, init_scale=10.0)
+        return Seq2Seq(*vocab_sizes, *sizes, attention, init_scale=10.0, remat=config.remat)
     scorings = {
         "scaled_dot": ScaledDotHeads(),
         "dot": DotHeads(),
@@ -197,6 +197,7 @@ def make_network(config: Config, vocab_sizes: tuple[int, int]) -> nn.Module:
         shared=config.shared,
         positions=LearnedPositions(config.max_positions) if learned else SinusoidalPositions(),
         scoring=scorings[config.score],
+        remat=config.remat,
     )
 
 

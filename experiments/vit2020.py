@@ -125,6 +125,7 @@ def make_network(config: Config) -> ViT:
         num_heads=config.num_heads,
         dropout=config.dropout,
         pooling=config.pooling,
+        remat=config.remat,
     )
 
 
@@ -148,7 +149,8 @@ def make_model(config: Config) -> Model:
         "image": jax.ShapeDtypeStruct((config.batch_size, *image), jnp.uint8),
         "label": jax.ShapeDtypeStruct((config.batch_size,), jnp.int32),
     }
-    return Model(init, loss, functools.partial(loss, train=False), batch)
+    eval_loss = functools.partial(loss, train=False)
+    return Model(init, loss, eval_loss, batch, network.tensor_rules)
 
 
 def as_floats(images):

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attn_research.draws import mixed
 from attn_research.types import Array, ArrayLike, Bool, Float, Int, Key, UInt
 
 
@@ -127,18 +128,8 @@ class Dropout:
 
         So every implementation, whichever keys it takes at a time, drops the same weights.
         """
-        # The index and the words of the row go through two rounds of a 32-bit mixer in which each
-        # bit of its input reverses each bit of its output half the time.
-        first, second = rows[..., :1], rows[..., 1:]
-        index = jnp.asarray(index).astype(jnp.uint32) * np.uint32(0x9E3779B9)
-        index = index.reshape((1,) * (first.ndim - index.ndim) + index.shape)
-        word = _mix(_mix(first ^ index) + second)
+        index = jnp.asarray(index).astype(jnp.uint32)
+        index = index.reshape((1,) * (rows.ndim - index.ndim) + index.shape)
+        word = mixed(rows[..., :1], rows[..., 1:], index)
         keep = word >= np.uint32(min(round(self.rate * 2**32), 2**32 - 1))
         return jnp.where(keep, np.float32(1 / (1 - self.rate)), np.float32(0))
-
-
-def _mix(word: UInt[Array, "..."]) -> UInt[Array, "..."]:
-    # Multipliers found by C. Wellons' search for the least bias, 2018.
-    word = (word ^ (word >> 16)) * np.uint32(0x7FEB352D)
-    word = (word ^ (word >> 15)) * np.uint32(0x846CA68B)
-    return word ^ (word >> 16)

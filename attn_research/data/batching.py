@@ -7,7 +7,7 @@ and padded with PAD. Both lengths are the same one of a few bounds, so few shape
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
@@ -17,6 +17,13 @@ from attn_research.data.encoding import Ids
 from attn_research.data.tokenizers import EOS, PAD
 
 Batch = dict[str, Int[np.ndarray, "B _"]]
+# Of a number of rows, those that one of several processes reads.
+Rows = Callable[[int], slice]
+
+
+def all_rows(total: int) -> slice:
+    """Every row: what the only process reads."""
+    return slice(0, total)
 
 
 @runtime_checkable
@@ -89,7 +96,10 @@ class TokenBuckets:
 
 
 class Batches(Sequence[Batch]):
-    """The first `num_batches` batches of a run, over as many epochs as that takes."""
+    """The first `num_batches` batches of a run, over as many epochs as that takes.
+
+    Empty rows fill a batch up to a multiple of `row_multiple`, so that devices can share it.
+    """
 
     def __init__(
         self,
@@ -99,8 +109,10 @@ class Batches(Sequence[Batch]):
         bounds: tuple[int, ...],
         seed: int,
         num_batches: int,
+        row_multiple: int = 1,
     ):
         self._pairs, self._plan, self._seed, self._num_batches = pairs, plan, seed, num_batches
+        self._row_multiple = row_multiple
         if not len(pairs):
             raise ValueError("no pairs to train on: the corpus is empty")
         self._lengths = pair_lengths(pairs)
@@ -112,20 +124,21 @@ class Batches(Sequence[Batch]):
         return self._num_batches
 
     def __getitem__(self, index: SupportsIndex) -> Batch:
-        epoch, number = divmod(range(len(self))[index], self.per_epoch)
-        members, rows = self._epoch(epoch)[number]
-        return collate([self._pairs[i] for i in members], rows, self._bounds)
+        return self._make(range(len(self))[index], all_rows)
 
     @property
     def per_epoch(self) -> int:
         """Batches in an epoch; every epoch has the same number."""
         return len(self._epoch(0))
 
-    def iterate(self, start: int = 0) -> Iterator[Batch]:
-        """Batches from `start` on, made ahead in a thread by Grain."""
+    def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
+        """Batches from `start` on, made ahead in a thread by Grain.
+
+        Only the given rows of each are read and returned.
+        """
         import grain  # slow to import
 
-        dataset = grain.MapDataset.source(self).slice(slice(start, len(self)))
+        dataset = grain.MapDataset.range(start, len(self)).map(lambda n: self._make(n, rows))
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
         return iter(dataset.to_iter_dataset(options))
 
@@ -140,12 +153,20 @@ class Batches(Sequence[Batch]):
         padded = sum(2 * rows * self._length(members) for members, rows in self._epoch(0))
         return float(real / padded)
 
+    def _make(self, number: int, rows: Rows) -> Batch:
+        epoch, number = divmod(number, self.per_epoch)
+        members, total = self._epoch(epoch)[number]
+        length, mine = self._length(members), rows(total)
+        members = members[mine]
+        return collate([self._pairs[i] for i in members], mine.stop - mine.start, length)
+
     def _length(self, members) -> int:
         return int(self._bounds[np.searchsorted(self._bounds, self._lengths[members].max())])
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
     def _epoch(self, epoch: int):
-        return self._plan(self._lengths, np.random.default_rng((self._seed, epoch)))
+        plan = self._plan(self._lengths, np.random.default_rng((self._seed, epoch)))
+        return [(members, rows + -rows % self._row_multiple) for members, rows in plan]
 
 
 def pair_lengths(pairs: EncodedPairs) -> Int[np.ndarray, "_"]:
@@ -167,22 +188,17 @@ def ordered_batches(
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         members = order[start : start + batch_size]
-        yield members, collate([pairs[i] for i in members], batch_size, ordered)
+        length = int(ordered[np.searchsorted(ordered, lengths[members].max())])
+        yield members, collate([pairs[i] for i in members], batch_size, length)
 
 
-def collate(
-    pairs: Sequence[tuple[Int[np.ndarray, "_"], ...]], rows: int, bounds: Int[np.ndarray, "_"]
-) -> Batch:
-    """Pads pairs to the least bound that holds them all, and to `rows` rows."""
-    longest = 1 + max(len(side) for pair in pairs for side in pair)
-    length = bounds[np.searchsorted(bounds, longest)]
-    batch = {}
-    for name, sides in zip(("source", "target"), zip(*pairs, strict=True), strict=True):
-        ids = np.full((rows, length), PAD, np.int32)
-        for row, side in zip(ids, sides, strict=False):
-            row[: len(side)] = side
-            row[len(side)] = EOS
-        batch[name] = ids
+def collate(pairs: Sequence[tuple[Int[np.ndarray, "_"], ...]], rows: int, length: int) -> Batch:
+    """Pads pairs to rows of `length`, and to `rows` rows."""
+    batch = {name: np.full((rows, length), PAD, np.int32) for name in ("source", "target")}
+    for row, pair in enumerate(pairs):
+        for ids, side in zip(batch.values(), pair, strict=True):
+            ids[row, : len(side)] = side
+            ids[row, len(side)] = EOS
     return batch
 
 

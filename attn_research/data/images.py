@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
+from attn_research.data.batching import Rows, all_rows
 from attn_research.data.download import find_data_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -104,13 +105,15 @@ class ImageBatches:
         """Batches in an epoch; the images that fill none wait for the next."""
         return len(self.data) // self.batch_size
 
-    def iterate(self, start: int = 0) -> Iterator[dict[str, Shaped[np.ndarray, "B ..."]]]:
-        """Batches from `start` on, without end."""
-        step = start
+    def iterate(
+        self, start: int = 0, rows: Rows = all_rows
+    ) -> Iterator[dict[str, Shaped[np.ndarray, "B ..."]]]:
+        """Batches from `start` on, without end, the given rows of each."""
+        step, mine = start, rows(self.batch_size)
         while True:
             epoch, number = divmod(step, self.per_epoch)
             order = self._order(epoch)
-            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+            chosen = order[number * self.batch_size : (number + 1) * self.batch_size][mine]
             yield {"image": self._augment(chosen, epoch), "label": self._labels(chosen)}
             step += 1
 

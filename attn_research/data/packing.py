@@ -12,17 +12,20 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from attn_research.data.batching import Batch, EncodedPairs, pair_lengths
+from attn_research.data.batching import Batch, EncodedPairs, Rows, all_rows, pair_lengths
 from attn_research.data.tokenizers import EOS
 
 
 class PackedBatches:
     """An endless run of batches of `rows` rows of `length` positions a side, shuffled by epoch.
 
+    Empty rows fill a batch up to a multiple of `row_multiple`, so that devices can share it.
     Raises ValueError where a sentence does not fit into a row.
     """
 
-    def __init__(self, pairs: EncodedPairs, *, rows: int, length: int, seed: int):
+    def __init__(
+        self, pairs: EncodedPairs, *, rows: int, length: int, seed: int, row_multiple: int = 1
+    ):
         if not len(pairs):
             raise ValueError("no pairs to train on: the corpus is empty")
         most = int(pair_lengths(pairs).max())
@@ -32,10 +35,13 @@ class PackedBatches:
                 "give longer rows, or leave long pairs out"
             )
         self._pairs, self._rows, self._length, self._seed = pairs, rows, length, seed
+        self._empty_rows = -rows % row_multiple
 
-    def iterate(self, start: int = 0) -> Iterator[Batch]:
-        """Batches from `start` on."""
-        return itertools.islice(map(_rename, self._pack(num_epochs=None)), start, None)
+    def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
+        """Batches from `start` on, the given rows of each, which all are packed to find."""
+        mine, filling = rows(self._rows + self._empty_rows), [(0, self._empty_rows), (0, 0)]
+        for batch in itertools.islice(self._pack(num_epochs=None), start, None):
+            yield {name: np.pad(ids, filling)[mine] for name, ids in _rename(batch).items()}
 
     @property
     def per_epoch(self) -> int:

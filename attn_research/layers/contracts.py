@@ -8,7 +8,7 @@ of what it ends in; `begin(encoded, max_length)` is the state before the first w
 steps gives what `decode` gives.
 """
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from flax import linen as nn
 
@@ -44,7 +44,12 @@ class Decoded(NamedTuple):
 
 
 class EncoderDecoder(nn.Module):
-    """What follows from the methods of a model."""
+    """What follows from the methods of a model.
+
+    `tensor_rules` say how devices may share its matrices (`attn_research.training.placement`).
+    """
+
+    tensor_rules: ClassVar = ()
 
     def begin(self, encoded: Encoded, max_length: int) -> PyTree:
         """The state before the first word: where `encode` made it, it needs no room for more."""

@@ -152,7 +152,9 @@ class Recurrence(nn.Module):
             out_axes=1,
             reverse=self.reverse,
         )
+        projected = self.unit.project(inputs)
         if initial is None:
             initial = self.unit.start(inputs.shape[0])
-        last, outputs = loop(self.unit, initial, (self.unit.project(inputs), valid))
+            initial = jax.tree.map(lambda x: x.astype(projected.dtype), initial)
+        last, outputs = loop(self.unit, initial, (projected, valid))
         return outputs, last

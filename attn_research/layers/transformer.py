@@ -7,15 +7,22 @@ encoder block serves BERT and Longformer, and one decoder block every encoder.
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange, reduce
 from flax import linen as nn
 
 from attn_research.attention import Mask, Positions
 from attn_research.layers.multihead import Cache, KeyValues, MultiHeadAttention
-from attn_research.types import Array, Bool, Float, Int, Key
+from attn_research.layers.remat import Remat, remat
+from attn_research.types import Array, Float, Int
+
+# How the matrices of blocks are cut among devices that share them (Shoeybi et al. 2019): whole
+# heads and parts of the hidden layer stay on a device, and each residual sum takes one message.
+BLOCK_RULES = (
+    ("(query|key|value)/kernel$|mlp/input/kernel$", (None, "tensor")),
+    ("(query|key|value)/bias$|mlp/input/bias$", ("tensor",)),
+    ("(attention|cross)/output/kernel$|mlp/output/kernel$", ("tensor", None)),
+)
 
 
 class Weights(NamedTuple):
@@ -26,15 +33,19 @@ class Weights(NamedTuple):
 
 
 def over_layers(
-    body: Callable[..., Any], num_layers: int, in_axes: Any = 0, out_axes: Any = 0
+    body: Callable[..., Any],
+    num_layers: int,
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    forget: Remat = "none",
 ) -> Callable[..., Any]:
     """body(block, carry, x) for each of `num_layers` blocks, as a loop.
 
     The parameters of all are one array each, dropout is drawn anew, and what is compiled does not
-    grow with their number.
+    grow with their number. `forget` says what is computed again for the gradient.
     """
     return nn.scan(
-        body,
+        remat(body, forget),
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=in_axes,
@@ -63,17 +74,6 @@ class Past(NamedTuple):
         return Positions(query, jnp.repeat(jnp.arange(room), places)), bias
 
 
-def draw_kept(
-    key: Key[Array, ""], rate: float, count: int, shape: tuple[int, ...]
-) -> tuple[Bool[Array, "*shape"], ...]:
-    """What `count` dropouts keep, drawn at once: 16 bits decide, not 32, which halves the cost.
-
-    The rate is rounded to a multiple of 2^-16.
-    """
-    bits = jax.random.bits(key, (count, *shape), jnp.uint16)
-    return tuple(bits >= np.uint16(round(rate * 2**16)))
-
-
 class Residual(nn.Module):
     """LayerNorm(x + dropout(f(x))), or x + dropout(f(LayerNorm(x))) where `pre_norm`.
 
@@ -86,6 +86,7 @@ class Residual(nn.Module):
 
     def setup(self):
         self.norm = nn.LayerNorm(epsilon=1e-6)
+        self.drop = nn.Dropout(self.dropout)
 
     def enter(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
         """What the layer inside reads."""
@@ -95,12 +96,10 @@ class Residual(nn.Module):
         self,
         states: Float[Array, "*B T D"],
         made: Float[Array, "*B T D"],
-        kept: Bool[Array, "*B T D"] | None,
+        train: bool,
     ) -> Float[Array, "*B T D"]:
-        """The sum; None drops nothing."""
-        if kept is not None:
-            made = jnp.where(kept, made / (1 - self.dropout), 0.0)
-        total = states + made
+        """The sum."""
+        total = states + self.drop(made, deterministic=not train)
         return total if self.pre_norm else self.norm(total)
 
 
@@ -140,15 +139,12 @@ class EncoderBlock(nn.Module):
         capture: Literal["all"] | None = None,
     ) -> tuple[Float[Array, "B S D"], Float[Array, "B N S S"] | None]:
         """The states after it, and where its heads looked, if captured."""
-        keeps = [None, None]
-        if train and self.dropout:
-            keeps = draw_kept(self.make_rng("dropout"), self.dropout, 2, states.shape)
         inner = self.around_attention.enter(states)
         memory = self.attention.project(inner)
         seen, weights = self.attention(inner, memory, mask, None, train, capture)
-        states = self.around_attention.leave(states, seen, keeps[0])
+        states = self.around_attention.leave(states, seen, train)
         made = self.mlp(self.around_mlp.enter(states))
-        return self.around_mlp.leave(states, made, keeps[1]), weights
+        return self.around_mlp.leave(states, made, train), weights
 
 
 class DecoderBlock(nn.Module):
@@ -181,9 +177,6 @@ class DecoderBlock(nn.Module):
         Without a `past` the states are a whole sequence; with one, the chunk that comes after it.
         All K hypotheses of a sentence look at one memory [B, S, ...].
         """
-        keeps = [None, None, None]
-        if train and self.dropout:
-            keeps = draw_kept(self.make_rng("dropout"), self.dropout, 3, states.shape)
         inner = self.around_attention.enter(states)
         now, cache = self.attention.project(inner), None
         if past is None:
@@ -201,14 +194,14 @@ class DecoderBlock(nn.Module):
             if own is not None:
                 places = inner.shape[1]
                 own = reduce(own, "b n (k t) (s j) -> b k n t s", "sum", k=places, j=places)
-        states = self.around_attention.leave(states, seen, keeps[0])
+        states = self.around_attention.leave(states, seen, train)
 
         inner = self.around_cross.enter(states)
         queries = inner.reshape(inner.shape[0], -1, inner.shape[-1])  # [B, K * T, D]
         seen, weights = self.cross(queries, memory, memory_mask, None, train, capture)
-        states = self.around_cross.leave(states, seen.reshape(inner.shape), keeps[1])
+        states = self.around_cross.leave(states, seen.reshape(inner.shape), train)
         if weights is not None:
             weights = rearrange(weights, "b n (k t) s -> b k n t s", k=inner.shape[1])
 
         made = self.mlp(self.around_mlp.enter(states))
-        return self.around_mlp.leave(states, made, keeps[2]), cache, Weights(own, weights)
+        return self.around_mlp.leave(states, made, train), cache, Weights(own, weights)

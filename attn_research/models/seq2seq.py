@@ -8,7 +8,7 @@ One batch: source ids [B, S] -> `encode` -> memory, s_0 -> `decode` with the tar
 logits [B, T, V]. Decoding calls `step` instead, for K hypotheses of each sentence.
 """
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.blocks import Readout
 from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
 from attn_research.layers.recurrent import GatedUnit, Recurrence
+from attn_research.layers.remat import Remat, remat
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
 normal = nn.initializers.normal
@@ -58,6 +59,12 @@ class Seq2Seq(EncoderDecoder):
     tied: bool = False
     word_dropout: float = 0.0
     conditional: bool = False
+    remat: Remat = "none"
+    tensor_rules: ClassVar = (
+        ("embedding/embedding$", ("tensor", None)),
+        ("(vocabulary|input_.|scoring/key|scoring/query)/kernel$", (None, "tensor")),
+        ("(vocabulary|input_.|scoring/query)/bias$|scoring/vector$", ("tensor",)),
+    )
 
     def setup(self):
         if self.tied and not (
@@ -117,7 +124,7 @@ class Seq2Seq(EncoderDecoder):
             return after, jax.tree.map(lambda x: x[:, 0], tuple(seen))
 
         loop = nn.scan(
-            advance,
+            remat(advance, self.remat),
             variable_broadcast="params",
             split_rngs={"params": False},
             in_axes=1,

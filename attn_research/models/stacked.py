@@ -6,7 +6,7 @@ h̃_t = tanh(W_c [c_t; h_t]) is read out -> logits [B, T, V]. With `feed`, h̃_{
 next input, so that a look knows of the looks before; without, all T looks are one call.
 """
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from flax import linen as nn
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
 from attn_research.layers.recurrent import LSTMState, LSTMUnit, Recurrence, symmetric_uniform
+from attn_research.layers.remat import Remat, remat
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
 
@@ -44,6 +45,11 @@ class StackedSeq2Seq(EncoderDecoder):
     feed: bool = False
     dropout: float = 0.0
     init_limit: float = 0.1
+    remat: Remat = "none"
+    tensor_rules: ClassVar = (
+        ("embedding/embedding$", ("tensor", None)),
+        ("(vocabulary|scoring/key|scoring/query)/kernel$", (None, "tensor")),
+    )
 
     def setup(self):
         init = symmetric_uniform(self.init_limit)
@@ -67,7 +73,7 @@ class StackedSeq2Seq(EncoderDecoder):
             lasts.append(last)
         layers = jax.tree.map(lambda x: x[:, None], tuple(lasts))
         memory = None if self.attention is None else self.attention.project(annotations, valid)
-        nothing = jnp.zeros((source.shape[0], 1, self.hidden))
+        nothing = jnp.zeros((source.shape[0], 1, self.hidden), annotations.dtype)
         return Encoded(memory, State(layers, nothing, jnp.zeros(nothing.shape[:2], jnp.int32)))
 
     def decode_states(
@@ -87,7 +93,7 @@ class StackedSeq2Seq(EncoderDecoder):
                 return after, jax.tree.map(lambda x: x[:, 0], (after.attentional, weights))
 
             loop = nn.scan(
-                advance,
+                remat(advance, self.remat),
                 variable_broadcast="params",
                 split_rngs={"params": False, "dropout": True},
                 in_axes=1,

@@ -9,7 +9,7 @@ each, and what is compiled does not grow with L. Where a row holds several sente
 numbers them from 1, and none sees another.
 """
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,9 @@ from attn_research.attention import Causal, Padding, Segments
 from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
 from attn_research.layers.embeddings import SinusoidalPositions, places_in
 from attn_research.layers.multihead import Cache, KeyValues, MultiHeadAttention, ScaledDotHeads
+from attn_research.layers.remat import Remat
 from attn_research.layers.transformer import (
+    BLOCK_RULES,
     DecoderBlock,
     EncoderBlock,
     Past,
@@ -94,6 +96,8 @@ class Transformer(EncoderDecoder):
     positions: nn.Module = SinusoidalPositions()
     scoring: nn.Module = ScaledDotHeads()
     implementation: str | None = None
+    remat: Remat = "none"
+    tensor_rules: ClassVar = (*BLOCK_RULES, ("words/embedding$", ("tensor", None)))
 
     def setup(self):
         if self.shared and self.source_vocab != self.target_vocab:
@@ -256,10 +260,11 @@ class Transformer(EncoderDecoder):
         """√D times the words' vectors, plus where they stand. Section 3.4."""
         places = self.positions(positions, self.model_dim)
         vectors = words(ids) * self.model_dim**0.5
-        return self.drop(vectors + places, deterministic=not train)
+        states = (vectors + places).astype(vectors.dtype)
+        return self.drop(states, deterministic=not train)
 
     def _scan(self, body, in_axes=0, out_axes=0):
-        return over_layers(body, self.num_layers, in_axes, out_axes)
+        return over_layers(body, self.num_layers, in_axes, out_axes, self.remat)
 
     def _heads(self):
         return MultiHeadAttention(

@@ -5,7 +5,7 @@ of each -> a class token before them and a learned vector for every place -> L b
 first -> the class token's state, or the mean over patches, normalized -> logits.
 """
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from einops import rearrange
@@ -14,7 +14,8 @@ from flax import linen as nn
 from attn_research.attention import Full
 from attn_research.layers.embeddings import resize_positions
 from attn_research.layers.multihead import MultiHeadAttention
-from attn_research.layers.transformer import EncoderBlock, over_layers
+from attn_research.layers.remat import Remat
+from attn_research.layers.transformer import BLOCK_RULES, EncoderBlock, over_layers
 from attn_research.types import Array, Float
 
 # Layers, width, feed-forward width and heads. Ti and S are not in the paper (Touvron et al. 2021).
@@ -52,6 +53,8 @@ class ViT(nn.Module):
     attention_dropout: float = 0.0
     pooling: Literal["class", "mean"] = "class"
     implementation: str | None = None
+    remat: Remat = "none"
+    tensor_rules: ClassVar = BLOCK_RULES
 
     def setup(self):
         if self.model_dim % self.num_heads:
@@ -88,7 +91,8 @@ class ViT(nn.Module):
         patches = rearrange(
             images, "b (h p) (w q) c -> b (h w) (p q c)", p=self.patch, q=self.patch
         )
-        states, positions = self.embed(patches), self.positions
+        positions = self.positions
+        states = self.embed(patches.astype(positions.dtype))
         if self.pooling == "class":
             first = jnp.broadcast_to(self.token, (len(states), 1, self.model_dim))
             states = jnp.concatenate([first, states], axis=1)
@@ -101,7 +105,9 @@ class ViT(nn.Module):
         def read(block, states, _):
             return block(states, Full(), train, capture)
 
-        states, weights = over_layers(read, self.num_layers, out_axes=1)(self.blocks, states, None)
+        states, weights = over_layers(read, self.num_layers, out_axes=1, forget=self.remat)(
+            self.blocks, states, None
+        )
         states = self.norm(states)
         pooled = states[:, 0] if self.pooling == "class" else states.mean(axis=1)
         return Classified(self.head(pooled), weights)

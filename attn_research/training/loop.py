@@ -49,7 +49,7 @@ def fit(
     was dispatched, so that the device never waits for a number; before a hook they are all read.
     A loss or gradient that is not finite raises `NonFiniteLossError`, which names the step.
     """
-    start = int(state.step)
+    start = int(np.ravel(state.step)[0])  # a mapped state has one on every device
     unread: Metrics | None = None
     for step in range(start, num_steps + 1):
         due = [hook for hook in hooks if hook.due(step, num_steps)]

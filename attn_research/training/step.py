@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from attn_research.draws import example_key
 from attn_research.types import Array, Float, Int, Key, PyTree
 
 
@@ -41,27 +42,89 @@ def make_state(params: PyTree, optimizer: optax.GradientTransformation) -> Train
     return TrainState(jnp.int32(0), params, optimizer.init(params))
 
 
-def make_train_step(
-    loss: Loss, optimizer: optax.GradientTransformation, key: Key[Array, ""]
-) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
-    """A compiled step: (state, batch) -> (state, metrics). It takes the old state's memory.
+# (parameters, batch, key) -> the gradient of a loss's total, and its sums.
+Gradients = Callable[[PyTree, PyTree, Key[Array, ""]], tuple[PyTree, Sums]]
+
+
+def make_gradients(loss: Loss, parts: int = 1, axes: tuple[str, ...] = ()) -> Gradients:
+    """The gradient of the total over a batch, taken in `parts` one after another.
+
+    Memory is that of one part; part n is rows n, n + parts, ... With `axes` the batch is this
+    device's share, its rows after those of the devices before it along these axes, and the results
+    are its share of two sums. What is drawn for an example, by keys of `attn_research.draws`,
+    depends neither on parts nor on devices.
+    """
+
+    def of_part(params, batch, key):
+        def total(params):
+            sums = loss(params, batch, key)
+            return sums.total, sums
+
+        return jax.grad(total, has_aux=True)(params)
+
+    def gradients(params, batch, key):
+        rows = len(jax.tree.leaves(batch)[0])
+        first = jax.lax.axis_index(axes) * rows if axes else 0
+        if parts == 1:
+            return of_part(params, batch, example_key(key, first))
+        cut = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch)
+
+        def add(sums, part):
+            number, batch = part
+            one = of_part(params, batch, example_key(key, first + number, parts))
+            return jax.tree.map(jnp.add, sums, one), None
+
+        one = jax.tree.map(lambda x: x[0], cut)
+        shapes = jax.eval_shape(of_part, params, one, example_key(key))
+        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(add, empty, (jnp.arange(parts), cut))[0]
+
+    return gradients
+
+
+def computed_in(loss: Loss, dtype: str) -> Loss:
+    """The loss with parameters rounded to `dtype`, in which modules then compute.
+
+    Scores, normalizers and losses stay float32, and gradients arrive in the parameters' own type.
+    """
+
+    def rounded(params, batch, key):
+        def cast(leaf):
+            return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+        return loss(jax.tree.map(cast, params), batch, key)
+
+    return rounded
+
+
+Step = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
+
+
+def make_update(
+    gradients: Gradients, optimizer: optax.GradientTransformation, key: Key[Array, ""]
+) -> Step:
+    """The pure step: (state, batch) -> (state, metrics).
 
     The gradient is that of the loss's total / weight. The key of step n is `fold_in(key, n)`, so an
     interrupted run draws what the whole run would have.
     """
 
-    def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
-        def mean_loss(params):
-            sums = loss(params, batch, jax.random.fold_in(key, state.step))
-            return sums.total / jnp.maximum(sums.weight, 1), sums
-
-        gradient, sums = jax.grad(mean_loss, has_aux=True)(state.params)
+    def update(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
+        total, sums = gradients(state.params, batch, jax.random.fold_in(key, state.step))
+        gradient = jax.tree.map(lambda x: x / jnp.maximum(sums.weight, 1), total)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         after = TrainState(state.step + 1, params, optimizer_state)
         return after, Metrics(sums, optax.tree.norm(gradient))
 
-    return jax.jit(train_step, donate_argnums=0)
+    return update
+
+
+def make_train_step(
+    loss: Loss, optimizer: optax.GradientTransformation, key: Key[Array, ""]
+) -> Step:
+    """`make_update` compiled for one device. It takes the old state's memory."""
+    return jax.jit(make_update(make_gradients(loss), optimizer, key), donate_argnums=0)
 
 
 def make_eval_step(loss: Loss) -> Callable[[PyTree, PyTree], Sums]:

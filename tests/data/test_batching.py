@@ -170,7 +170,7 @@ def test_ordered_batches_hold_every_pair_once_by_length():
 
 def test_empty_sides_are_an_end_symbol():
     nothing, word = np.zeros(0, np.int32), np.array([7], np.int32)
-    batch = collate([(nothing, word), (word, nothing)], 3, np.array([2, 4]))
+    batch = collate([(nothing, word), (word, nothing)], 3, 2)
     assert batch["source"].tolist() == [[EOS, PAD], [7, EOS], [PAD, PAD]]
     assert batch["target"].tolist() == [[7, EOS], [EOS, PAD], [PAD, PAD]]
 

@@ -1,0 +1,245 @@
+"""The same parameters however a step is placed: on any devices, in any parts, by any processes.
+
+python -m experiments.benchmarks.invariance --output=experiments/results/benchmarks
+
+Each of three models takes the same 20 steps, dropout included, in every way of the list below, on
+devices that XLA makes of one CPU. "distance" is ‖θ - θ'‖ / ‖θ' - θ_0‖: how far the parameters θ are
+from those θ' of one device that takes whole batches, over how far these have come. The steps are
+those of SGD, which passes a difference on as it is; Adam divides each parameter's gradient by its
+size, so that rounding in gradients that are 0 moves parameters as far as the others: a second
+column says how far. The last line is wrong on purpose, a mean of the means of devices whose shares
+of a batch hold unlike numbers of words, and must differ.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from attn_research.data.files import write_whole
+from attn_research.training.placement import Mapped
+from attn_research.training.step import make_gradients, make_state, make_update
+from attn_research.types import PyTree
+from attn_research.viewing.tables import Cell, Column, Table, to_dict, to_markdown
+from experiments import bahdanau2014, reporting, vaswani2017, vit2020
+from experiments.paper import (
+    make_config_optimizer,
+    make_config_placement,
+    resolve,
+    training_loss,
+)
+
+# Below this the distance is that of sums taken in another order. Measured ones are below 1e-6.
+TOLERANCE = 1e-5
+SGD = {"optimizer": "sgd", "schedule": "constant"}
+MODELS = {
+    "RNNsearch": (
+        bahdanau2014.PAPER,
+        "RNNsearch-50",
+        {"annotation_dropout": 0.2, "output_dropout": 0.2},
+        SGD | {"learning_rate": 0.5},
+    ),
+    "Transformer": (vaswani2017.PAPER, "base", {}, SGD | {"learning_rate": 0.5}),
+    "ViT": (
+        vit2020.PAPER,
+        "small",
+        {"data": "digits", "dropout": 0.1},
+        SGD | {"learning_rate": 0.02},
+    ),
+}
+# What each way is called, what it sets, and by how many processes it is done.
+WAYS = {
+    "one device": ({}, 1),
+    "2 parts": ({"parts": 2}, 1),
+    "8 parts": ({"parts": 8}, 1),
+    "forget all": ({"remat": "all"}, 1),
+    "forget all but products": ({"remat": "products"}, 1),
+    "pmap 2": ({"placement": "pmap", "mesh": "data=2"}, 1),
+    "pmap 8": ({"placement": "pmap", "mesh": "data=8"}, 1),
+    "pmap 4, 2 parts": ({"placement": "pmap", "mesh": "data=4", "parts": 2}, 1),
+    "data=8": ({"placement": "sharded", "mesh": "data=8"}, 1),
+    "fsdp=4": ({"placement": "sharded", "mesh": "fsdp=4,data=1"}, 1),
+    "tensor=4": ({"placement": "sharded", "mesh": "tensor=4,data=1"}, 1),
+    "data=2,fsdp=2,tensor=2": ({"placement": "sharded", "mesh": "data=2,fsdp=2,tensor=2"}, 1),
+    "data=4,fsdp=2, 2 parts, forget all": (
+        {"placement": "sharded", "mesh": "data=4,fsdp=2", "parts": 2, "remat": "all"},
+        1,
+    ),
+    "4 processes, pmap 8": ({"placement": "pmap", "mesh": "data=8"}, 4),
+    "4 processes, data=8": ({"placement": "sharded", "mesh": "data=8"}, 4),
+    "4 processes, data=2,fsdp=4": ({"placement": "sharded", "mesh": "data=2,fsdp=4"}, 4),
+}
+WRONG = "mean of means, pmap 8"
+NUM_STEPS, NUM_DEVICES = 20, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class MeansOfMeans(Mapped):
+    """Wrong on purpose: each device divides by its own weight, and the mean of that is taken."""
+
+    def compile(self, loss, optimizer, key, like):
+        """As `Mapped.compile`, but for the rule."""
+        of_share = make_gradients(loss, self.parts, ("data",))
+
+        def gradients(params, batch, key):
+            gradient, sums = of_share(params, batch, key)
+            mean = jax.tree.map(lambda x: x / sums.weight, gradient)
+            total = jax.lax.psum(sums, "data")
+            mean = jax.lax.pmean(mean, "data")
+            return jax.tree.map(lambda x: x * total.weight, mean), total
+
+        return jax.pmap(make_update(gradients, optimizer, key), "data", donate_argnums=0)
+
+
+def train(
+    model: str, way: dict[str, Any], optimizer: dict[str, Any], wrong: bool = False
+) -> tuple[PyTree, PyTree]:
+    """Whole parameters before the steps and after them."""
+    paper, row, settings, _ = MODELS[model]
+    given = {"scale": "tiny", "num_steps": NUM_STEPS} | settings | optimizer | way
+    config = resolve(paper, row, given)
+    experiment = paper.build(config)
+    optimizer, key = make_config_optimizer(config), jax.random.key(config.seed)
+    placement = make_config_placement(config, experiment.model.tensor_rules)
+    if wrong:
+        placement = MeansOfMeans(placement.num_devices)
+    state = jax.jit(lambda: make_state(experiment.model.init(key), optimizer))()
+    start = jax.tree.map(np.asarray, state.params)
+    step = placement.compile(training_loss(config, experiment.model), optimizer, key, state)
+    state = placement.lay_out(state)
+    for batch in itertools.islice(experiment.batches(0, placement.rows), NUM_STEPS):
+        state, _ = step(state, placement.put(batch))
+    return start, jax.tree.map(np.asarray, placement.whole(state.params))
+
+
+def distance(found: PyTree, expected: PyTree, start: PyTree) -> float:
+    """‖found - expected‖ / ‖expected - start‖."""
+
+    def norm(a, b):
+        pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        return np.sqrt(sum(np.square(x.astype(float) - y).sum() for x, y in pairs))
+
+    return float(norm(found, expected) / norm(expected, start))
+
+
+def measure(models: Sequence[str], num_processes: int, folder: Path) -> list[dict[str, Any]]:
+    """A line for each model and way of so many processes; one device's parameters are in `folder`.
+
+    They are put there by the call for one process.
+    """
+    lines = []
+    for model in models:
+        kinds = {"SGD": MODELS[model][3], "Adam": {}}
+        expected = {}
+        for kind, settings in kinds.items():
+            path = folder / f"{model}.{kind}.npz"
+            if num_processes == 1:
+                start, end = train(model, {}, settings)
+                np.savez(path, *jax.tree.leaves(start), *jax.tree.leaves(end))
+            kept = list(np.load(path).values())
+            expected[kind] = kept[len(kept) // 2 :], kept[: len(kept) // 2]
+        ways = {way: what for way, (what, count) in WAYS.items() if count == num_processes}
+        if num_processes == 1 and model != "ViT":  # whose shares all hold as many images
+            ways[WRONG] = {"placement": "pmap", "mesh": "data=8"}
+        for way, what in ways.items():
+            found = {}
+            for kind, settings in kinds.items():
+                _, end = train(model, what, settings, wrong=way == WRONG)
+                found[kind] = distance(end, *expected[kind])
+            line = {"model": model, "way": way, **found, "equal": found["SGD"] < TOLERANCE}
+            if jax.process_index() == 0:
+                print(json.dumps(line), flush=True)
+            lines.append(line)
+    return lines
+
+
+def _spawn(models: Sequence[str], num_processes: int, folder: Path) -> list[dict[str, Any]]:
+    """`measure` in processes that share the devices."""
+    each = NUM_DEVICES // num_processes
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    count_flag = f"--xla_force_host_platform_device_count={each}"
+    environ = os.environ | {"XLA_FLAGS": count_flag, "JAX_PLATFORMS": "cpu"}
+    processes = []
+    for process in range(num_processes):
+        words = [f"--models={','.join(models)}", f"--processes={num_processes}"]
+        words += [f"--process={process}", f"--folder={folder}", f"--address={address}"]
+        command = [sys.executable, "-m", "experiments.benchmarks.invariance", *words]
+        processes.append(subprocess.Popen(command, env=environ))
+    if any([process.wait() for process in processes]):
+        raise RuntimeError(f"a process of {num_processes} failed: see above")
+    return json.loads((folder / f"{num_processes}.json").read_text())
+
+
+def _table(lines: list[dict[str, Any]]) -> Table:
+    columns = [Column("model", ""), Column("way", ""), Column("distance, SGD", ".1e")]
+    columns += [Column("distance, Adam", ".1e"), Column("equal", "")]
+    rows = [
+        {
+            "model": line["model"],
+            "way": line["way"],
+            "distance, SGD": Cell(line["SGD"]),
+            "distance, Adam": Cell(line["Adam"]),
+            "equal": "yes" if line["equal"] else "NO",
+        }
+        for line in lines
+    ]
+    return Table(columns, rows)
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    values = flags.FLAGS
+    models = values.models.split(",")
+    if values.processes:  # one of those that were spawned
+        if values.processes > 1:
+            jax.distributed.initialize(values.address, values.processes, values.process)
+        folder = Path(values.folder)
+        lines = measure(models, values.processes, folder)
+        if values.process == 0:
+            write_whole(folder / f"{values.processes}.json", json.dumps(lines).encode())
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        lines = _spawn(models, 1, Path(folder)) + _spawn(models, 4, Path(folder))
+    lines.sort(key=lambda line: models.index(line["model"]))
+    bad = [line for line in lines if line["equal"] != (line["way"] != WRONG)]
+    table = _table(lines)
+    text = (
+        "# The same parameters however a step is placed\n\n"
+        f"`python -m experiments.benchmarks.invariance`; {NUM_STEPS} steps at scale tiny, "
+        f"{NUM_DEVICES} devices made of one CPU; equal: below {TOLERANCE:.0e} with SGD. Rows of "
+        f"{WRONG!r} are wrong on purpose.\n\n{to_markdown(table)}"
+    )
+    print(text)
+    if values.output:
+        found = {
+            "command": "python -m experiments.benchmarks.invariance",
+            "table": to_dict(table),
+            "environment": reporting.environment(),
+        }
+        write_whole(Path(values.output) / "invariance.md", text.encode())
+        write_whole(Path(values.output) / "invariance.json", json.dumps(found, indent=1).encode())
+    if bad:
+        sys.exit(f"not as it must be: {bad}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("models", ",".join(MODELS), "which models, with commas")
+    flags.DEFINE_string("output", "", "folder for invariance.md and .json")
+    flags.DEFINE_integer("processes", 0, "set where this spawns itself")
+    flags.DEFINE_integer("process", 0, "set where this spawns itself")
+    flags.DEFINE_string("folder", "", "set where this spawns itself")
+    flags.DEFINE_string("address", "", "set where this spawns itself")
+    app.run(main)

@@ -1,0 +1,101 @@
+"""One update, wherever it is computed; and meshes that cannot be."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from attn_research.training.placement import (
+    Mapped,
+    OneDevice,
+    Sharded,
+    check_rows,
+    layout,
+    make_placement,
+    parse_mesh,
+)
+from attn_research.training.step import TrainState
+
+RULES = (("up/kernel$", (None, "tensor")), ("down/kernel$", ("tensor", None)))
+
+
+def tree():
+    shapes = {"up": (64, 128), "down": (128, 64), "norm": (64,), "odd": (65, 127)}
+    return {name: {"kernel": np.zeros(shape, np.float32)} for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("", (8, 1, 1)),
+        ("data=4", (4, 1, 1)),
+        ("fsdp=2", (4, 2, 1)),
+        ("tensor=4,data=2", (2, 1, 4)),
+    ],
+)
+def test_a_mesh_is_read_and_what_is_left_shares_data(text, sizes):
+    assert tuple(parse_mesh(text, 8).values()) == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model=2", "no axis 'model'"),
+        ("data", "give each axis one size"),
+        ("data=0", "give each axis one size"),
+        ("data=2,data=4", "give each axis one size"),
+        ("fsdp=3", "3 does not divide the 8 devices"),
+        ("data=4,fsdp=4", "needs 16 devices, and there are 8"),
+    ],
+)
+def test_a_bad_mesh_is_one_line(text, message):
+    with pytest.raises(ValueError, match=message):
+        make_placement("sharded", text)
+
+
+def test_a_placement_takes_only_the_axes_it_has():
+    with pytest.raises(ValueError, match="is for --placement=sharded or pmap"):
+        make_placement("jit", "data=2")
+    with pytest.raises(ValueError, match="pmap has the axis data alone"):
+        make_placement("pmap", "fsdp=2")
+    assert make_placement("jit", parts=3) == OneDevice(3)
+    assert make_placement("pmap", "data=4") == Mapped(4)
+
+
+def test_rows_must_be_shared_evenly():
+    placement = make_placement("sharded", "data=2,fsdp=2", parts=3)
+    assert placement.row_multiple == 12
+    check_rows({"x": np.zeros((24, 5))}, placement)
+    with pytest.raises(ValueError, match=r"batch of 16 rows .* make it a multiple of 12"):
+        check_rows({"x": np.zeros((16, 5))}, placement)
+
+
+def test_rules_and_lengths_say_who_holds_what():
+    specs = layout({"optimizer": tree()}, {"data": 1, "fsdp": 2, "tensor": 4}, RULES)["optimizer"]
+    assert specs["up"]["kernel"] == P("fsdp", "tensor")
+    assert specs["down"]["kernel"] == P("tensor", "fsdp")
+    assert specs["norm"]["kernel"] == P(None)  # few
+    assert specs["odd"]["kernel"] == P(None, None)  # 2 divides neither
+    with pytest.raises(ValueError, match="tensor=3, and that divides no matrix"):
+        layout(tree(), {"data": 1, "fsdp": 1, "tensor": 3}, RULES)
+
+
+def test_what_is_laid_out_comes_back_whole():
+    kernel = np.arange(64 * 128.0, dtype=np.float32).reshape(64, 128)
+    state = TrainState(np.int32(5), {"up": {"kernel": kernel}}, ())
+    for name, mesh in (("pmap", "data=8"), ("sharded", "data=2,fsdp=2,tensor=2")):
+        placement = make_placement(name, mesh, RULES)
+        laid = placement.lay_out(state)
+        if isinstance(placement, Sharded):
+            [one, *_] = laid.params["up"]["kernel"].addressable_shards
+            assert one.data.shape == (32, 64)
+        np.testing.assert_array_equal(placement.whole(laid).params["up"]["kernel"], kernel)
+
+
+def test_a_batch_is_put_where_its_rows_belong():
+    batch = {"x": np.arange(16).reshape(16, 1)}
+    mapped = make_placement("pmap", "data=4").put(batch)["x"]
+    np.testing.assert_array_equal(mapped[1, :, 0], [4, 5, 6, 7])
+    sharded = make_placement("sharded", "data=2,fsdp=4").put(batch)["x"]
+    assert {shard.data.shape for shard in sharded.addressable_shards} == {(2, 1)}
+    np.testing.assert_array_equal(jax.device_get(sharded), batch["x"])
