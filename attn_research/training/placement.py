@@ -70,10 +70,7 @@ class Placement(Protocol):
         key: Key[Array, ""],
         like: TrainState,
     ) -> Step:
-        """The step for a state of the shapes `like`; it takes the old state's memory.
-
-        It has `lower(state, batch)`, as compiled functions have.
-        """
+        """The step for a state of the shapes `like`; it takes the old state's memory."""
         ...
 
 
