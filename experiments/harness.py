@@ -14,9 +14,8 @@ from typing import Any, Literal, NoReturn
 import jax
 from absl import app, flags
 
-from attn_research.training.cost import matmul_flops
-from attn_research.training.step import make_state, make_train_step
-from experiments.paper import Paper, identify, make_config_optimizer, resolve
+from attn_research.training.step import make_state
+from experiments.paper import Paper, identify, make_config_optimizer, resolve, step_flops
 from experiments.running import run_row
 
 
@@ -45,12 +44,10 @@ def _fail(error: Exception) -> NoReturn:
 def describe(paper: Paper, row: str, config: Any) -> dict[str, Any]:
     """Parameters, FLOPs and bytes of a step, from shapes alone."""
     model, optimizer = paper.make_model(config), make_config_optimizer(config)
-    key = jax.random.key(0)
-    state = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
+    state = jax.eval_shape(lambda: make_state(model.init(jax.random.key(0)), optimizer))
     leaves = jax.tree_util.tree_leaves_with_path(state.params)
     sizes = {jax.tree_util.keystr(path, simple=True, separator="/"): x.size for path, x in leaves}
     biases = sum(size for path, size in sizes.items() if path.endswith("bias"))
-    step = make_train_step(model.loss, optimizer, key)
     nbytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
     return {
         "experiment": paper.name,
@@ -59,7 +56,7 @@ def describe(paper: Paper, row: str, config: Any) -> dict[str, Any]:
         "parameters": sum(sizes.values()),
         "weights": sum(sizes.values()) - biases,
         "biases": biases,
-        "matmul_flops_per_step": matmul_flops(step, state, model.batch),
+        "matmul_flops_per_step": step_flops(config, model),
         "state_bytes": nbytes,
         "batch": {name: list(x.shape) for name, x in model.batch.items()},
         "paper": paper.rows[row].paper,

@@ -17,8 +17,9 @@ import optax
 
 from attn_research.data.batching import Rows
 from attn_research.training.cost import matmul_flops
+from attn_research.training.mesh import TensorRules
 from attn_research.training.optimizers import make_optimizer, make_schedule
-from attn_research.training.placement import Placement, TensorRules, make_placement
+from attn_research.training.placement import Placement, make_placement
 from attn_research.training.step import Loss, computed_in, make_state, make_train_step
 from attn_research.types import PyTree
 

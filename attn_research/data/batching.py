@@ -161,7 +161,7 @@ class Batches(Sequence[Batch]):
         return collate([self._pairs[i] for i in members], mine.stop - mine.start, length)
 
     def _length(self, members) -> int:
-        return int(self._bounds[np.searchsorted(self._bounds, self._lengths[members].max())])
+        return _least_holding(self._lengths[members], self._bounds)
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
     def _epoch(self, epoch: int):
@@ -188,7 +188,7 @@ def ordered_batches(
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         members = order[start : start + batch_size]
-        length = int(ordered[np.searchsorted(ordered, lengths[members].max())])
+        length = _least_holding(lengths[members], ordered)
         yield members, collate([pairs[i] for i in members], batch_size, length)
 
 
@@ -200,6 +200,11 @@ def collate(pairs: Sequence[tuple[Int[np.ndarray, "_"], ...]], rows: int, length
             ids[row, : len(side)] = side
             ids[row, len(side)] = EOS
     return batch
+
+
+def _least_holding(lengths: Int[np.ndarray, "_"], ordered: Int[np.ndarray, "_"]) -> int:
+    """The least of the bounds that holds every length."""
+    return int(ordered[np.searchsorted(ordered, lengths.max())])
 
 
 def _holding(lengths: Int[np.ndarray, "_"], bounds: Sequence[int]) -> Int[np.ndarray, "_"]:

@@ -3,18 +3,12 @@
 A placement lays a state and batches out over devices, compiles a step for them, and gives whole
 arrays back. On a mesh each device takes its rows of a batch through the loss as if it were alone,
 so that no part of a model has to know of others; what it adds to the gradient is summed, and the
-state lives where `Layout` says. The axes of a mesh are
-
-    data     devices that share a batch
-    fsdp     devices that share a batch, and the state too: parameters are put together for a step
-    tensor   devices that share the matrices of each layer, by the rules of a model
+state lives where `layout` says.
 """
 
 import dataclasses
 import functools
 import math
-import re
-from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import jax
@@ -23,6 +17,7 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from attn_research.training.mesh import AXES, SHARE_ROWS, TensorRules, layout, parse_mesh
 from attn_research.training.step import (
     Loss,
     Step,
@@ -31,14 +26,6 @@ from attn_research.training.step import (
     make_update,
 )
 from attn_research.types import Array, Key, PyTree
-
-AXES = ("data", "fsdp", "tensor")
-SHARE_ROWS = ("data", "fsdp")
-# Smaller arrays are not worth the message that puts them together.
-FEW = 2**12
-
-# (pattern of a parameter's path, axis of the mesh or None for each of its last dimensions)
-TensorRules = Sequence[tuple[str, tuple[Literal["tensor"] | None, ...]]]
 
 
 @runtime_checkable
@@ -138,7 +125,7 @@ class Sharded:
         return jax.tree.map(lay, state, self.shardings(state))
 
     def whole(self, tree: PyTree) -> PyTree:
-        together = jax.jit(lambda x: x, out_shardings=NamedSharding(self.mesh, P()))
+        together = jax.jit(_same, out_shardings=NamedSharding(self.mesh, P()))
         return jax.tree.map(lambda x: x.addressable_data(0), together(tree))
 
     def compile(self, loss, optimizer, key, like) -> Step:
@@ -235,12 +222,7 @@ class Mapped:
         return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
 
     def compile(self, loss, optimizer, key, like) -> Step:
-        of_share = make_gradients(loss, self.parts, ("data",))
-
-        def gradients(params, batch, key):
-            return jax.lax.psum(of_share(params, batch, key), "data")
-
-        update = make_update(gradients, optimizer, key)
+        update = make_update(self._gradients(loss), optimizer, key)
         devices = None if self.num_processes > 1 else self._devices
         mapped = jax.pmap(update, "data", donate_argnums=0, devices=devices)
 
@@ -250,9 +232,17 @@ class Mapped:
 
         return step
 
+    def _gradients(self, loss):
+        of_share = make_gradients(loss, self.parts, ("data",))
+        return lambda *arguments: jax.lax.psum(of_share(*arguments), "data")
+
     @property
     def _devices(self) -> list[jax.Device]:
         return jax.local_devices()[: self.num_devices]
+
+
+def _same(tree):
+    return tree  # one function, so that jit knows it again
 
 
 def make_placement(
@@ -284,31 +274,6 @@ def make_placement(
     return Sharded(Mesh(array, AXES, axis_types=(AxisType.Auto,) * len(AXES)), rules, parts)
 
 
-def parse_mesh(text: str, num_devices: int) -> dict[str, int]:
-    """Sizes of all axes from text as "data=4,fsdp=2"; what is left of the devices shares data."""
-    sizes = {}
-    for word in filter(None, text.split(",")):
-        axis, equals, size = word.partition("=")
-        if axis not in AXES:
-            raise ValueError(f"--mesh={text}: no axis {axis!r}; there are {', '.join(AXES)}")
-        if not equals or not size.isdecimal() or int(size) < 1 or axis in sizes:
-            raise ValueError(f"--mesh={text}: give each axis one size, as in data=4,fsdp=2")
-        sizes[axis] = int(size)
-    others = math.prod(size for axis, size in sizes.items() if axis != "data")
-    if "data" not in sizes:
-        if num_devices % others:
-            raise ValueError(
-                f"--mesh={text}: {others} does not divide the {num_devices} devices there are"
-            )
-        sizes["data"] = num_devices // others
-    if (needed := sizes["data"] * others) > num_devices:
-        raise ValueError(
-            f"--mesh={text} needs {needed} devices, and there are {num_devices}"
-            " (on a CPU XLA_FLAGS=--xla_force_host_platform_device_count=N makes more)"
-        )
-    return {axis: sizes.get(axis, 1) for axis in AXES}
-
-
 def check_rows(batch: PyTree, placement: Placement) -> None:
     """ValueError where the rows of a batch cannot be shared evenly."""
     for leaf in jax.tree.leaves(batch):
@@ -317,37 +282,3 @@ def check_rows(batch: PyTree, placement: Placement) -> None:
                 f"a batch of {leaf.shape[0]} rows cannot be shared evenly by devices and parts: "
                 f"make it a multiple of {placement.row_multiple}, or give fewer of them"
             )
-
-
-def layout(tree: PyTree, sizes: dict[str, int], rules: TensorRules) -> PyTree:
-    """The axes of a mesh that cut each array of a tree, as partition specs.
-
-    The first rule whose pattern is found in an array's path says what tensor cuts, where that
-    divides it; fsdp cuts the longest dimension left that it divides. Arrays of an optimizer are
-    cut as the parameters they belong to, whose paths they contain.
-    """
-    paths = jax.tree_util.tree_map_with_path(
-        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), tree
-    )
-    specs = jax.tree.map(lambda path, leaf: _spec(path, leaf.shape, sizes, rules), paths, tree)
-    if sizes["tensor"] > 1 and not any("tensor" in spec for spec in jax.tree.leaves(specs)):
-        raise ValueError(
-            f"--mesh has tensor={sizes['tensor']}, and that divides no matrix of this model: "
-            "give another size, or 1"
-        )
-    return specs
-
-
-def _spec(path: str, shape: tuple[int, ...], sizes: dict[str, int], rules: TensorRules) -> P:
-    axes: list[str | None] = [None] * len(shape)
-    for pattern, cut in rules:
-        if sizes["tensor"] > 1 and len(cut) <= len(shape) and re.search(pattern, path):
-            for place, axis in enumerate(cut, len(shape) - len(cut)):
-                if axis and shape[place] % sizes[axis] == 0:
-                    axes[place] = axis
-            break
-    if sizes["fsdp"] > 1 and math.prod(shape) >= FEW:
-        free = [i for i, axis in enumerate(axes) if axis is None and shape[i] % sizes["fsdp"] == 0]
-        if free:
-            axes[max(free, key=lambda i: shape[i])] = "fsdp"
-    return P(*axes)

@@ -29,7 +29,7 @@ from absl import app, flags
 
 from attn_research.data.files import write_whole
 from attn_research.training.placement import Mapped
-from attn_research.training.step import make_gradients, make_state, make_update
+from attn_research.training.step import make_gradients, make_state
 from attn_research.types import PyTree
 from attn_research.viewing.tables import Cell, Column, Table, to_dict, to_markdown
 from experiments import bahdanau2014, reporting, vaswani2017, vit2020
@@ -88,8 +88,7 @@ NUM_STEPS, NUM_DEVICES = 20, 8
 class MeansOfMeans(Mapped):
     """Wrong on purpose: each device divides by its own weight, and the mean of that is taken."""
 
-    def compile(self, loss, optimizer, key, like):
-        """As `Mapped.compile`, but for the rule."""
+    def _gradients(self, loss):
         of_share = make_gradients(loss, self.parts, ("data",))
 
         def gradients(params, batch, key):
@@ -99,7 +98,7 @@ class MeansOfMeans(Mapped):
             mean = jax.lax.pmean(mean, "data")
             return jax.tree.map(lambda x: x * total.weight, mean), total
 
-        return jax.pmap(make_update(gradients, optimizer, key), "data", donate_argnums=0)
+        return gradients
 
 
 def train(

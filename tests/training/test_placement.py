@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from attn_research.training.mesh import layout, parse_mesh
 from attn_research.training.placement import (
     Mapped,
     OneDevice,
     Sharded,
     check_rows,
-    layout,
     make_placement,
-    parse_mesh,
 )
 from attn_research.training.step import TrainState
 

@@ -1,0 +1,83 @@
+"""A mesh of devices, and which of them holds what of a state. Its axes are
+
+data     devices that share a batch
+fsdp     devices that share a batch, and the state too: parameters are put together for a step
+tensor   devices that share the matrices of each layer, by the rules of a model
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+from jax.sharding import PartitionSpec as P
+
+from attn_research.types import PyTree
+
+AXES = ("data", "fsdp", "tensor")
+SHARE_ROWS = ("data", "fsdp")
+# Smaller arrays are not worth the message that puts them together.
+FEW = 2**12
+
+# (pattern of a parameter's path, axis of the mesh or None for each of its last dimensions)
+TensorRules = Sequence[tuple[str, tuple[Literal["tensor"] | None, ...]]]
+
+
+def parse_mesh(text: str, num_devices: int) -> dict[str, int]:
+    """Sizes of all axes from text as "data=4,fsdp=2"; what is left of the devices shares data."""
+    sizes = {}
+    for word in filter(None, text.split(",")):
+        axis, equals, size = word.partition("=")
+        if axis not in AXES:
+            raise ValueError(f"--mesh={text}: no axis {axis!r}; there are {', '.join(AXES)}")
+        if not equals or not size.isdecimal() or int(size) < 1 or axis in sizes:
+            raise ValueError(f"--mesh={text}: give each axis one size, as in data=4,fsdp=2")
+        sizes[axis] = int(size)
+    others = math.prod(size for axis, size in sizes.items() if axis != "data")
+    if "data" not in sizes:
+        if num_devices % others:
+            raise ValueError(
+                f"--mesh={text}: {others} does not divide the {num_devices} devices there are"
+            )
+        sizes["data"] = num_devices // others
+    if (needed := sizes["data"] * others) > num_devices:
+        raise ValueError(
+            f"--mesh={text} needs {needed} devices, and there are {num_devices}"
+            " (on a CPU XLA_FLAGS=--xla_force_host_platform_device_count=N makes more)"
+        )
+    return {axis: sizes.get(axis, 1) for axis in AXES}
+
+
+def layout(tree: PyTree, sizes: dict[str, int], rules: TensorRules) -> PyTree:
+    """The axes of a mesh that cut each array of a tree, as partition specs.
+
+    The first rule whose pattern is found in an array's path says what tensor cuts, where that
+    divides it; fsdp cuts the longest dimension left that it divides. Arrays of an optimizer are
+    cut as the parameters they belong to, whose paths they contain.
+    """
+    paths = jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), tree
+    )
+    specs = jax.tree.map(lambda path, leaf: _spec(path, leaf.shape, sizes, rules), paths, tree)
+    if sizes["tensor"] > 1 and not any("tensor" in spec for spec in jax.tree.leaves(specs)):
+        raise ValueError(
+            f"--mesh has tensor={sizes['tensor']}, and that divides no matrix of this model: "
+            "give another size, or 1"
+        )
+    return specs
+
+
+def _spec(path: str, shape: tuple[int, ...], sizes: dict[str, int], rules: TensorRules) -> P:
+    axes: list[str | None] = [None] * len(shape)
+    for pattern, cut in rules:
+        if sizes["tensor"] > 1 and len(cut) <= len(shape) and re.search(pattern, path):
+            for place, axis in enumerate(cut, len(shape) - len(cut)):
+                if axis and shape[place] % sizes[axis] == 0:
+                    axes[place] = axis
+            break
+    if sizes["fsdp"] > 1 and math.prod(shape) >= FEW:
+        free = [i for i, axis in enumerate(axes) if axis is None and shape[i] % sizes["fsdp"] == 0]
+        if free:
+            axes[max(free, key=lambda i: shape[i])] = "fsdp"
+    return P(*axes)
