@@ -5,7 +5,9 @@ import errno
 import functools
 import json
 import logging
+import os
 import sys
+import traceback
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +16,11 @@ from typing import Any, Literal, NoReturn
 import jax
 from absl import app, flags
 
+from attn_research.training import processes
+from attn_research.training.mesh import mesh_size
 from attn_research.training.step import make_state
+from experiments import budget
+from experiments.budget import show_bytes
 from experiments.paper import Paper, identify, make_config_optimizer, resolve, step_flops
 from experiments.running import run_row
 
@@ -37,7 +43,9 @@ def _fail(error: Exception) -> NoReturn:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         text += ": free space there, or name another --run_dir"
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    if processes.met():
+        os._exit(1)  # the orderly end would wait for the other processes
     sys.exit(1)
 
 
@@ -59,8 +67,20 @@ def describe(paper: Paper, row: str, config: Any) -> dict[str, Any]:
         "matmul_flops_per_step": step_flops(config, model),
         "state_bytes": nbytes,
         "batch": {name: list(x.shape) for name, x in model.batch.items()},
+        **({} if config.placement == "jit" else _on_mesh(paper, config)),
         "paper": paper.rows[row].paper,
         "config": identify(config),
+    }
+
+
+def _on_mesh(paper: Paper, config: Any) -> dict[str, Any]:
+    """What the largest step needs of each device of a mesh."""
+    found = budget.needs(paper, config)
+    return {
+        "devices": jax.device_count(),
+        "state_bytes_per_device": found.state_bytes,
+        "bytes_per_device": found.bytes,
+        "collectives": {kind: each._asdict() for kind, each in found.traffic.items()},
     }
 
 
@@ -90,6 +110,10 @@ def _define_flags(paper: Paper) -> None:
     )
     flags.DEFINE_string("results_dir", None, "where results go; RUN_DIR/results if unset")
     flags.DEFINE_bool("progress", True, "show progress bars")
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of the first of several processes")
+    flags.DEFINE_integer("num_processes", None, "how many train together", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "which of them this is, from 0 on", lower_bound=0)
+    flags.DEFINE_bool("cluster", False, "the processes that Slurm, MPI or a TPU pod started")
     flags.DEFINE_bool("debug", False, "show where an error came from")
 
 
@@ -103,8 +127,19 @@ def _main(paper: Paper, argv: Sequence[str]) -> None:
         _run(paper)
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
         if flags.FLAGS.debug:
+            _leave(error)
             raise
         _fail(error)
+    except Exception as error:
+        _leave(error)
+        raise
+
+
+def _leave(error: Exception) -> None:
+    """Ends this process at once where others wait for it: an orderly end would wait for them."""
+    if processes.met():
+        traceback.print_exception(error)
+        os._exit(1)
 
 
 def _run(paper: Paper) -> None:
@@ -115,10 +150,17 @@ def _run(paper: Paper) -> None:
     rows = list(paper.rows) if every else values.row.split(",")
     configs = {row: resolve(paper, row, given) for row in rows}
     if values.describe:
+        if configs[rows[0]].mesh:
+            _pretend(configs[rows[0]].mesh)
         for row, config in configs.items():
             about = describe(paper, row, config)
             print(json.dumps(about) if values.json else _readable(about))
         return
+    together = [values.coordinator, values.num_processes, values.process_id]
+    if values.cluster or any(x is not None for x in together):
+        if len(rows) > 1:
+            raise ValueError("several processes train one row together: give one --row")
+        processes.meet(*together)
     config = configs[rows[0]]
     # A resumed run, and the rows after the first, find their programs compiled.
     jax.config.update("jax_compilation_cache_dir", str(Path("runs/compiled").absolute()))
@@ -135,7 +177,14 @@ def _run(paper: Paper) -> None:
             resume=values.resume,
             progress=values.progress,
         )
-    paper.report(results_dir)
+    if processes.leads():
+        paper.report(results_dir)
+
+
+def _pretend(mesh: str) -> None:
+    """Makes as many devices of the CPU as a mesh names, so that it can be described anywhere."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", mesh_size(mesh))
 
 
 def _readable(about: dict[str, Any]) -> str:
@@ -147,4 +196,13 @@ def _readable(about: dict[str, Any]) -> str:
         f"  the largest batch: {about['batch']}",
         f"  in the paper: {about['paper']}",
     ]
+    if "devices" in about:
+        lines.append(
+            f"  on each of {about['devices']} devices {show_bytes(about['bytes_per_device'])}, "
+            f"{show_bytes(about['state_bytes_per_device'])} of them state and batch"
+        )
+        lines += [
+            f"  {each['count']:>15,} x {kind}, {show_bytes(each['bytes'])} in all"
+            for kind, each in about["collectives"].items()
+        ]
     return "\n".join(lines)

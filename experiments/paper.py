@@ -26,7 +26,7 @@ from attn_research.types import PyTree
 Scale = Literal["tiny", "small", "paper"]
 RESULTS = Path(__file__).parent / "results"
 # Knobs of how steps are computed, and not of what they compute.
-WHERE = ("placement", "mesh", "parts", "remat")
+WHERE = ("placement", "mesh", "parts", "remat", "max_bytes", "max_compiles")
 
 
 def knob(default: Any, text: str, minimum: float | None = None) -> Any:
@@ -71,6 +71,12 @@ class Config:
     parts: int = knob(1, "take a batch in so many parts one after another, for less memory", 1)
     remat: Literal["none", "products", "all"] = knob(
         "none", "what layers compute again for the gradient, for less memory"
+    )
+    max_bytes: str = knob(
+        "", "refuse a step that needs more of a device, as in 1.5GiB, and say what would fit"
+    )
+    max_compiles: int = knob(
+        0, "refuse batches of more shapes, each a program to compile; 0: any number", 0
     )
 
     @property

@@ -1,5 +1,6 @@
 """One row of a table: trained, or made of trained ones; evaluated; kept as a result file."""
 
+import contextlib
 import json
 import logging
 import time
@@ -10,12 +11,13 @@ from typing import Any
 import jax
 
 from attn_research.data.files import write_whole
+from attn_research.training import processes
 from attn_research.training.checkpoints import Checkpoints
 from attn_research.training.loop import Hook, fit
-from attn_research.training.metrics import MetricsLog
 from attn_research.training.placement import check_rows
 from attn_research.training.step import make_eval_step, make_state
 from attn_research.types import PyTree
+from experiments import budget
 from experiments.paper import (
     Experiment,
     Paper,
@@ -28,6 +30,7 @@ from experiments.paper import (
     training_loss,
 )
 from experiments.reporting import environment
+from experiments.run_folder import RunFolder
 
 
 def run_row(
@@ -45,25 +48,32 @@ def run_row(
 
     A finished row is not run again. A run folder that holds checkpoints is continued with `resume`
     and refused without. The members of an ensemble are the rows it names, with the flags `given`.
+    Of several processes all train, and the first alone reads and writes files and evaluates.
     """
     name = f"{row}.seed{config.seed}"
-    result_file = results_dir / f"{name}.json"
-    if _is_finished(paper, result_file, identify(config)):
+    result_file, folder = results_dir / f"{name}.json", run_dir / name
+    finished = processes.leads() and _is_finished(paper, result_file, identify(config))
+    if processes.from_leader(finished):
         logging.info("%s is finished: %s", name, result_file)
         return result_file
-    for needed in (run_dir / name, results_dir):
-        try:
-            needed.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"cannot write to {needed} ({error.strerror}): name another --run_dir"
-            ) from error
+    if processes.leads():
+        for needed in (folder, results_dir):
+            try:
+                needed.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OSError(
+                    f"cannot write to {needed} ({error.strerror}): name another --run_dir"
+                ) from error
     if paper.rows[row].members:
         found = _ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
     else:
-        found = _train(
-            paper.build(config), config, run_dir / name, results_dir / name, resume, progress
-        )
+        budget.check(paper, config)
+        experiment = paper.build(config)
+        kept = _train(experiment, config, folder, resume, progress)
+        processes.part()
+        if kept is None:
+            return result_file
+        found = _evaluate(experiment, config, kept, results_dir / name)
     result = {
         "experiment": paper.name,
         "row": row,
@@ -90,105 +100,80 @@ def _is_finished(paper: Paper, result_file: Path, identity: dict[str, Any]) -> b
 
 
 def _train(
-    experiment: Experiment,
-    config: Any,
-    folder: Path,
-    predictions: Path,
-    resume: bool,
-    progress: bool,
-) -> dict[str, Any]:
-    """Trains to the end and evaluates the parameters of least development loss."""
-    model, identity = experiment.model, identify(config)
+    experiment: Experiment, config: Any, folder: Path, resume: bool, progress: bool
+) -> RunFolder | None:
+    """Trains to the end; returns what the run kept, which the leading process alone has."""
+    model, key = experiment.model, jax.random.key(config.seed)
     optimizer, loss = make_config_optimizer(config), training_loss(config, model)
     placement = make_config_placement(config, model.tensor_rules)
     check_rows(model.batch, placement)
-    checkpoints = Checkpoints(folder / "checkpoints", identity, keep=max(2, config.average))
-    best = Checkpoints(folder / "best", identity, keep=1)
-    if checkpoints.steps() and not resume:
-        raise ValueError(
-            f"{folder} holds a run of {checkpoints.steps()[-1]} steps: "
-            "--resume continues it; to start again, remove it or name another --run_dir"
-        )
-    key = jax.random.key(config.seed)
     shapes = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
-    found = checkpoints.restore(shapes)
-    seconds = 0.0
-    if found is None:
+    kept = None
+    if processes.leads():
+        kept = RunFolder(folder, config, shapes, resume=resume, progress=progress)
+    state = kept and kept.state
+    if state is None:
         state = jax.jit(lambda: make_state(model.init(key), optimizer))()
-    else:
-        state, seconds = found[1], found[2]["seconds"]
-        logging.info("%s continues from step %d", folder.name, found[0])
-    write_whole(folder / "config.json", json.dumps(identity, indent=2).encode())
-    start, began = int(state.step), time.perf_counter()
+    state = processes.from_leader(state)
+    start = int(state.step)
     state = placement.lay_out(state)
-    log = MetricsLog(folder, start=start, num_steps=config.num_steps, progress=progress)
     eval_step = make_eval_step(model.eval_loss)
 
-    kept = best.restore(shapes.params)
-    best_loss = float("inf") if kept is None else kept[2]["dev_loss"]
-
     def evaluate(step, state):
-        nonlocal best_loss
         if step == 0:
             return
-        with log.paused():
+        with kept.log.paused() if kept else contextlib.nullcontext():
+            # Every process does it: a message is not waited for as long as this may take.
             params = placement.whole(state.params)
             values = mean_loss(eval_step, params, experiment.dev_batches())
-            log.record(step, {f"dev_{name}": value for name, value in values.items()})
-            if values["loss"] < best_loss:
-                best_loss = values["loss"]
-                best.save(step, params, dev_loss=best_loss, dev_nll=values["nll"])
+            if kept:
+                kept.evaluated(step, params, values)
 
     def save(step, state):
-        log.flush(step)
-        with log.paused():
-            now = seconds + time.perf_counter() - began
-            checkpoints.save(step, placement.whole(state), seconds=now)
+        state = placement.whole(state)
+        if kept:
+            kept.save(step, state)
 
-    step = placement.compile(loss, optimizer, key, shapes)
     try:
-        state = fit(
-            step,
+        fit(
+            placement.compile(loss, optimizer, key, shapes),
             state,
             map(placement.put, experiment.batches(start, placement.rows)),
             num_steps=config.num_steps,
-            writer=log,
+            writer=kept and kept.log,
             hooks=[Hook(config.eval_every, evaluate), Hook(config.save_every, save)],
         )
     finally:
-        log.close()
-    seconds += time.perf_counter() - began
-    kept = best.restore(shapes.params)
-    if kept is None:
-        raise ArithmeticError("the development loss was never finite: lower --learning_rate")
-    best_step, params, about = kept
+        if kept:
+            kept.end_training()
+    return kept
+
+
+def _evaluate(
+    experiment: Experiment, config: Any, kept: RunFolder, predictions: Path
+) -> dict[str, Any]:
+    """Evaluates the parameters of least development loss, or the mean of the last ones."""
+    eval_step = make_eval_step(experiment.model.eval_loss)
+    best_step, params, losses = kept.best()
     if config.average:
-        params = checkpoints.mean(shapes, config.average, lambda tree: tree.params)
-        values = mean_loss(eval_step, params, experiment.dev_batches())
-        about = {f"dev_{name}": value for name, value in values.items()}
+        params = kept.mean()
+        losses = mean_loss(eval_step, params, experiment.dev_batches())
     scores = experiment.evaluate(params, predictions)
-    checkpoints.close()
-    best.close()
+    kept.close()
     return {
         "updates": config.num_steps,
-        "training_flops": config.num_steps * step_flops(config, model),
+        "training_flops": config.num_steps * step_flops(config, experiment.model),
         "epochs": config.num_steps / experiment.steps_per_epoch,
-        "seconds": seconds,
+        "seconds": kept.seconds,
         "best_step": best_step,
         "train_nll": mean_loss(eval_step, params, experiment.train_sample())["nll"],
-        "dev_nll": about["dev_nll"],
-        "dev_loss": about["dev_loss"],
-        "learning": _learning_curve(folder / "metrics.jsonl"),
+        "dev_nll": losses["nll"],
+        "dev_loss": losses["loss"],
+        "learning": kept.learning(),
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
         "scores": scores,
         "about": experiment.about,
     }
-
-
-def _learning_curve(path: Path) -> list[list[float]]:
-    """(step, development loss) of every evaluation."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [[line["step"], line["dev_loss"]] for line in lines if "dev_loss" in line]
 
 
 def _ensemble(

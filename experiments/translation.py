@@ -319,21 +319,9 @@ def longest(config: TranslationConfig, length):
 
 def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches | PackedBatches:
     """The training batches; says how much of them is padding, and how many shapes there are."""
-    bounds = bounds_for(int(pair_lengths(pairs).max(initial=1)) - 1, config.bound_step)
     if config.batching == "packed":
         return _pack(config, pairs)
-    if config.batching == "sorted":
-        plan = SortedWindows(config.batch_size)
-    else:
-        plan = TokenBuckets(config.batch_tokens, bounds)
-    batches = Batches(
-        pairs,
-        plan,
-        bounds=bounds,
-        seed=config.seed,
-        num_batches=config.num_steps,
-        row_multiple=make_config_placement(config).row_multiple,
-    )
+    batches = _bucket(config, pairs)
     logging.info(
         "%d pairs, %d batches an epoch, %.1f%% of positions hold words, %d shapes to compile: %s",
         len(pairs),
@@ -342,7 +330,39 @@ def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches | Pa
         len(batches.shapes()),
         " ".join(f"{rows}x{length}" for rows, length in batches.shapes()),
     )
+    _check_shapes(config, pairs, len(batches.shapes()))
     return batches
+
+
+def _bucket(config: TranslationConfig, pairs: EncodedPairs) -> Batches:
+    bounds = bounds_for(int(pair_lengths(pairs).max(initial=1)) - 1, config.bound_step)
+    if config.batching == "sorted":
+        plan = SortedWindows(config.batch_size)
+    else:
+        plan = TokenBuckets(config.batch_tokens, bounds)
+    return Batches(
+        pairs,
+        plan,
+        bounds=bounds,
+        seed=config.seed,
+        num_batches=config.num_steps,
+        row_multiple=make_config_placement(config).row_multiple,
+    )
+
+
+def _check_shapes(config: TranslationConfig, pairs: EncodedPairs, count: int) -> None:
+    """ValueError where batches have more shapes than --max_compiles, with a flag that helps."""
+    limit, wider = config.max_compiles, config
+    if not limit or count <= limit:
+        return
+    found = count
+    while found > limit and wider.bound_step <= config.max_words:
+        wider = dataclasses.replace(wider, bound_step=2 * wider.bound_step)
+        found = len(_bucket(wider, pairs).shapes())
+    way = f"--bound_step={wider.bound_step} makes {found}"
+    if found > limit:
+        way = "--batching=packed makes 1, where the model takes it"
+    raise ValueError(f"--max_compiles={limit}: batches have {count} shapes; {way}")
 
 
 def _pack(config: TranslationConfig, pairs: EncodedPairs) -> PackedBatches:

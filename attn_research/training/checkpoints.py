@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from attn_research.types import PyTree
 
@@ -27,9 +29,13 @@ class Checkpoints:
     def __init__(self, folder: str | Path, config: dict, keep: int = 2):
         self._folder, self._config = Path(folder).absolute(), config
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=False, create=True
+            max_to_keep=keep,
+            enable_async_checkpointing=False,
+            create=False,  # Orbax would have all processes wait for it
+            multiprocessing_options=_alone(),
         )
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
             raise OSError(
@@ -44,6 +50,7 @@ class Checkpoints:
         """Saves a pytree of arrays under `step`; nothing happens if that step is saved already."""
         if step in self._manager.all_steps():
             return
+        tree = jax.tree.map(np.asarray, tree)  # of several processes, Orbax takes no device's array
         about |= {"config": self._config, "digest": digest(tree)}
         try:
             self._manager.save(
@@ -125,7 +132,7 @@ class Checkpoints:
         tree = self._manager.restore(step, args=wanted).tree
         if digest(tree) != expected:
             raise ValueError("its content does not match its digest")
-        return tree
+        return jax.tree.map(jnp.asarray, tree)
 
     def _check_config(self, step: int, saved: dict) -> None:
         names = sorted(
@@ -141,6 +148,16 @@ class Checkpoints:
                 f"the checkpoint of step {step} in {self._folder} is of another configuration "
                 f"({changes}): give the same flags, or another --run_dir"
             )
+
+
+def _alone() -> MultiprocessingOptions:
+    """Of several processes only this one reads and writes: Orbax waits for no other."""
+    if jax.process_count() == 1:
+        return MultiprocessingOptions()
+    me = jax.process_index()
+    return MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
 
 
 def digest(tree: PyTree) -> str:

@@ -40,7 +40,7 @@ def fit(
     batches: Iterator[PyTree],
     *,
     num_steps: int,
-    writer: Writer,
+    writer: Writer | None = None,
     hooks: Sequence[Hook] = (),
 ) -> TrainState:
     """Trains from the step in `state` until `num_steps` have been taken.
@@ -68,7 +68,7 @@ def fit(
     return state
 
 
-def _read(step: int, metrics: Metrics, writer: Writer) -> None:
+def _read(step: int, metrics: Metrics, writer: Writer | None) -> None:
     metrics = jax.device_get(metrics)
     loss, norm = metrics.sums.total, metrics.gradient_norm
     # A finite loss can have a gradient that is not: the parameters are lost all the same.
@@ -77,4 +77,5 @@ def _read(step: int, metrics: Metrics, writer: Writer) -> None:
             f"the loss of step {step} is {loss} and the norm of its gradient {norm}: start again "
             "with a lower --learning_rate or --clip_norm"
         )
-    writer.write(step, metrics)
+    if writer is not None:
+        writer.write(step, metrics)

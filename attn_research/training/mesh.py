@@ -24,16 +24,14 @@ FEW = 2**12
 TensorRules = Sequence[tuple[str, tuple[Literal["tensor"] | None, ...]]]
 
 
+def mesh_size(text: str) -> int:
+    """The devices of a mesh as "data=4,fsdp=2" where no others are."""
+    return math.prod(_sizes(text).values())
+
+
 def parse_mesh(text: str, num_devices: int) -> dict[str, int]:
     """Sizes of all axes from text as "data=4,fsdp=2"; what is left of the devices shares data."""
-    sizes = {}
-    for word in filter(None, text.split(",")):
-        axis, equals, size = word.partition("=")
-        if axis not in AXES:
-            raise ValueError(f"--mesh={text}: no axis {axis!r}; there are {', '.join(AXES)}")
-        if not equals or not size.isdecimal() or int(size) < 1 or axis in sizes:
-            raise ValueError(f"--mesh={text}: give each axis one size, as in data=4,fsdp=2")
-        sizes[axis] = int(size)
+    sizes = _sizes(text)
     others = math.prod(size for axis, size in sizes.items() if axis != "data")
     if "data" not in sizes:
         if num_devices % others:
@@ -47,6 +45,18 @@ def parse_mesh(text: str, num_devices: int) -> dict[str, int]:
             " (on a CPU XLA_FLAGS=--xla_force_host_platform_device_count=N makes more)"
         )
     return {axis: sizes.get(axis, 1) for axis in AXES}
+
+
+def _sizes(text: str) -> dict[str, int]:
+    sizes = {}
+    for word in filter(None, text.split(",")):
+        axis, equals, size = word.partition("=")
+        if axis not in AXES:
+            raise ValueError(f"--mesh={text}: no axis {axis!r}; there are {', '.join(AXES)}")
+        if not equals or not size.isdecimal() or int(size) < 1 or axis in sizes:
+            raise ValueError(f"--mesh={text}: give each axis one size, as in data=4,fsdp=2")
+        sizes[axis] = int(size)
+    return sizes
 
 
 def layout(tree: PyTree, sizes: dict[str, int], rules: TensorRules) -> PyTree:

@@ -60,6 +60,17 @@ class Placement(Protocol):
         """The step for a state of the shapes `like`; it takes the old state's memory."""
         ...
 
+    def lower(
+        self,
+        loss: Loss,
+        optimizer: optax.GradientTransformation,
+        key: Key[Array, ""],
+        like: TrainState,
+        batch: PyTree,
+    ) -> jax.stages.Lowered:
+        """The program of that step, from the shapes of a whole state and a whole batch."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class OneDevice:
@@ -86,6 +97,9 @@ class OneDevice:
     def compile(self, loss, optimizer, key, like) -> Step:
         update = make_update(make_gradients(loss, self.parts), optimizer, key)
         return jax.jit(update, donate_argnums=0)
+
+    def lower(self, loss, optimizer, key, like, batch) -> jax.stages.Lowered:
+        return self.compile(loss, optimizer, key, like).lower(like, batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +151,9 @@ class Sharded:
             out_shardings=(by_state, everywhere),
             donate_argnums=0,
         )
+
+    def lower(self, loss, optimizer, key, like, batch) -> jax.stages.Lowered:
+        return self.compile(loss, optimizer, key, like).lower(like, batch)
 
     def shardings(self, tree: PyTree) -> PyTree:
         """Where each array of a tree lives."""
@@ -222,15 +239,28 @@ class Mapped:
         return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
 
     def compile(self, loss, optimizer, key, like) -> Step:
-        update = make_update(self._gradients(loss), optimizer, key)
-        devices = None if self.num_processes > 1 else self._devices
-        mapped = jax.pmap(update, "data", donate_argnums=0, devices=devices)
+        mapped = self._map(loss, optimizer, key)
 
         def step(state, batch):
             state, metrics = mapped(state, batch)
             return state, self.whole(metrics)
 
         return step
+
+    def lower(self, loss, optimizer, key, like, batch) -> jax.stages.Lowered:
+        n = self.num_devices
+
+        def shape(x, *shape):
+            return jax.ShapeDtypeStruct(shape, x.dtype)
+
+        state = jax.tree.map(lambda x: shape(x, n, *x.shape), like)
+        rows = jax.tree.map(lambda x: shape(x, n, x.shape[0] // n, *x.shape[1:]), batch)
+        return self._map(loss, optimizer, key).lower(state, rows)
+
+    def _map(self, loss, optimizer, key):
+        update = make_update(self._gradients(loss), optimizer, key)
+        devices = None if self.num_processes > 1 else self._devices
+        return jax.pmap(update, "data", donate_argnums=0, devices=devices)
 
     def _gradients(self, loss):
         of_share = make_gradients(loss, self.parts, ("data",))
@@ -255,6 +285,8 @@ def make_placement(
     if name == "jit":
         if mesh:
             raise ValueError(f"--mesh={mesh} is for --placement=sharded or pmap, not jit")
+        if jax.process_count() > 1:
+            raise ValueError("several processes need --placement=sharded or pmap, not jit")
         return OneDevice(parts)
     devices = jax.devices()
     sizes = parse_mesh(mesh, len(devices))

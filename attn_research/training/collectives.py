@@ -1,0 +1,66 @@
+"""What devices send each other in one call of a compiled program, read from its text."""
+
+import math
+import re
+from collections import Counter
+from typing import NamedTuple
+
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_BYTES = {"pred": 1, "bf16": 2}
+_COMPUTATION = re.compile(r"^(ENTRY )?%(\S+) \(.*\{$")
+_COLLECTIVE = re.compile(rf"^\s*(?:ROOT )?%\S+ = (.*?) ({'|'.join(KINDS)})(?:-start)?\(")
+_CALLED = re.compile(
+    r"(?:body|calls|to_apply|condition|true_computation|false_computation)=%([^\s,)]+)"
+)
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_TURNS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+_ARRAY = re.compile(r"\b([a-z]+\d*)\w*\[([\d,]*)\]")
+
+
+class Traffic(NamedTuple):
+    """How often something is sent, and the bytes each device gets by it."""
+
+    count: int
+    bytes: int
+
+
+def collectives(text: str) -> dict[str, Traffic]:
+    """The traffic of each kind of collective in optimized HLO, the turns of loops multiplied in.
+
+    A loop whose number of turns depends on data counts once, and so does each branch of a choice.
+    """
+    computations: dict[str, list[str]] = {}
+    lines: list[str] = []
+    entry = ""
+    for line in text.splitlines():
+        if found := _COMPUTATION.match(line):
+            lines = computations[found[2]] = []
+            entry = found[2] if found[1] else entry
+        else:
+            lines.append(line)
+    counts, sizes = Counter(), Counter()
+    todo = [(entry, 1)]
+    while todo:
+        name, times = todo.pop()
+        for line in computations[name]:
+            if found := _COLLECTIVE.match(line):
+                counts[found[2]] += times
+                sizes[found[2]] += times * _size(found[1])
+                continue
+            turns = _TURNS.search(line)
+            each = times * int(turns[1]) if turns else times
+            called = _CALLED.findall(line)
+            if branches := _BRANCHES.search(line):
+                called += [branch.strip(" %") for branch in branches[1].split(",")]
+            todo += [(name, each) for name in called]
+    return {kind: Traffic(counts[kind], sizes[kind]) for kind in KINDS if counts[kind]}
+
+
+def _size(types: str) -> int:
+    """Bytes of the arrays of a type, which may be a tuple."""
+    total = 0
+    for name, shape in _ARRAY.findall(types):
+        bits = re.search(r"\d+$", name)
+        each = _BYTES.get(name) or (int(bits[0]) // 8 if bits else 0)
+        total += each * math.prod(int(size) for size in shape.split(",") if size)
+    return total

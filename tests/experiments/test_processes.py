@@ -1,0 +1,102 @@
+"""A run goes on with other devices and processes than it began with, through the command line."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from attn_research.training.checkpoints import Checkpoints, digest
+from attn_research.training.step import make_state
+from experiments import vit2020
+from experiments.benchmarks.invariance import TOLERANCE, distance
+from experiments.paper import identify, make_config_optimizer, resolve
+
+NUM_STEPS = 15
+# SGD, as in the invariance table: it passes a difference on as it is.
+FLAGS = {"scale": "tiny", "optimizer": "sgd", "schedule": "constant", "learning_rate": 0.02}
+FLAGS |= {"num_steps": NUM_STEPS, "eval_every": NUM_STEPS, "save_every": 5}
+# The command line, in a process that dies while the checkpoint of a step gets its name.
+PROGRAM = """
+import os, pathlib, signal, sys
+from experiments import harness, vit2020
+
+rename, last = os.rename, sys.argv.pop(1)
+
+def rename_or_die(source, target, **options):
+    if pathlib.Path(target).name == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(source, target, **options)
+
+os.rename = rename_or_die
+harness.main(vit2020.PAPER)
+"""
+
+
+def start(folder, num_devices, *words, until="never"):
+    command = [sys.executable, "-c", PROGRAM, until, "--resume", "--noprogress"]
+    command += [f"--{name}={value}" for name, value in FLAGS.items()]
+    command += [f"--run_dir={folder}", *words]
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("XLA_", "JAX_"))}
+    environ |= {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+    }
+    return subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process, code=0):
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == code, errors
+    return errors
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    """The states at the ends of a whole run and of two that were killed, and the start of all."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("whole", "same", "other")}
+    eight = ["--placement=sharded", "--mesh=data=4,fsdp=2"]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        two = [f"--coordinator=localhost:{free.getsockname()[1]}", "--num_processes=2"]
+    leader, follower = (
+        start(folders["other"], 4, *eight, *two, f"--process_id={i}", until="10") for i in range(2)
+    )
+    whole = start(folders["whole"], 8, *eight)
+    same = start(folders["same"], 8, *eight, until="10")
+    finish(leader, -signal.SIGKILL)
+    follower.kill()
+    follower.communicate()
+    other = start(folders["other"], 2, "--placement=pmap", until="15")
+    finish(same, -signal.SIGKILL)
+    same = start(folders["same"], 8, *eight)
+    assert "continues from step 5" in finish(other, -signal.SIGKILL)
+    other = start(folders["other"], 1)
+    assert "continues from step 10" in finish(other)
+    assert "continues from step 5" in finish(same)
+    finish(whole)
+
+    config = resolve(vit2020.PAPER, "small", FLAGS)
+    model, key = vit2020.make_model(config), jax.random.key(config.seed)
+    begin = make_state(jax.jit(model.init)(key), make_config_optimizer(config))
+    found = {"begin": begin}
+    for name, folder in folders.items():
+        kept = Checkpoints(folder / "small.seed0" / "checkpoints", identify(config))
+        step, found[name], _ = kept.restore(begin)
+        kept.close()
+        assert step == NUM_STEPS
+    return found
+
+
+def test_killed_and_resumed_on_the_same_mesh_is_uninterrupted_to_the_bit(ends):
+    assert digest(ends["same"]) == digest(ends["whole"])
+
+
+def test_two_processes_then_two_devices_then_one_end_where_eight_devices_do(ends):
+    found, expected, begin = (ends[name].params for name in ("other", "whole", "begin"))
+    assert distance(found, expected, begin) < TOLERANCE
