@@ -84,7 +84,7 @@ def _changes(config: Config) -> Iterator[dict[str, Any]]:
     order = ["none", "products", "all"]
     for remat in order[order.index(config.remat) + 1 :]:
         yield {"remat": remat}
-    for times in (2, 4, 8, 16):
+    for times in (2, 4, 8):
         parts = {"parts": config.parts * times}
         yield parts
         if config.remat != "all":

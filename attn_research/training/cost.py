@@ -25,11 +25,12 @@ def _flops(jaxpr: core.Jaxpr) -> int:
             turns = math.prod(shape[axis] for axis in contracted)
             total += 2 * turns * math.prod(equation.outvars[0].aval.shape)
         times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        total += times * sum(_flops(inner) for inner in _inner(equation.params))
+        total += times * sum(_flops(inner) for inner in inner_jaxprs(equation.params))
     return total
 
 
-def _inner(params: dict) -> list[core.Jaxpr]:
+def inner_jaxprs(params: dict) -> list[core.Jaxpr]:
+    """The programs that an equation with these parameters holds."""
     leaves = jax.tree.leaves(
         list(params.values()), is_leaf=lambda x: isinstance(x, core.Jaxpr | core.ClosedJaxpr)
     )

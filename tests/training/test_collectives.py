@@ -1,0 +1,44 @@
+"""What devices send each other, counted in compiled programs whose traffic is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from attn_research.training.collectives import Traffic, collectives
+
+TURNS, ROWS, COLUMNS = 5, 8, 6
+
+
+def traffic(function, out_specs):
+    mesh = Mesh(np.array(jax.devices()[:4]), ("data",))
+    shared = jax.shard_map(
+        function, mesh=mesh, in_specs=P("data"), out_specs=out_specs, check_vma=False
+    )
+    x = jax.ShapeDtypeStruct((4 * ROWS, COLUMNS), jnp.float32)
+    return collectives(jax.jit(shared).lower(x).compile().as_text())
+
+
+def test_kinds_and_sizes():
+    one = ROWS * COLUMNS * 4
+    assert traffic(lambda x: jax.lax.psum(x, "data"), P()) == {"all-reduce": Traffic(1, one)}
+    gathered = traffic(lambda x: jax.lax.all_gather(x, "data", tiled=True), P())
+    assert gathered == {"all-gather": Traffic(1, 4 * one)}
+    scattered = traffic(lambda x: jax.lax.psum_scatter(x, "data", tiled=True), P("data"))
+    assert scattered == {"reduce-scatter": Traffic(1, one // 4)}
+
+
+def test_every_turn_of_a_loop_counts():
+    def turns(x):
+        def turn(total, _):
+            return jnp.sin(jax.lax.psum(total, "data")), None
+
+        return jax.lax.scan(turn, x, None, length=TURNS)[0]
+
+    found = traffic(turns, P())
+    assert found == {"all-reduce": Traffic(TURNS, TURNS * ROWS * COLUMNS * 4)}
+
+
+def test_devices_that_work_alone_send_nothing():
+    assert traffic(jnp.sin, P("data")) == {}
