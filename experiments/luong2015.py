@@ -128,8 +128,8 @@ SCALES = {
         learning_rate=4e-3, dictionary_pairs=5000,
     ),
     ("multi30k", "small"): dict(
-        languages="en-de", vocab_size=6000, hidden=256, embedding=256, dropout=0.4,
-        num_steps=4500, batching="tokens", batch_tokens=2000, bound_step=4, learning_rate=2e-3,
+        languages="en-de", vocab_size=6000,
+        num_steps=6000, batching="tokens", batch_tokens=1000, bound_step=4, learning_rate=3e-3,
         dictionary_pairs=29_000,
     ),
     ("multi30k", "tiny"): dict(languages="en-de", vocab_size=2000),
