@@ -64,15 +64,18 @@ def run_row(
                 raise OSError(
                     f"cannot write to {needed} ({error.strerror}): name another --run_dir"
                 ) from error
-    if paper.rows[row].members:
-        found = _ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
-    else:
+    members = paper.rows[row].members
+    if not members:
         budget.check(paper, config)
         experiment = paper.build(config)
         kept = _train(experiment, config, folder, resume, progress)
-        processes.part()
-        if kept is None:
-            return result_file
+    leads = processes.leads()
+    processes.part()
+    if not leads:
+        return result_file
+    if members:
+        found = _ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
+    else:
         found = _evaluate(experiment, config, kept, results_dir / name)
     result = {
         "experiment": paper.name,
