@@ -151,7 +151,9 @@ def report(folder: Path) -> None:
         for row, runs in reversed(results.items())  # so that dashes are the paper's
     ]
     published = [plots.Curve(row, range(60), paper["curves"][row]) for row in reversed(results)]
-    plots.save(plots.length_figure(curves, published), folder / "figure2.png")
+    limits = sorted({ROWS[row].config["max_words"] for row in results})
+    figure = plots.length_figure(curves, published, training_lengths=limits)
+    plots.save(figure, folder / "figure2.png")
     encoder_decoder.draw_alignments(folder, results, "figure3")
 
 
