@@ -107,7 +107,7 @@ def our_training(knobs: Any, model: Any) -> Run:
 
     def step(batch):
         nonlocal state
-        inputs = {name: batch[name] for name in ("source", "target")}
+        inputs = {name: batch[name] for name in model.batch}
         state, metrics = train_step(state, inputs)
         return float(metrics.sums.total / metrics.sums.weight)
 

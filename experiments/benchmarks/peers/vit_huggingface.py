@@ -1,0 +1,69 @@
+"""The Vision Transformer by Hugging Face's `ViTForImageClassification`.
+
+As it comes, with PyTorch's fused attention; `tuned` takes the fused AdamW as well.
+
+python -m experiments.benchmarks.peers.vit_huggingface
+"""
+
+import os
+
+import numpy as np
+
+from experiments.benchmarks import peers
+
+try:
+    import torch
+    from torch.nn.functional import cross_entropy
+    from torch.nn.utils import clip_grad_norm_
+    from transformers import ViTConfig, ViTForImageClassification
+except ModuleNotFoundError as error:
+    raise peers.missing(error, __name__) from None
+
+
+def make_step(config: dict, seed: int, tuned: bool = False) -> peers.Step:
+    """The training step."""
+    torch.set_num_threads(os.cpu_count())
+    torch.manual_seed(seed)
+    model = ViTForImageClassification(
+        ViTConfig(
+            image_size=config["image_size"],
+            patch_size=config["patch"],
+            num_channels=config["channels"],
+            hidden_size=config["model_dim"],
+            intermediate_size=config["mlp_dim"],
+            num_hidden_layers=config["num_layers"],
+            num_attention_heads=config["num_heads"],
+            num_labels=config["num_classes"],
+            hidden_dropout_prob=config["dropout"],
+            attention_probs_dropout_prob=0.0,
+            attn_implementation="sdpa",
+        )
+    ).train()
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(
+        parameters, lr=peers.LEARNING_RATE, weight_decay=0.05, fused=tuned
+    )
+
+    def step(batch: peers.Batch) -> float:
+        pixels = torch.from_numpy(batch["image"]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        logits = model(pixel_values=pixels).logits
+        label = torch.from_numpy(batch["label"]).long()
+        loss = cross_entropy(logits, label, label_smoothing=config["label_smoothing"])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+if __name__ == "__main__":
+    sizes = {"image_size": 8, "patch": 4, "channels": 1, "model_dim": 16, "mlp_dim": 32}
+    rest = {"num_layers": 2, "num_heads": 2, "num_classes": 3, "dropout": 0.0}
+    rng = np.random.default_rng(0)
+    batch = {"image": rng.integers(0, 256, (6, 8, 8, 1), np.uint8), "label": np.arange(6) % 3}
+    step = make_step({**sizes, **rest, "label_smoothing": 0.0}, 0)
+    losses = [step(batch) for _ in range(50)]
+    assert losses[-1] < losses[0] / 2, losses
+    print(losses[0], losses[-1])

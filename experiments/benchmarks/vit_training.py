@@ -1,0 +1,78 @@
+"""Training speed of the Vision Transformer beside Hugging Face's, on the same batches.
+
+python -m experiments.benchmarks.vit_training --peer_python=PATH
+
+ViT-S on images of 32 x 32: in patches of 16, as the name ViT-S/16 says, a sequence of 5; in patches
+of 4 one of 65. Both have a class token, learned positions, dropout 0.1 and AdamW. The peers need
+`experiments/benchmarks/requirements-peers.txt`, in this environment or in that of `--peer_python`.
+They take turns as `experiments.benchmarks.race` says. The figure is images per second.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from experiments.benchmarks import race
+
+SIDE, CLASSES = 32, 10
+
+
+def our_step(config: dict) -> race.Run:
+    """One training step of this code: AdamW, the gradient's norm at most 1."""
+    from experiments import vit2020
+
+    fixed = {"schedule": "constant", "learning_rate": 1e-3, "weight_decay": 0.05}
+    knobs = vit2020.Config(**config, **fixed)
+    return race.our_training(knobs, vit2020.make_model(knobs))
+
+
+RACE = race.Race(
+    "experiments.benchmarks.vit_training",
+    our_step,
+    {
+        "huggingface": ("vit_huggingface", {}),
+        "huggingface-tuned": ("vit_huggingface", {"tuned": True}),
+    },
+)
+
+
+def write_task(folder: Path, patch: int, rows: int, count: int) -> dict:
+    """Batches of random images, and the sizes."""
+    from attn_research.models.vit import SIZES
+
+    sizes = zip(("num_layers", "model_dim", "mlp_dim", "num_heads"), SIZES["S"], strict=True)
+    config = dict(sizes, patch=patch, image_size=SIDE, channels=3, num_classes=CLASSES)
+    config |= {"dropout": 0.1, "label_smoothing": 0.1, "batch_size": rows}
+    rng = np.random.default_rng(0)
+    batches = (
+        {
+            "image": rng.integers(0, 256, (rows, SIDE, SIDE, 3), np.uint8),
+            "label": rng.integers(0, CLASSES, rows, np.int32),
+        }
+        for _ in range(count)
+    )
+    return {**race.write_work(folder, config, batches), "images": rows * count}
+
+
+def tasks() -> Iterator[race.Task]:
+    """One of each size of patch."""
+    values = flags.FLAGS
+    for patch in map(int, values.patches):
+        work = {"patch": patch, "rows": values.batch_size, "count": values.num_batches}
+        yield race.Task({"model": f"S/{patch}"}, functools.partial(write_task, **work))
+
+
+def _main(argv: Sequence[str]) -> None:
+    del argv
+    race.main(RACE, tasks)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_list("patches", "16,4", "pixels of a patch, a side")
+    flags.DEFINE_integer("batch_size", 64, "images of a step", lower_bound=1)
+    flags.DEFINE_integer("num_batches", 4, "batches in a round", lower_bound=1)
+    race.define_flags(RACE, peers="huggingface,huggingface-tuned", rounds=7)
+    app.run(_main)
