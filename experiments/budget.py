@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from attn_research.training.collectives import Traffic, collectives
+from attn_research.training.placement import check_rows
 from attn_research.training.step import make_state
 from experiments.paper import (
     Config,
@@ -44,6 +45,7 @@ def needs(paper: Paper, config: Config) -> Needs:
     key = jax.random.key(config.seed)
     shapes = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
     placement = make_config_placement(config, model.tensor_rules)
+    check_rows(model.batch, placement)
     loss = training_loss(config, model)
     compiled = placement.lower(loss, optimizer, key, shapes, model.batch).compile()
     memory = compiled.memory_analysis()

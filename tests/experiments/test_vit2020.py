@@ -1,6 +1,9 @@
 """The Vision Transformer's experiment at tiny scale, through its rows and results."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -47,3 +50,19 @@ def test_sizes_that_are_not_those_of_the_data_are_named():
     config = resolve(vit2020.PAPER, "small", {"scale": "tiny", "num_classes": 12})
     with pytest.raises(ValueError, match="--num_classes=10 --image_size=8 --channels=1"):
         vit2020.build(config)
+
+
+def describe(*words):
+    command = [sys.executable, "-m", "experiments.vit2020", "--describe", "--json", *words]
+    environ = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.run(command, env=environ, capture_output=True, text=True)
+
+
+def test_a_mesh_that_is_not_here_is_described():
+    mesh = ["--row=small", "--scale=tiny", "--placement=sharded", "--mesh=data=8,fsdp=4"]
+    about = json.loads(describe(*mesh, "--batch_size=64").stdout)
+    assert about["devices"] == 32
+    assert about["bytes_per_device"] > about["state_bytes_per_device"] > 0
+    assert about["collectives"]["all-reduce"]["bytes"] >= 4 * about["parameters"]
+    errors = describe(*mesh, "--batch_size=40").stderr.splitlines()
+    assert errors[-1].startswith("error: a batch of 40 rows cannot be shared evenly")
