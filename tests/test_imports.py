@@ -23,12 +23,14 @@ MAY_IMPORT = {
 }
 # What the papers share: an experiment may import these, and no other experiment.
 SHARED_EXPERIMENTS = {
+    "budget",
     "encoder_decoder",
     "harness",
     "paper",
     "predictions",
     "probe",
     "reporting",
+    "run_folder",
     "running",
     "scores",
     "tables",
