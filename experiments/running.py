@@ -56,7 +56,11 @@ def run_row(
     if processes.from_leader(finished):
         logging.info("%s is finished: %s", name, result_file)
         return result_file
-    if processes.leads():
+    members = paper.rows[row].members
+    if not members:
+        budget.check(paper, config)
+        experiment = paper.build(config)
+    if processes.leads():  # and nothing before this has written a thing
         for needed in (folder, results_dir):
             try:
                 needed.mkdir(parents=True, exist_ok=True)
@@ -64,10 +68,7 @@ def run_row(
                 raise OSError(
                     f"cannot write to {needed} ({error.strerror}): name another --run_dir"
                 ) from error
-    members = paper.rows[row].members
     if not members:
-        budget.check(paper, config)
-        experiment = paper.build(config)
         kept = _train(experiment, config, folder, resume, progress)
     leads = processes.leads()
     processes.part()
