@@ -14,12 +14,12 @@ import jax
 
 from attn_research.training.collectives import Traffic, collectives
 from attn_research.training.placement import check_rows
-from attn_research.training.step import make_state
 from experiments.paper import (
     Config,
     Paper,
     make_config_optimizer,
     make_config_placement,
+    state_shapes,
     training_loss,
 )
 
@@ -42,11 +42,10 @@ class Needs(NamedTuple):
 def needs(paper: Paper, config: Config) -> Needs:
     """Compiles the largest step of a config for the devices it names; nothing is allocated."""
     model, optimizer = paper.make_model(config), make_config_optimizer(config)
-    key = jax.random.key(config.seed)
-    shapes = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
     placement = make_config_placement(config, model.tensor_rules)
     check_rows(model.batch, placement)
     loss = training_loss(config, model)
+    key, shapes = jax.random.key(config.seed), state_shapes(config, model)
     compiled = placement.lower(loss, optimizer, key, shapes, model.batch).compile()
     memory = compiled.memory_analysis()
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes

@@ -5,9 +5,7 @@ import errno
 import functools
 import json
 import logging
-import os
 import sys
-import traceback
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +16,9 @@ from absl import app, flags
 
 from attn_research.training import processes
 from attn_research.training.mesh import mesh_size
-from attn_research.training.step import make_state
 from experiments import budget
 from experiments.budget import show_bytes
-from experiments.paper import Paper, identify, make_config_optimizer, resolve, step_flops
+from experiments.paper import Paper, identify, resolve, state_shapes, step_flops
 from experiments.running import run_row
 
 
@@ -43,16 +40,14 @@ def _fail(error: Exception) -> NoReturn:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         text += ": free space there, or name another --run_dir"
-    print(f"error: {text}", file=sys.stderr, flush=True)
-    if processes.met():
-        os._exit(1)  # the orderly end would wait for the other processes
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(1)
 
 
 def describe(paper: Paper, row: str, config: Any) -> dict[str, Any]:
     """Parameters, FLOPs and bytes of a step, from shapes alone."""
-    model, optimizer = paper.make_model(config), make_config_optimizer(config)
-    state = jax.eval_shape(lambda: make_state(model.init(jax.random.key(0)), optimizer))
+    model = paper.make_model(config)
+    state = state_shapes(config, model)
     leaves = jax.tree_util.tree_leaves_with_path(state.params)
     sizes = {jax.tree_util.keystr(path, simple=True, separator="/"): x.size for path, x in leaves}
     biases = sum(size for path, size in sizes.items() if path.endswith("bias"))
@@ -121,25 +116,15 @@ def _main(paper: Paper, argv: Sequence[str]) -> None:
     logging.getLogger().setLevel(logging.INFO)
     for noisy in ("absl", "jax", "orbax"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"not a flag: {' '.join(argv[1:])}")
-        _run(paper)
-    except (ValueError, OSError, ImportError, ArithmeticError) as error:
-        if flags.FLAGS.debug:
-            _leave(error)
-            raise
-        _fail(error)
-    except Exception as error:
-        _leave(error)
-        raise
-
-
-def _leave(error: Exception) -> None:
-    """Ends this process at once where others wait for it: an orderly end would wait for them."""
-    if processes.met():
-        traceback.print_exception(error)
-        os._exit(1)
+    with processes.ended_by_errors():
+        try:
+            if len(argv) > 1:
+                raise ValueError(f"not a flag: {' '.join(argv[1:])}")
+            _run(paper)
+        except (ValueError, OSError, ImportError, ArithmeticError) as error:
+            if flags.FLAGS.debug:
+                raise
+            _fail(error)
 
 
 def _run(paper: Paper) -> None:

@@ -20,7 +20,13 @@ from attn_research.training.cost import matmul_flops
 from attn_research.training.mesh import TensorRules
 from attn_research.training.optimizers import make_optimizer, make_schedule
 from attn_research.training.placement import Placement, make_placement
-from attn_research.training.step import Loss, computed_in, make_state, make_train_step
+from attn_research.training.step import (
+    Loss,
+    TrainState,
+    computed_in,
+    make_state,
+    make_train_step,
+)
 from attn_research.types import PyTree
 
 Scale = Literal["tiny", "small", "paper"]
@@ -182,12 +188,17 @@ def training_loss(config: Config, model: Model) -> Loss:
     return model.loss if config.dtype == "float32" else computed_in(model.loss, config.dtype)
 
 
+def state_shapes(config: Config, model: Model) -> TrainState:
+    """The shapes of a run's state; nothing is allocated."""
+    optimizer, key = make_config_optimizer(config), jax.random.key(0)
+    return jax.eval_shape(lambda: make_state(model.init(key), optimizer))
+
+
 def step_flops(config: Config, model: Model) -> int:
     """FLOPs of the matrix products of a training step, on however many devices."""
     optimizer, key = make_config_optimizer(config), jax.random.key(0)
-    state = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
     step = make_train_step(training_loss(config, model), optimizer, key)
-    return matmul_flops(step, state, model.batch)
+    return matmul_flops(step, state_shapes(config, model), model.batch)
 
 
 def identify(config: Config) -> dict[str, Any]:

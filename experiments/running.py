@@ -26,6 +26,7 @@ from experiments.paper import (
     make_config_optimizer,
     make_config_placement,
     resolve,
+    state_shapes,
     step_flops,
     training_loss,
 )
@@ -52,32 +53,27 @@ def run_row(
     """
     name = f"{row}.seed{config.seed}"
     result_file, folder = results_dir / f"{name}.json", run_dir / name
-    finished = processes.leads() and _is_finished(paper, result_file, identify(config))
+    leads = processes.leads()
+    finished = leads and _is_finished(paper, result_file, identify(config))
     if processes.from_leader(finished):
         logging.info("%s is finished: %s", name, result_file)
         return result_file
-    members = paper.rows[row].members
-    if not members:
+    if paper.rows[row].members:
+        processes.part()
+        if leads:
+            _make_folders(folder, results_dir)
+            found = _ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
+    else:
         budget.check(paper, config)
         experiment = paper.build(config)
-    if processes.leads():  # and nothing before this has written a thing
-        for needed in (folder, results_dir):
-            try:
-                needed.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OSError(
-                    f"cannot write to {needed} ({error.strerror}): name another --run_dir"
-                ) from error
-    if not members:
+        if leads:  # nothing before this has written a thing
+            _make_folders(folder, results_dir)
         kept = _train(experiment, config, folder, resume, progress)
-    leads = processes.leads()
-    processes.part()
+        processes.part()
+        if leads:
+            found = _evaluate(experiment, config, kept, results_dir / name)
     if not leads:
         return result_file
-    if members:
-        found = _ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
-    else:
-        found = _evaluate(experiment, config, kept, results_dir / name)
     result = {
         "experiment": paper.name,
         "row": row,
@@ -88,6 +84,16 @@ def run_row(
     }
     write_whole(result_file, json.dumps(result, indent=1, ensure_ascii=False).encode())
     return result_file
+
+
+def _make_folders(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"cannot write to {folder} ({error.strerror}): name another --run_dir"
+            ) from error
 
 
 def _is_finished(paper: Paper, result_file: Path, identity: dict[str, Any]) -> bool:
@@ -111,7 +117,7 @@ def _train(
     optimizer, loss = make_config_optimizer(config), training_loss(config, model)
     placement = make_config_placement(config, model.tensor_rules)
     check_rows(model.batch, placement)
-    shapes = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
+    shapes = state_shapes(config, model)
     kept = None
     if processes.leads():
         kept = RunFolder(folder, config, shapes, resume=resume, progress=progress)

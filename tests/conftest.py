@@ -23,7 +23,7 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# For the same reason.
+# For the same reason, of every version.
 jax.config.update("jax_disable_most_optimizations", True)
 
 

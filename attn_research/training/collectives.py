@@ -6,7 +6,6 @@ from collections import Counter
 from typing import NamedTuple
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_BYTES = {"pred": 1, "bf16": 2}
 _COMPUTATION = re.compile(r"^(ENTRY )?%(\S+) \(.*\{$")
 _COLLECTIVE = re.compile(rf"^\s*(?:ROOT )?%\S+ = (.*?) ({'|'.join(KINDS)})(?:-start)?\(")
 _CALLED = re.compile(
@@ -61,6 +60,6 @@ def _size(types: str) -> int:
     total = 0
     for name, shape in _ARRAY.findall(types):
         bits = re.search(r"\d+$", name)
-        each = _BYTES.get(name) or (int(bits[0]) // 8 if bits else 0)
+        each = 1 if name == "pred" else int(bits[0]) // 8 if bits else 0
         total += each * math.prod(int(size) for size in shape.split(",") if size)
     return total

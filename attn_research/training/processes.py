@@ -4,7 +4,11 @@ Each starts with the same flags, holds its own devices and reads its own rows of
 first one leads: it alone reads and writes the run's folder, so that no two machines need share one.
 """
 
-from collections.abc import Sequence
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -59,6 +63,20 @@ def from_leader(tree: PyTree) -> PyTree:
 def met() -> bool:
     """Whether others now count on this process."""
     return jax.distributed.is_initialized()
+
+
+@contextlib.contextmanager
+def ended_by_errors() -> Iterator[None]:
+    """Where others wait, an error inside ends the process at once: an orderly end waits for all."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if met():
+            if not isinstance(error, SystemExit):
+                traceback.print_exception(error)
+            sys.stderr.flush()
+            os._exit(1)
+        raise
 
 
 def part() -> None:

@@ -163,12 +163,17 @@ def measure(models: Sequence[str], num_processes: int, folder: Path) -> list[dic
     return lines
 
 
+def free_address() -> str:
+    """HOST:PORT of this machine at which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
 def _spawn(models: Sequence[str], num_processes: int, folder: Path) -> list[dict[str, Any]]:
     """`measure` in processes that share the devices."""
     each = NUM_DEVICES // num_processes
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
+    address = free_address()
     count_flag = f"--xla_force_host_platform_device_count={each}"
     environ = os.environ | {"XLA_FLAGS": count_flag, "JAX_PLATFORMS": "cpu"}
     processes = []

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 
@@ -12,7 +11,7 @@ import pytest
 from attn_research.training.checkpoints import Checkpoints, digest
 from attn_research.training.step import make_state
 from experiments import vit2020
-from experiments.benchmarks.invariance import TOLERANCE, distance
+from experiments.benchmarks.invariance import TOLERANCE, distance, free_address
 from experiments.paper import identify, make_config_optimizer, resolve
 
 NUM_STEPS = 15
@@ -61,9 +60,7 @@ def ends(tmp_path_factory):
     """The states at the ends of a whole run and of two that were killed, and the start of all."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("whole", "same", "other")}
     eight = ["--placement=sharded", "--mesh=data=4,fsdp=2"]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        two = [f"--coordinator=localhost:{free.getsockname()[1]}", "--num_processes=2"]
+    two = [f"--coordinator={free_address()}", "--num_processes=2"]
     leader, follower = (
         start(folders["other"], 4, *eight, *two, f"--process_id={i}", until="10") for i in range(2)
     )

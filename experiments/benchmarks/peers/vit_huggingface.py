@@ -51,7 +51,7 @@ def make_step(config: dict, seed: int, tuned: bool = False) -> peers.Step:
         loss = cross_entropy(logits, label, label_smoothing=config["label_smoothing"])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        clip_grad_norm_(parameters, 1.0)
+        clip_grad_norm_(parameters, peers.MAX_NORM)
         optimizer.step()
         return loss.item()
 
