@@ -131,13 +131,13 @@ SCALES = {
     ),
     ("multi30k", "small"): dict(
         languages="en-de", vocab_size=6000,
-        num_steps=6000, batching="tokens", batch_tokens=1000, bound_step=4, learning_rate=3e-3,
+        num_steps=3000, batching="tokens", batch_tokens=1000, bound_step=4, learning_rate=3e-3,
         dictionary_pairs=29_000, init_limit=0.3,
     ),
     ("multi30k", "tiny"): dict(languages="en-de", vocab_size=2000),
     ("hansards", "small"): dict(
-        languages="en-fr", vocab_size=15_000, hidden=128, embedding=128,
-        num_steps=6000, batching="tokens", batch_tokens=2000, bound_step=4, learning_rate=2e-3,
+        languages="en-fr", vocab_size=10_000,
+        num_steps=4000, batching="tokens", batch_tokens=1000, bound_step=4, learning_rate=3e-3,
         replace_unknown=False, soft_links=True, init_limit=0.3,
     ),
     ("hansards", "tiny"): dict(languages="en-fr", vocab_size=2000, soft_links=True),
