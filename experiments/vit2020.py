@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attn_research.data.files import write_whole
-from attn_research.data.images import ImageBatches, ImageSet, load_images, ordered
+from attn_research.data.image_batches import ImageBatches, ordered
+from attn_research.data.images import ImageSet, load_images
 from attn_research.evaluation.rollout import rollout
 from attn_research.models.vit import SIZES, ViT
 from attn_research.training.objectives import cross_entropy
@@ -53,8 +54,10 @@ class Config(paper.Config):
     dropout: float = knob(0.1, "of each layer's output and of the embeddings", 0.0)
     label_smoothing: float = knob(0.1, "probability spread over the classes", 0.0)
     batch_size: int = knob(128, "images of a step", 1)
-    crop: int = knob(0, "pixels of border of which a random crop is taken", 0)
+    crop: int = knob(0, "pixels that a training image is moved by, at most", 0)
     flip: bool = knob(False, "mirror every other training image")
+    turn: float = knob(0.0, "degrees that a training image is turned by, at most", 0.0)
+    zoom: float = knob(1.0, "factor it is made larger or smaller by, at most", 1.0)
     optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "sgd"] = knob(
         "adamw", "the update rule"
     )
@@ -181,7 +184,13 @@ def build(config: Config) -> Experiment:
     """One row: its data, model and evaluation."""
     splits = load(config)
     batches = ImageBatches(
-        splits["train"], config.batch_size, config.seed, pad=config.crop, flip=config.flip
+        splits["train"],
+        config.batch_size,
+        config.seed,
+        pad=config.crop,
+        flip=config.flip,
+        turn=config.turn,
+        zoom=config.zoom,
     )
     sample = splits["train"][: len(splits["dev"])]
 

@@ -1,4 +1,4 @@
-"""Images with labels, and batches of them; every batch is a pure function of (seed, n)."""
+"""Images with labels, by the name of a data set or from a folder."""
 
 import dataclasses
 import functools
@@ -6,13 +6,11 @@ import hashlib
 import io
 import itertools
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, Shaped, UInt8
+from jaxtyping import Int, UInt8
 
-from attn_research.data.batching import Rows, all_rows
 from attn_research.data.download import find_data_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -80,81 +78,6 @@ SPLITS = ("train", "test")
 CIFAR_10 = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageBatches:
-    """Batches {"image": uint8 [B, H, W, C], "label": int32 [B]} of shuffled epochs.
-
-    `pad` pixels of border are added and a crop of the old size taken at a random place; with `flip`
-    every other image is mirrored. What an image gets depends on (seed, epoch, its index) alone.
-    """
-
-    data: ImageSet
-    batch_size: int
-    seed: int
-    pad: int = 0
-    flip: bool = False
-
-    def __post_init__(self):
-        if len(self.data) < self.batch_size:
-            raise ValueError(f"{len(self.data)} images do not fill a batch of {self.batch_size}")
-
-    @property
-    def per_epoch(self) -> int:
-        """Batches in an epoch; the images that fill none wait for the next."""
-        return len(self.data) // self.batch_size
-
-    def iterate(
-        self, start: int = 0, rows: Rows = all_rows
-    ) -> Iterator[dict[str, Shaped[np.ndarray, "B ..."]]]:
-        """Batches from `start` on, without end, the given rows of each."""
-        step, mine = start, rows(self.batch_size)
-        while True:
-            epoch, number = divmod(step, self.per_epoch)
-            order = self._order(epoch)
-            chosen = order[number * self.batch_size : (number + 1) * self.batch_size][mine]
-            yield {"image": self._augment(chosen, epoch), "label": self._labels(chosen)}
-            step += 1
-
-    @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
-    def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.data))
-
-    def _labels(self, chosen: np.ndarray) -> np.ndarray:
-        return self.data.labels[chosen].astype(np.int32)
-
-    def _augment(self, chosen: np.ndarray, epoch: int) -> np.ndarray:
-        images = self.data.images[chosen]
-        if not (self.pad or self.flip):
-            return images
-        pad, (height, width) = self.pad, images.shape[1:3]
-        border = np.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
-        # One row of draws for every image of the set, so that none depends on its batch mates.
-        draws = self._draws(epoch)[chosen]
-        top, left = (draws[:, :2] * (2 * pad + 1)).astype(int).T
-        rows = top[:, None] + np.arange(height)
-        columns = left[:, None] + np.arange(width)
-        if self.flip:
-            columns = np.where(draws[:, 2:] < 0.5, columns, columns[:, ::-1])
-        each = np.arange(len(chosen))[:, None, None]
-        return border[each, rows[:, :, None], columns[:, None, :]]
-
-    @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
-    def _draws(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch, 1)).random((len(self.data), 3))
-
-
-def ordered(
-    data: ImageSet, batch_size: int
-) -> Iterator[tuple[np.ndarray, dict[str, Shaped[np.ndarray, "B ..."]]]]:
-    """Every image once, for evaluation: (indices, batch); the last batch is filled up, label -1."""
-    for start in range(0, len(data), batch_size):
-        members = np.arange(start, min(start + batch_size, len(data)))
-        missing = batch_size - len(members)
-        images = np.pad(data.images[members], [(0, missing), (0, 0), (0, 0), (0, 0)])
-        labels = np.pad(data.labels[members].astype(np.int32), (0, missing), constant_values=-1)
-        yield members, {"image": images, "label": labels}
 
 
 def _digits() -> dict[str, ImageSet]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attn_research.data.images import ImageBatches, ImageSet, load_images, ordered
+from attn_research.data.image_batches import ImageBatches, ordered, warp
+from attn_research.data.images import ImageSet, load_images
 
 
 def make_set(count=10, size=6):
@@ -30,7 +31,7 @@ def test_an_epoch_holds_every_image_once_and_the_next_has_another_order():
     assert not np.array_equal(*flat)
 
 
-@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}])
+@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}, {"turn": 9.0, "zoom": 1.2}])
 def test_batch_n_is_a_function_of_the_seed_and_n(options):
     batches = ImageBatches(make_set(), 4, seed=0, **options)
     whole = take(batches, 0, 7)
@@ -59,6 +60,28 @@ def test_a_crop_is_a_window_of_the_image_with_a_border_and_a_flip_mirrors_it():
         assert len(found) == 1
         seen.add(found[0])
     assert len(seen) > 40  # of 50: places and ways vary
+
+
+def test_a_warp_of_whole_pixels_and_right_angles_is_exact():
+    images, zero = make_set(4).images, np.zeros(4)
+    one, still = np.ones(4), np.zeros((4, 2))
+    np.testing.assert_array_equal(warp(images, zero, one, still), images)
+    down_left = np.tile([2.0, -1.0], (4, 1))
+    moved = warp(images, zero, one, down_left)
+    np.testing.assert_array_equal(moved[:, 2:, :-1], images[:, :-2, 1:])
+    assert not moved[:, :2].any() and not moved[:, :, -1].any()
+    quarter = warp(images, np.full(4, np.pi / 2), one, still)
+    np.testing.assert_array_equal(quarter, np.rot90(images, -1, axes=(1, 2)))
+
+
+def test_a_zoom_enlarges_about_the_center():
+    image = np.zeros((1, 7, 7, 1), np.uint8)
+    image[0, 2:5, 2:5] = 200
+    one, still = np.ones(1), np.zeros((1, 2))
+    larger, smaller = (warp(image, 0 * one, factor * one, still)[0, ..., 0] for factor in (2, 0.5))
+    # A pixel of the result is read at half, or twice, its distance from the center.
+    assert larger[3].tolist() == [100, 200, 200, 200, 200, 200, 100]
+    assert smaller[3].tolist() == [0, 0, 0, 200, 0, 0, 0]
 
 
 def test_evaluation_sees_every_image_once_in_order():
@@ -113,6 +136,8 @@ def test_what_is_missing_is_one_line(tmp_path):
         load_images("faces")
     with pytest.raises(ValueError, match="10 images do not fill a batch of 16"):
         ImageBatches(make_set(), 16, seed=0)
+    with pytest.raises(ValueError, match=r"zoom 0\.5: give a factor of 1 or more"):
+        ImageBatches(make_set(), 4, seed=0, zoom=0.5)
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "train10k.npz").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"train10k\.npz is not a file of arrays"):
