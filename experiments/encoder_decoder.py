@@ -82,7 +82,7 @@ def make_attention(
             locality = attention.Monotonic(config.half_width)
         case "local_p":
             locality = attention.Predictive(config.half_width, **drawn)
-    return attention.MemoryAttention(scoring, locality)
+    return attention.MemoryAttention(scoring, locality, config.named_implementation)
 
 
 def make_model(config: Config, network: nn.Module) -> Model:

@@ -121,7 +121,7 @@ def _main(paper: Paper, argv: Sequence[str]) -> None:
             if len(argv) > 1:
                 raise ValueError(f"not a flag: {' '.join(argv[1:])}")
             _run(paper)
-        except (ValueError, OSError, ImportError, ArithmeticError) as error:
+        except (ValueError, OSError, ImportError, ArithmeticError, NotImplementedError) as error:
             if flags.FLAGS.debug:
                 raise
             _fail(error)

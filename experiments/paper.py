@@ -15,6 +15,7 @@ from typing import Any, Literal
 import jax
 import optax
 
+from attn_research.attention.api import IMPLEMENTATIONS
 from attn_research.data.batching import Rows
 from attn_research.training.cost import matmul_flops
 from attn_research.training.mesh import TensorRules
@@ -32,7 +33,7 @@ from attn_research.types import PyTree
 Scale = Literal["tiny", "small", "paper"]
 RESULTS = Path(__file__).parent / "results"
 # Knobs of how steps are computed, and not of what they compute.
-WHERE = ("placement", "mesh", "parts", "remat", "max_bytes", "max_compiles")
+WHERE = ("implementation", "placement", "mesh", "parts", "remat", "max_bytes", "max_compiles")
 
 
 def knob(default: Any, text: str, minimum: float | None = None) -> Any:
@@ -68,6 +69,9 @@ class Config:
     dtype: Literal["float32", "bfloat16"] = knob(
         "float32", "what training computes in; parameters and losses are float32 always"
     )
+    implementation: Literal["auto", *(each.name for each in IMPLEMENTATIONS)] = knob(
+        "auto", "how attention is computed; auto: as suits each call"
+    )
     placement: Literal["jit", "sharded", "pmap"] = knob(
         "jit", "train on one device, on a mesh of them, or mapped over them: the result is the same"
     )
@@ -89,6 +93,11 @@ class Config:
     def peak_rate(self) -> float:
         """The learning rate at the peak of the schedule."""
         return self.learning_rate
+
+    @property
+    def named_implementation(self) -> str | None:
+        """The argument of `attend`."""
+        return None if self.implementation == "auto" else self.implementation
 
 
 @dataclasses.dataclass(frozen=True)

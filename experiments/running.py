@@ -20,6 +20,7 @@ from attn_research.types import PyTree
 from experiments import budget
 from experiments.paper import (
     Experiment,
+    Model,
     Paper,
     command,
     identify,
@@ -65,6 +66,8 @@ def run_row(
             found = _ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
     else:
         budget.check(paper, config)
+        if config.named_implementation:
+            _try_implementation(paper.make_model(config), config)
         experiment = paper.build(config)
         if leads:  # nothing before this has written a thing
             _make_folders(folder, results_dir)
@@ -84,6 +87,12 @@ def run_row(
     }
     write_whole(result_file, json.dumps(result, indent=1, ensure_ascii=False).encode())
     return result_file
+
+
+def _try_implementation(model: Model, config: Any) -> None:
+    """NotImplementedError where the largest step has a look that it cannot compute."""
+    params, key = state_shapes(config, model).params, jax.random.key(0)
+    jax.eval_shape(lambda params, batch: model.loss(params, batch, key), params, model.batch)
 
 
 def _make_folders(*folders: Path) -> None:

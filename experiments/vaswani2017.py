@@ -171,7 +171,8 @@ def make_network(config: Config, vocab_sizes: tuple[int, int]) -> nn.Module:
     if config.network == "rnnsearch":
         # As in experiments.bahdanau2014 on the built-in corpus.
         attention = MemoryAttention(
-            AdditiveScoring(config.model_dim, kernel_init=nn.initializers.normal(0.01))
+            AdditiveScoring(config.model_dim, kernel_init=nn.initializers.normal(0.01)),
+            implementation=config.named_implementation,
         )
         sizes = config.hidden, config.model_dim, config.model_dim
         return Seq2Seq(*vocab_sizes, *sizes, attention, init_scale=10.0, remat=config.remat)
@@ -197,6 +198,7 @@ def make_network(config: Config, vocab_sizes: tuple[int, int]) -> nn.Module:
         shared=config.shared,
         positions=LearnedPositions(config.max_positions) if learned else SinusoidalPositions(),
         scoring=scorings[config.score],
+        implementation=config.named_implementation,
         remat=config.remat,
     )
 

@@ -128,6 +128,7 @@ def make_network(config: Config) -> ViT:
         num_heads=config.num_heads,
         dropout=config.dropout,
         pooling=config.pooling,
+        implementation=config.named_implementation,
         remat=config.remat,
     )
 

@@ -180,6 +180,7 @@ class MemoryAttention(nn.Module):
 
     scoring: nn.Module
     locality: nn.Module = Global()
+    implementation: str | None = None
 
     def project(self, annotations: Float[Array, "B S D"], valid: Bool[Array, "B S"]) -> Memory:
         """The memory of a sentence."""
@@ -207,6 +208,8 @@ class MemoryAttention(nn.Module):
             mask=mask & Padding(memory.valid),
             normalizer=normalizer,
             positions=Positions(query=positions),
+            # Parameters are made from a few words, which may be too few for it.
+            implementation=None if self.is_initializing() else self.implementation,
             capture=capture,
         )
         return Attended(context[:, :, 0], None if weights is None else weights[:, 0])

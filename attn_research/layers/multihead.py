@@ -189,7 +189,8 @@ class MultiHeadAttention(nn.Module):
             bias=bias,
             dropout=dropout,
             positions=positions,
-            implementation=self.implementation,
+            # Parameters are made from a few tokens, which may be too few for it.
+            implementation=None if self.is_initializing() else self.implementation,
             capture=capture,
         )
         output = self._dense(inputs.shape[-1], name="output")

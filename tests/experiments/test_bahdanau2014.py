@@ -106,6 +106,7 @@ def test_describe_at_paper_scale_counts_what_the_paper_has():
         (["--row=RNNsearch-40"], ["RNNsearch-40", "RNNencdec-30"]),
         (["--hidden=-3"], ["--hidden", "-3"]),
         (["--hiden=3"], ["hiden"]),
+        (["--row=RNNsearch-50", "--implementation=gathered"], ["gathered: the mask sets no bound"]),
         (["--optimizer=adagrad"], ["--optimizer", "adagrad", "adam"]),
         (["--join=0", "--data=multi30k"], ["--join=0"]),
         (["--data=multi30k", "--data_dir=/nowhere"], ["/nowhere"]),

@@ -74,6 +74,23 @@ def test_every_row_names_a_network_that_takes_shapes(row):
     assert sums.total.shape == ()
 
 
+def test_a_named_implementation_computes_the_looks_or_leaves_nothing_behind(tmp_path):
+    losses, programs = {}, set()
+    for name in ("gathered", "reference"):
+        given = TINY | {"half_width": 2, "implementation": name}
+        model = luong2015.make_model(paper.resolve(luong2015.PAPER, "local-m-dot", given))
+        words = jax.tree.map(lambda x: jax.numpy.full(x.shape, 7, x.dtype), model.batch)
+        params, key = model.init(jax.random.key(0)), jax.random.key(1)
+        program = jax.jit(model.loss).lower(params, words, key)
+        losses[name] = float(program.compile()(params, words, key).total)
+        programs.add(program.as_text())
+    assert len(programs) == 2
+    assert losses["gathered"] == pytest.approx(losses["reference"], rel=1e-5)
+    with pytest.raises(NotImplementedError, match="gathered: the mask sets no bound"):
+        run("dot", tmp_path, implementation="gathered")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_sizes_of_the_paper():
     resolve = paper.resolve
     dot = resolve(luong2015.PAPER, "dot", {"scale": "paper"})
