@@ -85,14 +85,10 @@ def make_samples(implementations: Iterable[str], count: int) -> list[Question]:
 def answer(question: Question, transform: Callable[[Callable], Callable]) -> dict[str, Any]:
     """What was found, as JSON holds it: errors by name, or the reason of the refusal."""
     implementation, mechanism, cases = question
-    for case in cases:
-        # Weights are asked for where they can be had.
-        for capture in ("all", None):
-            refused = pose(case, capture).unsupported(implementation)
-            if refused is None:
-                break
-        if refused is None:
-            break
+    # Weights are asked for where they can be had.
+    ways = [(case, capture) for case in cases for capture in ("all", None)]
+    refused = {way: pose(*way).unsupported(implementation) for way in ways}
+    case, capture = next((way for way in ways if refused[way] is None), ways[-1])
     found = {
         "implementation": implementation,
         "mechanism": mechanism,
@@ -101,8 +97,8 @@ def answer(question: Question, transform: Callable[[Callable], Callable]) -> dic
         "dtype": case.dtype,
         "sizes": list(case.sizes),
     }
-    if refused is not None:
-        return found | {"refused": refused}
+    if refused[case, capture] is not None:
+        return found | {"refused": refused[case, capture]}
     try:
         outcome = examine(implementation, case, transform, capture)
     except Exception as error:  # an implementation may fail in any way, and others are to be seen

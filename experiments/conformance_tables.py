@@ -60,9 +60,9 @@ def bound_of(dtype: str) -> str:
 
 def dump(found: dict[str, Any]) -> str:
     """JSON with a case a line."""
-    lists = {"cases", "samples"}
+    lists = "cases", "samples"
     parts = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in found.items() if k not in lists]
-    for name in sorted(lists):
+    for name in lists:
         lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in found[name])
         parts.append(f"{json.dumps(name)}: [\n{lines}\n]")
     return "{\n" + ",\n".join(parts) + "\n}\n"
@@ -80,6 +80,7 @@ def render(found: dict[str, Any]) -> str:
     text = f"""# Conformance
 
 `{found["command"]}`
+
 {machine}; compiled with {compiled}
 
 Every implementation beside attention in float64 NumPy with gradients derived by hand; B = {B},
@@ -107,8 +108,10 @@ more than its rounding:
         "\n## By mechanism\n\nThe worst ulps of context and gradients over all masks; – where "
         f"nothing is supported.\n\n{to_markdown(_by_mechanism(cells))}"
     )
-    text += f"\n## Lengths and head widths\n\n{_sampled(found)}"
-    text += f"\n## Refused\n\n{to_markdown(_refused(found, cells))}"
+    if found["samples"]:
+        text += f"\n## Lengths and head widths\n\n{_sampled(found)}"
+    if found["refused"]:
+        text += f"\n## Refused\n\n{to_markdown(_refused(found, cells))}"
     return text + "\nEvery case is in [conformance.json](conformance.json).\n"
 
 
