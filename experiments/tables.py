@@ -6,6 +6,7 @@ python -m experiments.tables --verify --data_dir=DIR  every cell from its predic
 
 import hashlib
 import importlib
+import itertools
 import json
 import logging
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 
 from absl import app, flags
 
+from experiments import conformance_tables
 from experiments.paper import RESULTS
 
 
@@ -56,6 +58,16 @@ def verify(folder: Path, data_dir: str) -> Iterator[tuple[str, str, bool | None]
     yield name, "rendered the same" if kept == again else "differs from its results", kept == again
 
 
+def verify_conformance(path: Path) -> tuple[str, str, bool]:
+    """Whether nothing in a conformance matrix was wrong, and its page is made of it."""
+    found = json.loads(path.read_text())
+    same = conformance_tables.render(found) == path.with_suffix(".md").read_text()
+    finding = "; ".join(found["wrong"]) or (
+        "rendered the same" if same else "differs from its JSON"
+    )
+    return path.parent.name, finding, same and not found["wrong"]
+
+
 def _tables(folder: Path) -> dict[str, str]:
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
@@ -84,11 +96,12 @@ def _main(argv: Sequence[str]) -> None:
             print(f"{folder}: tables and figures written")
         return
     failed = 0
-    for folder in folders:
-        for name, finding, holds in verify(folder, flags.FLAGS.data_dir):
-            word = {True: "verified", False: "FAILED", None: "not verified"}[holds]
-            print(f"{word:>12}  {name}: {finding}", flush=True)
-            failed += holds is False
+    matrices = map(verify_conformance, sorted(root.rglob("conformance.json")))
+    papers = (verify(folder, flags.FLAGS.data_dir) for folder in folders)
+    for name, finding, holds in itertools.chain(matrices, *papers):
+        word = {True: "verified", False: "FAILED", None: "not verified"}[holds]
+        print(f"{word:>12}  {name}: {finding}", flush=True)
+        failed += holds is False
     if failed:
         sys.exit(f"error: {failed} of the results do not follow from their predictions")
 

@@ -24,7 +24,10 @@ MAY_IMPORT = {
 # What the papers share: an experiment may import these, and no other experiment.
 SHARED_EXPERIMENTS = {
     "budget",
+    "cases",
+    "conformance_tables",
     "encoder_decoder",
+    "examination",
     "harness",
     "paper",
     "predictions",

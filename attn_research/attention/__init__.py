@@ -8,6 +8,7 @@ from attn_research.attention.api import attend, explain
 from attn_research.attention.masks import (
     Around,
     Causal,
+    Dense,
     Full,
     Mask,
     Padding,
@@ -25,6 +26,7 @@ __all__ = [
     "Attended",
     "Capture",
     "Causal",
+    "Dense",
     "Dot",
     "Dropout",
     "Full",

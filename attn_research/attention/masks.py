@@ -63,8 +63,7 @@ class Mask:
 
     def dense(self, num_queries: int, num_keys: int) -> Bool[Array | np.ndarray, "*leading T S"]:
         """The mask written out: [T, S], or [*B, 1, T, S] where it carries per-batch arrays."""
-        rank = max((leaf.ndim + 2 for leaf in jax.tree.leaves(self)), default=2)
-        allowed = self(*grid(np.arange(num_queries), np.arange(num_keys), rank))
+        allowed = self(*grid(np.arange(num_queries), np.arange(num_keys), self._rank()))
         xp = np if isinstance(allowed, np.ndarray) else jnp
         return xp.broadcast_to(allowed, (*allowed.shape[:-2], num_queries, num_keys))
 
@@ -83,6 +82,12 @@ class Mask:
         `start` broadcasts against `q_pos`, width is static; None where no bound is known.
         """
         return None
+
+    def _rank(self) -> int:
+        """That of the positions it is asked at: of arrays [*B, S] two more, of structure two."""
+        parts = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        ranks = (part._rank() if isinstance(part, Mask) else np.ndim(part) + 2 for part in parts)
+        return max(ranks, default=2)
 
 
 @jax.tree_util.register_dataclass
@@ -214,6 +219,30 @@ class Segments(Mask):
             if not jnp.issubdtype(ids.dtype, jnp.signedinteger):
                 raise ValueError(f"Segments({name}) has dtype {ids.dtype}: give signed integers")
             _check_shape(f"Segments({name})", ids.shape, batch, length)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Dense(Mask):
+    """A query may look at a key where the matrix is true at their positions, and not past its ends.
+
+    For masks that come as matrices from elsewhere; what has a rule costs less as that rule.
+    """
+
+    allowed: Bool[ArrayLike, "*B T S"] | Any
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
+        rows = _at(self.allowed[..., None, :, :], q_pos, axis=-2, absent=False)
+        return _at(rows, k_pos, axis=-1, absent=False)
+
+    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
+        if self.allowed.dtype != bool:
+            raise ValueError(f"Dense(allowed) has dtype {self.allowed.dtype}: give booleans")
+        rows = self.allowed.shape[-2] if num_queries is None else num_queries
+        _check_shape("Dense(allowed)", self.allowed.shape, (*batch, rows), num_keys)
+
+    def _rank(self) -> int:
+        return self.allowed.ndim + 1
 
 
 @jax.tree_util.register_dataclass

@@ -1,6 +1,5 @@
 """Every implementation against the oracle: forward and every gradient, over what it supports."""
 
-import dataclasses
 import functools
 import itertools
 import math
@@ -10,36 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import (
-    Additive,
-    Around,
-    Causal,
-    Dot,
-    Dropout,
-    Full,
-    Gaussian,
-    General,
-    Location,
-    Padding,
-    Positions,
-    ScaledDot,
-    Segments,
-    Window,
-    api,
-    attend,
-    gathered,
-    reference,
-    softmax,
-)
+from attn_research.attention import Causal, Padding, Positions, Segments, Window, api, attend
+from experiments.cases import MASKS, SCORES, Case, pose, random_arrays
+from experiments.conformance import MECHANISMS, make_matrix
+from experiments.examination import examine
 
 # The most keys that one query sees under those masks that bound them.
 WIDTHS = {"window": 4, "around": 5, "causal & padding & window": 4}
 
 
 def few_keys(case):
-    narrow = case.mask in WIDTHS and 2 * WIDTHS[case.mask] <= case.sizes[2]
+    width = min(WIDTHS.get(name, math.inf) for name in (case.mask, case.local))
     of_every_key = "location" in case.score or "s" in (case.bias or "")
-    return narrow and not of_every_key
+    return 2 * width <= case.sizes[2] and not of_every_key
 
 
 # One row per implementation: the cases it supports. It must refuse the others.
@@ -48,72 +30,12 @@ SUPPORTS = {
     "tiled": lambda case: True,
     "reference": lambda case: True,
 }
-# Loops over tiles take seconds to compile: every third case has each score and each mask.
-EVERY = {"tiled": 3}
+# Loops over tiles take seconds to compile: one case of three, with each score and each mask.
+ONE_OF = {"tiled": 3}
 # A mask of earlier keys that it supports.
 PAST = {"gathered": Window(2, 0), "tiled": Causal(), "reference": Causal()}
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", [i.name for i in api.IMPLEMENTATIONS])
 
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    score: str = "scaled_dot"
-    mask: str = "full"
-    bias: str | None = None  # which of the axes b n t s it has; the others are 1
-    dtype: str = "float32"
-    sizes: tuple[int, ...] = (2, 5, 7, 4, 2, 3, 6)  # B T S N K H Hv
-    dropout: float = 0.0
-    gaussian: bool = False
-
-    def __str__(self):
-        changed = {k: v for k, v in dataclasses.asdict(self).items() if v != getattr(Case, k)}
-        return ", ".join(f"{name} {value}" for name, value in changed.items())
-
-
-# The name in the oracle, the score of a parameter, and the parameter's shape; Hk is H + 1.
-SCORES = {
-    "dot": ("dot", lambda _: Dot(), None),
-    "scaled_dot": ("scaled_dot", lambda _: ScaledDot(), None),
-    "general": ("general", General, lambda n, h, s: (h, h + 1)),
-    "general_per_head": ("general", General, lambda n, h, s: (n, h, h + 1)),
-    "additive": ("additive", Additive, lambda n, h, s: (h,)),
-    "additive_per_head": ("additive", Additive, lambda n, h, s: (n, h)),
-    "location": ("location", Location, lambda n, h, s: (h, s + 2)),
-    "location_per_head": ("location", Location, lambda n, h, s: (n, h, s - 2)),
-}
-
-
-def make_masks(B, T, S):
-    """Masks by name, each with who may look by a rule over the indices of batch, query and key."""
-    b, t, s = np.indices((B, T, S))
-    begin, end = 2 + np.arange(B), S - 1 - np.arange(B)  # batch mates differ
-    q_ids, k_ids = (
-        np.arange(T) * 3 // T + np.arange(B)[:, None],
-        np.tile(np.arange(S) * 3 // S, (B, 1)),
-    )
-    left_padding = Padding(jnp.asarray(np.arange(S) >= begin[:, None]))
-    right_padding = Padding(jnp.asarray(np.arange(S) < end[:, None]))
-    center = ((5 * t + 3 * b + 0.5) % (S + 2) - 1).astype(np.float32)[..., 0]  # some are outside
-    segments, same = Segments(jnp.asarray(q_ids), jnp.asarray(k_ids)), q_ids[b, t] == k_ids[b, s]
-    return {
-        "full": (Full(), b == b),
-        "causal": (Causal(), s <= t),
-        "window": (Window(2, 1), (t - 2 <= s) & (s <= t + 1)),
-        "around": (Around(jnp.asarray(center), 2), np.abs(s - center[b, t]) <= 2),
-        "padding": (right_padding, s < end[b]),
-        "segments": (segments, same),
-        "causal & left padding": (Causal() & left_padding, (s <= t) & (s >= begin[b])),
-        "causal & padding & window": (
-            Causal() & right_padding & Window(3, 0),
-            (t - 3 <= s) & (s <= t) & (s < end[b]),
-        ),
-        "future of the segment": (~Causal() & segments, (s > t) & same),
-        "window or padding": (Window(1, 0) | right_padding, (s == t) | (s == t - 1) | (s < end[b])),
-        "nowhere": (~Full(), b != b),
-    }
-
-
-MASKS = tuple(make_masks(1, 1, 1))
 LENGTHS = [(1, 1), (1, 257), (257, 1), (257, 256)] + [
     tuple(pair) for pair in np.random.default_rng(0).integers(1, 258, (2, 2)).tolist()
 ]
@@ -146,119 +68,39 @@ CASES = [
 ]
 
 
-def random_arrays(rng, *shapes, dtype="float32"):
-    # NumPy does the rounding, for JAX would compile it for every shape.
-    return tuple(jnp.asarray(rng.standard_normal(s).astype(jnp.dtype(dtype))) for s in shapes)
-
-
-def verify(implementation, case, oracle):
+def verify(implementation, case):
     """Raises AssertionError where the implementation is not the oracle, within stated bounds."""
-    B, T, S, N, K, H, Hv = case.sizes
-    oracle_score, make_score, parameter_shape = SCORES[case.score]
-    Hk = H + 1 if oracle_score == "general" else H
-    rng = np.random.default_rng(B * T + S)
-    shapes = {"query": (B, T, N, H), "key": (B, S, K, Hk), "value": (B, S, K, Hv)}
-    if parameter_shape:
-        shapes["parameter"] = parameter_shape(N, H, S)
-    if case.bias is not None:
-        axes = zip("bnts", (B, N, T, S), strict=True)
-        shapes["bias"] = tuple(size if letter in case.bias else 1 for letter, size in axes)
-    if case.gaussian:
-        shapes["center"] = B, T
-    draws = random_arrays(rng, *shapes.values(), dtype=case.dtype)
-    arrays = dict(zip(shapes, draws, strict=True))
-    if case.gaussian:
-        arrays["center"] = S / 2 + S / 4 * arrays["center"]
-    if case.dropout:  # against a unit matrix of values the context is the weights after dropout
-        unit = np.broadcast_to(np.eye(S, dtype=case.dtype)[:, None], shapes["value"])
-        arrays["value"] = jnp.asarray(unit)
-    mask, allowed = make_masks(B, T, S)[case.mask]
-    dropout = Dropout(case.dropout, jax.random.key(1, impl="rbg")) if case.dropout else None
-
-    def run(arrays, **options):
-        return attend(
-            arrays["query"],
-            arrays["key"],
-            arrays["value"],
-            score=make_score(arrays.get("parameter")),
-            mask=mask,
-            bias=arrays.get("bias"),
-            normalizer=Gaussian(arrays["center"], S / 4) if case.gaussian else softmax,
-            implementation=implementation,
-            dropout=dropout,
-            **options,
-        )
-
-    def forward_and_gradients(arrays):
-        got, pull = jax.vjp(lambda arrays: run(arrays, capture="all"), arrays)
-        cotangents = jax.tree.map(lambda x: random_arrays(rng, x.shape, dtype=x.dtype)[0], got)
-        return got, cotangents, *pull(cotangents)
-
     # Loops, and a new shape, compile faster as a whole.
-    if implementation == "tiled" or case.sizes != Case.sizes:
-        forward_and_gradients = jax.jit(forward_and_gradients)
-    got, cotangents, gradients = forward_and_gradients(arrays)
-
-    got = jax.tree.map(np.asarray, got)
-    factors = 1.0
-    if case.dropout:
-        factors = np.where(np.swapaxes(got.context, 1, 2) != 0, 1 / (1 - case.dropout), 0.0)
-
-    exact = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
-    context, weights, pull = oracle.attend(
-        **exact,
-        score=getattr(oracle, oracle_score),
-        allowed=allowed[:, None],
-        deviation=S / 4,
-        factors=factors,
-    )
-    expected = pull(*(np.asarray(c, np.float64) for c in cotangents))
-
-    assert got.context.dtype == case.dtype
-    assert got.weights.dtype == jnp.float32
-    assert not got.weights[np.broadcast_to(~allowed[:, None], weights.shape)].any()
-    close("weights", got.weights, weights)
-    close("context", got.context, context)
-    assert gradients.keys() == expected.keys()
-    for name, gradient in gradients.items():
-        assert gradient.dtype == case.dtype
-        summed = {"parameter": B * N * T}
-        if case.bias is not None:
-            summed["bias"] = B * N * T // math.prod(arrays["bias"].shape[:3])
-        rows = summed.get(name, 1)
-        close(f"gradient of {name}", gradient, expected[name], rows)
+    as_whole = implementation == "tiled" or case.sizes != Case.sizes
+    outcome = examine(implementation, case, jax.jit if as_whole else lambda function: function)
+    assert not outcome.wrong()
 
 
-verify_once = functools.cache(verify)
-
-
-def close(name, got, expected, rows=1):
-    """Equal but for one rounding to the dtype and float32 arithmetic.
-
-    That is 4e-6 of the largest entry or of 1, and half an ulp of it for each row summed over.
-    """
-    half_ulp = float(jnp.finfo(got.dtype).eps) / 2
-    arithmetic = 4e-6 + rows * float(jnp.finfo(jnp.float32).eps) / 2
-    np.testing.assert_allclose(
-        np.asarray(got, np.float64),
-        expected,
-        rtol=half_ulp,
-        atol=arithmetic * max(1, np.abs(expected).max()),
-        err_msg=name,
-    )
+def cases_of(implementation):
+    # One mask further with each score, whether or not there are three times as many masks.
+    turns = ((number + number // len(MASKS), case) for number, case in enumerate(CASES))
+    return [case for turn, case in turns if turn % ONE_OF.get(implementation, 1) == 0]
 
 
 @pytest.mark.parametrize(
     ("implementation", "case"),
-    [(i.name, case) for i in api.IMPLEMENTATIONS for case in CASES[:: EVERY.get(i.name, 1)]],
+    [(i.name, case) for i in api.IMPLEMENTATIONS for case in cases_of(i.name)],
     ids=str,
 )
-def test_implementation_equals_oracle(implementation, case, oracle):
+def test_implementation_equals_oracle(implementation, case):
     if SUPPORTS[implementation](case):
-        verify_once(implementation, case, oracle)
+        verify(implementation, case)
     else:
         with pytest.raises(NotImplementedError):
-            verify(implementation, case, oracle)
+            verify(implementation, case)
+
+
+@IMPLEMENTATIONS
+def test_of_the_matrix_it_supports_what_it_must(implementation):
+    for question in make_matrix([implementation], MECHANISMS, MASKS):
+        (case,) = question.cases
+        supported = pose(case).unsupported(implementation) is None
+        assert supported == SUPPORTS[implementation](case), str(case)
 
 
 def put(where, fill, array):
@@ -380,148 +222,3 @@ def test_batch_axes_are_only_batch_axes(implementation):
     mapped = jax.jit(jax.vmap(jax.vmap(run)))(query, key, value, valid)  # no batch axis inside
     np.testing.assert_allclose(one.reshape(two.shape), two, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(mapped, two, rtol=1e-6, atol=1e-6)
-
-
-def fill_with_lowest(scores, allowed, k_pos):
-    return jax.nn.softmax(jnp.where(allowed, scores, jnp.finfo(scores.dtype).min))
-
-
-def half_softmax(scores, allowed, k_pos):
-    return jax.nn.softmax(scores.astype(jnp.bfloat16), where=allowed).astype(scores.dtype)
-
-
-def off_by_one(query, *arrays, **options):
-    options["positions"] = Positions(query=jnp.arange(query.shape[1]) - 1)
-    return reference.attend(query, *arrays, **options)
-
-
-def other_grouping(query, key, value, **options):
-    out = reference.attend(query[:, :, ::-1], key, value, **options)
-    return out._replace(context=out.context[:, :, ::-1], weights=out.weights[:, ::-1])
-
-
-def late_dropout(*arrays, dropout, **options):
-    context, weights = reference.attend(*arrays, dropout=None, **options)
-    return reference.Attended(dropout(context), weights)
-
-
-def renormalized(scores, allowed, k_pos, *, gaussian):
-    weights = gaussian(scores, allowed, k_pos)
-    return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-30)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Late(Window):
-    """A window whose span begins too late: its first key is never gathered."""
-
-    def span(self, q_pos):
-        start, width = super().span(q_pos)
-        return start + 1, width
-
-
-def unclipped(query, key, value, **options):
-    """Gathers past the end as if the keys began anew there."""
-    twice = (jnp.concatenate([array, array], axis=1) for array in (key, value))
-    out = gathered.attend(query, *twice, **options)
-    return out._replace(weights=out.weights[..., : key.shape[1]])
-
-
-def replacing(change, attend=reference.attend):
-    """The reference, or another, with some of its options changed."""
-    return lambda *arrays, **options: attend(*arrays, **(options | change(options)))
-
-
-WRONG = {
-    "mean in empty rows": (
-        replacing(lambda o: {"normalizer": fill_with_lowest}),
-        Case(mask="causal & left padding"),
-    ),
-    "window off by one": (off_by_one, Case(mask="window")),
-    "causal off by one": (off_by_one, Case(mask="causal")),
-    "mask turned round": (replacing(lambda o: {"mask": ~o["mask"]}), Case(mask="causal")),
-    "padding forgotten": (
-        replacing(lambda o: {"mask": o["mask"].a}),
-        Case(mask="causal & left padding"),
-    ),
-    "bias forgotten": (replacing(lambda o: {"bias": None}), Case(bias="bs")),
-    "bias without gradient": (
-        replacing(lambda o: {"bias": jax.lax.stop_gradient(o["bias"])}),
-        Case(bias="bs"),
-    ),
-    "scale forgotten": (replacing(lambda o: {"score": Dot()}), Case()),
-    "parameter without gradient": (
-        replacing(lambda o: {"score": jax.lax.stop_gradient(o["score"])}),
-        Case(score="additive"),
-    ),
-    "other grouping of heads": (other_grouping, Case()),
-    "dropout forgotten": (
-        replacing(lambda o: {"dropout": None}),
-        DROPOUT,
-    ),
-    "dropout of the context": (late_dropout, DROPOUT),
-    "softmax in half precision": (replacing(lambda o: {"normalizer": half_softmax}), Case()),
-    "Gaussian forgotten": (replacing(lambda o: {"normalizer": softmax}), GAUSSIAN),
-    "Gaussian normalized again": (
-        replacing(
-            lambda o: {"normalizer": functools.partial(renormalized, gaussian=o["normalizer"])}
-        ),
-        GAUSSIAN,
-    ),
-    "Gaussian without gradient": (
-        replacing(lambda o: {"normalizer": jax.lax.stop_gradient(o["normalizer"])}),
-        GAUSSIAN,
-    ),
-    "gathered one late": (
-        replacing(lambda o: {"mask": Late(2, 1)}, gathered.attend),
-        Case("dot", "window", sizes=WIDE),
-    ),
-    "gathered past the end": (unclipped, Case("dot", "window", sizes=(2, 40, 9, 3, 1, 4, 5))),
-    "context in float32": (
-        lambda q, k, v, **options: reference.attend(q, k, v.astype(jnp.float32), **options),
-        Case(dtype="bfloat16"),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_implementation_turns_red(name, oracle, monkeypatch):
-    run, case = WRONG[name]
-    wrong = api.Implementation("wrong", reference.unsupported, run)
-    monkeypatch.setattr(api, "IMPLEMENTATIONS", (*api.IMPLEMENTATIONS, wrong))
-    verify_once("reference", case, oracle)
-    with pytest.raises(AssertionError):
-        verify("wrong", case, oracle)
-
-
-@pytest.mark.parametrize("score", SCORES)
-def test_oracle_gradients_are_central_differences(score, oracle):
-    name, _, parameter_shape = SCORES[score]
-    rng = np.random.default_rng(3)
-    arrays = {
-        "query": rng.standard_normal((2, 3, 4, 5)),
-        "key": rng.standard_normal((2, 6, 2, 6 if name == "general" else 5)),
-        "value": rng.standard_normal((2, 6, 2, 7)),
-        "bias": rng.standard_normal((1, 4, 3, 6)),
-        "center": rng.uniform(0, 6, (2, 3)),
-    }
-    if parameter_shape:
-        arrays["parameter"] = rng.standard_normal(parameter_shape(4, 5, 6))
-    options = {
-        "score": getattr(oracle, name),
-        "allowed": np.tri(3, 6, 1, bool) & (np.arange(2) == 0)[:, None, None, None],
-        "deviation": 1.5,
-        "factors": rng.uniform(size=(2, 4, 3, 6)),
-    }
-    context, weights, pull = oracle.attend(**arrays, **options)
-    cotangents = rng.standard_normal(context.shape), rng.standard_normal(weights.shape)
-    gradients = pull(*cotangents)
-    for name, array in arrays.items():
-        step = 1e-5 * rng.standard_normal(array.shape)
-        sides = [oracle.attend(**(arrays | {name: array + s}), **options) for s in (step, -step)]
-        (high, low) = (
-            sum((c * x).sum() for c, x in zip(cotangents, side[:2], strict=True)) for side in sides
-        )
-        np.testing.assert_allclose(
-            (high - low) / 2, (gradients[name] * step).sum(), rtol=1e-6, atol=1e-13
-        )

@@ -11,6 +11,7 @@ import pytest
 from attn_research.attention import (
     Around,
     Causal,
+    Dense,
     Full,
     Mask,
     Padding,
@@ -57,6 +58,24 @@ def test_arrays_written_out():
     np.testing.assert_array_equal(segments.dense(3, 4)[1, 0], written(["0111", "1000", "1000"]))
     both = (Causal() & padding).dense(3, 4)
     np.testing.assert_array_equal(both[1, 0], written(["0000", "0100", "0110"]))
+
+
+def test_a_matrix_is_looked_up_at_positions():
+    allowed = np.array([written(["110", "011"]), written(["100", "001"])])
+    mask = Dense(jnp.asarray(allowed))
+    np.testing.assert_array_equal(mask.dense(2, 3), allowed[:, None])
+    ends = np.pad(allowed, [(0, 0), (0, 1), (0, 1)])
+    np.testing.assert_array_equal(mask.dense(3, 4), ends[:, None])
+    # A query with keys of its own, as where keys are gathered.
+    q_pos, k_pos = np.array([1, 0]).reshape(1, 1, 2, 1), np.array([[2, 0], [1, 2]])[None, None]
+    np.testing.assert_array_equal(mask(q_pos, k_pos)[:, 0], [[[1, 0], [1, 0]], [[1, 0], [0, 0]]])
+    mask.check((2,), 2, 3)
+    mask.check((2,), None, None)
+    for size in ((2,), 3, 3), ((2,), 2, 4), ((3,), 2, 3):
+        with pytest.raises(ValueError, match=r"Dense\(allowed\) has shape \(2, 2, 3\)"):
+            mask.check(*size)
+    with pytest.raises(ValueError, match=r"Dense\(allowed\) has dtype int"):
+        Dense(jnp.asarray(allowed.astype(int))).check((2,), 2, 3)
 
 
 def test_around_written_out():
@@ -134,6 +153,7 @@ ARRAYS = [
     Padding(jnp.arange(7)[None] < jnp.array([[4], [0]])),
     Segments(jnp.array([[0, 0, 1, 1, 2], [3, 3, 3, 4, 4]]), jnp.array([[0, 1, 1, 2, 2, 2, 3]] * 2)),
     Around(jnp.array([[0.5, 1, 2, 9, -1], [5, 3.25, 2, 1, 0]]), 1),
+    Dense(jnp.asarray(np.random.default_rng(0).random((2, 5, 7)) < 0.5)),
 ]
 
 

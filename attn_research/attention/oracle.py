@@ -1,9 +1,18 @@
-"""Attention in float64 NumPy with gradients derived by hand; it knows nothing of the package.
+"""Attention in float64 NumPy with gradients derived by hand: what every implementation must equal.
 
-Arrays have exactly one batch axis: query [B, T, N, H], key [B, S, K, Hk], value [B, S, K, Hv].
+It shares nothing with them, nor with the dense reference. Arrays have exactly one batch axis. A
+score takes q [B, T, N, H], k [B, S, N, Hk] and its parameter with a head axis, and answers with
+scores [B, N, T, S] and a function from their cotangent to the gradients of the three.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+
+from attn_research.types import Bool, Float
+
+Gradients = dict[str, np.ndarray]
 
 
 def dot(q, k, _):
@@ -72,18 +81,18 @@ def softmax(scores, allowed):
 
 
 def attend(
-    query,
-    key,
-    value,
+    query: Float[np.ndarray, "B T N H"],
+    key: Float[np.ndarray, "B S K Hk"],
+    value: Float[np.ndarray, "B S K Hv"],
     *,
-    score,
-    parameter=None,
-    allowed=True,
-    bias=None,
-    center=None,
-    deviation=1.0,
-    factors=1.0,
-):
+    score: Callable[..., Any],
+    parameter: np.ndarray | None = None,
+    allowed: Bool[np.ndarray, "#B #N #T #S"] | bool = True,
+    bias: Float[np.ndarray, "#B #N #T #S"] | None = None,
+    center: Float[np.ndarray, "B T"] | None = None,
+    deviation: float = 1.0,
+    factors: Float[np.ndarray, "#B #N #T #S"] | float = 1.0,
+) -> tuple[Float[np.ndarray, "B T N Hv"], Float[np.ndarray, "B N T S"], Callable[..., Gradients]]:
     """Context, weights, and a function from their cotangents to the gradients by name.
 
     `parameter` belongs to the score, with or without a head axis of its own. `center` [B, T] puts a
