@@ -183,7 +183,7 @@ class Padding(Mask):
     valid: Bool[ArrayLike, "*B S"] | Any
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
-        return _at(self.valid[..., None, None, :], k_pos, axis=-1, absent=False)
+        return at_positions(self.valid[..., None, None, :], k_pos, axis=-1, absent=False)
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         if self.valid.dtype != bool:
@@ -203,8 +203,8 @@ class Segments(Mask):
     k_ids: Int[ArrayLike, "*B S"] | Any
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
-        q_id = _at(self.q_ids[..., None, :, None], q_pos, axis=-2, absent=-1)
-        return q_id == _at(self.k_ids[..., None, None, :], k_pos, axis=-1, absent=-2)
+        q_id = at_positions(self.q_ids[..., None, :, None], q_pos, axis=-2, absent=-1)
+        return q_id == at_positions(self.k_ids[..., None, None, :], k_pos, axis=-1, absent=-2)
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         for name, ids, length in (
@@ -321,7 +321,7 @@ def grid(
     )
 
 
-def _at(array: ArrayLike, pos: ArrayLike, axis: int, absent: int) -> Array:
+def at_positions(array: ArrayLike, pos: ArrayLike, axis: int, absent: int) -> Array:
     """The entries of `array` at `pos` along `axis`, `absent` past its end."""
     _check_rank(array.ndim, pos)
     return jnp.take_along_axis(array, pos, axis=axis, mode="fill", fill_value=absent)

@@ -1,0 +1,182 @@
+"""What kernels for GPUs are told and load: passes over tiles, arrays by tile, and where they lie.
+
+A program is a tile of queries or of keys, a head and a batch element, (t, n, b) in the specs here.
+Arrays that all batch elements share have a batch axis of one.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+
+from attn_research.attention.normalizers import Dropout
+from attn_research.types import Array, Float, Int, PyTree, Shaped, UInt
+
+
+class Visits(NamedTuple):
+    """Inner tiles of each outer one: `counts[..., 0]` full ones, up to `counts[..., 1]` partial."""
+
+    tiles: Int[Array, "#B outer most"]
+    counts: Int[Array, "#B outer 2"]
+
+
+class Given(NamedTuple):
+    """Arrays that no gradient reaches: positions, what the mask reads, and words of dropout."""
+
+    q_pos: Int[Array, "#B T"]
+    k_pos: Int[Array, "#B S"]
+    queries: tuple[Shaped[Array, "#B T"], ...]
+    keys: tuple[Shaped[Array, "#B S"], ...]
+    words: tuple[UInt[Array, "B N T"], ...]  # none, or the two of each row
+    forward: Visits
+    of_queries: Visits
+    of_keys: Visits
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """A pass over tiles of queries and keys, and which kinds of them it meets."""
+
+    tile: tuple[int, int]
+    some_full: bool
+    some_partial: bool
+
+    def visit(
+        self,
+        visits: Visits,
+        look: Callable[[bool, Array, PyTree], PyTree],
+        carry: PyTree,
+    ) -> PyTree:
+        """Folds `look(masked, inner, carry)` over the tiles that an outer one leaves to visit."""
+        full, every = visits.counts[0], visits.counts[1]
+        for masked, some, start, stop in (
+            (False, self.some_full, 0, full),
+            (True, self.some_partial, full, every),
+        ):
+            if some:
+
+                def step(number: Array, carry: PyTree, masked: bool = masked) -> PyTree:
+                    return look(masked, visits.tiles[number], carry)
+
+                carry = lax.fori_loop(start, stop, step, carry)
+        return carry
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """All that is static."""
+
+    scale: float
+    num_keys: int  # from here on keys are padding
+    allowed: Callable[..., Array]  # of a `TileRule`
+    dropped: Dropout | None
+    forward: Pass
+    of_queries: Pass
+    of_keys: Pass
+    call: Callable[..., Any]  # `pl.pallas_call` with its compiler
+
+
+class Side(NamedTuple):
+    """What a mask reads of queries, or of keys."""
+
+    positions: Any
+    arrays: tuple
+
+
+def sides(given: Given, visits: Visits) -> tuple[Side, Side, tuple, Visits]:
+    """What a pass reads besides its operands; `Specs` say where."""
+    return Side(given.q_pos, given.queries), Side(given.k_pos, given.keys), given.words, visits
+
+
+@dataclasses.dataclass(frozen=True)
+class Specs:
+    """Where the blocks of a program lie, for tiles of that size and groups of query heads."""
+
+    tile: int
+    group: int
+
+    def tile_of_head(self, array: Any) -> pl.BlockSpec:
+        """[tile, H] of an array [B, T, N, H]."""
+        block = None, self.tile, None, array.shape[3]
+        return pl.BlockSpec(block, lambda t, n, b: (b, t, n, 0))
+
+    def all_of_kv_head(self, array: Any) -> pl.BlockSpec:
+        """[S, H] of the key head of a query head."""
+        block = None, array.shape[1], None, array.shape[3]
+        return pl.BlockSpec(block, lambda t, n, b: (b, 0, lax.div(n, self.group), 0))
+
+    def all_of_group(self, array: Any) -> pl.BlockSpec:
+        """[T, G, H] of the query heads of a key head."""
+        block = None, array.shape[1], self.group, array.shape[3]
+        return pl.BlockSpec(block, lambda t, n, b: (b, 0, n, 0))
+
+    @property
+    def tile_of_row(self) -> pl.BlockSpec:
+        """[tile] of an array [B, N, T]."""
+        return pl.BlockSpec((None, None, self.tile), lambda t, n, b: (b, n, t))
+
+    def rows_of_group(self, array: Any) -> pl.BlockSpec:
+        """[G, T] of an array [B, N, T]."""
+        return pl.BlockSpec((None, self.group, array.shape[2]), lambda t, n, b: (b, n, 0))
+
+    def of_queries(self, given: Given, visits: Visits) -> tuple[Side, Side, tuple, Visits]:
+        """For `sides`, where a program is a tile of queries."""
+        q_side, k_side, words, visits = sides(given, visits)
+        return (
+            jax.tree.map(self._tile, q_side),
+            jax.tree.map(self._all, k_side),
+            jax.tree.map(lambda array: self.tile_of_row, words),
+            jax.tree.map(self._visits, visits),
+        )
+
+    def of_keys(self, given: Given, visits: Visits) -> tuple[Side, Side, tuple, Visits]:
+        """For `sides`, where a program is a tile of keys."""
+        q_side, k_side, words, visits = sides(given, visits)
+        return (
+            jax.tree.map(self._all, q_side),
+            jax.tree.map(self._tile, k_side),
+            jax.tree.map(self.rows_of_group, words),
+            jax.tree.map(self._visits, visits),
+        )
+
+    def _tile(self, array: Shaped[Array, "#B T"]) -> pl.BlockSpec:
+        return pl.BlockSpec((None, self.tile), lambda t, n, b: (_shared(array, b), t))
+
+    def _all(self, array: Shaped[Array, "#B T"]) -> pl.BlockSpec:
+        return pl.BlockSpec((None, array.shape[1]), lambda t, n, b: (_shared(array, b), 0))
+
+    def _visits(self, array: Int[Array, "#B outer _"]) -> pl.BlockSpec:
+        block = None, None, array.shape[2]
+        return pl.BlockSpec(block, lambda t, n, b: (_shared(array, b), t, 0))
+
+
+def _shared(array: Array, number: Any) -> Any:
+    return number if array.shape[0] > 1 else 0
+
+
+def read(refs: PyTree, at: Any) -> PyTree:
+    return jax.tree.map(lambda ref: ref[at], refs)
+
+
+def dot(a: Array, b: Array, of_a: int, of_b: int) -> Float[Array, "rows cols"]:
+    """The product over those axes, in float32."""
+    axes = ((of_a,), (of_b,)), ((), ())
+    return lax.dot_general(a, b, axes, preferred_element_type=jnp.float32)
+
+
+def counted(number: Array, size: int) -> Int[Array, "size"]:
+    return number * size + lax.iota(jnp.int32, size)
+
+
+def who_may_look(plan: Plan, q_side: Side, k_side: Side, index: Array, rows: bool) -> Array:
+    """Who may look in a tile, where queries are its rows or its columns; no key is padding."""
+
+    def spread(side: PyTree, down: bool) -> PyTree:
+        return jax.tree.map(lambda each: each[:, None] if down else each[None, :], side)
+
+    (q_pos, queries), (k_pos, keys) = spread(q_side, rows), spread(k_side, not rows)
+    return plan.allowed(q_pos, k_pos, queries, keys) & spread(index < plan.num_keys, not rows)
