@@ -30,7 +30,7 @@ from attn_research.attention.operands import (
 from attn_research.attention.rebuilt import rebuilt_weights
 from attn_research.attention.reference import Attended, Capture
 from attn_research.attention.tile_rules import TileRule, TileSize, ask, tile_rule
-from attn_research.types import Array, Float, Int
+from attn_research.types import Array, Bool, Float, Int
 
 # Tests set it, to run the kernels on a CPU, an operation at a time.
 INTERPRET = False
@@ -110,12 +110,9 @@ def attend(
     lengths = num_queries, most_keys
     tiles = _tiles(lengths, pair.query, pair.value)
     visits = [_visits(_kinds(rule, tile, lengths), by_key=tile is tiles[2]) for tile in tiles]
-    passes = [
-        pallas_tiles.Pass(tile, **met) for tile, (_, met) in zip(tiles, visits, strict=True)
-    ]
+    passes = [pallas_tiles.Pass(tile, **lie) for tile, (_, lie) in zip(tiles, visits, strict=True)]
     more_q, more_k = (
-        -length % math.lcm(*(tile[axis] for tile in tiles))
-        for axis, length in enumerate(lengths)
+        -length % math.lcm(*(tile[axis] for tile in tiles)) for axis, length in enumerate(lengths)
     )
 
     def flat(array: Array, more: int, axis: int = 1) -> Array:
@@ -227,8 +224,10 @@ def _kinds(rule: TileRule, tile: TileSize, lengths: tuple[int, int]) -> Int[Arra
     return xp.minimum(kinds, most)
 
 
-def _visits(kinds: Array, by_key: bool) -> tuple[tuple[Array, Array], dict[str, bool]]:
-    """Lists of inner tiles and their counts, as `pallas_tiles.Visits`, and which kinds there are.
+def _visits(
+    kinds: Array, by_key: bool
+) -> tuple[tuple[Array, Array], dict[str, Literal["run", "list"] | None]]:
+    """Lists of inner tiles and their counts, as `pallas_tiles.Visits`, and how each kind lies.
 
     Where arrays decide, lists are as long as there are inner tiles, else as the longest row.
     """
@@ -239,9 +238,16 @@ def _visits(kinds: Array, by_key: bool) -> tuple[tuple[Array, Array], dict[str, 
     full, every = ((kinds >= kind).sum(axis=-1) for kind in (Tile.FULL, Tile.PARTIAL))
     counts = xp.stack([full, every], axis=-1).astype(np.int32)
     if not static:
-        return (order, counts), {"some_full": True, "some_partial": True}
-    met = {"some_full": bool(full.any()), "some_partial": bool((every > full).any())}
-    return (order[..., : max(1, every.max())], counts), met
+        return (order, counts), {"full": "list", "partial": "list"}
+    lie = {"full": _lie(kinds == Tile.FULL), "partial": _lie(kinds == Tile.PARTIAL)}
+    return (order[..., : max(1, every.max())], counts), lie
+
+
+def _lie(chosen: Bool[np.ndarray, "*#B outer inner"]) -> Literal["run", "list"] | None:
+    if not chosen.any():
+        return None
+    begins = np.diff(chosen.astype(np.int8), axis=-1, prepend=0) == 1
+    return "run" if begins.sum(axis=-1).max() == 1 else "list"
 
 
 def _power(width: int) -> int:

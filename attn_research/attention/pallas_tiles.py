@@ -6,7 +6,7 @@ Arrays that all batch elements share have a batch axis of one.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,11 +39,15 @@ class Given(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """A pass over tiles of queries and keys, and which kinds of them it meets."""
+    """A pass over tiles of queries and keys.
+
+    `full` and `partial` say how such tiles lie within an outer one: "run" for one after another,
+    which loads ahead of their use can rely on, "list" for anyhow; None where there are none.
+    """
 
     tile: tuple[int, int]
-    some_full: bool
-    some_partial: bool
+    full: Literal["run", "list"] | None
+    partial: Literal["run", "list"] | None
 
     def visit(
         self,
@@ -53,16 +57,23 @@ class Pass:
     ) -> PyTree:
         """Folds `look(masked, inner, carry)` over the tiles that an outer one leaves to visit."""
         full, every = visits.counts[0], visits.counts[1]
-        for masked, some, start, stop in (
-            (False, self.some_full, 0, full),
-            (True, self.some_partial, full, every),
+        last = visits.tiles.shape[0] - 1
+        for masked, order, start, stop in (
+            (False, self.full, 0, full),
+            (True, self.partial, full, every),
         ):
-            if some:
+            if order == "run":
+                ahead = visits.tiles[jnp.minimum(start, last)] - start
 
-                def step(number: Array, carry: PyTree, masked: bool = masked) -> PyTree:
+                def step(number: Array, carry: PyTree, masked=masked, ahead=ahead) -> PyTree:
+                    return look(masked, ahead + number, carry)
+            elif order == "list":
+
+                def step(number: Array, carry: PyTree, masked=masked) -> PyTree:
                     return look(masked, visits.tiles[number], carry)
-
-                carry = lax.fori_loop(start, stop, step, carry)
+            else:
+                continue
+            carry = lax.fori_loop(start, stop, step, carry)
         return carry
 
 
