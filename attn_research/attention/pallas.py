@@ -30,7 +30,7 @@ from attn_research.attention.operands import (
 from attn_research.attention.rebuilt import rebuilt_weights
 from attn_research.attention.reference import Attended, Capture
 from attn_research.attention.tile_rules import TileRule, TileSize, ask, tile_rule
-from attn_research.types import Array, Bool, Float, Int
+from attn_research.types import Array, ArrayLike, Bool, Float, Int
 
 # Tests set it, to run the kernels on a CPU, an operation at a time.
 INTERPRET = False
@@ -115,7 +115,7 @@ def attend(
         -length % math.lcm(*(tile[axis] for tile in tiles)) for axis, length in enumerate(lengths)
     )
 
-    def flat(array: Array, more: int, axis: int = 1) -> Array:
+    def flat(array: ArrayLike, more: int, axis: int = 1) -> Array:
         """All batch axes as one, and padding to whole tiles along an axis."""
         array = jnp.asarray(array)
         leading = math.prod(array.shape[: len(batch)])
@@ -213,7 +213,9 @@ def _tiles(lengths: tuple[int, int], query: Any, value: Any) -> list[TileSize]:
     ]
 
 
-def _kinds(rule: TileRule, tile: TileSize, lengths: tuple[int, int]) -> Int[Array, "*#B rows cols"]:
+def _kinds(
+    rule: TileRule, tile: TileSize, lengths: tuple[int, int]
+) -> Int[ArrayLike, "*#B rows cols"]:
     """A `Tile` for each tile of the call; none with keys that are padding is full."""
     kinds = rule.kinds(tile)
     xp = np if isinstance(kinds, np.ndarray) else jnp
@@ -225,8 +227,8 @@ def _kinds(rule: TileRule, tile: TileSize, lengths: tuple[int, int]) -> Int[Arra
 
 
 def _visits(
-    kinds: Array, by_key: bool
-) -> tuple[tuple[Array, Array], dict[str, Literal["run", "list"] | None]]:
+    kinds: Int[ArrayLike, "*#B rows cols"], by_key: bool
+) -> tuple[tuple[ArrayLike, ArrayLike], dict[str, Literal["run", "list"] | None]]:
     """Lists of inner tiles and their counts, as `pallas_tiles.Visits`, and how each kind lies.
 
     Where arrays decide, lists are as long as there are inner tiles, else as the longest row.

@@ -25,7 +25,7 @@ from attn_research.attention.operands import (
 )
 from attn_research.attention.reference import Attended
 from attn_research.attention.tile_rules import ask, tile_rule
-from attn_research.types import Array, Bool, Float, Int
+from attn_research.types import Array, ArrayLike, Bool, Float, Int
 
 # Tests set it, to run the kernels on a CPU, an operation at a time.
 INTERPRET = False
@@ -184,7 +184,7 @@ def _sees(mask: Mask, batch: tuple[int, ...], lengths: tuple[int, int]) -> Bool[
     """Whether a query sees any key, in memory linear in length."""
     num_queries, num_keys = lengths
     rule = tile_rule(mask, ask(Positions(), batch, *lengths))
-    rows = [each[..., :, None] for each in rule.queries]
+    rows = tuple(each[..., :, None] for each in rule.queries)
     ones, size = (1,) * len(batch), min(LANES, num_keys)
     q_pos = jnp.arange(num_queries).reshape(*ones, -1, 1)
 
@@ -192,10 +192,10 @@ def _sees(mask: Mask, batch: tuple[int, ...], lengths: tuple[int, int]) -> Bool[
         # The last block begins earlier where it would stick out: to look twice does no harm.
         start = jnp.minimum(place * size, num_keys - size)
         k_pos = (start + jnp.arange(size)).reshape(*ones, 1, -1)
-        columns = [
+        columns = tuple(
             jax.lax.dynamic_slice_in_dim(each, start, size, axis=-1)[..., None, :]
             for each in rule.keys
-        ]
+        )
         return sees | rule.allowed(q_pos, k_pos, rows, columns).any(axis=-1), None
 
     none = jnp.zeros((*batch, num_queries), bool)
@@ -240,7 +240,7 @@ def _kernel(
         q_sequence = np.arange(shape[0], dtype=np.int32)
 
         @staticmethod
-        def mask_function(q_pos: Array, k_pos: Array) -> Array:
+        def mask_function(q_pos: ArrayLike, k_pos: ArrayLike) -> ArrayLike:
             return rule(q_pos, k_pos, (), ()) & (k_pos < num_keys) & (q_pos >= 0)
 
         def __getitem__(self, place: tuple[slice, slice]) -> Bool[np.ndarray, "rows cols"]:

@@ -91,7 +91,7 @@ def _around(mask: masks.Around, asked: Asked) -> TileRule:
     # Half precision has no room for positions past 256.
     center = jnp.asarray(mask.center, jnp.float32)
 
-    def allowed(q_pos: Array, k_pos: Array, queries: tuple, keys: tuple) -> Array:
+    def allowed(q_pos: ArrayLike, k_pos: ArrayLike, queries: tuple, keys: tuple) -> ArrayLike:
         return jnp.abs(k_pos.astype(jnp.float32) - queries[0]) <= mask.half_width
 
     def kinds(tile: TileSize) -> Int[Array, "*#B rows cols"]:
@@ -156,13 +156,13 @@ def _not(mask: masks.Not, asked: Asked) -> TileRule:
 def _joined(
     mask: masks.And | masks.Or,
     asked: Asked,
-    join: Callable[[Array, Array], Array],
+    join: Callable[[ArrayLike, ArrayLike], ArrayLike],
     of_kinds: Callable[..., Callable[[ArrayLike, ArrayLike], ArrayLike]],
 ) -> TileRule:
     a, b = tile_rule(mask.a, asked), tile_rule(mask.b, asked)
     of_queries, of_keys = len(a.queries), len(a.keys)
 
-    def allowed(q_pos: Array, k_pos: Array, queries: tuple, keys: tuple) -> Array:
+    def allowed(q_pos: ArrayLike, k_pos: ArrayLike, queries: tuple, keys: tuple) -> ArrayLike:
         return join(
             a.allowed(q_pos, k_pos, queries[:of_queries], keys[:of_keys]),
             b.allowed(q_pos, k_pos, queries[of_queries:], keys[of_keys:]),
