@@ -38,7 +38,7 @@ class Mask:
     """A predicate over positions.
 
     A new one is a frozen dataclass registered with JAX that defines `__call__`, `layout` and `span`
-    where it can tell, and `check` where it has arrays.
+    where it can tell, and `check` where it has arrays; for kernels it then registers a `tile_rule`.
     """
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:

@@ -229,20 +229,23 @@ def _kinds(
 def _visits(
     kinds: Int[ArrayLike, "*#B rows cols"], by_key: bool
 ) -> tuple[tuple[ArrayLike, ArrayLike], dict[str, Literal["run", "list"] | None]]:
-    """Lists of inner tiles and their counts, as `pallas_tiles.Visits`, and how each kind lies.
+    """What `pallas_tiles.Visits` holds, and how tiles of each kind lie, as a `Pass` says it.
 
-    Where arrays decide, lists are as long as there are inner tiles, else as the longest row.
+    Where arrays decide, lists are as long as there are inner tiles, else as the longest needed.
     """
     kinds = kinds.swapaxes(-1, -2) if by_key else kinds
     static = isinstance(kinds, np.ndarray)
     xp = np if static else jnp
-    order = xp.argsort(-kinds, axis=-1, stable=True).astype(np.int32)
+    tiles = xp.argsort(-kinds, axis=-1, stable=True).astype(np.int32)
     full, every = ((kinds >= kind).sum(axis=-1) for kind in (Tile.FULL, Tile.PARTIAL))
-    counts = xp.stack([full, every], axis=-1).astype(np.int32)
+    first_partial = xp.minimum(full, kinds.shape[-1] - 1)[..., None]
+    first_partial = xp.take_along_axis(tiles, first_partial, axis=-1)[..., 0]
+    spans = xp.stack([full, every, tiles[..., 0], first_partial], axis=-1).astype(np.int32)
     if not static:
-        return (order, counts), {"full": "list", "partial": "list"}
+        return (tiles, spans), {"full": "list", "partial": "list"}
     lie = {"full": _lie(kinds == Tile.FULL), "partial": _lie(kinds == Tile.PARTIAL)}
-    return (order[..., : max(1, every.max())], counts), lie
+    most = every.max() if "list" in lie.values() else 1
+    return (tiles[..., :most], spans), lie
 
 
 def _lie(chosen: Bool[np.ndarray, "*#B outer inner"]) -> Literal["run", "list"] | None:

@@ -18,10 +18,13 @@ from attn_research.types import Array, Float, Int, PyTree, Shaped, UInt
 
 
 class Visits(NamedTuple):
-    """Inner tiles of each outer one: `counts[..., 0]` full ones, up to `counts[..., 1]` partial."""
+    """Inner tiles of each outer one, the full ones first, then the partial ones.
+
+    `spans` counts the full ones, counts both, and tells the first full and the first partial one.
+    """
 
     tiles: Int[Array, "#B outer most"]
-    counts: Int[Array, "#B outer 2"]
+    spans: Int[Array, "#B outer 4"]
 
 
 class Given(NamedTuple):
@@ -56,14 +59,13 @@ class Pass:
         carry: PyTree,
     ) -> PyTree:
         """Folds `look(masked, inner, carry)` over the tiles that an outer one leaves to visit."""
-        full, every = visits.counts[0], visits.counts[1]
-        last = visits.tiles.shape[0] - 1
+        full, every = visits.spans[0], visits.spans[1]
         for masked, order, start, stop in (
             (False, self.full, 0, full),
             (True, self.partial, full, every),
         ):
             if order == "run":
-                ahead = visits.tiles[jnp.minimum(start, last)] - start
+                ahead = visits.spans[2 + masked] - start
 
                 def step(number: Array, carry: PyTree, masked=masked, ahead=ahead) -> PyTree:
                     return look(masked, ahead + number, carry)
