@@ -47,7 +47,7 @@ def unsupported(
     for name, given in (("bias", bias), ("dropout", dropout), ("capture", capture)):
         if given is not None:
             return f"{name} is not for cuDNN: use {'pallas' if name != 'bias' else 'tiled'}"
-    if positions not in (None, Positions()):
+    if positions is not None and not positions.counted:
         return "positions count from 0 in cuDNN: use pallas"
     if normalizer != softmax:
         return f"the normalizer {name_of(normalizer)} is no plain softmax: use tiled"

@@ -297,6 +297,11 @@ class Positions:
     query: Int[ArrayLike, "*B T"] | Any = None
     key: Int[ArrayLike, "*B S"] | Any = None
 
+    @property
+    def counted(self) -> bool:
+        """Whether none are given, so that all count from 0."""
+        return self.query is None and self.key is None
+
     def check(self, batch: tuple[int, ...], num_queries: int, num_keys: int) -> None:
         """Raises ValueError unless what is given fits [T], [S] or [*batch, T], [*batch, S]."""
         for name, given, length in (

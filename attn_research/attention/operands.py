@@ -84,7 +84,7 @@ def without_batch(what: str, held: Any, batch: tuple[int, ...]) -> str | None:
 def cost_of_tiles(
     query: Any,
     value: Any,
-    layout: Int[np.ndarray, "*#B rows cols"],
+    layout: Int[np.ndarray, "rows cols"],
     tile: tuple[int, int],
     per_score: int,
 ) -> tuple[int, int]:
@@ -94,10 +94,17 @@ def cost_of_tiles(
     """
     *batch, num_queries, num_heads, width = query.shape
     rows, widths = math.prod(batch) * num_heads, width + value.shape[-1]
-    visits = rows * np.count_nonzero(layout != Tile.EMPTY) // math.prod(layout.shape[:-2])
+    visits = rows * np.count_nonzero(layout != Tile.EMPTY)
     tile_q, tile_k = tile
     moved = rows * num_queries * (widths + 1) + visits * tile_k * widths
     return int(visits * tile_q * tile_k * per_score), int(query.dtype.itemsize * moved)
+
+
+def padded(array: Array, more: dict[int, int]) -> Array:
+    """The array with so many zeros after it, by axis."""
+    if not any(more.values()):
+        return array
+    return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])
 
 
 def name_of(part: Any) -> str:

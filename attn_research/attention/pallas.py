@@ -2,7 +2,8 @@
 
 Here the arguments of `attend` become theirs: arrays padded to whole tiles and widths of powers of
 two, the tiles that the mask leaves listed for each pass, and captured weights computed from the
-log-sum-exp of their queries. Products of float32 are of the precision that JAX is set to, which
+log-sum-exp of their queries. In a `jit` over several devices XLA gathers what a kernel takes: call
+it in a `shard_map` there. Products of float32 are of the precision that JAX is set to, which
 on a GPU is TF32 unless `jax.default_matmul_precision` says otherwise, as for all products.
 """
 
@@ -24,6 +25,7 @@ from attn_research.attention.operands import (
     name_of,
     no_gpu,
     no_product,
+    padded,
     products,
     without_batch,
 )
@@ -36,7 +38,8 @@ from attn_research.types import Array, ArrayLike, Bool, Float, Int
 INTERPRET = False
 COMPILER = "jax.experimental.pallas.triton"
 DTYPES = ("float32", "bfloat16", "float16")
-# Queries and keys of a tile in each pass, for rows of 256 bytes at most; wider ones have fewer.
+# Queries and keys of a tile in each pass, for rows of 256 bytes at most; wider ones have fewer. Of
+# those that programs go by, none are smaller than others along their axis. Not tuned on a GPU yet.
 FORWARD, OF_QUERIES, OF_KEYS = (128, 64), (128, 32), (32, 128)
 MOST_BYTES, MOST_WIDTH = 256, 256
 LEAST = 16  # of a product
@@ -120,7 +123,7 @@ def attend(
         array = jnp.asarray(array)
         leading = math.prod(array.shape[: len(batch)])
         array = array.reshape(leading, *array.shape[len(batch) :])
-        return _padded(array, {axis: more})
+        return padded(array, {axis: more})
 
     words = ()
     if dropout is not None:
@@ -145,7 +148,7 @@ def attend(
     context, log_sum = pallas_kernels.attend_tiles(
         plan,
         *(
-            _padded(flat(array, more), {3: _power(array.shape[-1]) - array.shape[-1]})
+            padded(flat(array, more), {3: _power(array.shape[-1]) - array.shape[-1]})
             for array, more in ((pair.query, more_q), (pair.key, more_k), (pair.value, more_k))
         ),
         given,
@@ -158,7 +161,7 @@ def attend(
         weights = rebuilt_weights(
             *score.pairwise(query, key), log_sum, mask, None, normalizer, positions, capture
         )
-        weights = _padded(weights, {weights.ndim - 1: num_keys - most_keys})
+        weights = padded(weights, {weights.ndim - 1: num_keys - most_keys})
     return Attended(context, weights)
 
 
@@ -179,7 +182,8 @@ def cost(
     pair = jax.eval_shape(lambda *a: products(*a)[:3], score, query, key, value)
     lengths = query.shape[-3], pair[1].shape[-3]
     tile, *_ = _tiles(lengths, pair[0], value)
-    layout = (mask if positions in (None, Positions()) else Mask()).layout(*lengths, tile)
+    counted = positions is None or positions.counted
+    layout = (mask if counted else Mask()).layout(*lengths, tile)
     per_score = 2 * (pair[0].shape[-1] + value.shape[-1]) + 4
     return cost_of_tiles(pair[0], value, layout, tile, per_score)
 
@@ -258,9 +262,3 @@ def _lie(chosen: Bool[np.ndarray, "*#B outer inner"]) -> Literal["run", "list"] 
 def _power(width: int) -> int:
     """The power of two that a width is padded to."""
     return max(LEAST, 1 << (width - 1).bit_length())
-
-
-def _padded(array: Array, more: dict[int, int]) -> Array:
-    if not any(more.values()):
-        return array
-    return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])

@@ -25,8 +25,8 @@ from attn_research.attention.pallas_tiles import (
     Side,
     Specs,
     Visits,
-    counted,
     dot,
+    indices,
     read,
     sides,
     who_may_look,
@@ -91,7 +91,7 @@ def _forward_kernel(
         highest, total, seen = carry
         at = pl.ds(number * tile_k, tile_k)
         scores = dot(queries, key[at, :], 1, 1) * (plan.scale * LOG2_E)
-        index = counted(number, tile_k)
+        index = indices(number, tile_k)
         if masked:
             allowed = who_may_look(plan, q_side, read(k_side, at), index, rows=True)
             scores = jnp.where(allowed, scores, -jnp.inf)
@@ -190,7 +190,7 @@ def _query_kernel(
 
     def look(masked: bool, number: Array, total: Array) -> Array:
         at = pl.ds(number * tile_k, tile_k)
-        keys, index = key[at, :], counted(number, tile_k)
+        keys, index = key[at, :], indices(number, tile_k)
         scores = dot(queries, keys, 1, 1) * (plan.scale * LOG2_E)
         if masked:
             allowed = who_may_look(plan, q_side, read(k_side, at), index, rows=True)
@@ -227,7 +227,7 @@ def _key_kernel(
 ) -> None:
     tile_q, tile_k = plan.of_keys.tile
     keys, values, k_side = key[...], value[...], read(k_side, ...)
-    index = counted(pl.program_id(0), tile_k)
+    index = indices(pl.program_id(0), tile_k)
 
     # Tiles are [keys, queries] here: so no product of theirs needs them transposed.
     def of_head(head: Array, carry: tuple) -> tuple:

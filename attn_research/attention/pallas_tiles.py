@@ -172,6 +172,7 @@ def _shared(array: Array, number: Any) -> Any:
 
 
 def read(refs: PyTree, at: Any) -> PyTree:
+    """What stands there in all of them."""
     return jax.tree.map(lambda ref: ref[at], refs)
 
 
@@ -181,7 +182,8 @@ def dot(a: Array, b: Array, of_a: int, of_b: int) -> Float[Array, "rows cols"]:
     return lax.dot_general(a, b, axes, preferred_element_type=jnp.float32)
 
 
-def counted(number: Array, size: int) -> Int[Array, "size"]:
+def indices(number: Array, size: int) -> Int[Array, "size"]:
+    """Of the entries of a tile."""
     return number * size + lax.iota(jnp.int32, size)
 
 

@@ -62,7 +62,7 @@ def unsupported(
     for name, given in (("bias", bias), ("dropout", dropout), ("capture", capture)):
         if given is not None:
             return f"{name} is not for splash attention: use tiled"
-    if positions not in (None, Positions()):
+    if positions is not None and not positions.counted:
         return "positions count from 0 in splash attention: use tiled"
     if normalizer != softmax:
         return f"the normalizer {name_of(normalizer)} is no plain softmax: use tiled"

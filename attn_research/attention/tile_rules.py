@@ -48,11 +48,10 @@ def ask(positions: Positions, batch: tuple[int, ...], num_queries: int, num_keys
         np.arange(length, dtype=np.int32) if given is None else given[..., :length]
         for given, length in ((positions.query, num_queries), (positions.key, num_keys))
     )
-    counted = positions.query is None and positions.key is None
     query, key = (
         pos.reshape((1,) * (len(batch) + 1 - pos.ndim) + pos.shape) for pos in (query, key)
     )
-    return Asked(query, key, counted)
+    return Asked(query, key, positions.counted)
 
 
 @functools.singledispatch
@@ -67,22 +66,14 @@ def tile_rule(mask: Mask, asked: Asked) -> TileRule:
     tile = np.zeros((16, 1), np.int32), np.zeros((1, 16), np.int32)
     if any(np.ndim(constant) for constant in jax.make_jaxpr(mask)(*tile).consts):
         raise NotImplementedError(f"the mask {name} looks up a table, and no kernel holds one")
-
-    def kinds(tile: TileSize) -> Int[np.ndarray, "*#B rows cols"]:
-        lengths = asked.query.shape[-1], asked.key.shape[-1]
-        layout = (mask if asked.counted else Mask()).layout(*lengths, tile)
-        return layout.reshape((1,) * (asked.query.ndim - 1) + layout.shape)
-
+    kinds = _kinds_of(mask if asked.counted else Mask(), asked)
     return TileRule((), (), lambda q_pos, k_pos, queries, keys: mask(q_pos, k_pos), kinds)
 
 
 @tile_rule.register(masks.Full)
 def _full(mask: masks.Full, asked: Asked) -> TileRule:
-    def kinds(tile: TileSize) -> Int[np.ndarray, "*#B rows cols"]:
-        layout = mask.layout(asked.query.shape[-1], asked.key.shape[-1], tile)
-        return layout.reshape((1,) * (asked.query.ndim - 1) + layout.shape)
-
     # What the mask itself answers is a constant, and kernels hold none.
+    kinds = _kinds_of(mask, asked)
     return TileRule((), (), lambda q_pos, k_pos, queries, keys: q_pos == q_pos, kinds)
 
 
@@ -174,6 +165,16 @@ def _joined(
         return of_kinds(np if static else jnp)(*both)
 
     return TileRule(a.queries + b.queries, a.keys + b.keys, allowed, kinds)
+
+
+def _kinds_of(mask: Mask, asked: Asked) -> Callable[[TileSize], Int[np.ndarray, "*#B rows cols"]]:
+    """What is known of tiles from structure alone."""
+
+    def kinds(tile: TileSize) -> Int[np.ndarray, "*#B rows cols"]:
+        layout = mask.layout(asked.query.shape[-1], asked.key.shape[-1], tile)
+        return layout.reshape((1,) * (asked.query.ndim - 1) + layout.shape)
+
+    return kinds
 
 
 def _bounds(array: Shaped[Array, "*#B T"], size: int) -> tuple[Array, Array]:

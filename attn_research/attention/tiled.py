@@ -16,7 +16,13 @@ from einops import rearrange
 from attn_research.attention import online
 from attn_research.attention.masks import Mask, Positions
 from attn_research.attention.normalizers import Dropout, is_softmax
-from attn_research.attention.operands import cost_of_tiles, name_of, same_heads, without_batch
+from attn_research.attention.operands import (
+    cost_of_tiles,
+    name_of,
+    padded,
+    same_heads,
+    without_batch,
+)
 from attn_research.attention.rebuilt import rebuilt_weights
 from attn_research.attention.reference import Attended, Capture
 from attn_research.attention.scores import Dot
@@ -93,7 +99,7 @@ def attend(
     if dropout is not None:
         words = dropout.rows((*batch, num_heads, num_queries))
         words = words.reshape(-1, group, num_queries, 2)
-        given = given._replace(words=_padded(words, {2: more_q}))
+        given = given._replace(words=padded(words, {2: more_q}))
     learned_bias = None
     if callable(bias):
         shapes = _position_shapes(given, tuple(batch), plan.tile)
@@ -104,16 +110,16 @@ def attend(
         )
     elif bias is not None:
         more = {axis: n for axis, n in ((2, more_q), (3, more_k)) if bias.shape[axis - 4] > 1}
-        learned_bias = _padded(_flat(bias, bias.shape[:-3]), more)
+        learned_bias = padded(_flat(bias, bias.shape[:-3]), more)
 
     by_row = rearrange(queries, "... t (k g) h -> ... k g t h", k=num_kv_heads)
     keys_by_row, values_by_row = (
         rearrange(each, "... s k h -> ... k s h") for each in (keys, values)
     )
     learned = online.Learned(
-        query=_padded(by_row.reshape(-1, *by_row.shape[-3:]), {2: more_q}),
-        key=_padded(keys_by_row.reshape(-1, *keys_by_row.shape[-2:]), {1: more_k}),
-        value=_padded(values_by_row.reshape(-1, *values_by_row.shape[-2:]), {1: more_k}),
+        query=padded(by_row.reshape(-1, *by_row.shape[-3:]), {2: more_q}),
+        key=padded(keys_by_row.reshape(-1, *keys_by_row.shape[-2:]), {1: more_k}),
+        value=padded(values_by_row.reshape(-1, *values_by_row.shape[-2:]), {1: more_k}),
         score=score,
         bias=learned_bias,
         normalizer=jax.tree.map(lambda array: _flat(array, batch), normalizer),
@@ -127,7 +133,7 @@ def attend(
         weights = rebuilt_weights(
             score, queries, keys, log_sum, mask, bias, normalizer, positions, capture
         )
-        weights = _padded(weights, {weights.ndim - 1: key.shape[-3] - num_keys})
+        weights = padded(weights, {weights.ndim - 1: key.shape[-3] - num_keys})
     return Attended(jnp.moveaxis(context, -3, -2).astype(value.dtype), weights)
 
 
@@ -171,9 +177,3 @@ def _flat(array: Array, batch: tuple[int, ...] | list[int]) -> Array:
 
 def _wide(array: Array) -> Array:
     return array.astype(jnp.result_type(jnp.float32, array))
-
-
-def _padded(array: Array, more: dict[int, int]) -> Array:
-    if not any(more.values()):
-        return array
-    return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])

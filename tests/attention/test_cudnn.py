@@ -86,9 +86,7 @@ REFUSED = {
     "bias is not for cuDNN: use tiled": {"bias": shape(1, 1, T, S)},
     "dropout is not for cuDNN: use pallas": {"dropout": Dropout(0.1, jax.random.key(0))},
     "capture is not for cuDNN: use pallas": {"capture": "all"},
-    "positions count from 0 in cuDNN: use pallas": {
-        "positions": Positions(shape(T, dtype="int32"))
-    },
+    "positions count from 0 in cuDNN: use pallas": {"positions": Positions(jnp.arange(T))},
     "the normalizer Gaussian is no plain softmax: use tiled": {
         "normalizer": Gaussian(shape(B, T), 1.0)
     },
