@@ -9,6 +9,7 @@ on a GPU is TF32 unless `jax.default_matmul_precision` says otherwise, as for al
 
 import dataclasses
 import functools
+import importlib
 import importlib.util
 import math
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import pallas as pl
 
+from attn_research.attention import pallas_kernels, pallas_tiles
 from attn_research.attention.masks import Mask, Positions, Tile
 from attn_research.attention.normalizers import Dropout, softmax
 from attn_research.attention.operands import (
@@ -99,9 +102,6 @@ def attend(
     capture: Literal["all"] | Capture | None,
 ) -> Attended:
     """The reference, tile after tile in kernels; see `api.attend`."""
-    # Pallas takes long to import, and not every machine has its compiler.
-    from attn_research.attention import pallas_kernels, pallas_tiles
-
     positions = positions or Positions()
     num_keys, value_width = key.shape[-3], value.shape[-1]
     pair = products(score, query, key, value)
@@ -198,14 +198,12 @@ def _no_compiler() -> str | None:
 
 
 def _call() -> Callable[..., Any]:
-    from jax.experimental import pallas
-
     if INTERPRET:
-        return functools.partial(pallas.pallas_call, interpret=True)
+        return functools.partial(pl.pallas_call, interpret=True)
     compiler = importlib.import_module(COMPILER)
     # With fewer warps tiles overflow into memory: ptxas counts kilobytes of it for sm_80 and sm_90.
     params = compiler.CompilerParams(num_warps=8, num_stages=2)
-    return functools.partial(pallas.pallas_call, compiler_params=params)
+    return functools.partial(pl.pallas_call, compiler_params=params)
 
 
 def _tiles(lengths: tuple[int, int], query: Any, value: Any) -> list[TileSize]:

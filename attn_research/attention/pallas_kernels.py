@@ -28,6 +28,7 @@ from attn_research.attention.pallas_tiles import (
     dot,
     indices,
     read,
+    shaped,
     sides,
     who_may_look,
 )
@@ -54,6 +55,7 @@ def attend_tiles(
 def _attend(plan: Plan, query: Array, key: Array, value: Array, given: Given) -> tuple:
     batch, num_queries, num_heads, _ = query.shape
     by_query = Specs(plan.forward.tile[0], num_heads // key.shape[2])
+    operands = query, key, value
     return plan.call(
         functools.partial(_forward_kernel, plan),
         grid=(num_queries // plan.forward.tile[0], num_heads, batch),
@@ -64,12 +66,12 @@ def _attend(plan: Plan, query: Array, key: Array, value: Array, given: Given) ->
             *by_query.of_queries(given, given.forward),
         ),
         out_shape=(
-            jax.ShapeDtypeStruct((*query.shape[:-1], value.shape[-1]), value.dtype),
-            jax.ShapeDtypeStruct((batch, num_heads, num_queries), jnp.float32),
+            shaped((*query.shape[:-1], value.shape[-1]), value.dtype, operands),
+            shaped((batch, num_heads, num_queries), jnp.float32, operands),
         ),
         out_specs=(by_query.tile_of_head(value), by_query.tile_of_row),
         name="attend",
-    )(query, key, value, *sides(given, given.forward))
+    )(*operands, *sides(given, given.forward))
 
 
 def _forward_kernel(
@@ -129,6 +131,7 @@ def _backward(plan: Plan, residuals: tuple, cotangents: tuple) -> tuple:
     wide = jnp.float32
     mean = jnp.einsum("btnh,btnh->bnt", d_context.astype(wide), context.astype(wide)) - d_log_sum
 
+    operands = query, key, value, d_context, log_sum, mean
     by_query = Specs(plan.of_queries.tile[0], num_heads // num_kv_heads)
     d_query = plan.call(
         functools.partial(_query_kernel, plan),
@@ -142,10 +145,10 @@ def _backward(plan: Plan, residuals: tuple, cotangents: tuple) -> tuple:
             by_query.tile_of_row,
             *by_query.of_queries(given, given.of_queries),
         ),
-        out_shape=jax.ShapeDtypeStruct(query.shape, query.dtype),
+        out_shape=shaped(query.shape, query.dtype, operands),
         out_specs=by_query.tile_of_head(query),
         name="attend_d_query",
-    )(query, key, value, d_context, log_sum, mean, *sides(given, given.of_queries))
+    )(*operands, *sides(given, given.of_queries))
 
     by_key = Specs(plan.of_keys.tile[1], num_heads // num_kv_heads)
     d_key, d_value = plan.call(
@@ -161,12 +164,12 @@ def _backward(plan: Plan, residuals: tuple, cotangents: tuple) -> tuple:
             *by_key.of_keys(given, given.of_keys),
         ),
         out_shape=(
-            jax.ShapeDtypeStruct(key.shape, key.dtype),
-            jax.ShapeDtypeStruct(value.shape, value.dtype),
+            shaped(key.shape, key.dtype, operands),
+            shaped(value.shape, value.dtype, operands),
         ),
         out_specs=(by_key.tile_of_head(key), by_key.tile_of_head(value)),
         name="attend_d_key",
-    )(query, key, value, d_context, log_sum, mean, *sides(given, given.of_keys))
+    )(*operands, *sides(given, given.of_keys))
     return d_query, d_key, d_value, None
 
 

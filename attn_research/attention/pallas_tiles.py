@@ -171,6 +171,15 @@ def _shared(array: Array, number: Any) -> Any:
     return number if array.shape[0] > 1 else 0
 
 
+def shaped(shape: tuple[int, ...], dtype: Any, arrays: tuple[Array, ...]) -> Any:
+    """An array that varies over the devices of a `shard_map` as some of the others do."""
+
+    def one(*arrays: Array) -> Array:
+        return jnp.broadcast_to(sum(array.ravel()[0].astype(dtype) for array in arrays), shape)
+
+    return jax.eval_shape(one, *arrays)
+
+
 def read(refs: PyTree, at: Any) -> PyTree:
     """What stands there in all of them."""
     return jax.tree.map(lambda ref: ref[at], refs)

@@ -98,7 +98,7 @@ def attend(
     capture: None,
 ) -> Attended:
     """The reference, by splash attention; see `api.attend`."""
-    # It takes long to import, and only TPUs need it.
+    # Only TPUs need it, and it need not be there for others.
     from jax.experimental.pallas.ops.tpu import splash_attention
 
     query, key, value, _ = _scaled(products(score, query, key, value))

@@ -153,14 +153,17 @@ CUDA = {
 }
 
 
-def lowered(shapes, **options):
+def lowered(shapes, place=lambda function: function, **options):
     """The program for a GPU, kernels within, of a call and its gradients."""
     release = tuple(map(int, jaxlib.__version__.split(".")[:3]))
     if release > (0, 10, 2) and jax.default_backend() != "gpu":
         pytest.skip("after 0.10.2 kernels are lowered for the GPU that is there, and none is")
 
+    def context(*arrays):
+        return pallas.attend(*arrays, **OPTIONS | options).context
+
     def loss(*arrays):
-        return pallas.attend(*arrays, **OPTIONS | options).context.astype(jnp.float32).sum()
+        return place(context)(*arrays).astype(jnp.float32).sum()
 
     return jax.export.export(
         jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2))),
@@ -191,6 +194,14 @@ def test_no_array_is_as_large_as_the_scores(mask):
     shapes = re.findall(r"tensor<((?:\d+x)+)", text)
     sizes = [math.prod(map(int, shape.split("x")[:-1])) for shape in shapes]
     assert max(sizes) == 2 * length * 64
+
+
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated")
+def test_kernels_lower_in_a_shard_map():
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    by_batch = jax.sharding.PartitionSpec("data")
+    place = functools.partial(jax.shard_map, mesh=mesh, in_specs=by_batch, out_specs=by_batch)
+    assert lowered(ARRAYS, place, mask=Causal()).count(f"custom_call @{KERNEL}") == 3
 
 
 REFUSED = {
