@@ -23,7 +23,7 @@ import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
-from attn_research.attention import api
+from attn_research.attention import api, cudnn, pallas, splash
 from attn_research.data.files import write_whole
 from experiments import conformance_tables
 from experiments.cases import DTYPES, MASKS, MODES, SCORES, Case, pose
@@ -118,6 +118,13 @@ def measure(
         return list(tqdm(answers, "conformance", len(questions), disable=not progress))
 
 
+def interpret_kernels(assign: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Lets the kernels of accelerators run here, an operation at a time; `assign` sets how."""
+    assign(cudnn, "BACKEND", "xla")
+    for kernels in (pallas, splash):
+        assign(kernels, "INTERPRET", True)
+
+
 def run(
     implementations: Sequence[str],
     mechanisms: Sequence[str],
@@ -149,6 +156,8 @@ def run(
 def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
+    if values.interpret:
+        interpret_kernels()
     wrong = run(
         values.implementations,
         values.mechanisms,
@@ -177,6 +186,7 @@ def _define_flags() -> None:
         )
     flags.DEFINE_integer("samples", 24, "how many lengths and head widths", 0)
     flags.DEFINE_bool("optimized", False, "with all of XLA's optimizations, which takes far longer")
+    flags.DEFINE_bool("interpret", False, "run kernels of accelerators too, an operation at a time")
     flags.DEFINE_bool("progress", True, "a progress bar")
     flags.DEFINE_string("output", "", "folder for conformance.md and .json")
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from attn_research.viewing.tables import Column, Table, to_markdown
 from experiments.cases import DTYPES, MODES
-from experiments.examination import ARITHMETIC
+from experiments.examination import ARITHMETIC, ROUND_WEIGHTS
 
 ERRORS = (
     "context ulps", "context relative", "weights ulps", "weights relative",
@@ -99,7 +99,8 @@ more than its rounding:
     text += "".join(f"- {line}\n" for line in found["bound"])
     text += (
         "\nwhere n counts the rows of scores summed over in the gradient of what they share, and\n"
-        'elsewhere is 1. "Of bound" is the worst share of it.\n'
+        "elsewhere is 1; twice half an ulp, times √n, more where weights are multiplied in half\n"
+        f'precision, by {", ".join(ROUND_WEIGHTS)}. "Of bound" is the worst share of it.\n'
     )
     if found["wrong"]:
         text += "\n## Wrong\n\n" + "".join(f"- {line}\n" for line in found["wrong"])

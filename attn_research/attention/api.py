@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from attn_research.attention import gathered, reference, tiled
+from attn_research.attention import cudnn, gathered, pallas, reference, splash, tiled
 from attn_research.attention.masks import Full, Mask, Positions
 from attn_research.attention.normalizers import Dropout, softmax
 from attn_research.attention.reference import Attended, Capture
@@ -44,6 +44,9 @@ class Verdict(NamedTuple):
 
 # The chain, first choice first.
 IMPLEMENTATIONS = (
+    Implementation("cudnn", cudnn.unsupported, cudnn.attend, tiled.outdone, cudnn.cost),
+    Implementation("pallas", pallas.unsupported, pallas.attend, tiled.outdone, pallas.cost),
+    Implementation("splash", splash.unsupported, splash.attend, tiled.outdone, splash.cost),
     Implementation("gathered", gathered.unsupported, gathered.attend, gathered.outdone),
     Implementation("tiled", tiled.unsupported, tiled.attend, tiled.outdone, tiled.cost),
     Implementation("reference", reference.unsupported, reference.attend),

@@ -38,7 +38,7 @@ class Mask:
     """A predicate over positions.
 
     A new one is a frozen dataclass registered with JAX that defines `__call__`, `layout` and `span`
-    where it can tell, and `check` where it has arrays.
+    where it can tell, and `check` where it has arrays; for kernels it then registers a `tile_rule`.
     """
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
@@ -188,7 +188,7 @@ class Padding(Mask):
     valid: Bool[ArrayLike, "*B S"] | Any
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
-        return _at(self.valid[..., None, None, :], k_pos, axis=-1, absent=False)
+        return at_positions(self.valid[..., None, None, :], k_pos, axis=-1, absent=False)
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         if self.valid.dtype != bool:
@@ -208,8 +208,8 @@ class Segments(Mask):
     k_ids: Int[ArrayLike, "*B S"] | Any
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
-        q_id = _at(self.q_ids[..., None, :, None], q_pos, axis=-2, absent=-1)
-        return q_id == _at(self.k_ids[..., None, None, :], k_pos, axis=-1, absent=-2)
+        q_id = at_positions(self.q_ids[..., None, :, None], q_pos, axis=-2, absent=-1)
+        return q_id == at_positions(self.k_ids[..., None, None, :], k_pos, axis=-1, absent=-2)
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         for name, ids, length in (
@@ -232,8 +232,8 @@ class Dense(Mask):
     allowed: Bool[ArrayLike, "*B T S"] | Any
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
-        rows = _at(self.allowed[..., None, :, :], q_pos, axis=-2, absent=False)
-        return _at(rows, k_pos, axis=-1, absent=False)
+        rows = at_positions(self.allowed[..., None, :, :], q_pos, axis=-2, absent=False)
+        return at_positions(rows, k_pos, axis=-1, absent=False)
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         if self.allowed.dtype != bool:
@@ -326,6 +326,11 @@ class Positions:
     query: Int[ArrayLike, "*B T"] | Any = None
     key: Int[ArrayLike, "*B S"] | Any = None
 
+    @property
+    def counted(self) -> bool:
+        """Whether none are given, so that all count from 0."""
+        return self.query is None and self.key is None
+
     def check(self, batch: tuple[int, ...], num_queries: int, num_keys: int) -> None:
         """Raises ValueError unless what is given fits [T], [S] or [*batch, T], [*batch, S]."""
         for name, given, length in (
@@ -350,7 +355,7 @@ def grid(
     )
 
 
-def _at(array: ArrayLike, pos: ArrayLike, axis: int, absent: int) -> Array:
+def at_positions(array: ArrayLike, pos: ArrayLike, axis: int, absent: int) -> Array:
     """The entries of `array` at `pos` along `axis`, `absent` past its end."""
     _check_rank(array.ndim, pos)
     return jnp.take_along_axis(array, pos, axis=axis, mode="fill", fill_value=absent)

@@ -128,8 +128,14 @@ class Dropout:
 
         So every implementation, whichever keys it takes at a time, drops the same weights.
         """
-        index = jnp.asarray(index).astype(jnp.uint32)
+        index = jnp.asarray(index)
         index = index.reshape((1,) * (rows.ndim - index.ndim) + index.shape)
-        word = mixed(rows[..., :1], rows[..., 1:], index)
+        return self.factor_of(rows[..., :1], rows[..., 1:], index)
+
+    def factor_of(
+        self, first: UInt[Array, "..."], second: UInt[Array, "..."], index: Int[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """The factor, of the two words of a row each by itself."""
+        word = mixed(first, second, index.astype(jnp.uint32))
         keep = word >= np.uint32(min(round(self.rate * 2**32), 2**32 - 1))
         return jnp.where(keep, np.float32(1 / (1 - self.rate)), np.float32(0))

@@ -80,8 +80,7 @@ def make_plan(
     is_dot = isinstance(score, Dot)
     tile_q, tile_k = _even(num_queries, tile_q), _even(num_keys, tile_k)
     # What a mask leaves of tiles is known of positions that count from 0.
-    counted = positions.query is None and positions.key is None
-    structure = mask if counted or isinstance(mask, Full) else Mask()
+    structure = mask if positions.counted or isinstance(mask, Full) else Mask()
     layout = structure.layout(num_queries, num_keys, (tile_q, tile_k))
     if num_keys % tile_k:
         layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)

@@ -11,12 +11,19 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange
 
 from attn_research.attention import online
-from attn_research.attention.masks import Mask, Positions, grid
+from attn_research.attention.masks import Mask, Positions
 from attn_research.attention.normalizers import Dropout, is_softmax
+from attn_research.attention.operands import (
+    cost_of_tiles,
+    name_of,
+    padded,
+    same_heads,
+    without_batch,
+)
+from attn_research.attention.rebuilt import rebuilt_weights
 from attn_research.attention.reference import Attended, Capture
 from attn_research.attention.scores import Dot
 from attn_research.attention.tile_plan import make_plan
@@ -39,14 +46,11 @@ def unsupported(
 ) -> str | None:
     """Why the arguments of `attend` are not supported, or None where they are."""
     if not hasattr(score, "pairwise"):
-        return f"the score {_name(score)} has no pairwise form"
+        return f"the score {name_of(score)} has no pairwise form"
     if not is_softmax(normalizer):
-        return f"the normalizer {_name(normalizer)} is no softmax, nor one times a factor"
+        return f"the normalizer {name_of(normalizer)} is no softmax, nor one times a factor"
     batch = query.shape[:-3]
-    for what, held in (("mask", mask), ("normalizer", normalizer)):
-        if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(held)):
-            return f"the {what} has an array without the batch axes {batch}"
-    return None
+    return without_batch("mask", mask, batch) or without_batch("normalizer", normalizer, batch)
 
 
 def outdone(query: Any, key: Any, *others: Any, **options: Any) -> str | None:
@@ -76,13 +80,10 @@ def attend(
     normalizer = jax.tree.map(_wide, normalizer)
     bias = bias if bias is None or callable(bias) else _wide(bias)
     score, queries, keys = score.pairwise(query, key)
-    values = value[..., : keys.shape[-3], :, :].astype(queries.dtype)
-    num_kv_heads = math.lcm(keys.shape[-2], values.shape[-2])
-    keys, values = (
-        jnp.repeat(each, num_kv_heads // each.shape[-2], axis=-2) for each in (keys, values)
-    )
+    keys, values = same_heads(keys, value[..., : keys.shape[-3], :, :].astype(queries.dtype))
     *batch, num_queries, num_heads, _ = queries.shape
-    num_keys, group = keys.shape[-3], num_heads // num_kv_heads
+    num_keys, num_kv_heads = keys.shape[-3:-1]
+    group = num_heads // num_kv_heads
     plan = make_plan(queries, keys, score, mask, positions, dropout)
     more_q, more_k = -num_queries % plan.tile[0], -num_keys % plan.tile[1]
 
@@ -98,7 +99,7 @@ def attend(
     if dropout is not None:
         words = dropout.rows((*batch, num_heads, num_queries))
         words = words.reshape(-1, group, num_queries, 2)
-        given = given._replace(words=_padded(words, {2: more_q}))
+        given = given._replace(words=padded(words, {2: more_q}))
     learned_bias = None
     if callable(bias):
         shapes = _position_shapes(given, tuple(batch), plan.tile)
@@ -109,16 +110,16 @@ def attend(
         )
     elif bias is not None:
         more = {axis: n for axis, n in ((2, more_q), (3, more_k)) if bias.shape[axis - 4] > 1}
-        learned_bias = _padded(_flat(bias, bias.shape[:-3]), more)
+        learned_bias = padded(_flat(bias, bias.shape[:-3]), more)
 
     by_row = rearrange(queries, "... t (k g) h -> ... k g t h", k=num_kv_heads)
     keys_by_row, values_by_row = (
         rearrange(each, "... s k h -> ... k s h") for each in (keys, values)
     )
     learned = online.Learned(
-        query=_padded(by_row.reshape(-1, *by_row.shape[-3:]), {2: more_q}),
-        key=_padded(keys_by_row.reshape(-1, *keys_by_row.shape[-2:]), {1: more_k}),
-        value=_padded(values_by_row.reshape(-1, *values_by_row.shape[-2:]), {1: more_k}),
+        query=padded(by_row.reshape(-1, *by_row.shape[-3:]), {2: more_q}),
+        key=padded(keys_by_row.reshape(-1, *keys_by_row.shape[-2:]), {1: more_k}),
+        value=padded(values_by_row.reshape(-1, *values_by_row.shape[-2:]), {1: more_k}),
         score=score,
         bias=learned_bias,
         normalizer=jax.tree.map(lambda array: _flat(array, batch), normalizer),
@@ -129,10 +130,10 @@ def attend(
     )
     weights = None
     if capture is not None:
-        weights = _weights(
+        weights = rebuilt_weights(
             score, queries, keys, log_sum, mask, bias, normalizer, positions, capture
         )
-        weights = _padded(weights, {weights.ndim - 1: key.shape[-3] - num_keys})
+        weights = padded(weights, {weights.ndim - 1: key.shape[-3] - num_keys})
     return Attended(jnp.moveaxis(context, -3, -2).astype(value.dtype), weights)
 
 
@@ -152,52 +153,9 @@ def cost(
     """
     pair, queries, keys = jax.eval_shape(lambda s, q, k: s.pairwise(q, k), score, query, key)
     plan = make_plan(queries, keys, pair, mask, positions or Positions(), None)
-    *batch, num_queries, num_heads, width = queries.shape
-    visits = math.prod(batch) * num_heads * int(np.count_nonzero(plan.forward.layout))
-    tile_q, tile_k = plan.tile
-    widths = width + value.shape[-1]
-    per_score = 2 * widths + 4 if isinstance(pair, Dot) else 3 * width + 2 * value.shape[-1] + 4
-    moved = math.prod(batch) * num_heads * num_queries * (widths + 1)
-    size = queries.dtype.itemsize
-    return visits * tile_q * tile_k * per_score, size * (moved + visits * tile_k * widths)
-
-
-def _weights(
-    score: Callable[..., Array],
-    query: Float[Array, "*B T N H"],
-    key: Float[Array, "*B S K H"],
-    log_sum: Float[Array, "*B N T"],
-    mask: Mask,
-    bias: Array | Callable[..., Array] | None,
-    normalizer: Callable[..., Array],
-    positions: Positions,
-    capture: Literal["all"] | Capture,
-) -> Float[Array, "*B heads rows S"]:
-    """The weights asked for, and no others, from the log-sum-exp of their queries."""
-    *_, num_queries, num_heads, _ = query.shape
-    num_keys, group = key.shape[-3], num_heads // key.shape[-2]
-    q_pos = jnp.arange(num_queries) if positions.query is None else positions.query
-    k_pos = jnp.arange(num_keys) if positions.key is None else positions.key[..., :num_keys]
-    if isinstance(capture, Capture):
-        heads, rows = (np.array(chosen, np.int32) for chosen in (capture.heads, capture.rows))
-        query = query[..., rows, :, :][..., heads, :]
-        key = key[..., heads // group, :]
-        log_sum = log_sum[..., heads, :][..., rows]
-        score = jax.tree.map(lambda array: array[heads], score)
-        q_pos = q_pos[..., rows]
-        mask, normalizer = mask.of_queries(rows), normalizer.of_queries(rows)
-    q_pos, k_pos = grid(q_pos, k_pos, rank=query.ndim)
-    scores = score(query, key)
-    if bias is not None:
-        bias = bias(q_pos, k_pos) if callable(bias) else bias[..., :num_keys]
-        if isinstance(capture, Capture):
-            bias = bias.reshape((1,) * (scores.ndim - bias.ndim) + bias.shape)
-            bias = bias if bias.shape[-3] == 1 else bias[..., heads, :, :]
-            bias = bias if bias.shape[-2] in (1, len(rows)) else bias[..., rows, :]
-        scores = scores + bias
-    shares = jnp.where(mask(q_pos, k_pos), scores - log_sum[..., None], -jnp.inf)
-    factor = normalizer.factor(k_pos)
-    return jnp.exp(shares) if factor is None else jnp.exp(shares) * factor
+    width, value_width = queries.shape[-1], value.shape[-1]
+    per_score = 2 * (width + value_width) if isinstance(pair, Dot) else 3 * width + 2 * value_width
+    return cost_of_tiles(queries, value, plan.forward.layout, plan.tile, per_score + 4)
 
 
 def _position_shapes(
@@ -219,13 +177,3 @@ def _flat(array: Array, batch: tuple[int, ...] | list[int]) -> Array:
 
 def _wide(array: Array) -> Array:
     return array.astype(jnp.result_type(jnp.float32, array))
-
-
-def _padded(array: Array, more: dict[int, int]) -> Array:
-    if not any(more.values()):
-        return array
-    return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])
-
-
-def _name(part: Any) -> str:
-    return getattr(part, "__name__", type(part).__name__)

@@ -12,8 +12,7 @@ import json
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,70 +20,20 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from attn_research.attention import Capture, Causal, Full, Window, attend
+from attn_research.attention import Capture, Causal, Full, Window
 from attn_research.data.files import write_whole
+from experiments.benchmarks.timing import (
+    compile_run,
+    in_turn,
+    medians,
+    ours,
+    time_call,
+    with_gradient,
+)
 from experiments.reporting import command_line, environment
 
 LONG = 4096
 PEER = Path(__file__).parent / "peers" / "attention_torch.py"
-
-
-def with_gradient(attention: Callable[..., jax.Array], cotangent: jax.Array) -> Callable[..., Any]:
-    """The context and the gradients of query, key and value."""
-
-    def both(*arrays):
-        context, pull = jax.vjp(attention, *arrays)
-        return context, pull(cotangent)
-
-    return both
-
-
-def compile_run(
-    attention: Callable[..., Any], shape: tuple[int, ...], gradient: bool
-) -> tuple[Callable[[], float], int]:
-    """A timed call, compiled and run once, and the temporary bytes of its program."""
-    keys = jax.random.split(jax.random.key(0), 4)
-    *arrays, cotangent = (jax.random.normal(key, shape) for key in keys)
-    function = with_gradient(attention, cotangent) if gradient else attention
-    compiled = jax.jit(function).lower(*arrays).compile()
-
-    def run() -> float:
-        start = time.perf_counter()
-        jax.block_until_ready(compiled(*arrays))
-        return time.perf_counter() - start
-
-    run()
-    return run, compiled.memory_analysis().temp_size_in_bytes
-
-
-def ours(implementation: str | None = None, **options: Any) -> Callable[..., Any]:
-    """`attend` of query, key and value."""
-
-    def attention(*arrays):
-        context, weights = attend(*arrays, implementation=implementation, **options)
-        return context if weights is None else (context, weights)
-
-    return attention
-
-
-def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round."""
-    found = [{name: run() for name, run in runs.items()} for _ in range(rounds)]
-    return {name: [one[name] for one in found] for name in runs}
-
-
-def medians(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, Any]]:
-    """By contestant: the median of seconds, and of its ratio to `base` in the same round."""
-    return {
-        name: {
-            "seconds": statistics.median(found),
-            "times_as_long": round(
-                statistics.median(a / b for a, b in zip(found, seconds[base], strict=True)), 3
-            ),
-            "all_seconds": [round(each, 5) for each in found],
-        }
-        for name, found in seconds.items()
-    }
 
 
 def compare(shape: tuple[int, ...], peer: subprocess.Popen | None, rounds: int) -> list[dict]:
@@ -197,13 +146,6 @@ def crossovers(rounds: int) -> dict[str, list[dict]]:
     local = [(1, 512, 4, 8), *((n, 512, 4, 8) for n in (4, 16, 64, 256)), (1024, 1024, 4, 8)]
     measure("window of 21", ("gathered", "tiled"), local, mask=Window(10, 10))
     return found
-
-
-def time_call(compiled: Callable[..., Any], arrays: Sequence[jax.Array]) -> float:
-    """Wall seconds of one call."""
-    start = time.perf_counter()
-    jax.block_until_ready(compiled(*arrays))
-    return time.perf_counter() - start
 
 
 def main(argv: Sequence[str]) -> None:

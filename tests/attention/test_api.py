@@ -244,7 +244,7 @@ REFUSED = {
     "name": (
         SHAPES,
         {"implementation": "refrence"},
-        r"implementation 'refrence' is not one of gathered, tiled, reference",
+        r"'refrence' is not one of cudnn, pallas, splash, gathered, tiled, reference",
     ),
 }
 
@@ -262,7 +262,9 @@ def test_attend_refuses_too():
     query, key, value = arrays()
     with pytest.raises(ValueError, match="not a multiple"):
         attend(query[:, :, :3], key, value)
-    with pytest.raises(ValueError, match="not one of gathered, tiled, reference"):
+    with pytest.raises(
+        ValueError, match="not one of cudnn, pallas, splash, gathered, tiled, reference"
+    ):
         attend(query, key, value, implementation="fast")
 
 

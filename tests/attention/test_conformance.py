@@ -9,9 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Causal, Padding, Positions, Segments, Window, api, attend
+from attn_research.attention import (
+    Causal,
+    Padding,
+    Positions,
+    Segments,
+    Window,
+    api,
+    attend,
+    pallas,
+)
 from experiments.cases import MASKS, SCORES, Case, pose, random_arrays
-from experiments.conformance import MECHANISMS, make_matrix
+from experiments.conformance import MECHANISMS, interpret_kernels, make_matrix
 from experiments.examination import examine
 
 # The most keys that one query sees under those masks that bound them.
@@ -24,17 +33,52 @@ def few_keys(case):
     return 2 * width <= case.sizes[2] and not of_every_key
 
 
+def plain_products(case):
+    of_products = not ("additive" in case.score or case.bias or case.gaussian)
+    return of_products and case.mask != "dense"
+
+
+def in_bands(case):
+    halves = case.dtype != "float32" and case.sizes[5] == case.sizes[6] == 8
+    return plain_products(case) and halves and case.mask in ("full", "causal")
+
+
+def joined_by_and(case):
+    known = case.mode == "train" and not (case.dropout or case.dtype == "float16")
+    joined = case.mask not in ("around", "window or padding", "nowhere")
+    return plain_products(case) and known and joined
+
+
 # One row per implementation: the cases it supports. It must refuse the others.
 SUPPORTS = {
+    "cudnn": in_bands,
+    "pallas": plain_products,
+    "splash": joined_by_and,
     "gathered": few_keys,
     "tiled": lambda case: True,
     "reference": lambda case: True,
 }
+# They give no weights.
+NO_WEIGHTS = ("cudnn", "splash")
 # Loops over tiles take seconds to compile: one case of three, with each score and each mask.
 ONE_OF = {"tiled": 3}
-# A mask of earlier keys that it supports.
-PAST = {"gathered": Window(2, 0), "tiled": Causal(), "reference": Causal()}
-IMPLEMENTATIONS = pytest.mark.parametrize("implementation", [i.name for i in api.IMPLEMENTATIONS])
+# A mask of earlier keys that it supports, with padding; the others take no positions.
+PAST = {
+    "pallas": Causal(),
+    "gathered": Window(2, 0),
+    "tiled": Causal(),
+    "reference": Causal(),
+}
+OF_POSITIONS = pytest.mark.parametrize("implementation", PAST)
+
+
+@pytest.fixture(autouse=True)
+def kernels_on_a_cpu(monkeypatch):
+    """Lets the kernels run here, in tiles that these lengths make several of."""
+    interpret_kernels(monkeypatch.setattr)
+    for name, tile in (("FORWARD", (32, 16)), ("OF_QUERIES", (32, 16)), ("OF_KEYS", (16, 32))):
+        monkeypatch.setattr(pallas, name, tile)
+
 
 LENGTHS = [(1, 1), (1, 257), (257, 1), (257, 256)] + [
     tuple(pair) for pair in np.random.default_rng(0).integers(1, 258, (2, 2)).tolist()
@@ -66,20 +110,49 @@ CASES = [
     Case("location", "padding", "nts", gaussian=True),
     Case(mask="nowhere", gaussian=True),
 ]
+# Kernels that are run an operation at a time take seconds too: they have cases of their own, of
+# several tiles, and some of the others to refuse.
+TILES, EIGHT = (2, 20, 37, 4, 2, 3, 6), (2, 9, 17, 4, 2, 8, 8)
+KERNEL_CASES = {
+    "cudnn": [Case(mask=mask, dtype="bfloat16", sizes=EIGHT) for mask in ("full", "causal")]
+    + [Case("dot", "causal", dtype="bfloat16", sizes=EIGHT)],
+    "pallas": [
+        Case("dot", "causal & left padding", sizes=TILES),
+        Case("general", "around", sizes=TILES),
+        Case("location_per_head", "segments", sizes=TILES),
+        Case("scaled_dot", "window or padding", dtype="bfloat16", sizes=TILES),
+        Case("general_per_head", "future of the segment", dtype="float16", sizes=TILES),
+        Case(mask="causal & padding & window", sizes=(2, 1, 257, 3, 1, 4, 5)),
+        Case(mask="window", sizes=(2, 20, 37, 4, 2, 3, 37), dropout=0.4),
+        Case("location", "padding", dtype="bfloat16", sizes=TILES),
+        Case(mask="full", dtype="float16", sizes=(2, 40, 33, 3, 3, 5, 4)),
+        Case("dot", "causal", sizes=(2, 257, 9, 6, 1, 3, 6)),
+        Case(mask="nowhere"),
+    ],
+    "splash": [
+        Case("dot", "causal & left padding"),
+        Case("general", "segments", dtype="bfloat16"),
+        Case("location", "window", sizes=(2, 130, 9, 3, 1, 4, 5)),
+    ],
+}
+
+
+def cases_of(implementation):
+    if implementation not in KERNEL_CASES:
+        # One mask further with each score, whether or not there are three times as many masks.
+        turns = ((number + number // len(MASKS), case) for number, case in enumerate(CASES))
+        return [case for turn, case in turns if turn % ONE_OF.get(implementation, 1) == 0]
+    refused = [case for case in CASES[::9] if not SUPPORTS[implementation](case)]
+    return KERNEL_CASES[implementation] + refused
 
 
 def verify(implementation, case):
     """Raises AssertionError where the implementation is not the oracle, within stated bounds."""
     # Loops, and a new shape, compile faster as a whole.
-    as_whole = implementation == "tiled" or case.sizes != Case.sizes
-    outcome = examine(implementation, case, jax.jit if as_whole else lambda function: function)
-    assert not outcome.wrong()
-
-
-def cases_of(implementation):
-    # One mask further with each score, whether or not there are three times as many masks.
-    turns = ((number + number // len(MASKS), case) for number, case in enumerate(CASES))
-    return [case for turn, case in turns if turn % ONE_OF.get(implementation, 1) == 0]
+    as_whole = implementation in ("tiled", *KERNEL_CASES) or case.sizes != Case.sizes
+    capture = None if implementation in NO_WEIGHTS else "all"
+    transform = jax.jit if as_whole else lambda function: function
+    assert not examine(implementation, case, transform, capture).wrong()
 
 
 @pytest.mark.parametrize(
@@ -95,11 +168,12 @@ def test_implementation_equals_oracle(implementation, case):
             verify(implementation, case)
 
 
-@IMPLEMENTATIONS
+@pytest.mark.parametrize("implementation", SUPPORTS)
 def test_of_the_matrix_it_supports_what_it_must(implementation):
     for question in make_matrix([implementation], MECHANISMS, MASKS):
         (case,) = question.cases
-        supported = pose(case).unsupported(implementation) is None
+        capture = None if implementation in NO_WEIGHTS else "all"
+        supported = pose(case, capture).unsupported(implementation) is None
         assert supported == SUPPORTS[implementation](case), str(case)
 
 
@@ -108,7 +182,7 @@ def put(where, fill, array):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@IMPLEMENTATIONS
+@OF_POSITIONS
 def test_empty_rows_are_exactly_zero(implementation, dtype):
     rng = np.random.default_rng(4)
     arrays = random_arrays(rng, (2, 5, 4, 3), (2, 7, 2, 3), (2, 7, 2, 6), dtype=dtype)
@@ -133,7 +207,7 @@ def test_empty_rows_are_exactly_zero(implementation, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@IMPLEMENTATIONS
+@OF_POSITIONS
 def test_masked_keys_leave_no_trace(implementation, dtype):
     rng = np.random.default_rng(5)
     query, key, value = random_arrays(rng, (2, 5, 4, 3), (2, 7, 2, 3), (2, 7, 2, 6), dtype=dtype)
@@ -158,7 +232,7 @@ def test_masked_keys_leave_no_trace(implementation, dtype):
 
 
 @pytest.mark.parametrize("chunk", [1, 3])
-@IMPLEMENTATIONS
+@OF_POSITIONS
 def test_cached_decoding_equals_the_full_pass(implementation, chunk):
     rng = np.random.default_rng(6)
     query, key, value = random_arrays(rng, (2, 9, 4, 3), (2, 9, 2, 3), (2, 9, 2, 6))
@@ -190,7 +264,7 @@ def test_cached_decoding_equals_the_full_pass(implementation, chunk):
         np.testing.assert_allclose(weights, full.weights, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("implementation", ["tiled", "reference"])  # gathered refuses them
+@pytest.mark.parametrize("implementation", ["pallas", "tiled", "reference"])  # of all positions
 def test_key_positions_are_those_of_a_cache_written_in_a_ring(implementation):
     rng = np.random.default_rng(7)
     query, key, value = random_arrays(rng, (2, 1, 4, 3), (2, 7, 2, 3), (2, 7, 2, 6))
@@ -205,7 +279,7 @@ def test_key_positions_are_those_of_a_cache_written_in_a_ring(implementation):
     np.testing.assert_allclose(ring.context, straight.context, rtol=1e-6, atol=1e-6)
 
 
-@IMPLEMENTATIONS
+@OF_POSITIONS
 def test_batch_axes_are_only_batch_axes(implementation):
     rng = np.random.default_rng(8)
     shapes = (2, 3, 5, 4, 3), (2, 3, 7, 2, 3), (2, 3, 7, 2, 6)

@@ -5,9 +5,20 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from attn_research.attention import Dot, Positions, Window, api, gathered, reference, softmax
+from attn_research.attention import (
+    Causal,
+    Dot,
+    Positions,
+    Window,
+    api,
+    gathered,
+    pallas,
+    reference,
+    softmax,
+)
 from experiments import conformance
 from experiments.cases import Case
 from experiments.conformance import SIZES
@@ -58,6 +69,15 @@ class Late(Window):
     def span(self, q_pos):
         start, width = super().span(q_pos)
         return start + 1, width
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Hasty(Causal):
+    """Causal, but takes what it leaves in part for all of a tile."""
+
+    def layout(self, num_queries, num_keys, block):
+        return 2 * np.minimum(super().layout(num_queries, num_keys, block), 1)
 
 
 def unclipped(query, key, value, **options):
@@ -114,6 +134,10 @@ WRONG = {
         Case("dot", "window", sizes=SIZES),
     ),
     "gathered past the end": (unclipped, Case("dot", "window", sizes=(2, 40, 9, 3, 1, 4, 5))),
+    "kernels that take tiles for full": (
+        replacing(lambda o: {"mask": Hasty()}, pallas.attend),
+        Case("dot", "causal", sizes=(2, 20, 37, 4, 2, 3, 6)),
+    ),
     "context in float32": (
         lambda q, k, v, **options: reference.attend(q, k, v.astype(jnp.float32), **options),
         Case(dtype="bfloat16"),
@@ -133,6 +157,7 @@ of_reference = functools.cache(functools.partial(wrong_in, "reference"))
 @pytest.mark.parametrize("name", WRONG)
 def test_it_is_found_out(name, monkeypatch):
     run, case = WRONG[name]
+    conformance.interpret_kernels(monkeypatch.setattr)
     named_wrong(run, monkeypatch)
     assert not of_reference(case)
     assert wrong_in("wrong", case)

@@ -1,0 +1,189 @@
+"""Masks as kernels ask them: by tile, of arrays linear in length that they load a tile at a time.
+
+A mask without arrays is asked at the positions of a tile as it is. One with arrays registers what
+it holds for each query and for each key, and a rule over the two; `& | ~` join the rules of their
+parts. What is left of a tile is known from the rule or, where arrays decide, when they are.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attn_research.attention import masks
+from attn_research.attention.masks import Mask, Positions, Tile
+from attn_research.types import Array, ArrayLike, Int, Shaped
+
+TileSize = tuple[int, int]  # queries and keys
+
+
+class Asked(NamedTuple):
+    """Where a call stands; `counted` where all of its positions count from 0."""
+
+    query: Int[ArrayLike, "*#B T"]
+    key: Int[ArrayLike, "*#B S"]
+    counted: bool
+
+
+class TileRule(NamedTuple):
+    """A mask by tile.
+
+    `allowed(q_pos, k_pos, queries, keys)` takes positions and arrays of a tile, those of queries
+    along one axis and those of keys along the other, and holds no array. `kinds(tile)` gives a
+    `Tile` for each tile of the call, [*#B, rows, cols], as `Mask.layout` does.
+    """
+
+    queries: tuple[Shaped[Array, "*#B T"], ...]
+    keys: tuple[Shaped[Array, "*#B S"], ...]
+    allowed: Callable[..., Array]
+    kinds: Callable[[TileSize], Int[ArrayLike, "*#B rows cols"]]
+
+
+def ask(positions: Positions, batch: tuple[int, ...], num_queries: int, num_keys: int) -> Asked:
+    """Positions of all queries and keys, with all batch axes, of one where those agree."""
+    query, key = (
+        np.arange(length, dtype=np.int32) if given is None else given[..., :length]
+        for given, length in ((positions.query, num_queries), (positions.key, num_keys))
+    )
+    query, key = (
+        pos.reshape((1,) * (len(batch) + 1 - pos.ndim) + pos.shape) for pos in (query, key)
+    )
+    return Asked(query, key, positions.counted)
+
+
+@functools.singledispatch
+def tile_rule(mask: Mask, asked: Asked) -> TileRule:
+    """The rule of a mask for a call.
+
+    Raises NotImplementedError, with the reason, for a mask that holds arrays it did not register.
+    """
+    name = type(mask).__name__
+    if jax.tree.leaves(mask):
+        raise NotImplementedError(f"the mask {name} has arrays, and no rule by tile: register one")
+    tile = np.zeros((16, 1), np.int32), np.zeros((1, 16), np.int32)
+    if any(np.ndim(constant) for constant in jax.make_jaxpr(mask)(*tile).consts):
+        raise NotImplementedError(f"the mask {name} looks up a table, and no kernel holds one")
+    kinds = _kinds_of(mask if asked.counted else Mask(), asked)
+    return TileRule((), (), lambda q_pos, k_pos, queries, keys: mask(q_pos, k_pos), kinds)
+
+
+@tile_rule.register(masks.Full)
+def _full(mask: masks.Full, asked: Asked) -> TileRule:
+    # What the mask itself answers is a constant, and kernels hold none.
+    kinds = _kinds_of(mask, asked)
+    return TileRule((), (), lambda q_pos, k_pos, queries, keys: q_pos == q_pos, kinds)
+
+
+@tile_rule.register(masks.Around)
+def _around(mask: masks.Around, asked: Asked) -> TileRule:
+    # Half precision has no room for positions past 256.
+    center = jnp.asarray(mask.center, jnp.float32)
+
+    def allowed(q_pos: ArrayLike, k_pos: ArrayLike, queries: tuple, keys: tuple) -> ArrayLike:
+        return jnp.abs(k_pos.astype(jnp.float32) - queries[0]) <= mask.half_width
+
+    def kinds(tile: TileSize) -> Int[Array, "*#B rows cols"]:
+        low, high = (each[..., :, None] for each in _bounds(center, tile[0]))
+        k_pos = jnp.asarray(asked.key, jnp.float32)
+        first, last = (each[..., None, :] for each in _bounds(k_pos, tile[1]))
+        # A position to spare on either side, for what the differences are rounded by.
+        wide, narrow = mask.half_width + 1, mask.half_width - 1
+        some = (low - wide <= last) & (first <= high + wide)
+        every = (high - narrow <= first) & (last <= low + narrow)
+        return _kind(some, every)
+
+    return TileRule((center,), (), allowed, kinds)
+
+
+@tile_rule.register(masks.Padding)
+def _padding(mask: masks.Padding, asked: Asked) -> TileRule:
+    valid = masks.at_positions(mask.valid, asked.key, axis=-1, absent=False)
+
+    def kinds(tile: TileSize) -> Int[Array, "*#B 1 cols"]:
+        every, some = _bounds(valid, tile[1])
+        return _kind(some, every)[..., None, :]
+
+    return TileRule((), (valid,), lambda q_pos, k_pos, queries, keys: keys[0], kinds)
+
+
+@tile_rule.register(masks.Segments)
+def _segments(mask: masks.Segments, asked: Asked) -> TileRule:
+    q_ids = masks.at_positions(mask.q_ids, asked.query, axis=-1, absent=-1)
+    k_ids = masks.at_positions(mask.k_ids, asked.key, axis=-1, absent=-2)
+
+    def kinds(tile: TileSize) -> Int[Array, "*#B rows cols"]:
+        q_low, q_high = (each[..., :, None] for each in _bounds(q_ids, tile[0]))
+        k_low, k_high = (each[..., None, :] for each in _bounds(k_ids, tile[1]))
+        some = (q_low <= k_high) & (k_low <= q_high)
+        return _kind(some, (q_low == k_high) & (k_low == q_high))
+
+    return TileRule(
+        (q_ids,), (k_ids,), lambda q_pos, k_pos, queries, keys: queries[0] == keys[0], kinds
+    )
+
+
+@tile_rule.register(masks.And)
+def _and(mask: masks.And, asked: Asked) -> TileRule:
+    return _joined(mask, asked, lambda a, b: a & b, lambda xp: xp.minimum)
+
+
+@tile_rule.register(masks.Or)
+def _or(mask: masks.Or, asked: Asked) -> TileRule:
+    return _joined(mask, asked, lambda a, b: a | b, lambda xp: xp.maximum)
+
+
+@tile_rule.register(masks.Not)
+def _not(mask: masks.Not, asked: Asked) -> TileRule:
+    inner = tile_rule(mask.a, asked)
+    return inner._replace(
+        allowed=lambda *tile: ~inner.allowed(*tile),
+        kinds=lambda tile: np.int8(Tile.FULL) - inner.kinds(tile),
+    )
+
+
+def _joined(
+    mask: masks.And | masks.Or,
+    asked: Asked,
+    join: Callable[[ArrayLike, ArrayLike], ArrayLike],
+    of_kinds: Callable[..., Callable[[ArrayLike, ArrayLike], ArrayLike]],
+) -> TileRule:
+    a, b = tile_rule(mask.a, asked), tile_rule(mask.b, asked)
+    of_queries, of_keys = len(a.queries), len(a.keys)
+
+    def allowed(q_pos: ArrayLike, k_pos: ArrayLike, queries: tuple, keys: tuple) -> ArrayLike:
+        return join(
+            a.allowed(q_pos, k_pos, queries[:of_queries], keys[:of_keys]),
+            b.allowed(q_pos, k_pos, queries[of_queries:], keys[of_keys:]),
+        )
+
+    def kinds(tile: TileSize) -> Int[ArrayLike, "*#B rows cols"]:
+        both = a.kinds(tile), b.kinds(tile)
+        static = all(isinstance(each, np.ndarray) for each in both)
+        return of_kinds(np if static else jnp)(*both)
+
+    return TileRule(a.queries + b.queries, a.keys + b.keys, allowed, kinds)
+
+
+def _kinds_of(mask: Mask, asked: Asked) -> Callable[[TileSize], Int[np.ndarray, "*#B rows cols"]]:
+    """What is known of tiles from structure alone."""
+
+    def kinds(tile: TileSize) -> Int[np.ndarray, "*#B rows cols"]:
+        layout = mask.layout(asked.query.shape[-1], asked.key.shape[-1], tile)
+        return layout.reshape((1,) * (asked.query.ndim - 1) + layout.shape)
+
+    return kinds
+
+
+def _bounds(array: Shaped[Array, "*#B T"], size: int) -> tuple[Array, Array]:
+    """The least and the greatest of each tile of `size`, of booleans all and any."""
+    more = -array.shape[-1] % size
+    array = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, more)], mode="edge")
+    tiles = array.reshape(*array.shape[:-1], -1, size)
+    return tiles.min(axis=-1), tiles.max(axis=-1)
+
+
+def _kind(some: Array, every: Array) -> Int[Array, "..."]:
+    return some.astype(jnp.int8) + (some & every).astype(jnp.int8)

@@ -1,0 +1,134 @@
+"""How fast masks of structure are on a GPU, beside cuDNN without a mask, for each useful FLOP.
+
+python -m experiments.benchmarks.attention_gpu --output=PATH
+
+Contestants take turns in rounds. A useful FLOP is one of the products of a query with a key that it
+may look at: 4 H forward, and 14 H with the backward pass, which has five products to the two of the
+forward pass. Figures are medians over the rounds: TFLOP/s, and the ratio of it to that of cuDNN
+without a mask in the same round. Exits with 2 on a machine without a GPU.
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+from tqdm import tqdm
+
+from attn_research.attention import Causal, Full, Mask, Segments, Window
+from attn_research.attention.masks import grid
+from attn_research.data.files import write_whole
+from experiments.benchmarks.timing import compile_run, in_turn, ours
+from experiments.reporting import command_line, environment
+
+TOKENS, MODEL_DIM = 16384, 2048  # of a batch, and of all heads
+BASE = "cudnn full"
+WINDOW, DOCUMENTS = 1024, 8
+
+
+def masks(batch: int, length: int) -> dict[str, Mask]:
+    """Masks by name; documents are all as long, and causal."""
+    ids = jnp.broadcast_to(jnp.arange(length) * DOCUMENTS // length, (batch, length))
+    return {
+        "full": Full(),
+        "causal": Causal(),
+        "window": Causal() & Window(min(WINDOW, length // 4) - 1, 0),
+        "documents": Causal() & Segments(ids, ids),
+    }
+
+
+def visible(mask: Mask, batch: int, length: int) -> int:
+    """How many keys all queries of a batch may look at, counted some queries at a time."""
+    count, size = 0, min(1024, length)
+    for start in range(0, length, size):
+        positions = grid(start + jnp.arange(size), jnp.arange(length), rank=4)
+        allowed = jnp.broadcast_to(mask(*positions), (batch, 1, size, length))
+        count += int(allowed.sum())
+    return count
+
+
+def measure(
+    length: int, width: int, *, gradient: bool, rounds: int, calls: int
+) -> Iterator[dict[str, Any]]:
+    """A row for each implementation and mask that it serves."""
+    batch, heads = max(1, TOKENS // length), MODEL_DIM // width
+    shape = batch, length, heads, width
+    runs, temporary, flops = {}, {}, {}
+    for of, mask in masks(batch, length).items():
+        useful = visible(mask, batch, length) * heads * width * (14 if gradient else 4)
+        for implementation in ("cudnn", "pallas"):
+            name = f"{implementation} {of}"
+            try:
+                attention = ours(implementation, mask=mask)
+                runs[name], temporary[name] = compile_run(
+                    attention, shape, gradient, jnp.bfloat16, calls
+                )
+            except NotImplementedError:
+                continue  # cuDNN has no documents
+            flops[name] = useful
+    seconds = in_turn(runs, rounds)
+    for name, found in seconds.items():
+        ratios = [
+            (flops[name] / mine) / (flops[BASE] / base)
+            for mine, base in zip(found, seconds[BASE], strict=True)
+        ]
+        implementation, of = name.split()
+        yield {
+            "implementation": implementation,
+            "mask": of,
+            "length": length,
+            "width": width,
+            "batch": batch,
+            "heads": heads,
+            "gradient": gradient,
+            "teraflops": flops[name] / statistics.median(found) / 1e12,
+            "of_unmasked_cudnn": round(statistics.median(ratios), 3),
+            "seconds": statistics.median(found),
+            "temporary_bytes": temporary[name],
+            "all_seconds": found,
+        }
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    if jax.default_backend() != "gpu":
+        print(f"error: this measures on a GPU, here is {jax.default_backend()}", file=sys.stderr)
+        sys.exit(2)
+    values = flags.FLAGS
+    cases = [
+        (int(length), int(width), gradient)
+        for width in values.widths
+        for length in values.lengths
+        for gradient in (False, True)
+    ]
+    rows = []
+    for length, width, gradient in tqdm(cases, mininterval=5):
+        options = {"gradient": gradient, "rounds": values.rounds, "calls": values.calls}
+        for row in measure(length, width, **options):
+            rows.append(row)
+            tqdm.write(
+                f"{length:>6} x {width:<4}{'forward+backward' if gradient else 'forward':<17}"
+                f"{row['implementation']:<7}{row['mask']:<10}{row['teraflops']:7.1f} TFLOP/s  "
+                f"{row['of_unmasked_cudnn']:6.2f} of cuDNN without a mask"
+            )
+    found = {
+        "command": command_line(__spec__.name, sys.argv[1:]),
+        "environment": environment(),
+        "rows": rows,
+    }
+    if values.output:
+        write_whole(Path(values.output), (json.dumps(found, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    flags.DEFINE_list("lengths", ["1024", "2048", "4096", "8192", "16384"], "T = S")
+    flags.DEFINE_list("widths", ["64", "128"], "head widths")
+    flags.DEFINE_integer("rounds", 9, "rounds the medians are over", 1)
+    flags.DEFINE_integer("calls", 10, "calls that are waited for together", 1)
+    flags.DEFINE_string("output", "", "a JSON file for the result")
+    app.run(main)

@@ -1,0 +1,79 @@
+"""How calls of `attend` are timed: compiled, warm, and in turn with what they are compared to."""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from attn_research.attention import attend
+
+
+def time_call(compiled: Callable[..., Any], arrays: Sequence[jax.Array], calls: int = 1) -> float:
+    """Wall seconds of one call, of several that are waited for together."""
+    start = time.perf_counter()
+    jax.block_until_ready([compiled(*arrays) for _ in range(calls)])
+    return (time.perf_counter() - start) / calls
+
+
+def with_gradient(attention: Callable[..., jax.Array], cotangent: jax.Array) -> Callable[..., Any]:
+    """The context and the gradients of query, key and value."""
+
+    def both(*arrays):
+        context, pull = jax.vjp(attention, *arrays)
+        return context, pull(cotangent)
+
+    return both
+
+
+def compile_run(
+    attention: Callable[..., Any],
+    shape: tuple[int, ...],
+    gradient: bool,
+    dtype: Any = jnp.float32,
+    calls: int = 1,
+) -> tuple[Callable[[], float], int]:
+    """A timed call, compiled and run once, and the temporary bytes of its program.
+
+    It waits once for all of its `calls`, and gives the seconds of one.
+    """
+    keys = jax.random.split(jax.random.key(0), 4)
+    *arrays, cotangent = (jax.random.normal(key, shape, dtype) for key in keys)
+    function = with_gradient(attention, cotangent) if gradient else attention
+    compiled = jax.jit(function).lower(*arrays).compile()
+    run = functools.partial(time_call, compiled, arrays, calls)
+    run()
+    return run, compiled.memory_analysis().temp_size_in_bytes
+
+
+def ours(implementation: str | None = None, **options: Any) -> Callable[..., Any]:
+    """`attend` of query, key and value."""
+
+    def attention(*arrays):
+        context, weights = attend(*arrays, implementation=implementation, **options)
+        return context if weights is None else (context, weights)
+
+    return attention
+
+
+def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contestant in each round."""
+    found = [{name: run() for name, run in runs.items()} for _ in range(rounds)]
+    return {name: [one[name] for one in found] for name in runs}
+
+
+def medians(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, Any]]:
+    """By contestant: the median of seconds, and of its ratio to `base` in the same round."""
+    return {
+        name: {
+            "seconds": statistics.median(found),
+            "times_as_long": round(
+                statistics.median(a / b for a, b in zip(found, seconds[base], strict=True)), 3
+            ),
+            "all_seconds": [round(each, 5) for each in found],
+        }
+        for name, found in seconds.items()
+    }

@@ -1,0 +1,39 @@
+"""The benchmark of masks on a GPU, as far as it goes without one."""
+
+import pytest
+
+from attn_research.attention import cudnn, pallas
+from experiments.benchmarks import attention_gpu
+
+
+def test_useful_work_is_what_queries_see():
+    seen = {
+        name: attention_gpu.visible(mask, 2, 64)
+        for name, mask in attention_gpu.masks(2, 64).items()
+    }
+    assert seen == {
+        "full": 2 * 64 * 64,
+        "causal": 2 * 64 * 65 // 2,
+        "window": 2 * (64 * 16 - 15 * 16 // 2),
+        "documents": 2 * 8 * (8 * 9 // 2),
+    }
+
+
+def test_every_mask_is_measured_beside_cudnn_without_one(monkeypatch):
+    monkeypatch.setattr(cudnn, "BACKEND", "xla")
+    monkeypatch.setattr(pallas, "INTERPRET", True)
+    monkeypatch.setattr(attention_gpu, "TOKENS", 32)
+    monkeypatch.setattr(attention_gpu, "MODEL_DIM", 16)
+    rows = list(attention_gpu.measure(32, 8, gradient=True, rounds=1, calls=1))
+    contestants = [(row["implementation"], row["mask"]) for row in rows]
+    masks = ("full", "causal", "window", "documents")
+    expected = [(i, mask) for mask in masks for i in ("cudnn", "pallas")]
+    assert contestants == [pair for pair in expected if pair != ("cudnn", "documents")]
+    assert rows[0]["of_unmasked_cudnn"] == 1
+
+
+def test_no_gpu_is_said_in_a_line(capsys):
+    with pytest.raises(SystemExit) as end:
+        attention_gpu.main([])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: this measures on a GPU, here is cpu\n"
