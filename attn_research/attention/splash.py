@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.attention.masks import And, Full, Mask, Padding, Positions, Segments
+from attn_research.attention.array_masks import Padding, Segments
+from attn_research.attention.masks import And, Full, Mask, Positions
 from attn_research.attention.normalizers import Dropout, softmax
 from attn_research.attention.operands import (
     Products,

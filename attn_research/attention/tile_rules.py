@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.attention import masks
+from attn_research.attention import array_masks, masks
 from attn_research.attention.masks import Mask, Positions, Tile
 from attn_research.types import Array, ArrayLike, Int, Shaped
 
@@ -77,8 +77,8 @@ def _full(mask: masks.Full, asked: Asked) -> TileRule:
     return TileRule((), (), lambda q_pos, k_pos, queries, keys: q_pos == q_pos, kinds)
 
 
-@tile_rule.register(masks.Around)
-def _around(mask: masks.Around, asked: Asked) -> TileRule:
+@tile_rule.register(array_masks.Around)
+def _around(mask: array_masks.Around, asked: Asked) -> TileRule:
     # Half precision has no room for positions past 256.
     center = jnp.asarray(mask.center, jnp.float32)
 
@@ -98,9 +98,9 @@ def _around(mask: masks.Around, asked: Asked) -> TileRule:
     return TileRule((center,), (), allowed, kinds)
 
 
-@tile_rule.register(masks.Padding)
-def _padding(mask: masks.Padding, asked: Asked) -> TileRule:
-    valid = masks.at_positions(mask.valid, asked.key, axis=-1, absent=False)
+@tile_rule.register(array_masks.Padding)
+def _padding(mask: array_masks.Padding, asked: Asked) -> TileRule:
+    valid = array_masks.at_positions(mask.valid, asked.key, axis=-1, absent=False)
 
     def kinds(tile: TileSize) -> Int[Array, "*#B 1 cols"]:
         every, some = _bounds(valid, tile[1])
@@ -109,10 +109,10 @@ def _padding(mask: masks.Padding, asked: Asked) -> TileRule:
     return TileRule((), (valid,), lambda q_pos, k_pos, queries, keys: keys[0], kinds)
 
 
-@tile_rule.register(masks.Segments)
-def _segments(mask: masks.Segments, asked: Asked) -> TileRule:
-    q_ids = masks.at_positions(mask.q_ids, asked.query, axis=-1, absent=-1)
-    k_ids = masks.at_positions(mask.k_ids, asked.key, axis=-1, absent=-2)
+@tile_rule.register(array_masks.Segments)
+def _segments(mask: array_masks.Segments, asked: Asked) -> TileRule:
+    q_ids = array_masks.at_positions(mask.q_ids, asked.query, axis=-1, absent=-1)
+    k_ids = array_masks.at_positions(mask.k_ids, asked.key, axis=-1, absent=-2)
 
     def kinds(tile: TileSize) -> Int[Array, "*#B rows cols"]:
         q_low, q_high = (each[..., :, None] for each in _bounds(q_ids, tile[0]))

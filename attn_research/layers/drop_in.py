@@ -18,7 +18,8 @@ from flax import nnx
 from flax.linen.dtypes import promote_dtype as promoted
 
 from attn_research.attention import attend
-from attn_research.attention.masks import Around, Causal, Dense, Full, Mask, Padding
+from attn_research.attention.array_masks import Around, Dense, Padding
+from attn_research.attention.masks import Causal, Full, Mask
 from attn_research.attention.normalizers import Dropout, softmax
 from attn_research.attention.scores import ScaledDot
 from attn_research.types import Array, Float, Shaped, UInt
