@@ -99,8 +99,9 @@ more than its rounding:
     text += "".join(f"- {line}\n" for line in found["bound"])
     text += (
         "\nwhere n counts the rows of scores summed over in the gradient of what they share, and\n"
-        "elsewhere is 1; twice half an ulp, times √n, more where weights are multiplied in half\n"
-        f'precision, by {", ".join(ROUND_WEIGHTS)}. "Of bound" is the worst share of it.\n'
+        f"elsewhere is 1. {', '.join(ROUND_WEIGHTS)} multiply weights and gradients of scores in\n"
+        "half precision: there an ulp times the root of the number of terms is added. "
+        '"Of bound" is\nthe worst share of it.\n'
     )
     if found["wrong"]:
         text += "\n## Wrong\n\n" + "".join(f"- {line}\n" for line in found["wrong"])

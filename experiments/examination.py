@@ -12,12 +12,15 @@ from attn_research.attention import attend, oracle
 from experiments.cases import SCORES, Case, pose, random_arrays
 
 ARITHMETIC = 4e-6  # of float32, whatever the dtype of the operands
-# They multiply weights in the dtype of the values, which rounds what depends on them once more.
+# They multiply weights, and the gradients of scores, in the dtype of the operands.
 ROUND_WEIGHTS = ("cudnn", "pallas", "splash")
 
 
 class Compared(NamedTuple):
-    """One array and what it must be: sums over `rows`, of what was `rounded` so often before."""
+    """One array and what it must be, of entries that are sums over so many rows of scores.
+
+    `rounded` counts the terms of an entry that were rounded to the dtype before they were added.
+    """
 
     got: np.ndarray
     exact: np.ndarray
@@ -28,11 +31,11 @@ class Compared(NamedTuple):
         """How far each entry may be off: one rounding to the dtype, and float32 arithmetic.
 
         That is 4e-6 of the largest entry or of 1, and half an ulp of it for each row summed over.
-        Roundings to the dtype within add up like random ones.
+        Terms that were rounded add two half ulps, times the root of their number as of random ones.
         """
         half_ulp = float(jnp.finfo(self.got.dtype).eps) / 2
         arithmetic = ARITHMETIC + self.rows * float(jnp.finfo(jnp.float32).eps) / 2
-        arithmetic += self.rounded * math.sqrt(self.rows) * half_ulp
+        arithmetic += 2 * math.sqrt(self.rounded) * half_ulp
         return half_ulp * np.abs(self.exact) + arithmetic * self._largest()
 
     def of_bound(self) -> float:
@@ -118,8 +121,8 @@ def examine(
         deviation=case.sizes[2] / 4,
         factors=factors,
     )
-    rounded = 2 if implementation in ROUND_WEIGHTS and case.dtype != "float32" else 0
-    compared = {"context": Compared(got.context, context, rounded=rounded)}
+    rounds = implementation in ROUND_WEIGHTS and case.dtype != "float32"
+    compared = {"context": Compared(got.context, context, rounded=int(rounds))}
     zeros = {"context of empty rows": got.context[~asked.allowed.any(-1)]}
     if capture:
         compared["weights"] = Compared(got.weights, weights)
@@ -132,7 +135,8 @@ def examine(
         )
         for name, expected in pull(d_context, d_weights).items():
             rows = _summed_rows(case, name, exact[name].shape)
-            compared[f"gradient of {name}"] = Compared(gradients[name], expected, rows, rounded)
+            terms = _terms(case, name) if rounds else 0
+            compared[f"gradient of {name}"] = Compared(gradients[name], expected, rows, terms)
     for name, each in compared.items():
         if each.got.shape != each.exact.shape:
             raise ValueError(f"{name} has shape {each.got.shape}, not {each.exact.shape}")
@@ -144,6 +148,12 @@ def examine(
     ]
     faults += [f"{name} are not exactly 0" for name, array in zeros.items() if np.any(array)]
     return Outcome(compared, faults)
+
+
+def _terms(case: Case, name: str) -> int:
+    """How many scores an entry of the gradient of an operand, or of a parameter, is summed over."""
+    B, T, S, N, K, *_ = case.sizes
+    return {"query": S, "key": T * N // K, "value": T * N // K}.get(name, B * N * T * S)
 
 
 def _summed_rows(case: Case, name: str, shape: tuple[int, ...]) -> int:

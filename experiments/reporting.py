@@ -43,17 +43,31 @@ def write_tables(
     text += [f"## {name}\n\n{to_markdown(table)}" for name, table in tables.items()]
     text += [f"{note}\n" for note in notes]
     text.append("## Runs\n")
-    runs = [run for each in results.values() for run in each]
-    for run in runs:
-        machine = ", ".join(f"{name} {value}" for name, value in run["environment"].items())
-        hashes = ", ".join(
-            f"{split} {' '.join(one[:12] for one in ones)}"
-            for split, ones in run["about"]["sha256"].items()
-        )
-        text.append(f"- `{run['command']}`  \n  {machine}; data SHA-256 {hashes}")
+    text += [_run(alike) for runs in results.values() for alike in _alike(runs)]
     write_whole(folder / "tables.md", ("\n".join(text) + "\n").encode())
     plain = {name: to_dict(table) for name, table in tables.items()}
     write_whole(folder / "tables.json", json.dumps(plain, indent=1, ensure_ascii=False).encode())
+
+
+def _run(alike: Sequence[dict]) -> str:
+    """The command, machine and data of runs that differ in their seed alone."""
+    first, *others = alike
+    seeds = "".join(f", `--seed={run['config']['seed']}`" for run in others)
+    machine = ", ".join(f"{name} {value}" for name, value in first["environment"].items())
+    hashes = ", ".join(
+        f"{split} {' '.join(one[:12] for one in ones)}"
+        for split, ones in first["about"]["sha256"].items()
+    )
+    return f"- `{first['command']}`{seeds}  \n  {machine}; data SHA-256 {hashes}"
+
+
+def _alike(runs: Sequence[dict]) -> list[list[dict]]:
+    groups: dict[str, list[dict]] = {}
+    for run in runs:
+        config = run["config"] | {"seed": None}
+        kept = json.dumps([config, run["environment"], run["about"]["sha256"]], sort_keys=True)
+        groups.setdefault(kept, []).append(run)
+    return list(groups.values())
 
 
 def mean(values: Iterable[float | None]) -> float | None:
@@ -90,9 +104,16 @@ def environment() -> dict[str, Any]:
         "flax": flax.__version__,
         "numpy": np.__version__,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "cpus": os.cpu_count(),
+        "cpus": _cpus(),
         "processor": _processor(),
     }
+
+
+def _cpus() -> int | None:
+    """How many this process may run on, where the system tells it, else how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _processor() -> str:

@@ -45,7 +45,7 @@ def length_figure(
     Our curves at left, the paper's own points, where given, at right; a model of the same label
     looks the same in both. `training_lengths` are drawn as light vertical lines.
     """
-    panels = [(title, curves), *([(paper_title, paper)] if paper else [])]
+    panels = [(title, curves), (paper_title, paper)] if paper else [("", curves)]
     styles = _styles([*curves, *paper])
     figure = Figure(figsize=(2.4 + 4.0 * len(panels), 4.0), layout="constrained")
     all_axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
