@@ -4,8 +4,8 @@ python -m experiments.benchmarks.mechanisms --output=experiments/results/benchma
 
 Steps: rows of `experiments.luong2015` on one batch of the built-in corpus, in turn, a median over
 rounds of seconds and of the ratio to the additive row in the same round. Lengths: forward and
-backward of local-p attention with D = 10 over T = S, seconds and compiled temporary bytes, by the
-gathered implementation and by the dense one.
+backward of local-m and local-p attention with D = 10 over T = S, seconds and compiled temporary
+bytes, by the gathered implementation, and of local-p by the dense one.
 """
 
 import json
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from attn_research.attention import Around, Gaussian, General, attend
+from attn_research.attention import Around, Gaussian, General, Window, attend, softmax
 from attn_research.data.files import write_whole
 from attn_research.training.step import make_state, make_train_step
 from attn_research.viewing import plots
@@ -30,7 +30,7 @@ ROWS = (
 )  # fmt: skip
 LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 DENSE_UP_TO = 2048
-WIDTH = 128
+WIDTH, HALF_WIDTH = 128, 10
 
 
 def step_of(row: str, hidden: int) -> Callable[[], None]:
@@ -75,8 +75,10 @@ def time_steps(hidden: int, rounds: int) -> dict[str, dict[str, float]]:
     }
 
 
-def local_by_length(implementation: str, lengths: Sequence[int], rounds: int) -> list[dict]:
-    """Seconds and temporary bytes of forward and backward at each length."""
+def local_by_length(
+    locality: str, implementation: str, lengths: Sequence[int], rounds: int
+) -> list[dict]:
+    """Seconds and temporary bytes of forward and backward of local-m or local-p at each length."""
     points = []
     for length in lengths:
         keys = jax.random.split(jax.random.key(0), 4)
@@ -85,9 +87,12 @@ def local_by_length(implementation: str, lengths: Sequence[int], rounds: int) ->
         weight = jnp.eye(WIDTH)
 
         def total(query, key, value, center, weight):
+            predicted = locality == "local-p"
             context, _ = attend(
-                query, key, value, score=General(weight), mask=Around(center, 10),
-                normalizer=Gaussian(center, 5.0), implementation=implementation,
+                query, key, value, score=General(weight),
+                mask=Around(center, HALF_WIDTH) if predicted else Window(HALF_WIDTH, HALF_WIDTH),
+                normalizer=Gaussian(center, HALF_WIDTH / 2) if predicted else softmax,
+                implementation=implementation,
             )  # fmt: skip
             return jnp.sum(context**2)
 
@@ -125,17 +130,21 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     curves = {
-        "gathered": local_by_length("gathered", LENGTHS, values.rounds),
-        "reference": local_by_length(
-            "reference", [n for n in LENGTHS if n <= DENSE_UP_TO], values.rounds
-        ),
+        f"{locality}, {implementation}": local_by_length(
+            locality, implementation, [n for n in LENGTHS if n <= most], values.rounds
+        )
+        for locality, implementation, most in (
+            ("local-m", "gathered", max(LENGTHS)),
+            ("local-p", "gathered", max(LENGTHS)),
+            ("local-p", "reference", DENSE_UP_TO),
+        )
     }
     found = {
         "command": "python -m experiments.benchmarks.mechanisms",
         "hidden": values.hidden,
         "rounds": values.rounds,
         "steps": time_steps(values.hidden, values.rounds),
-        "local_p": {"width": WIDTH, "half_width": 10, "curves": curves},
+        "local": {"width": WIDTH, "half_width": HALF_WIDTH, "curves": curves},
         "environment": reporting.environment(),
     }
     text = json.dumps(found, indent=1)
