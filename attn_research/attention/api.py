@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from attn_research.attention import cudnn, gathered, pallas, reference, splash, tiled
+from attn_research.attention import cudnn, gathered, operands, pallas, reference, splash, tiled
 from attn_research.attention.masks import Full, Mask, Positions
 from attn_research.attention.normalizers import Dropout, softmax
 from attn_research.attention.reference import Attended, Capture
@@ -42,11 +42,15 @@ class Verdict(NamedTuple):
     bytes: int | None
 
 
+def _of_kernels(*arrays: Shaped, **options: Any) -> str | None:
+    return tiled.outdone(*arrays, **options) or operands.on_many_devices(*arrays, **options)
+
+
 # The chain, first choice first.
 IMPLEMENTATIONS = (
     Implementation("cudnn", cudnn.unsupported, cudnn.attend, tiled.outdone, cudnn.cost),
-    Implementation("pallas", pallas.unsupported, pallas.attend, tiled.outdone, pallas.cost),
-    Implementation("splash", splash.unsupported, splash.attend, tiled.outdone, splash.cost),
+    Implementation("pallas", pallas.unsupported, pallas.attend, _of_kernels, pallas.cost),
+    Implementation("splash", splash.unsupported, splash.attend, _of_kernels, splash.cost),
     Implementation("gathered", gathered.unsupported, gathered.attend, gathered.outdone),
     Implementation("tiled", tiled.unsupported, tiled.attend, tiled.outdone, tiled.cost),
     Implementation("reference", reference.unsupported, reference.attend),

@@ -63,6 +63,18 @@ def elsewhere(platform: str) -> str | None:
     return None if here == platform else f"runs on a {platform.upper()}, here is {here}"
 
 
+def on_many_devices(*arrays: Any, **options: Any) -> str | None:
+    """Why a kernel is not for programs that several devices may share, or None where they do not.
+
+    XLA cannot cut a kernel into parts: it would gather on every device all that the kernel takes.
+    """
+    if jax.device_count() > 1:
+        return (
+            "of several devices each must have its own part, as in pmap or shard_map: name it there"
+        )
+    return None
+
+
 def no_gpu() -> str | None:
     """Why kernels for NVIDIA's GPUs do not run here, or None where they do."""
     if reason := elsewhere("gpu"):

@@ -23,6 +23,7 @@ from attn_research.attention import (
     api,
     attend,
     explain,
+    pallas,
     reference,
 )
 
@@ -349,3 +350,16 @@ def test_explain_counts_from_shapes_alone():
 def test_explain_takes_the_arguments_of_attend():
     with pytest.raises(TypeError, match="msak"):
         explain(*SHAPES, msak=Causal())
+
+
+def test_kernels_are_left_to_who_names_them_where_devices_may_share_a_program(monkeypatch):
+    monkeypatch.setattr(pallas, "INTERPRET", True)
+    long = (shape(1, 512, 2, 16),) * 3
+
+    def of_pallas(**options):
+        return next(row for row in explain(*long, **options) if row.name == "pallas")
+
+    assert "pmap or shard_map" in of_pallas().reason
+    assert of_pallas(implementation="pallas").verdict == "chosen"
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert of_pallas().verdict == "chosen"
