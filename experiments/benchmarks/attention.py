@@ -4,11 +4,13 @@ python -m experiments.benchmarks.attention --peer_python=PATH    the interpreter
 
 Contestants take turns in rounds; figures are medians over the rounds, of seconds and of ratios to
 ours in the same round. Then: windows by length, what captured rows cost, and from which size on an
-implementation is the faster one, which is what the order in `attend` is chosen by.
+implementation is the faster one, which is what the order in `attend` is chosen by. Before all that
+65,536 queries, for the memory they take.
 """
 
 import functools
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -32,7 +34,7 @@ from experiments.benchmarks.timing import (
 )
 from experiments.reporting import command_line, environment
 
-LONG = 4096
+LONG, WINDOW = 4096, 256
 PEER = Path(__file__).parent / "peers" / "attention_torch.py"
 
 
@@ -91,15 +93,46 @@ def ask(peer: subprocess.Popen, case: dict[str, Any]) -> float:
     return float(peer.stdout.readline())
 
 
-def windows(lengths: Sequence[int], heads: int, width: int, rounds: int) -> list[dict]:
-    """A causal window of 256 by length, forward and backward."""
-    mask, rows = Causal() & Window(255, 0), []
+def windows(
+    lengths: Sequence[int], heads: int, width: int, peer: subprocess.Popen | None, rounds: int
+) -> list[dict]:
+    """A causal window of 256 by length, beside no mask at the longest and flex_attention.
+
+    Bytes are the temporary ones of the compiled program.
+    """
+    rows = []
     for length in lengths:
-        run, temporary = compile_run(ours("tiled", mask=mask), (1, length, heads, width), True)
-        seconds = statistics.median(run() for _ in range(rounds))
-        rows.append({"length": length, "seconds": seconds, "temporary_bytes": temporary})
-        print(f"window 256 of {length:>6}: {seconds:.4f} s, {temporary:,} temporary bytes")
+        shape = 1, length, heads, width
+        for gradient in (False, True):
+            attentions = {"window": ours("tiled", mask=Causal() & Window(WINDOW - 1, 0))}
+            if length == max(lengths):
+                attentions["full"] = ours("tiled")
+            runs, temporary = {}, {}
+            for name, attention in attentions.items():
+                runs[name], temporary[name] = compile_run(attention, shape, gradient)
+            if peer is not None and not gradient:
+                case = dict(batch=1, length=length, heads=heads, width=width, window=WINDOW)
+                case |= {"causal": True, "gradient": False}
+                runs["flex_attention"] = functools.partial(ask, peer, case)
+                ask(peer, case)
+            for name, found in medians(in_turn(runs, rounds), "window").items():
+                row = {"contestant": name, "length": length, "gradient": gradient, **found}
+                rows.append(row | {"temporary_bytes": temporary.get(name)})
+                print(
+                    f"{length:>6} {'forward+backward' if gradient else 'forward':<17}{name:<15}"
+                    f"{row['seconds']:9.4f} s  {row['times_as_long']:6.2f} times the window",
+                    flush=True,
+                )
     return rows
+
+
+def longest(length: int, width: int) -> dict[str, Any]:
+    """Causal attention of two heads, forward and backward, and the most memory it took."""
+    run, temporary = compile_run(ours("tiled", mask=Causal()), (1, length, 2, width), True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    found = dict(length=length, heads=2, seconds=run(), temporary_bytes=temporary)
+    print(f"causal {length:,}, forward+backward: {found['seconds']:.1f} s, peak {peak:,} bytes")
+    return found | {"peak_process_bytes": peak}
 
 
 def captures(shape: tuple[int, ...], rounds: int) -> dict[str, Any]:
@@ -164,6 +197,8 @@ def main(argv: Sequence[str]) -> None:
         "environment": environment() | {"peers": versions},
     }
     lengths = [int(length) for length in values.lengths.split(",")]
+    if "longest" in sections:  # first, so that the peak is its own
+        found["longest"] = longest(65_536, width)
     if "compare" in sections:
         rounds = {length: values.rounds if length < LONG else 2 for length in lengths}
         found["compare"] = [
@@ -173,7 +208,7 @@ def main(argv: Sequence[str]) -> None:
         ]
     if "windows" in sections:
         lengths = [int(length) for length in values.window_lengths.split(",")]
-        found["windows"] = windows(lengths, heads, width, values.rounds)
+        found["windows"] = windows(lengths, heads, width, peer, values.rounds)
     if "captures" in sections:
         found["captures"] = captures((values.batch, 1024, heads, width), values.rounds)
     if "crossovers" in sections:
@@ -192,7 +227,9 @@ if __name__ == "__main__":
     flags.DEFINE_integer("heads", 8, "heads", 1)
     flags.DEFINE_integer("width", 64, "head width", 1)
     flags.DEFINE_integer("rounds", 7, f"rounds the medians are over; 2 from {LONG} on", 1)
-    flags.DEFINE_string("sections", "compare,windows,captures,crossovers", "what to measure")
+    flags.DEFINE_string(
+        "sections", "longest,compare,windows,captures,crossovers", "what to measure"
+    )
     flags.DEFINE_string("peer_python", "", "the interpreter that has PyTorch, if any")
     flags.DEFINE_string("output", "", "a JSON file for the result")
     app.run(main)

@@ -1,7 +1,8 @@
 """PyTorch's scaled_dot_product_attention: for each case read, the seconds of one call.
 
-A case is a JSON line with batch, heads, length, width, causal and gradient. The first call of a
-case is not timed.
+A case is a JSON line with batch, heads, length, width, causal and gradient. With a window, of so
+many keys up to its own, it is one of compiled flex_attention, which has no gradient on a CPU. The
+first call of a case is not timed.
 """
 
 import json
@@ -9,6 +10,7 @@ import sys
 import time
 
 import torch
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
 
@@ -20,9 +22,28 @@ def make_run(case: dict):
     for array in inputs:
         array.requires_grad_(case["gradient"])
 
+    if case.get("window"):
+        return make_flex_run(inputs, case["window"])
+
     def run():
         context = scaled_dot_product_attention(*inputs, is_causal=case["causal"])
         return torch.autograd.grad(context, inputs, cotangent) if case["gradient"] else context
+
+    return run
+
+
+def make_flex_run(inputs: list[torch.Tensor], window: int):
+    length = inputs[0].shape[2]
+
+    def allowed(batch, head, query, key):
+        return (query >= key) & (query - key < window)
+
+    blocks = create_block_mask(allowed, None, None, length, length, device="cpu")
+    compiled = torch.compile(flex_attention, dynamic=False)
+
+    def run():
+        with torch.no_grad():
+            return compiled(*inputs, block_mask=blocks)
 
     return run
 
