@@ -237,7 +237,7 @@ def test_costs_follow_the_mask(monkeypatch):
     def flops(mask):
         shape = jax.ShapeDtypeStruct((1, 16384, 1, 64), jnp.bfloat16)
         rows = explain(shape, shape, shape, mask=mask)
-        return next(row.flops for row in rows if row.name == "pallas" and row.verdict == "chosen")
+        return next(row.flops for row in rows if row.name == "pallas")
 
     assert flops(Full()) > 4 * 64 * 16384**2
     assert flops(Causal()) < 0.51 * flops(Full())
