@@ -1,6 +1,6 @@
 """Luong, Pham, Manning 2015, Tables 1, 4, 6, Figures 5-7: which attention, and where may it look?
 
-python -m experiments.luong2015 --table                    built-in corpus, CPU, minutes: 13 rows
+python -m experiments.luong2015 --table                    built-in corpus, CPU, minutes: 14 rows
 python -m experiments.luong2015 --table --data=multi30k --languages=en-de --data_dir=DIR
                                                            image captions, a shortlist of words
 python -m experiments.luong2015 --table --data=hansards --data_dir=DIR

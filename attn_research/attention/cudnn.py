@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from attn_research.attention.masks import And, Causal, Full, Mask, Positions, Window
-from attn_research.attention.normalizers import Dropout, softmax
+from attn_research.attention.normalizers import Dropout
 from attn_research.attention.operands import (
     cost_of_tiles,
     name_of,
     no_gpu,
-    no_product,
+    no_softmax_of_products,
     products,
 )
 from attn_research.attention.reference import Attended
@@ -49,9 +49,7 @@ def unsupported(
             return f"{name} is not for cuDNN: use {'pallas' if name != 'bias' else 'tiled'}"
     if positions is not None and not positions.counted:
         return "positions count from 0 in cuDNN: use pallas"
-    if normalizer != softmax:
-        return f"the normalizer {name_of(normalizer)} is no plain softmax: use tiled"
-    if reason := no_product(score, query, key):
+    if reason := no_softmax_of_products(score, normalizer, query, key):
         return reason
     operands = jax.eval_shape(lambda *a: products(*a)[:3], score, query, key, value)
     dtypes = {array.dtype.name for array in operands}

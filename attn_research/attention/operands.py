@@ -1,7 +1,7 @@
 """What kernels of products take of a call, on which platform, and what their tiles cost."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attn_research.attention.masks import Tile
+from attn_research.attention.normalizers import softmax
 from attn_research.attention.scores import Dot, ScaledDot
 from attn_research.types import Array, Float, Int
 
@@ -23,7 +24,7 @@ class Products(NamedTuple):
 
 
 def products(score: Callable[..., Array], query: Array, key: Array, value: Array) -> Products:
-    """The operands of a score that `no_product` lets pass.
+    """The operands of a score that `no_softmax_of_products` lets pass.
 
     Dot and ScaledDot keep the dtypes they are given, for kernels add products up in float32; other
     scores map queries or keys first, to float32.
@@ -48,13 +49,25 @@ def same_heads(key: Array, value: Array) -> tuple[Array, Array]:
     return key, value
 
 
-def no_product(score: Callable[..., Array], query: Any, key: Any) -> str | None:
-    """Why a score is not a product of a query and a key, or None where it is."""
+def no_softmax_of_products(
+    score: Callable[..., Array], normalizer: Callable[..., Array], query: Any, key: Any
+) -> str | None:
+    """Why weights are not a plain softmax of products of queries and keys, or None if they are."""
+    if normalizer != softmax:
+        return f"the normalizer {name_of(normalizer)} is no plain softmax: use tiled"
     name = name_of(score)
     if not hasattr(score, "pairwise"):
         return f"the score {name} has no pairwise form"
     pair, *_ = jax.eval_shape(lambda s, q, k: s.pairwise(q, k), score, query, key)
     return None if isinstance(pair, Dot) else f"the score {name} is no product: use tiled"
+
+
+def other_dtype(arrays: Sequence[Any], dtypes: Sequence[str]) -> str | None:
+    """Which dtype of the arrays is none of those, or None where all are."""
+    for array in arrays:
+        if array.dtype not in dtypes:
+            return f"{array.dtype} is not of {', '.join(dtypes)}"
+    return None
 
 
 def elsewhere(platform: str) -> str | None:

@@ -22,12 +22,12 @@ from jax.experimental import pallas as pl
 
 from attn_research.attention import pallas_kernels, pallas_tiles
 from attn_research.attention.masks import Mask, Positions, Tile
-from attn_research.attention.normalizers import Dropout, softmax
+from attn_research.attention.normalizers import Dropout
 from attn_research.attention.operands import (
     cost_of_tiles,
-    name_of,
     no_gpu,
-    no_product,
+    no_softmax_of_products,
+    other_dtype,
     padded,
     products,
     without_batch,
@@ -65,13 +65,10 @@ def unsupported(
         return reason
     if bias is not None:
         return "a bias is not added by the kernels: use tiled"
-    if normalizer != softmax:
-        return f"the normalizer {name_of(normalizer)} is no plain softmax: use tiled"
-    if reason := no_product(score, query, key):
+    if reason := no_softmax_of_products(score, normalizer, query, key):
         return reason
-    for array in (query, key, value):
-        if array.dtype not in DTYPES:
-            return f"{array.dtype} is not of {', '.join(DTYPES)}"
+    if reason := other_dtype((query, key, value), DTYPES):
+        return reason
     if (width := max(query.shape[-1], key.shape[-1], value.shape[-1])) > MOST_WIDTH:
         return f"a head width of {width} is more than {MOST_WIDTH}"
     batch, sizes = query.shape[:-3], (query.shape[-3], key.shape[-3])

@@ -14,13 +14,13 @@ import numpy as np
 
 from attn_research.attention.array_masks import Padding, Segments
 from attn_research.attention.masks import And, Full, Mask, Positions
-from attn_research.attention.normalizers import Dropout, softmax
+from attn_research.attention.normalizers import Dropout
 from attn_research.attention.operands import (
     Products,
     cost_of_tiles,
     elsewhere,
-    name_of,
-    no_product,
+    no_softmax_of_products,
+    other_dtype,
     products,
     without_batch,
 )
@@ -65,13 +65,10 @@ def unsupported(
             return f"{name} is not for splash attention: use tiled"
     if positions is not None and not positions.counted:
         return "positions count from 0 in splash attention: use tiled"
-    if normalizer != softmax:
-        return f"the normalizer {name_of(normalizer)} is no plain softmax: use tiled"
-    if reason := no_product(score, query, key):
+    if reason := no_softmax_of_products(score, normalizer, query, key):
         return reason
-    for array in (query, key, value):
-        if array.dtype not in DTYPES:
-            return f"{array.dtype} is not of {', '.join(DTYPES)}"
+    if reason := other_dtype((query, key, value), DTYPES):
+        return reason
     parts = _parts(mask)
     if parts is None:
         return "documents and padding are only joined to the rest by &: use tiled"

@@ -8,9 +8,10 @@ backward of local-m and local-p attention with D = 10 over T = S, seconds and co
 bytes, by the gathered implementation, and of local-p by the dense one.
 """
 
+import functools
 import json
 import statistics
-import time
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from attn_research.data.files import write_whole
 from attn_research.training.step import make_state, make_train_step
 from attn_research.viewing import plots
 from experiments import luong2015, paper, reporting
+from experiments.benchmarks.timing import in_turn, medians, time_call
 
 ROWS = (
     "additive", "dot", "general", "concat", "location", "local-m-general", "local-p-general",
@@ -55,23 +57,14 @@ def step_of(row: str, hidden: int) -> Callable[[], None]:
     return run
 
 
-def seconds_of(run: Callable[[], object]) -> float:
-    """Wall seconds of one call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
 def time_steps(hidden: int, rounds: int) -> dict[str, dict[str, float]]:
     """By row: median seconds of a step, and the median of its ratio to the additive row."""
     steps = {row: step_of(row, hidden) for row in ROWS}
-    found = [{row: seconds_of(run) for row, run in steps.items()} for _ in range(rounds)]
+    runs = {row: functools.partial(time_call, step, ()) for row, step in steps.items()}
+    found = medians(in_turn(runs, rounds), "additive")
     return {
-        row: {
-            "seconds": statistics.median(one[row] for one in found),
-            "ratio_to_additive": statistics.median(one[row] / one["additive"] for one in found),
-        }
-        for row in ROWS
+        row: {"seconds": each["seconds"], "ratio_to_additive": each["times_as_long"]}
+        for row, each in found.items()
     }
 
 
@@ -98,12 +91,11 @@ def local_by_length(
 
         arrays = query, key, value, center, weight
         compiled = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3, 4))).lower(*arrays).compile()
-        run = lambda: jax.block_until_ready(compiled(*arrays))  # noqa: E731, B023
-        run()
+        time_call(compiled, arrays)
         points.append(
             {
                 "length": length,
-                "seconds": statistics.median(seconds_of(run) for _ in range(rounds)),
+                "seconds": statistics.median(time_call(compiled, arrays) for _ in range(rounds)),
                 "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
             }
         )
@@ -140,7 +132,7 @@ def main(argv: Sequence[str]) -> None:
         )
     }
     found = {
-        "command": "python -m experiments.benchmarks.mechanisms",
+        "command": reporting.command_line(__spec__.name, sys.argv[1:]),
         "hidden": values.hidden,
         "rounds": values.rounds,
         "steps": time_steps(values.hidden, values.rounds),

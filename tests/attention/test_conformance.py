@@ -20,7 +20,7 @@ from attn_research.attention import (
     pallas,
 )
 from experiments.cases import MASKS, SCORES, Case, pose, random_arrays
-from experiments.conformance import MECHANISMS, interpret_kernels, make_matrix
+from experiments.conformance import MECHANISMS, SIZES, interpret_kernels, make_matrix
 from experiments.examination import examine
 
 # The most keys that one query sees under those masks that bound them.
@@ -84,8 +84,7 @@ LENGTHS = [(1, 1), (1, 257), (257, 1), (257, 256)] + [
     tuple(pair) for pair in np.random.default_rng(0).integers(1, 258, (2, 2)).tolist()
 ]
 DROPOUT = Case("additive", "window", "bs", sizes=(2, 5, 7, 4, 2, 3, 7), dropout=0.4)
-WIDE = 2, 9, 17, 4, 2, 3, 6
-GAUSSIAN = Case("dot", "around", sizes=WIDE, gaussian=True)
+GAUSSIAN = Case("dot", "around", sizes=SIZES, gaussian=True)
 CASES = [
     *(Case(score, mask, bias="nts") for score, mask in itertools.product(SCORES, MASKS)),
     *(
@@ -101,10 +100,10 @@ CASES = [
         for (T, S), score in zip(LENGTHS, itertools.cycle(SCORES), strict=False)
     ),
     *(
-        Case(score, mask, "nt", sizes=WIDE)
+        Case(score, mask, "nt", sizes=SIZES)
         for score, mask in zip(SCORES, itertools.cycle(WIDTHS), strict=False)
     ),
-    Case("additive", "around", "b", "bfloat16", WIDE, gaussian=True),
+    Case("additive", "around", "b", "bfloat16", SIZES, gaussian=True),
     *(Case("general", "window", sizes=(2, T, S, 3, 1, 4, 5)) for T, S in ((1, 8), (40, 9))),
     GAUSSIAN,
     Case("location", "padding", "nts", gaussian=True),
