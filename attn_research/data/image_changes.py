@@ -11,7 +11,7 @@ Each = Float[np.ndarray, "B"]
 WHOLE = 256  # a weight of 1, in the integers that images are mixed by
 # Red, green and blue in the brightness that is seen (ITU-R BT.601).
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_CHUNK = 32  # images whose intermediate arrays fit a processor's cache
+_CHUNK = 16  # images whose intermediate arrays fit a processor's cache
 
 
 def crop(images: Images, pad: int, down: Each, right: Each) -> Images:
