@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attn_research.data.image_batches import ImageBatches, ordered, warp
+from attn_research.data.image_batches import ImageBatches, ordered
+from attn_research.data.image_changes import warp
 from attn_research.data.images import ImageSet, load_images
 
 
@@ -31,15 +32,31 @@ def test_an_epoch_holds_every_image_once_and_the_next_has_another_order():
     assert not np.array_equal(*flat)
 
 
-@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}, {"turn": 9.0, "zoom": 1.2}])
+EVERY = dict(pad=2, flip=True, turn=9.0, zoom=1.2, color=0.5, erase=4, cutmix=0.4, mixup=0.4)
+
+
+@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}, {"turn": 9.0}, EVERY])
 def test_batch_n_is_a_function_of_the_seed_and_n(options):
     batches = ImageBatches(make_set(), 4, seed=0, **options)
     whole = take(batches, 0, 7)
     for number, batch in enumerate(take(batches, 5, 2), 5):
-        np.testing.assert_array_equal(batch["image"], whole[number]["image"])
-        np.testing.assert_array_equal(batch["label"], whole[number]["label"])
+        assert batch.keys() == whole[number].keys()
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], whole[number][name])
     other = take(ImageBatches(make_set(), 4, seed=1, **options), 0, 1)
     assert not np.array_equal(other[0]["image"], whole[0]["image"])
+
+
+@pytest.mark.parametrize("options", [{"pad": 2, "flip": True}, EVERY])
+def test_what_an_image_gets_does_not_depend_on_its_batch_mates(options):
+    data, found = make_set(12), []
+    for size in (4, 6):
+        order = np.random.default_rng((3, 0)).permutation(12)
+        batches = take(ImageBatches(data, size, seed=3, **options), 0, 12 // size)
+        joined = {name: np.concatenate([one[name] for one in batches]) for name in batches[0]}
+        found.append({name: values[np.argsort(order)] for name, values in joined.items()})
+    for name in found[0]:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
 
 
 def test_a_crop_is_a_window_of_the_image_with_a_border_and_a_flip_mirrors_it():
