@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from attn_research.data import image_changes as changes
+from attn_research.data.ahead import made_ahead
 from attn_research.data.batching import Rows, all_rows
 from attn_research.data.images import ImageSet
 
 ImageBatch = dict[str, Shaped[np.ndarray, "B ..."]]
-# Threads that make batches: numpy lets others run while it works on an array.
-THREADS = min(12, os.cpu_count() or 1)
+# Processes that make batches, where there are processors to spare.
+WORKERS = min(14, (os.cpu_count() or 1) - 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +66,27 @@ class ImageBatches:
         return len(self.data) // self.batch_size
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[ImageBatch]:
-        """Batches from `start` on, without end, the given rows of each; made ahead by Grain."""
+        """Batches from `start` on, without end, the given rows of each; made ahead."""
+        make = functools.partial(self.make, part=rows(self.batch_size))
+        if WORKERS > 0 and (self.turn or self.zoom > 1 or self.color or self.mixes):
+            return made_ahead(make, start, WORKERS)
         import grain  # slow to import
 
-        dataset = grain.MapDataset.range(start, sys.maxsize).map(lambda n: self.make(n, rows))
-        options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=2 * THREADS)
+        dataset = grain.MapDataset.range(start, sys.maxsize).map(make)
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
         return iter(dataset.to_iter_dataset(options))
 
-    def make(self, number: int, rows: Rows = all_rows) -> ImageBatch:
-        """Batch `number`, the given rows of it."""
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with others."""
+        return self.cutmix + self.mixup > 0
+
+    def make(self, number: int, part: slice = slice(None)) -> ImageBatch:
+        """Batch `number`, a part of its rows."""
         epoch, number = divmod(int(number), self.per_epoch)
         order = self._order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
-        chosen = order[rows(self.batch_size)]
-        if not self.cutmix + self.mixup:
+        chosen = order[part]
+        if not self.mixes:
             return {"image": self._augment(chosen, epoch), "label": self._labels(chosen)}
         draws = self._draws(epoch, 3, 5)[chosen].T
         other = changes.other_indices(chosen, draws[0], len(self.data))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attn_research.data import image_batches
 from attn_research.data.image_batches import ImageBatches, ordered
 from attn_research.data.image_changes import warp
 from attn_research.data.images import ImageSet, load_images
@@ -159,3 +160,21 @@ def test_what_is_missing_is_one_line(tmp_path):
     (tmp_path / "mnist" / "train10k.npz").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"train10k\.npz is not a file of arrays"):
         load_images("mnist", tmp_path)
+
+
+def test_other_processes_make_the_same_batches(monkeypatch):
+    monkeypatch.setattr(image_batches, "WORKERS", 2)
+    batches = ImageBatches(load_images("digits")["train"], 64, seed=3, turn=10.0)
+    made = batches.iterate(5, lambda total: slice(0, total // 2))
+    for number in (5, 6, 7):
+        got, whole = next(made), batches.make(number)
+        for name in whole:
+            np.testing.assert_array_equal(got[name], whole[name][:32])
+    made.close()
+
+
+def test_an_error_of_another_process_arrives(monkeypatch):
+    monkeypatch.setattr(image_batches, "WORKERS", 1)
+    batches = ImageBatches(load_images("digits")["train"], 64, seed=3, turn=10.0)
+    with pytest.raises(IndexError):
+        next(batches.iterate(0, lambda total: np.array([total])))
