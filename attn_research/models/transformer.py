@@ -275,8 +275,8 @@ class Transformer(EncoderDecoder):
             self.attention_bias,
             self.attention_dropout,
             self.scoring.clone(parent=None),
-            # Glorot's for the three as one matrix [D, 3 N H]. Where each is drawn as a matrix of its
-            # own, first scores are twice as far apart, and with much dropout looks are learned late.
+            # Glorot's for the three as one matrix [D, 3 N H]. Drawn as a matrix each, first scores
+            # are twice as far apart, and with much dropout looks at the source are learned late.
             input_init=nn.initializers.variance_scaling(0.5, "fan_avg", "uniform"),
             implementation=self.implementation,
         )
