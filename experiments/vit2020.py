@@ -23,16 +23,11 @@ import numpy as np
 from attn_research.data.files import write_whole
 from attn_research.data.image_batches import ImageBatches, ordered
 from attn_research.data.images import ImageSet, load_images
-from attn_research.evaluation.rollout import rollout
 from attn_research.models.vit import SIZES, ViT
 from attn_research.training.objectives import cross_entropy, mixed_cross_entropy
 from attn_research.training.step import Sums
-from attn_research.viewing import plots
-from attn_research.viewing.image_maps import ImageMaps, image_figure
-from attn_research.viewing.tables import Column, Table
-from experiments import harness, paper, reporting
+from experiments import harness, image_tables, paper
 from experiments.paper import Experiment, Model, Paper, Row, knob
-from experiments.reporting import cell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +229,9 @@ def build(config: Config) -> Experiment:
         for members, batch in ordered(splits["test"], 256):
             found[members] = np.asarray(predict(batch["image"]))[: len(members)]
         write_whole(folder / "test.predictions.txt", "".join(f"{x}\n" for x in found).encode())
-        _draw_maps(network, params, splits["test"][:4], folder / "attention.png")
+        some = splits["test"][:4]
+        images = as_floats(some.images)
+        image_tables.draw_maps(network, params, some, images, folder / "attention.png")
         return rescore(config, folder)
 
     def once(data: ImageSet):
@@ -252,27 +249,6 @@ def build(config: Config) -> Experiment:
         },
         steps_per_epoch=batches.per_epoch,
     )
-
-
-def _draw_maps(network: ViT, params, data: ImageSet, path: Path) -> None:
-    """Where the class token looks in a few test images: by rollout, and by head, last layer."""
-    if network.pooling != "class":
-        return
-    weights = network.apply(params, as_floats(data.images), capture="all").weights
-    side = tuple(size // network.patch for size in data.images.shape[1:3])
-    maps = [
-        ImageMaps(
-            image,
-            {"rollout": rollout(np.asarray(one))[0, 1:].reshape(side)}
-            | {
-                f"head {head + 1}": np.asarray(one[-1, head, 0, 1:]).reshape(side)
-                for head in range(one.shape[1])
-            },
-            data.classes[label],
-        )
-        for image, label, one in zip(data.images, data.labels, weights, strict=True)
-    ]
-    plots.save(image_figure(maps), path)
 
 
 def rescore(config: Config, folder: Path) -> dict[str, Any]:
@@ -293,40 +269,7 @@ def rescore(config: Config, folder: Path) -> dict[str, Any]:
 
 def report(folder: Path) -> None:
     """The accuracy of each row, and Table 1, from the results in a folder."""
-    results = reporting.read_results(folder, ROWS)
-    columns = [Column("model", ""), Column("layers", "d"), Column("D", "d"), Column("MLP", "d")]
-    columns += [Column("heads", "d"), Column("patch", "d"), Column("parameters", ",.0f")]
-    columns += [Column("test accuracy", ".4f"), Column("epochs", ".1f"), Column("minutes", ".1f")]
-    columns += [Column("seeds", "d")]
-    rows = []
-    for row, runs in results.items():
-        config = runs[0]["config"]
-        found = [run["scores"]["tests"]["test"]["accuracy"] for run in runs]
-        printed = PAPER_CIFAR_10.get(row) if config["data"] == "cifar10" else None
-        rows.append(
-            {
-                "model": row,
-                "layers": config["num_layers"],
-                "D": config["model_dim"],
-                "MLP": config["mlp_dim"],
-                "heads": config["num_heads"],
-                "patch": config["patch"],
-                "parameters": cell(
-                    [run["parameters"] for run in runs], ROWS[row].paper.get("params")
-                ),
-                "test accuracy": cell(found, printed and printed / 100),
-                "epochs": cell([run["epochs"] for run in runs]),
-                "minutes": cell([run["seconds"] / 60 for run in runs]),
-                "seeds": len(runs),
-            }
-        )
-    notes = [
-        "The paper's 0.9813 for B/16 on CIFAR-10 is of a model of 86M parameters trained on 1.3 "
-        "million images of ImageNet, then on CIFAR-10 at 384 pixels (its Table 5); here a small "
-        "one sees the images of this data set alone, at their own size.",
-    ]
-    tables = {"Accuracy": Table(columns, rows)}
-    reporting.write_tables(folder, __doc__.splitlines()[0], tables, results, notes)
+    image_tables.report(folder, __doc__.splitlines()[0], ROWS, PAPER_CIFAR_10)
 
 
 PAPER = Paper(
