@@ -122,7 +122,8 @@ def _forward(plan: Plan, query: Array, key: Array, value: Array, given: Given) -
     return (context, log_sum * LOG_2), (query, key, value, given, context, log_sum)
 
 
-def _backward(plan: Plan, residuals: tuple, cotangents: tuple) -> tuple:
+def backward(plan: Plan, residuals: tuple, cotangents: tuple) -> tuple:
+    """Gradients of the operands, from what `_forward` keeps: log-sums are of base 2."""
     query, key, value, given, context, log_sum = residuals
     d_context, d_log_sum = cotangents
     batch, num_queries, num_heads, _ = query.shape
@@ -262,4 +263,4 @@ def _key_kernel(
     d_value[...] = of_values.astype(d_value.dtype)
 
 
-attend_tiles.defvjp(_forward, _backward)
+attend_tiles.defvjp(_forward, backward)

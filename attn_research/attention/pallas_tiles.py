@@ -85,6 +85,7 @@ class Plan:
 
     scale: float
     num_keys: int  # from here on keys are padding
+    counted: bool  # whether positions count from 0
     allowed: Callable[..., Array]  # of a `TileRule`
     dropped: Dropout | None
     forward: Pass

@@ -1,0 +1,105 @@
+"""Attention on Hopper, for products in half precision; `hopper_kernels` holds the forward kernel.
+
+It takes what `pallas` takes, of head widths whose rows tensor cores load whole, and leaves the
+gradients to the kernels there.
+"""
+
+import functools
+import importlib.util
+from typing import Any
+
+import jax
+
+from attn_research.attention import pallas, pallas_kernels
+from attn_research.attention.masks import Mask
+from attn_research.attention.operands import cost_of_tiles, other_dtype, products
+from attn_research.attention.reference import Attended
+from attn_research.attention.tile_calls import attend_by_tiles
+from attn_research.attention.tile_rules import TileSize
+from attn_research.types import Array, Float
+
+# Tests set it to the parameters of Mosaic's interpreter, to run the kernel on a CPU.
+INTERPRET: Any = None
+DTYPES = ("bfloat16", "float16")
+WIDTHS = (64, 128)
+FORWARD = (128, 128)  # queries and keys of a tile
+STAGES = {64: 4, 128: 2}
+PROGRAMS = 132  # multiprocessors of an H100
+
+
+def unsupported(query: Any, key: Any, value: Any, *, dropout: Any, **options: Any) -> str | None:
+    """Why the arguments of `attend` are not supported, or None where they are."""
+    if not INTERPRET and (reason := _elsewhere()):
+        return reason
+    if dropout is not None:
+        return "dropout is not for this kernel: use pallas"
+    if reason := other_dtype((query, key, value), DTYPES):
+        return f"{reason}: use pallas"
+    if reason := pallas.unsupported(query, key, value, dropout=dropout, **options):
+        return reason
+    pair = jax.eval_shape(lambda *a: products(*a)[:3], options["score"], query, key, value)
+    if len({array.dtype for array in pair}) > 1 or other_dtype(pair, DTYPES):
+        return "queries, keys and values are not of one dtype: use pallas"
+    widths = {array.shape[-1] for array in pair}
+    if len(widths) > 1 or not widths <= set(WIDTHS):
+        return f"head widths are not all one of {', '.join(map(str, WIDTHS))}: use pallas"
+    return None
+
+
+def attend(
+    query: Float[Array, "*B T N H"],
+    key: Float[Array, "*B S K H"],
+    value: Float[Array, "*B S K H"],
+    **options: Any,
+) -> Attended:
+    """The reference, by warpgroups that take turns; see `api.attend`."""
+    how = _attend_tiles, pallas.kernel_call(), _tiles
+    return attend_by_tiles(*how, query, key, value, **options)
+
+
+def cost(query: Any, key: Any, value: Any, *, mask: Mask, **options: Any) -> tuple[int, int]:
+    """FLOPs and bytes of the tiles visited, as `pallas.cost` counts them."""
+    positions = options["positions"]
+    counted = positions is None or positions.counted
+    layout = (mask if counted else Mask()).layout(query.shape[-3], key.shape[-3], FORWARD)
+    return cost_of_tiles(query, value, layout, FORWARD, 4 * query.shape[-1] + 4)
+
+
+def _elsewhere() -> str | None:
+    if reason := pallas.no_gpu():
+        return reason
+    device = jax.local_devices()[0]
+    if str(device.compute_capability) != "9.0":
+        return f"is for compute capability 9.0, {device.device_kind} has another: use pallas"
+    if jax.__version_info__ < (0, 11) or not importlib.util.find_spec("jax.experimental.mosaic"):
+        return f"needs jax 0.11 or later, here is {jax.__version__}: use pallas"
+    return None
+
+
+def _tiles(lengths: tuple[int, int], query: Any, value: Any) -> list[TileSize]:
+    return [FORWARD, *pallas.tiles(lengths, query, value)[1:]]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend_tiles(plan: Any, *operands: Any) -> tuple[Array, Array]:
+    context, log_sum = _forward_kernel(plan, *operands)
+    return context, log_sum * pallas_kernels.LOG_2
+
+
+def _forward_kernel(plan: Any, query: Array, *others: Any) -> tuple[Array, Array]:
+    # It imports what older releases of JAX do not have.
+    from attn_research.attention import hopper_kernels
+
+    tuning = hopper_kernels.Tuning(STAGES[query.shape[-1]], PROGRAMS, IN_TURN, BY_LANE)
+    return hopper_kernels.attend_forward(plan, tuning, INTERPRET, query, *others)
+
+
+IN_TURN, BY_LANE = True, False
+
+
+def _forward(plan: Any, *operands: Any) -> tuple:
+    context, log_sum = _forward_kernel(plan, *operands)
+    return (context, log_sum * pallas_kernels.LOG_2), (*operands, context, log_sum)
+
+
+_attend_tiles.defvjp(_forward, pallas_kernels.backward)
