@@ -1,4 +1,4 @@
-"""Attention on Hopper, for products in half precision; `hopper_kernels` holds the forward kernel.
+"""Attention on Hopper, for products in half precision; `hopper_forward` holds the forward kernel.
 
 It takes what `pallas` takes, of head widths whose rows tensor cores load whole, and leaves the
 gradients to the kernels there.
@@ -52,7 +52,7 @@ def attend(
     value: Float[Array, "*B S K H"],
     **options: Any,
 ) -> Attended:
-    """The reference, by warpgroups that take turns; see `api.attend`."""
+    """The reference, by warpgroups; see `api.attend`."""
     how = _attend_tiles, pallas.kernel_call(), _tiles
     return attend_by_tiles(*how, query, key, value, **options)
 
@@ -88,13 +88,13 @@ def _attend_tiles(plan: Any, *operands: Any) -> tuple[Array, Array]:
 
 def _forward_kernel(plan: Any, query: Array, *others: Any) -> tuple[Array, Array]:
     # It imports what older releases of JAX do not have.
-    from attn_research.attention import hopper_kernels
+    from attn_research.attention import hopper_forward, hopper_parts
 
-    tuning = hopper_kernels.Tuning(STAGES[query.shape[-1]], PROGRAMS, IN_TURN, BY_LANE)
-    return hopper_kernels.attend_forward(plan, tuning, INTERPRET, query, *others)
+    tuning = hopper_parts.Tuning(STAGES[query.shape[-1]], PROGRAMS, IN_TURN)
+    return hopper_forward.attend_forward(plan, tuning, INTERPRET, query, *others)
 
 
-IN_TURN, BY_LANE = True, False
+IN_TURN = False
 
 
 def _forward(plan: Any, *operands: Any) -> tuple:
