@@ -20,7 +20,8 @@ from attn_research.types import Array, Float, Int, PyTree, Shaped, UInt
 class Visits(NamedTuple):
     """Inner tiles of each outer one, the full ones first, then the partial ones.
 
-    `spans` counts the full ones, counts both, and tells the first full and the first partial one.
+    `spans` counts the full ones, counts both, and tells the first full and the first partial one,
+    the latter two for runs alone.
     """
 
     tiles: Int[Array, "#B outer most"]

@@ -23,6 +23,7 @@ from attn_research.attention.tile_rules import TileRule, TileSize, ask, tile_rul
 from attn_research.types import Array, ArrayLike, Bool, Float, Int
 
 LEAST = 16  # of a product on tensor cores
+MOST_COUNTED = 512  # tiles in a row that are put in order by comparing each with each
 
 
 def attend_by_tiles(
@@ -60,8 +61,9 @@ def attend_by_tiles(
         for axis, length in enumerate(lengths)
     )
     more_q, more_k = (most - length for most, length in zip(whole, lengths, strict=True))
+    kinds = {tile: kinds_of(rule, tile, lengths, whole) for tile in set(tiles)}
     visits = [
-        list_visits(kinds_of(rule, tile, lengths, whole), by_key)
+        list_visits(kinds[tile], by_key)
         for tile, by_key in zip(tiles, (False, False, True), strict=True)
     ]
     passes = [pallas_tiles.Pass(tile, **lie) for tile, (_, lie) in zip(tiles, visits, strict=True)]
@@ -153,18 +155,32 @@ def list_visits(
     Where arrays decide, lists are as long as there are inner tiles, else as the longest needed.
     """
     kinds = kinds.swapaxes(-1, -2) if by_key else kinds
-    static = isinstance(kinds, np.ndarray)
-    xp = np if static else jnp
-    tiles = xp.argsort(-kinds, axis=-1, stable=True).astype(np.int32)
+    if not isinstance(kinds, np.ndarray):
+        # Nothing reads where runs begin, for there are none.
+        least = jnp.asarray([Tile.FULL, Tile.PARTIAL, Tile.FULL + 1, Tile.FULL + 1], jnp.int8)
+        least = least.reshape(*(1,) * (kinds.ndim - 1), 4, 1)
+        spans = (kinds[..., None, :] >= least).sum(axis=-1, dtype=jnp.int32)
+        return (_listed(kinds), spans), {"full": "list", "partial": "list"}
+    tiles = np.argsort(-kinds, axis=-1, stable=True).astype(np.int32)
     full, every = ((kinds >= kind).sum(axis=-1) for kind in (Tile.FULL, Tile.PARTIAL))
-    first_partial = xp.minimum(full, kinds.shape[-1] - 1)[..., None]
-    first_partial = xp.take_along_axis(tiles, first_partial, axis=-1)[..., 0]
-    spans = xp.stack([full, every, tiles[..., 0], first_partial], axis=-1).astype(np.int32)
-    if not static:
-        return (tiles, spans), {"full": "list", "partial": "list"}
+    first_partial = np.minimum(full, kinds.shape[-1] - 1)[..., None]
+    first_partial = np.take_along_axis(tiles, first_partial, axis=-1)[..., 0]
+    spans = np.stack([full, every, tiles[..., 0], first_partial], axis=-1).astype(np.int32)
     lie = {"full": _lie(kinds == Tile.FULL), "partial": _lie(kinds == Tile.PARTIAL)}
     most = every.max() if "list" in lie.values() else 1
     return (tiles[..., :most], spans), lie
+
+
+def _listed(kinds: Int[Array, "*#B outer inner"]) -> Int[Array, "*#B outer inner"]:
+    """Inner tiles by kind, then by number. XLA takes longer to sort a few than to count."""
+    if kinds.shape[-1] > MOST_COUNTED:
+        return jnp.argsort(-kinds, axis=-1, stable=True).astype(jnp.int32)
+    square = (1,) * (kinds.ndim - 1) + (kinds.shape[-1],) * 2
+    down, right = (jax.lax.broadcasted_iota(jnp.int32, square, kinds.ndim - n) for n in (1, 0))
+    mine, other = kinds[..., :, None], kinds[..., None, :]
+    before = (other > mine) | ((other == mine) & (right < down))
+    rank = before.sum(axis=-1, dtype=jnp.int32)
+    return jnp.where(rank[..., None, :] == down, right, 0).sum(axis=-1)
 
 
 def _lie(chosen: Bool[np.ndarray, "*#B outer inner"]) -> Literal["run", "list"] | None:
