@@ -53,7 +53,7 @@ def attend(
     **options: Any,
 ) -> Attended:
     """The reference, by warpgroups; see `api.attend`."""
-    how = _attend_tiles, pallas.kernel_call(), _tiles
+    how = _attend_tiles, pallas.kernel_call, _tiles
     return attend_by_tiles(*how, query, key, value, **options)
 
 

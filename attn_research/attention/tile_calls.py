@@ -28,7 +28,7 @@ MOST_COUNTED = 512  # tiles in a row that are put in order by comparing each wit
 
 def attend_by_tiles(
     kernels: Callable[..., tuple[Array, Array]],
-    call: Callable[..., Any],
+    call_of: Callable[[Array, Array], Callable[..., Any]],
     tiles_of: Callable[[tuple[int, int], Array, Array], list[TileSize]],
     query: Float[Array, "*B T N H"],
     key: Float[Array, "*B S K Hk"],
@@ -44,7 +44,8 @@ def attend_by_tiles(
 ) -> Attended:
     """The reference, by `kernels(plan, query, key, value, given)`; see `api.attend`.
 
-    `call` is what Pallas calls them with, and `tiles_of` the tile of each pass.
+    Of queries and values, `call_of` gives what Pallas calls them with, and `tiles_of`, of lengths
+    too, the tile of each pass.
     """
     positions = positions or Positions()
     num_keys, value_width = key.shape[-3], value.shape[-1]
@@ -94,7 +95,7 @@ def attend_by_tiles(
         rule.allowed,
         None if dropout is None else dataclasses.replace(dropout, key=None),
         *passes,
-        call,
+        call_of(pair.query, pair.value),
     )
     context, log_sum = kernels(
         plan,

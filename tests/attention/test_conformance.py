@@ -76,8 +76,7 @@ OF_POSITIONS = pytest.mark.parametrize("implementation", PAST)
 def kernels_on_a_cpu(monkeypatch):
     """Lets the kernels run here, in tiles that these lengths make several of."""
     interpret_kernels(monkeypatch.setattr)
-    for name, tile in (("FORWARD", (32, 16)), ("OF_QUERIES", (32, 16)), ("OF_KEYS", (16, 32))):
-        monkeypatch.setattr(pallas, name, tile)
+    monkeypatch.setattr(pallas, "TILES", {256: ((32, 16), (32, 16), (16, 32))})
 
 
 LENGTHS = [(1, 1), (1, 257), (257, 1), (257, 256)] + [

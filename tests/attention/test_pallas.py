@@ -51,8 +51,7 @@ OPTIONS = dict(
 def on_a_cpu(monkeypatch):
     """Lets the kernels run here, in small tiles."""
     monkeypatch.setattr(pallas, "INTERPRET", True)
-    for name, tile in (("FORWARD", (32, 16)), ("OF_QUERIES", (32, 16)), ("OF_KEYS", (16, 32))):
-        monkeypatch.setattr(pallas, name, tile)
+    monkeypatch.setattr(pallas, "TILES", {256: ((32, 16), (32, 16), (16, 32))})
 
 
 def random(*shapes, dtype="float32"):
