@@ -251,7 +251,9 @@ class _Worker:
         slot = self._slot(number)
         if masked:
             scored = jnp.where(self._allowed(number, slot), scored, -jnp.inf)
-        # What the mask reads of keys goes with them.
+            if self.shared.mask.keys:
+                # What the mask reads of keys is replaced with them: it was to be read before.
+                plgpu.commit_smem()
         plgpu.barrier_arrive(self.shared.key_free.at[slot])
         return scored
 
@@ -274,6 +276,7 @@ class _Worker:
         if self.call.interpret:
             values = self.shared.value.at[slot][...]
             summed = carry.seen + jnp.dot(carry.shares, values, preferred_element_type=jnp.float32)
+            plgpu.commit_smem()
         else:
             summed = lax.optimization_barrier(plgpu.wgmma_accumulator_load(seen, wait_n=0))
         plgpu.barrier_arrive(self.shared.value_free.at[slot])
