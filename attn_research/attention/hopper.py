@@ -22,8 +22,11 @@ from attn_research.types import Array, Float
 INTERPRET: Any = None
 DTYPES = ("bfloat16", "float16")
 WIDTHS = (64, 128)
-FORWARD = (128, 128)  # queries and keys of a tile
-STAGES = {64: 4, 128: 2}
+# By head width, for each pass: queries and keys of a tile, tiles of the side that is loaded again
+# and again in shared memory at a time, and those of the other side.
+FORWARD = {64: ((128, 128), 4, 2), 128: ((128, 128), 2, 2)}
+OF_QUERIES = {64: ((128, 128), 3, 2), 128: ((128, 64), 2, 2)}
+OF_KEYS = {64: ((128, 128), 3, 2), 128: ((64, 128), 2, 2)}
 PROGRAMS = 132  # multiprocessors of an H100
 
 
@@ -61,8 +64,9 @@ def cost(query: Any, key: Any, value: Any, *, mask: Mask, **options: Any) -> tup
     """FLOPs and bytes of the tiles visited, as `pallas.cost` counts them."""
     positions = options["positions"]
     counted = positions is None or positions.counted
-    layout = (mask if counted else Mask()).layout(query.shape[-3], key.shape[-3], FORWARD)
-    return cost_of_tiles(query, value, layout, FORWARD, 4 * query.shape[-1] + 4)
+    tile, *_ = FORWARD[value.shape[-1]]
+    layout = (mask if counted else Mask()).layout(query.shape[-3], key.shape[-3], tile)
+    return cost_of_tiles(query, value, layout, tile, 4 * value.shape[-1] + 4)
 
 
 def _elsewhere() -> str | None:
@@ -77,7 +81,7 @@ def _elsewhere() -> str | None:
 
 
 def _tiles(lengths: tuple[int, int], query: Any, value: Any) -> list[TileSize]:
-    return [FORWARD, *pallas.tiles(lengths, query, value)[1:]]
+    return [tuned[query.shape[-1]][0] for tuned in (FORWARD, OF_QUERIES, OF_KEYS)]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -86,15 +90,12 @@ def _attend_tiles(plan: Any, *operands: Any) -> tuple[Array, Array]:
     return context, log_sum * pallas_kernels.LOG_2
 
 
+# The kernels import what older releases of JAX do not have.
 def _forward_kernel(plan: Any, query: Array, *others: Any) -> tuple[Array, Array]:
-    # It imports what older releases of JAX do not have.
-    from attn_research.attention import hopper_forward, hopper_parts
+    from attn_research.attention import hopper_forward
 
-    tuning = hopper_parts.Tuning(STAGES[query.shape[-1]], PROGRAMS, IN_TURN)
+    tuning = _tuning(FORWARD, query)
     return hopper_forward.attend_forward(plan, tuning, INTERPRET, query, *others)
-
-
-IN_TURN = False
 
 
 def _forward(plan: Any, *operands: Any) -> tuple:
@@ -102,4 +103,19 @@ def _forward(plan: Any, *operands: Any) -> tuple:
     return (context, log_sum * pallas_kernels.LOG_2), (*operands, context, log_sum)
 
 
-_attend_tiles.defvjp(_forward, pallas_kernels.backward)
+def _backward(plan: Any, residuals: tuple, cotangents: tuple) -> tuple:
+    from attn_research.attention import hopper_backward
+
+    tunings = tuple(_tuning(tuned, residuals[0]) for tuned in (OF_QUERIES, OF_KEYS))
+    return hopper_backward.backward(plan, tunings, INTERPRET, residuals, cotangents)
+
+
+def _tuning(tuned: dict[int, Any], query: Array) -> Any:
+    from attn_research.attention import hopper_parts
+
+    _, stages, buffers = tuned[query.shape[-1]]
+    return hopper_parts.Tuning(stages, buffers, PROGRAMS, IN_TURN)
+
+
+IN_TURN = False
+_attend_tiles.defvjp(_forward, _backward)

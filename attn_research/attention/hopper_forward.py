@@ -24,7 +24,7 @@ from attn_research.attention.hopper_parts import (
     order_of,
     tiles_in_smem,
 )
-from attn_research.attention.hopper_weighing import BUFFERS, Call, Refs, Shared, weigh
+from attn_research.attention.hopper_weighing import Call, Refs, Shared, weigh
 from attn_research.attention.pallas_tiles import Given, Plan, shaped
 from attn_research.types import Array, Float
 
@@ -64,19 +64,20 @@ def attend_forward(
 
 
 def _scratch(call: Call, arrays: MaskArrays) -> dict[str, Any]:
-    tile_k, stages, groups = call.tile[1], call.tuning.stages, call.groups
+    tile_k, groups = call.tile[1], call.groups
+    stages, buffers = call.tuning.stages, call.tuning.buffers
     from_queries, from_keys = (1 + len(side) for side in arrays)
     return {
-        "query": tiles_in_smem((BUFFERS, groups, ROWS, call.width), call.dtype),
+        "query": tiles_in_smem((buffers, groups, ROWS, call.width), call.dtype),
         "key": tiles_in_smem((stages, tile_k, call.width), call.dtype),
         "value": tiles_in_smem((stages, tile_k, call.width), call.dtype),
         "log_sum": plgpu.SMEM((groups, ROWS), jnp.float32),
         "mask": MaskArrays(
-            tuple(plgpu.SMEM((BUFFERS, groups, ROWS), a.dtype) for a in arrays.queries),
+            tuple(plgpu.SMEM((buffers, groups, ROWS), a.dtype) for a in arrays.queries),
             tuple(plgpu.SMEM((stages, tile_k), a.dtype) for a in arrays.keys),
         ),
-        "query_there": plgpu.Barrier(num_arrivals=groups * from_queries, num_barriers=BUFFERS),
-        "query_free": plgpu.Barrier(num_arrivals=groups, num_barriers=BUFFERS),
+        "query_there": plgpu.Barrier(num_arrivals=groups * from_queries, num_barriers=buffers),
+        "query_free": plgpu.Barrier(num_arrivals=groups, num_barriers=buffers),
         "key_there": plgpu.Barrier(num_arrivals=from_keys, num_barriers=stages),
         "key_free": plgpu.Barrier(num_arrivals=groups, num_barriers=stages),
         "value_there": plgpu.Barrier(num_barriers=stages),
@@ -95,14 +96,14 @@ def _kernel(call: Call, refs: Refs, shared: Shared) -> None:
 
 def _load(call: Call, refs: Refs, shared: Shared) -> None:
     """The queries of each item, and the keys and values of its tiles, while there is room."""
-    tile_k, stages = call.tile[1], call.tuning.stages
+    tile_k, stages, buffers = call.tile[1], call.tuning.stages, call.tuning.buffers
 
     def of_item(item: Item, done: Array) -> Array:
         order = order_of(call.plan.forward, refs.visits, item)
         kv_head = lax.div(item.head, call.group)
-        buffer = lax.rem(item.turn, BUFFERS)
+        buffer = lax.rem(item.turn, buffers)
 
-        @pl.when(item.turn >= BUFFERS)
+        @pl.when(item.turn >= buffers)
         def _() -> None:
             plgpu.barrier_wait(shared.query_free.at[buffer])
 
@@ -151,6 +152,8 @@ def _load(call: Call, refs: Refs, shared: Shared) -> None:
 
     lax.fori_loop(jnp.maximum(done - stages, 0), done, drain, None)
 
-    @pl.when(call.items.turns > 1)
-    def _() -> None:
-        plgpu.barrier_wait(shared.query_free.at[lax.rem(call.items.turns, BUFFERS)])
+    def drain_queries(turn: Array, carry: None) -> None:
+        plgpu.barrier_wait(shared.query_free.at[lax.rem(turn, buffers)])
+
+    turns = call.items.turns
+    lax.fori_loop(jnp.maximum(turns - buffers, 0), turns - 1, drain_queries, None)

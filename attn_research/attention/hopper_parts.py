@@ -27,7 +27,8 @@ REGISTERS = {2: (240, 24), 3: (160, 32)}
 class Tuning:
     """How a kernel is laid out on a device."""
 
-    stages: int  # tiles in shared memory at a time
+    stages: int  # tiles in shared memory at a time, of the side that is loaded again and again
+    buffers: int  # tiles there of the other side: one that is at work, and those to come
     programs: int  # blocks, one for each multiprocessor
     in_turn: bool = False  # whether warpgroups wait for each other before their products
 

@@ -34,8 +34,6 @@ from attn_research.attention.pallas_kernels import LOG2_E, NOWHERE
 from attn_research.attention.pallas_tiles import Plan, Visits
 from attn_research.types import Array, Float
 
-BUFFERS = 2  # of queries
-
 
 class Refs(NamedTuple):
     """Arrays in global memory."""
@@ -116,7 +114,7 @@ def weigh(call: Call, refs: Refs, shared: Shared, me: Array) -> None:
 
 def _of_item(call: Call, refs: Refs, shared: Shared, me: Array, item: Item, done: Array) -> Array:
     order = order_of(call.plan.forward, refs.visits, item)
-    buffer = lax.rem(item.turn, BUFFERS)
+    buffer = lax.rem(item.turn, call.tuning.buffers)
     plgpu.barrier_wait(shared.query_there.at[buffer])
     worker = _Worker(call, shared, me, item, buffer, order, done)
     carry = worker.empty()
@@ -134,7 +132,7 @@ def _of_item(call: Call, refs: Refs, shared: Shared, me: Array, item: Item, done
     @pl.when(item.turn > 0)
     def _() -> None:
         plgpu.wait_smem_to_gmem(0, wait_read_only=True)
-        plgpu.barrier_arrive(shared.query_free.at[lax.rem(item.turn - 1, BUFFERS)])
+        plgpu.barrier_arrive(shared.query_free.at[lax.rem(item.turn - 1, call.tuning.buffers)])
 
     carry = visit(worker.step, False, 1, order.full, carry)
     carry = visit(worker.step, True, jnp.maximum(order.full, 1), order.every, carry)
