@@ -26,7 +26,7 @@ WIDTHS = (64, 128)
 # and again in shared memory at a time, and those of the other side.
 FORWARD = {64: ((128, 128), 4, 2), 128: ((128, 128), 2, 2)}
 OF_QUERIES = {64: ((128, 128), 3, 2), 128: ((128, 64), 2, 2)}
-OF_KEYS = {64: ((128, 128), 3, 2), 128: ((64, 128), 2, 2)}
+OF_KEYS = {64: ((64, 128), 4, 2), 128: ((64, 128), 2, 2)}
 PROGRAMS = 132  # multiprocessors of an H100
 
 
