@@ -3,6 +3,8 @@
 python -m experiments.vit2020                              scikit-learn's digits, CPU, a minute
 python -m experiments.vit2020 --data=mnist --data_dir=DIR  10,000 training images
 python -m experiments.vit2020 --data=cifar10 --data_dir=DIR
+python -m experiments.vit2020 --data=cifar10 --data_dir=DIR --row=Ti/4
+                                                           the same images, one GPU, minutes
 python -m experiments.vit2020 --data=folder --image_dir=DIR --image_size=64
                                                            train/CLASS/* and test/CLASS/*
 python -m experiments.vit2020 --scale=paper --describe     the paper's sizes, from Ti to H
@@ -23,7 +25,7 @@ from attn_research.data.image_batches import ImageBatches, ordered
 from attn_research.data.images import ImageSet, load_images
 from attn_research.evaluation.rollout import rollout
 from attn_research.models.vit import SIZES, ViT
-from attn_research.training.objectives import cross_entropy
+from attn_research.training.objectives import cross_entropy, mixed_cross_entropy
 from attn_research.training.step import Sums
 from attn_research.viewing import plots
 from attn_research.viewing.image_maps import ImageMaps, image_figure
@@ -52,12 +54,17 @@ class Config(paper.Config):
     num_heads: int = knob(4, "heads", 1)
     pooling: Literal["class", "mean"] = knob("class", "read a class token, or the mean of patches")
     dropout: float = knob(0.1, "of each layer's output and of the embeddings", 0.0)
+    skip: float = knob(0.0, "probability that a training image skips a layer", 0.0)
     label_smoothing: float = knob(0.1, "probability spread over the classes", 0.0)
     batch_size: int = knob(128, "images of a step", 1)
     crop: int = knob(0, "pixels that a training image is moved by, at most", 0)
     flip: bool = knob(False, "mirror every other training image")
     turn: float = knob(0.0, "degrees that a training image is turned by, at most", 0.0)
     zoom: float = knob(1.0, "factor it is made larger or smaller by, at most", 1.0)
+    color: float = knob(0.0, "part its brightness, contrast and saturation change by, at most", 0.0)
+    erase: int = knob(0, "pixels a side of a gray square that covers some of it, at most", 0)
+    cutmix: float = knob(0.0, "part of the images that get a rectangle of another", 0.0)
+    mixup: float = knob(0.0, "part of the images that are blended with another", 0.0)
     optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "sgd"] = knob(
         "adamw", "the update rule"
     )
@@ -70,12 +77,24 @@ def _sized(size: str, patch: int, params: float | None, image_size: int = 224) -
     return Row(sizes, {"params": params} if params else {}, scales=of_paper)
 
 
+# What a small model needs to be trained from nothing on 50,000 images, for 100 epochs of them: the
+# sizes of Lee et al. 2021, section 4.1.
+_FROM_NOTHING = dict(
+    image_size=32, channels=3, batch_size=256, num_steps=19_100, eval_every=1910, save_every=1910,
+    dtype="bfloat16", learning_rate=1e-3, weight_decay=0.05, warmup_steps=1910, dropout=0.0,
+    skip=0.05, crop=4, flip=True, turn=15.0, zoom=1.2, color=0.4, erase=16, cutmix=0.5, mixup=0.3,
+)  # fmt: skip
+
 # The paper's Table 1 prints 86M, 307M and 632M; Ti and S are of later papers. The first row is a
 # model of a size that its data can train from nothing.
 ROWS = {
     "small": Row({}, {}, scales={"paper": dict(zip(
         ("num_layers", "model_dim", "mlp_dim", "num_heads"), SIZES["S"], strict=True
     ))}),
+    "Ti/4": Row(
+        dict(num_layers=9, model_dim=192, mlp_dim=384, num_heads=12, patch=4), {},
+        scales={"small": _FROM_NOTHING},
+    ),
     "Ti/16": _sized("Ti", 16, None),
     "S/16": _sized("S", 16, None),
     "B/16": _sized("B", 16, 86e6),
@@ -128,6 +147,7 @@ def make_network(config: Config) -> ViT:
         mlp_dim=config.mlp_dim,
         num_heads=config.num_heads,
         dropout=config.dropout,
+        skip=config.skip,
         pooling=config.pooling,
         implementation=config.named_implementation,
         remat=config.remat,
@@ -147,12 +167,19 @@ def make_model(config: Config) -> Model:
         rngs = {"dropout": key}
         logits = network.apply(params, as_floats(batch["image"]), train, rngs=rngs).logits
         smoothing = config.label_smoothing if train else 0.0
-        total, count = cross_entropy(logits, label, label >= 0, smoothing)
+        if "share" in batch:
+            second = batch["other"], batch["share"]
+            total, count = mixed_cross_entropy(logits, label, *second, label >= 0, smoothing)
+        else:
+            total, count = cross_entropy(logits, label, label >= 0, smoothing)
         return Sums(total, count, {"examples": count})
 
+    kinds = {"image": jnp.uint8, "label": jnp.int32}
+    if config.cutmix + config.mixup:
+        kinds |= {"other": jnp.int32, "share": jnp.float32}
     batch = {
-        "image": jax.ShapeDtypeStruct((config.batch_size, *image), jnp.uint8),
-        "label": jax.ShapeDtypeStruct((config.batch_size,), jnp.int32),
+        name: jax.ShapeDtypeStruct((config.batch_size, *(image if name == "image" else ())), kind)
+        for name, kind in kinds.items()
     }
     eval_loss = functools.partial(loss, train=False)
     return Model(init, loss, eval_loss, batch, network.tensor_rules)
@@ -193,6 +220,10 @@ def build(config: Config) -> Experiment:
         flip=config.flip,
         turn=config.turn,
         zoom=config.zoom,
+        color=config.color,
+        erase=config.erase,
+        cutmix=config.cutmix,
+        mixup=config.mixup,
     )
     sample = splits["train"][: len(splits["dev"])]
 

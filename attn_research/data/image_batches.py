@@ -2,15 +2,21 @@
 
 import dataclasses
 import functools
+import os
+import sys
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Int, Shaped
 
+from attn_research.data import image_changes as changes
+from attn_research.data.ahead import made_ahead
 from attn_research.data.batching import Rows, all_rows
 from attn_research.data.images import ImageSet
 
 ImageBatch = dict[str, Shaped[np.ndarray, "B ..."]]
+# Processes that make batches, where there are processors to spare.
+WORKERS = min(14, (os.cpu_count() or 1) - 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +25,15 @@ class ImageBatches:
 
     An image is moved by up to `pad` pixels each way, turned by up to `turn` degrees and made up to
     `zoom` times as large or as small, black where nothing is left of it; with `flip` every other
-    one is mirrored. What an image gets depends on (seed, epoch, its index) alone. ValueError where
-    the images do not fill a batch, or a range is impossible.
+    one is mirrored. Its brightness, contrast and saturation are each changed by up to a `color`th
+    part, and a gray square of up to `erase` pixels a side covers some of it.
+
+    Then a part `cutmix` of the images get a rectangle of another one in their place, and a part
+    `mixup` are blended with another; where there are any, a batch also holds the label of the
+    "other" (int32 [B]) and the "share" that is the image's own (float32 [B], 1 of unmixed ones).
+
+    What an image gets depends on (seed, epoch, its index) alone. ValueError where the images do not
+    fill a batch, or a range is impossible.
     """
 
     data: ImageSet
@@ -30,12 +43,22 @@ class ImageBatches:
     flip: bool = False
     turn: float = 0.0
     zoom: float = 1.0
+    color: float = 0.0
+    erase: int = 0
+    cutmix: float = 0.0
+    mixup: float = 0.0
 
     def __post_init__(self):
         if len(self.data) < self.batch_size:
             raise ValueError(f"{len(self.data)} images do not fill a batch of {self.batch_size}")
         if self.zoom < 1:
             raise ValueError(f"zoom {self.zoom}: give a factor of 1 or more, for both directions")
+        if self.color > 1:
+            raise ValueError(f"color {self.color}: give a part of 1, which is the most")
+        if self.cutmix + self.mixup > 1:
+            raise ValueError(
+                f"cutmix {self.cutmix} and mixup {self.mixup}: no more than all images can be mixed"
+            )
 
     @property
     def per_epoch(self) -> int:
@@ -43,86 +66,82 @@ class ImageBatches:
         return len(self.data) // self.batch_size
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[ImageBatch]:
-        """Batches from `start` on, without end, the given rows of each."""
-        step, mine = start, rows(self.batch_size)
-        while True:
-            epoch, number = divmod(step, self.per_epoch)
-            order = self._order(epoch)
-            chosen = order[number * self.batch_size : (number + 1) * self.batch_size][mine]
-            yield {"image": self._augment(chosen, epoch), "label": self._labels(chosen)}
-            step += 1
+        """Batches from `start` on, without end, the given rows of each; made ahead."""
+        make = functools.partial(self.make, part=rows(self.batch_size))
+        if WORKERS > 0 and (self.turn or self.zoom > 1 or self.color or self.mixes):
+            return made_ahead(make, start, WORKERS)
+        import grain  # slow to import
+
+        dataset = grain.MapDataset.range(start, sys.maxsize).map(make)
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
+        return iter(dataset.to_iter_dataset(options))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with others."""
+        return self.cutmix + self.mixup > 0
+
+    def make(self, number: int, part: slice = slice(None)) -> ImageBatch:
+        """Batch `number`, a part of its rows."""
+        epoch, number = divmod(int(number), self.per_epoch)
+        order = self._order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
+        chosen = order[part]
+        if not self.mixes:
+            return {"image": self._augment(chosen, epoch), "label": self._labels(chosen)}
+        draws = self._draws(epoch, 3, 5)[chosen].T
+        other = changes.other_indices(chosen, draws[0], len(self.data))
+        weight = self._weights(*draws[1:])
+        both = self._augment(np.concatenate([chosen, other]), epoch)
+        own, another = both[: len(chosen)], both[len(chosen) :]
+        return {
+            "image": changes.mix(own, another, weight),
+            "label": self._labels(chosen),
+            "other": self._labels(other),
+            "share": changes.share(weight),
+        }
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, epoch)).permutation(len(self.data))
+
+    @functools.lru_cache(maxsize=6)  # noqa: B019 (lives as long as the run)
+    def _draws(self, epoch: int, use: int, count: int) -> np.ndarray:
+        """Draws [N, count] in [0, 1), a row for every image: none depends on its batch mates."""
+        return np.random.default_rng((self.seed, epoch, use)).random((len(self.data), count))
 
     def _labels(self, chosen: np.ndarray) -> np.ndarray:
         return self.data.labels[chosen].astype(np.int32)
 
     def _augment(self, chosen: np.ndarray, epoch: int) -> np.ndarray:
         images = self.data.images[chosen]
-        # A row of draws in [0, 1) for every image of the set: none depends on its batch mates.
-        down, right, mirror, angle, size = self._draws(epoch)[chosen].T
+        down, right, mirror, angle, size = self._draws(epoch, 1, 5)[chosen].T
         if self.flip:
-            images = np.where(mirror[:, None, None, None] < 0.5, images, images[:, :, ::-1])
+            images = changes.mirrored(images, mirror >= 0.5)
         if self.turn or self.zoom > 1:
             angle = np.deg2rad(self.turn) * (2 * angle - 1)
             shift = self.pad * (2 * np.stack([down, right], axis=-1) - 1)
-            return warp(images, angle, self.zoom ** (2 * size - 1), shift)
-        return _crop(images, self.pad, down, right)
-
-    @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
-    def _draws(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch, 1)).random((len(self.data), 5))
-
-
-def _crop(images: np.ndarray, pad: int, down: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """A window as large as the image, at a random place of it with a border of `pad` pixels."""
-    if not pad:
+            images = changes.warp(images, angle, self.zoom ** (2 * size - 1), shift)
+        else:
+            images = changes.crop(images, self.pad, down, right)
+        if not self.color and not self.erase:
+            return images
+        *factors, y, x, side = self._draws(epoch, 2, 6)[chosen].T
+        if self.color:
+            factors = (1 + self.color * (2 * draw - 1) for draw in factors)
+            images = changes.recolor(images, *factors)
+        if self.erase:
+            height, width = images.shape[1:3]
+            side = side * self.erase
+            where = changes.boxes((height, width), y, x, side / height, side / width)
+            images = changes.cover(images, where)
         return images
-    height, width = images.shape[1:3]
-    border = np.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
-    top, left = ((draw * (2 * pad + 1)).astype(int) for draw in (down, right))
-    each = np.arange(len(images))[:, None, None]
-    rows, columns = top[:, None] + np.arange(height), left[:, None] + np.arange(width)
-    return border[each, rows[:, :, None], columns[:, None, :]]
 
-
-def warp(
-    images: UInt8[np.ndarray, "B H W C"],
-    angle: Float[np.ndarray, "B"],
-    zoom: Float[np.ndarray, "B"],
-    shift: Float[np.ndarray, "B 2"],
-) -> UInt8[np.ndarray, "B H W C"]:
-    """Each image turned clockwise by its angle (radians), zoomed, then shifted down and right.
-
-    About the center, shifted in pixels; between pixels linearly interpolated, black outside.
-    """
-    count, height, width, channels = images.shape
-    border = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)])
-    flat = border.reshape(-1, channels).astype(np.float32)
-    # Of every pixel of the result, the place it comes from.
-    center = (height - 1) / 2, (width - 1) / 2
-    y, x = (
-        axis[None] - middle - move[:, None, None]
-        for axis, middle, move in zip(np.indices((height, width)), center, shift.T, strict=True)
-    )
-    cosine, sine = (f(angle)[:, None, None] / zoom[:, None, None] for f in (np.cos, np.sin))
-    # In the image with its border, whose last pixels stand for all beyond.
-    y, x = (
-        np.clip(place + middle + 1, 0, size + 1).astype(np.float32)
-        for place, middle, size in (
-            (cosine * y - sine * x, center[0], height),
-            (sine * y + cosine * x, center[1], width),
-        )
-    )
-    top, left = np.minimum(y.astype(int), height), np.minimum(x.astype(int), width)
-    down, right = (y - top)[..., None], (x - left)[..., None]
-    stride = width + 2
-    corner = (np.arange(count)[:, None, None] * (height + 2) + top) * stride + left
-    upper = flat[corner] * (1 - right) + flat[corner + 1] * right
-    lower = flat[corner + stride] * (1 - right) + flat[corner + stride + 1] * right
-    return np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+    def _weights(self, kind, own, y, x) -> np.ndarray:
+        """The own image's part in every pixel [B, H, W]: of cut, blended and other images."""
+        shape = self.data.images.shape[1:3]
+        weight = changes.blend_weights(shape, np.where(kind < self.cutmix + self.mixup, own, 1.0))
+        cut = kind < self.cutmix
+        return np.where(cut[:, None, None], changes.cut_weights(shape, own, y, x), weight)
 
 
 def ordered(data: ImageSet, batch_size: int) -> Iterator[tuple[Int[np.ndarray, "B"], ImageBatch]]:

@@ -139,7 +139,8 @@ class MultiHeadAttention(nn.Module):
 
     Vaswani et al. 2017, section 3.2.2. `head_dim` is d_k and `value_dim` d_v, as d_k where None;
     with `num_kv_heads` groups of heads share keys and values. `dropout` is on the weights, where
-    the paper has none. `scoring` makes the score.
+    the paper has none. `scoring` makes the score. Queries, keys and values begin with `input_init`,
+    as the output does where that is None.
     """
 
     num_heads: int
@@ -150,13 +151,15 @@ class MultiHeadAttention(nn.Module):
     dropout: float = 0.0
     scoring: nn.Module = ScaledDotHeads()
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    input_init: nn.initializers.Initializer | None = None
     implementation: str | None = None
 
     def setup(self):
         kv_heads = self.num_kv_heads or self.num_heads
-        self.query = self._dense(self.num_heads * self.head_dim)
-        self.key = self._dense(kv_heads * self.head_dim)
-        self.value = self._dense(kv_heads * (self.value_dim or self.head_dim))
+        init = self.input_init or self.kernel_init
+        self.query = self._dense(self.num_heads * self.head_dim, init)
+        self.key = self._dense(kv_heads * self.head_dim, init)
+        self.value = self._dense(kv_heads * (self.value_dim or self.head_dim), init)
 
     def project(self, inputs: Float[Array, "*B S D"]) -> KeyValues:
         """What of a sequence can be looked at: computed once, whoever looks."""
@@ -193,8 +196,8 @@ class MultiHeadAttention(nn.Module):
             implementation=None if self.is_initializing() else self.implementation,
             capture=capture,
         )
-        output = self._dense(inputs.shape[-1], name="output")
+        output = self._dense(inputs.shape[-1], self.kernel_init, name="output")
         return Attended(output(rearrange(context, "... t n h -> ... t (n h)")), weights)
 
-    def _dense(self, features, name=None):
-        return nn.Dense(features, self.use_bias, kernel_init=self.kernel_init, name=name)
+    def _dense(self, features, init, name=None):
+        return nn.Dense(features, self.use_bias, kernel_init=init, name=name)

@@ -78,15 +78,18 @@ class Residual(nn.Module):
     """LayerNorm(x + dropout(f(x))), or x + dropout(f(LayerNorm(x))) where `pre_norm`.
 
     Vaswani et al. 2017, sections 3.1 and 5.4. f takes what `enter` gives; `leave` takes what it
-    made of it.
+    made of it. In training f(x) is 0 for a part `skip` of the examples, and larger for the others
+    (stochastic depth, Huang et al. 2016, section 3; as likely in every layer).
     """
 
     dropout: float
     pre_norm: bool
+    skip: float = 0.0
 
     def setup(self):
         self.norm = nn.LayerNorm(epsilon=1e-6)
         self.drop = nn.Dropout(self.dropout)
+        self.drop_all = nn.Dropout(self.skip, broadcast_dims=(-2, -1))
 
     def enter(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
         """What the layer inside reads."""
@@ -99,7 +102,8 @@ class Residual(nn.Module):
         train: bool,
     ) -> Float[Array, "*B T D"]:
         """The sum."""
-        total = states + self.drop(made, deterministic=not train)
+        made = self.drop_all(self.drop(made, deterministic=not train), deterministic=not train)
+        total = states + made
         return total if self.pre_norm else self.norm(total)
 
 
@@ -125,10 +129,11 @@ class EncoderBlock(nn.Module):
     dropout: float
     pre_norm: bool
     activation: Callable[[Array], Array] = nn.relu
+    skip: float = 0.0
 
     def setup(self):
-        self.around_attention = Residual(self.dropout, self.pre_norm)
-        self.around_mlp = Residual(self.dropout, self.pre_norm)
+        self.around_attention = Residual(self.dropout, self.pre_norm, self.skip)
+        self.around_mlp = Residual(self.dropout, self.pre_norm, self.skip)
         self.mlp = FeedForward(self.mlp_dim, self.activation)
 
     def __call__(

@@ -275,6 +275,9 @@ class Transformer(EncoderDecoder):
             self.attention_bias,
             self.attention_dropout,
             self.scoring.clone(parent=None),
+            # Glorot's for the three as one matrix [D, 3 N H]. Drawn as a matrix each, first scores
+            # are twice as far apart, and with much dropout looks at the source are learned late.
+            input_init=nn.initializers.variance_scaling(0.5, "fan_avg", "uniform"),
             implementation=self.implementation,
         )
 

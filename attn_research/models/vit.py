@@ -39,7 +39,8 @@ class ViT(nn.Module):
     """`num_layers` blocks over the patches of an image, `patch` pixels a side.
 
     `image_size` is that of the table of positions; images of another size get it interpolated.
-    `pooling` "mean" reads the mean of the patches and has no class token.
+    `pooling` "mean" reads the mean of the patches and has no class token. In training each layer is
+    left out for a part `skip` of the images.
     """
 
     num_classes: int
@@ -50,6 +51,7 @@ class ViT(nn.Module):
     mlp_dim: int
     num_heads: int
     dropout: float = 0.0
+    skip: float = 0.0
     attention_dropout: float = 0.0
     pooling: Literal["class", "mean"] = "class"
     implementation: str | None = None
@@ -75,7 +77,7 @@ class ViT(nn.Module):
             dropout=self.attention_dropout,
             implementation=self.implementation,
         )
-        self.blocks = EncoderBlock(attention, self.mlp_dim, self.dropout, True, nn.gelu)
+        self.blocks = EncoderBlock(attention, self.mlp_dim, self.dropout, True, nn.gelu, self.skip)
         self.norm = nn.LayerNorm(epsilon=1e-6)
         self.drop = nn.Dropout(self.dropout)
         self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)

@@ -26,6 +26,23 @@ def cross_entropy(
     return jnp.sum(jnp.where(keep, losses, 0.0)), jnp.sum(keep, dtype=jnp.float32)
 
 
+def mixed_cross_entropy(
+    logits: Float[Array, "B V"],
+    targets: Int[Array, "B"],
+    others: Int[Array, "B"],
+    share: Float[Array, "B"],
+    valid: Bool[Array, "B"],
+    label_smoothing: float = 0.0,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """`cross_entropy` of examples with two targets, the first one of probability `share`.
+
+    Zhang et al. 2018, section 2; Yun et al. 2019, equation 1.
+    """
+    first, second = (_cross_entropy(logits, each, label_smoothing) for each in (targets, others))
+    losses = share * first + (1 - share) * second
+    return jnp.sum(jnp.where(valid, losses, 0.0)), jnp.sum(valid, dtype=jnp.float32)
+
+
 # The scores, words times vocabulary, that a loss holds at once unless told otherwise: on a CPU what
 # its caches hold, elsewhere what a large product needs to be fast. Fewer words than `MIN_WORDS`
 # would not pay for adding up the gradient of the weights.

@@ -9,7 +9,8 @@ state lives where `layout` says.
 import dataclasses
 import functools
 import math
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -95,11 +96,14 @@ class OneDevice:
         return tree
 
     def compile(self, loss, optimizer, key, like) -> Step:
-        update = make_update(make_gradients(loss, self.parts), optimizer, key)
-        return jax.jit(update, donate_argnums=0)
+        return _of_key(self._step(loss, optimizer), key)
 
     def lower(self, loss, optimizer, key, like, batch) -> jax.stages.Lowered:
-        return self.compile(loss, optimizer, key, like).lower(like, batch)
+        return self._step(loss, optimizer).lower(like, batch, _words(key))
+
+    def _step(self, loss, optimizer):
+        update = make_update(make_gradients(loss, self.parts), optimizer)
+        return jax.jit(update, donate_argnums=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,17 +147,20 @@ class Sharded:
         return jax.tree.map(lambda x: x.addressable_data(0), together(tree))
 
     def compile(self, loss, optimizer, key, like) -> Step:
+        return _of_key(self._step(loss, optimizer, like), key)
+
+    def lower(self, loss, optimizer, key, like, batch) -> jax.stages.Lowered:
+        return self._step(loss, optimizer, like).lower(like, batch, _words(key))
+
+    def _step(self, loss, optimizer, like):
         by_state, everywhere = self.shardings(like), NamedSharding(self.mesh, P())
-        update = make_update(self._gradients(loss), optimizer, key)
+        update = make_update(self._gradients(loss), optimizer)
         return jax.jit(
             update,
-            in_shardings=(by_state, self._by_row),
+            in_shardings=(by_state, self._by_row, everywhere),
             out_shardings=(by_state, everywhere),
             donate_argnums=0,
         )
-
-    def lower(self, loss, optimizer, key, like, batch) -> jax.stages.Lowered:
-        return self.compile(loss, optimizer, key, like).lower(like, batch)
 
     def shardings(self, tree: PyTree) -> PyTree:
         """Where each array of a tree lives."""
@@ -239,7 +246,7 @@ class Mapped:
         return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
 
     def compile(self, loss, optimizer, key, like) -> Step:
-        mapped = self._map(loss, optimizer, key)
+        mapped = _of_key(self._map(loss, optimizer), key)
 
         def step(state, batch):
             state, metrics = mapped(state, batch)
@@ -255,12 +262,12 @@ class Mapped:
 
         state = jax.tree.map(lambda x: shape(x, n, *x.shape), like)
         rows = jax.tree.map(lambda x: shape(x, n, x.shape[0] // n, *x.shape[1:]), batch)
-        return self._map(loss, optimizer, key).lower(state, rows)
+        return self._map(loss, optimizer).lower(state, rows, _words(key))
 
-    def _map(self, loss, optimizer, key):
-        update = make_update(self._gradients(loss), optimizer, key)
+    def _map(self, loss, optimizer):
+        update = make_update(self._gradients(loss), optimizer)
         devices = None if self.num_processes > 1 else self._devices
-        return jax.pmap(update, "data", donate_argnums=0, devices=devices)
+        return jax.pmap(update, "data", in_axes=(0, 0, None), donate_argnums=0, devices=devices)
 
     def _gradients(self, loss):
         of_share = make_gradients(loss, self.parts, ("data",))
@@ -269,6 +276,15 @@ class Mapped:
     @property
     def _devices(self) -> list[jax.Device]:
         return jax.local_devices()[: self.num_devices]
+
+
+def _words(key: Key[Array, ""]) -> np.ndarray:
+    return np.asarray(jax.random.key_data(key))  # of no device, for steps of several processes
+
+
+def _of_key(update: Callable[..., Any], key: Key[Array, ""]) -> Step:
+    words = _words(key)
+    return lambda state, batch: update(state, batch, words)
 
 
 def _same(tree):

@@ -101,16 +101,18 @@ Step = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
 
 
 def make_update(
-    gradients: Gradients, optimizer: optax.GradientTransformation, key: Key[Array, ""]
-) -> Step:
-    """The pure step: (state, batch) -> (state, metrics).
+    gradients: Gradients, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, PyTree, Array], tuple[TrainState, Metrics]]:
+    """The pure step: (state, batch, words of the run's key) -> (state, metrics).
 
     The gradient is that of the loss's total / weight. The key of step n is `fold_in(key, n)`, so an
-    interrupted run draws what the whole run would have.
+    interrupted run draws what the whole run would have. The key comes as the words in it, so that
+    all seeds share a compiled program.
     """
 
-    def update(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
-        total, sums = gradients(state.params, batch, jax.random.fold_in(key, state.step))
+    def update(state: TrainState, batch: PyTree, words: Array) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), state.step)
+        total, sums = gradients(state.params, batch, key)
         gradient = jax.tree.map(lambda x: x / jnp.maximum(sums.weight, 1), total)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -124,7 +126,8 @@ def make_train_step(
     loss: Loss, optimizer: optax.GradientTransformation, key: Key[Array, ""]
 ) -> Step:
     """`make_update` compiled for one device. It takes the old state's memory."""
-    return jax.jit(make_update(make_gradients(loss), optimizer, key), donate_argnums=0)
+    update, words = make_update(make_gradients(loss), optimizer), jax.random.key_data(key)
+    return jax.jit(lambda state, batch: update(state, batch, words), donate_argnums=0)
 
 
 def make_eval_step(loss: Loss) -> Callable[[PyTree, PyTree], Sums]:

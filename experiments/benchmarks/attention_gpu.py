@@ -8,10 +8,12 @@ forward pass. Figures are medians over the rounds: TFLOP/s, and the ratio of it 
 without a mask in the same round. Exits with 2 on a machine without a GPU.
 """
 
+import concurrent.futures
+import itertools
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from experiments.benchmarks.timing import compile_run, in_turn, ours
 from experiments.reporting import command_line, environment
 
 TOKENS, MODEL_DIM = 16384, 2048  # of a batch, and of all heads
+IMPLEMENTATIONS = "cudnn", "pallas"
 BASE = "cudnn full"
 WINDOW, DOCUMENTS = 1024, 8
 
@@ -58,19 +61,23 @@ def measure(
     """A row for each implementation and mask that it serves."""
     batch, heads = max(1, TOKENS // length), MODEL_DIM // width
     shape = batch, length, heads, width
-    runs, temporary, flops = {}, {}, {}
-    for of, mask in masks(batch, length).items():
-        useful = visible(mask, batch, length) * heads * width * (14 if gradient else 4)
-        for implementation in ("cudnn", "pallas"):
-            name = f"{implementation} {of}"
-            try:
-                attention = ours(implementation, mask=mask)
-                runs[name], temporary[name] = compile_run(
-                    attention, shape, gradient, jnp.bfloat16, calls
-                )
-            except NotImplementedError:
-                continue  # cuDNN has no documents
-            flops[name] = useful
+    of_mask = masks(batch, length)
+    pairs = {name: visible(mask, batch, length) * heads * width for name, mask in of_mask.items()}
+
+    def prepare(contestant: tuple[str, str]) -> tuple[Callable[[], float], int] | None:
+        implementation, of = contestant
+        attention = ours(implementation, mask=of_mask[of])
+        try:
+            return compile_run(attention, shape, gradient, jnp.bfloat16, calls)
+        except NotImplementedError:
+            return None  # as cuDNN of documents
+
+    contestants = list(itertools.product(IMPLEMENTATIONS, of_mask))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        prepared = dict(zip(contestants, pool.map(prepare, contestants), strict=True))
+    prepared = {" ".join(names): found for names, found in prepared.items() if found}
+    runs = {name: run for name, (run, _) in prepared.items()}
+    flops = {name: pairs[name.split()[1]] * (14 if gradient else 4) for name in runs}
     seconds = in_turn(runs, rounds)
     for name, found in seconds.items():
         ratios = [
@@ -89,7 +96,7 @@ def measure(
             "teraflops": flops[name] / statistics.median(found) / 1e12,
             "of_unmasked_cudnn": round(statistics.median(ratios), 3),
             "seconds": statistics.median(found),
-            "temporary_bytes": temporary[name],
+            "temporary_bytes": prepared[name][1],
             "all_seconds": found,
         }
 

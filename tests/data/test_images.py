@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attn_research.data.image_batches import ImageBatches, ordered, warp
+from attn_research.data import image_batches
+from attn_research.data.image_batches import ImageBatches, ordered
+from attn_research.data.image_changes import warp
 from attn_research.data.images import ImageSet, load_images
 
 
@@ -31,15 +33,31 @@ def test_an_epoch_holds_every_image_once_and_the_next_has_another_order():
     assert not np.array_equal(*flat)
 
 
-@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}, {"turn": 9.0, "zoom": 1.2}])
+EVERY = dict(pad=2, flip=True, turn=9.0, zoom=1.2, color=0.5, erase=4, cutmix=0.4, mixup=0.4)
+
+
+@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}, {"turn": 9.0}, EVERY])
 def test_batch_n_is_a_function_of_the_seed_and_n(options):
     batches = ImageBatches(make_set(), 4, seed=0, **options)
     whole = take(batches, 0, 7)
     for number, batch in enumerate(take(batches, 5, 2), 5):
-        np.testing.assert_array_equal(batch["image"], whole[number]["image"])
-        np.testing.assert_array_equal(batch["label"], whole[number]["label"])
+        assert batch.keys() == whole[number].keys()
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], whole[number][name])
     other = take(ImageBatches(make_set(), 4, seed=1, **options), 0, 1)
     assert not np.array_equal(other[0]["image"], whole[0]["image"])
+
+
+@pytest.mark.parametrize("options", [{"pad": 2, "flip": True}, EVERY])
+def test_what_an_image_gets_does_not_depend_on_its_batch_mates(options):
+    data, found = make_set(12), []
+    for size in (4, 6):
+        order = np.random.default_rng((3, 0)).permutation(12)
+        batches = take(ImageBatches(data, size, seed=3, **options), 0, 12 // size)
+        joined = {name: np.concatenate([one[name] for one in batches]) for name in batches[0]}
+        found.append({name: values[np.argsort(order)] for name, values in joined.items()})
+    for name in found[0]:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
 
 
 def test_a_crop_is_a_window_of_the_image_with_a_border_and_a_flip_mirrors_it():
@@ -142,3 +160,21 @@ def test_what_is_missing_is_one_line(tmp_path):
     (tmp_path / "mnist" / "train10k.npz").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"train10k\.npz is not a file of arrays"):
         load_images("mnist", tmp_path)
+
+
+def test_other_processes_make_the_same_batches(monkeypatch):
+    monkeypatch.setattr(image_batches, "WORKERS", 2)
+    batches = ImageBatches(load_images("digits")["train"], 64, seed=3, turn=10.0)
+    made = batches.iterate(5, lambda total: slice(0, total // 2))
+    for number in (5, 6, 7):
+        got, whole = next(made), batches.make(number)
+        for name in whole:
+            np.testing.assert_array_equal(got[name], whole[name][:32])
+    made.close()
+
+
+def test_an_error_of_another_process_arrives(monkeypatch):
+    monkeypatch.setattr(image_batches, "WORKERS", 1)
+    batches = ImageBatches(load_images("digits")["train"], 64, seed=3, turn=10.0)
+    with pytest.raises(IndexError):
+        next(batches.iterate(0, lambda total: np.array([total])))

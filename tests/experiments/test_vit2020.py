@@ -10,6 +10,8 @@ import pytest
 from experiments import running, tables, vit2020
 from experiments.paper import resolve
 
+CHANGES = dict(crop=1, flip=True, color=0.3, erase=2, cutmix=0.4, mixup=0.4, skip=0.1)
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
@@ -17,7 +19,7 @@ def results(tmp_path_factory):
     running.run_row(
         vit2020.PAPER,
         "small",
-        resolve(vit2020.PAPER, "small", {"scale": "tiny", "crop": 1, "flip": True}),
+        resolve(vit2020.PAPER, "small", {"scale": "tiny"} | CHANGES),
         run_dir=folder / "runs",
         results_dir=folder / "results",
         resume=False,
@@ -50,6 +52,16 @@ def test_sizes_that_are_not_those_of_the_data_are_named():
     config = resolve(vit2020.PAPER, "small", {"scale": "tiny", "num_classes": 12})
     with pytest.raises(ValueError, match="--num_classes=10 --image_size=8 --channels=1"):
         vit2020.build(config)
+
+
+def test_a_mixed_batch_has_the_shapes_that_the_model_was_described_by():
+    for given in ({}, {"mixup": 0.5}):
+        config = resolve(vit2020.PAPER, "small", {"scale": "tiny"} | given)
+        experiment = vit2020.build(config)
+        batch = next(experiment.batches(0, lambda total: slice(0, total)))
+        found = {name: (x.shape, x.dtype) for name, x in batch.items()}
+        assert found == {name: (x.shape, x.dtype) for name, x in experiment.model.batch.items()}
+        assert "share" not in next(experiment.dev_batches())
 
 
 def describe(*words):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from attn_research.draws import example_key
 from attn_research.layers.embeddings import resize_positions
 from attn_research.models.vit import SIZES, ViT
 
@@ -91,6 +92,28 @@ def test_mean_pooling_has_no_token():
     assert params["params"]["positions"].shape == (6, 6)
     found = jax.jit(functools.partial(network.apply, capture="all"))(params, images)
     assert found.weights.shape[-1] == 6
+
+
+def test_a_layer_is_skipped_by_whole_examples_whoever_stands_beside_them():
+    network, params, images = make_case(skip=0.5)
+    images = jnp.concatenate([images] * 8)
+    plain = make_case()[0].apply
+
+    def logits(images, first):
+        key = example_key(jax.random.key(1), first)
+        return network.apply(params, images, True, rngs={"dropout": key}).logits
+
+    found = np.asarray(logits(images, 0))
+    assert len(np.unique(found[::2].round(4), axis=0)) > 3  # one image, other layers left out
+    np.testing.assert_allclose(found[5:7], logits(images[5:7], 5), rtol=1e-4, atol=1e-5)
+    still = network.apply(params, images).logits
+    np.testing.assert_array_equal(still, plain(params, images).logits)
+    # With every layer left out, the embeddings are read as they are.
+    network = make_case(skip=1.0)[0]
+    empty = jax.tree.map(lambda x: x, params)
+    empty["params"]["blocks"] = jax.tree.map(jnp.zeros_like, params["params"]["blocks"])
+    bare = network.apply(params, images, True, rngs={"dropout": jax.random.key(0)}).logits
+    np.testing.assert_allclose(bare, plain(empty, images).logits, rtol=1e-5)
 
 
 def test_positions_of_the_same_grid_are_the_same_and_others_are_interpolated():

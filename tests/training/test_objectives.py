@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.training.objectives import cross_entropy, vocabulary_loss
+from attn_research.training.objectives import cross_entropy, mixed_cross_entropy, vocabulary_loss
 
 B, T, V = 2, 5, 7
 
@@ -41,6 +41,22 @@ def test_value_and_gradient_of_the_plain_formula(batch, smoothing):
     np.testing.assert_allclose(gradient, expected_gradient, atol=1e-6)
     assert weight == 3 + T
     assert not np.asarray(gradient)[0, 3:].any()
+
+
+def test_two_targets_of_an_example_by_hand():
+    logits = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1]]))
+    found, weight = mixed_cross_entropy(
+        jnp.array(logits, jnp.float32),
+        jnp.array([0, 2, 1]),
+        jnp.array([1, 2, 0]),
+        jnp.array([0.75, 0.25, 1.0]),
+        jnp.array([True, True, False]),
+        0.3,
+    )
+    # The first is wanted with 0.7 * 0.75 + 0.1, its other with 0.7 * 0.25 + 0.1.
+    wanted = np.array([[0.625, 0.275, 0.1], [0.1, 0.1, 0.8], [0, 0, 0]])
+    np.testing.assert_allclose(found, -(wanted * logits).sum(), rtol=1e-6)
+    assert weight == 2
 
 
 def test_logits_far_apart_are_exact(batch):

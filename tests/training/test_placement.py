@@ -1,7 +1,9 @@
 """One update, wherever it is computed; and meshes that cannot be."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
@@ -13,7 +15,7 @@ from attn_research.training.placement import (
     check_rows,
     make_placement,
 )
-from attn_research.training.step import TrainState
+from attn_research.training.step import Sums, TrainState, make_state
 
 RULES = (("up/kernel$", (None, "tensor")), ("down/kernel$", ("tensor", None)))
 
@@ -98,3 +100,19 @@ def test_a_batch_is_put_where_its_rows_belong():
     sharded = make_placement("sharded", "data=2,fsdp=4").put(batch)["x"]
     assert {shard.data.shape for shard in sharded.addressable_shards} == {(2, 1)}
     np.testing.assert_array_equal(jax.device_get(sharded), batch["x"])
+
+
+@pytest.mark.parametrize("placement", ["jit", "sharded", "pmap"])
+def test_seeds_share_a_program(placement):
+    def loss(params, batch, key):
+        noise = jax.random.normal(key, batch["x"].shape)
+        return Sums(jnp.sum(params["w"][None] * (batch["x"] + noise)), jnp.float32(1), {})
+
+    placed, optimizer = make_placement(placement), optax.sgd(0.1)
+    like = jax.eval_shape(lambda: make_state({"w": jnp.zeros(3)}, optimizer))
+    batch = {"x": jax.ShapeDtypeStruct((8, 3), jnp.float32)}
+    programs = {
+        placed.lower(loss, optimizer, jax.random.key(seed), like, batch).as_text()
+        for seed in (0, 1)
+    }
+    assert len(programs) == 1
