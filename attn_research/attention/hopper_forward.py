@@ -82,7 +82,6 @@ def _scratch(call: Call, arrays: MaskArrays) -> dict[str, Any]:
         "key_free": plgpu.Barrier(num_arrivals=groups, num_barriers=stages),
         "value_there": plgpu.Barrier(num_barriers=stages),
         "value_free": plgpu.Barrier(num_arrivals=groups, num_barriers=stages),
-        "turn": plgpu.Barrier(num_barriers=groups),
     }
 
 

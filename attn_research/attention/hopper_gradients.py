@@ -108,8 +108,7 @@ def _of_item(call: Call, refs: Refs, shared: Shared, me: Array, item: Item, done
     # The gradients of the item before have left by now, or soon: its room is for others again.
     @pl.when(item.turn > 0)
     def _() -> None:
-        if call.tuning.buffers > 1:
-            worker.free(lax.rem(item.turn - 1, call.tuning.buffers))
+        worker.free(lax.rem(item.turn - 1, call.tuning.buffers))
 
     def of_head(head: Array, carry: tuple) -> tuple:
         for masked, lie, start, stop in (
@@ -123,12 +122,6 @@ def _of_item(call: Call, refs: Refs, shared: Shared, me: Array, item: Item, done
     empty = tuple(filled(0, ROWS, call.width) for _ in refs.gradients)
     done, *sums = call.for_heads(item, of_head, (done, *empty))
     worker.write(refs, sums)
-    if call.tuning.buffers == 1:
-
-        @pl.when(item.turn < call.items.turns - 1)
-        def _() -> None:
-            worker.free(buffer)
-
     return done
 
 

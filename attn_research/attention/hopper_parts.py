@@ -19,8 +19,8 @@ from attn_research.types import Array, Bool, Int
 
 ROWS = 64  # of a warpgroup, as many as a product of its has
 L2_BYTES = 32 << 20  # of arrays that blocks at work share
-# Of a thread of a warpgroup that computes, and of one that loads, by how many of the former.
-REGISTERS = {2: (240, 24), 3: (160, 32)}
+# Of a thread of a warpgroup that computes, where there are two of those, and of one that loads.
+REGISTERS = 240, 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +28,8 @@ class Tuning:
     """How a kernel is laid out on a device."""
 
     stages: int  # tiles in shared memory at a time, of the side that is loaded again and again
-    buffers: int  # tiles there of the other side: one that is at work, and those to come
+    buffers: int  # tiles there of the other side: one that is at work, and at least one to come
     programs: int  # blocks, one for each multiprocessor
-    in_turn: bool = False  # whether warpgroups wait for each other before their products
 
 
 class Item(NamedTuple):
@@ -91,17 +90,17 @@ def heads_together(pairs: int, group: int, bytes_of_head: int) -> int:
 def by_warpgroup(groups: int, compute: Callable[[Array], None], load: Callable[[], None]) -> None:
     """Each warpgroup does its work, with registers to match."""
     warpgroup = lax.axis_index("warpgroup")
-    more, fewer = REGISTERS.get(groups, (None, None))
+    more, fewer = REGISTERS
 
     @pl.when(warpgroup < groups)
     def _() -> None:
-        if more:
+        if groups == 2:
             plgpu.set_max_registers(more, action="increase")
         compute(warpgroup)
 
     @pl.when(warpgroup == groups)
     def _() -> None:
-        if fewer:
+        if groups == 2:
             plgpu.set_max_registers(fewer, action="decrease")
         load()
 

@@ -61,7 +61,6 @@ class Shared(NamedTuple):
     key_free: Any
     value_there: Any
     value_free: Any
-    turn: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,19 +96,8 @@ class Carry(NamedTuple):
 
 def weigh(call: Call, refs: Refs, shared: Shared, me: Array) -> None:
     """The context of the queries of a warpgroup, of each item."""
-    if call.tuning.in_turn:
-
-        @pl.when(me == call.groups - 1)
-        def _() -> None:
-            plgpu.barrier_arrive(shared.turn.at[0])
-
     call.items.fold(functools.partial(_of_item, call, refs, shared, me))
     plgpu.wait_smem_to_gmem(0)
-    if call.tuning.in_turn:
-
-        @pl.when(me == 0)
-        def _() -> None:
-            plgpu.barrier_wait(shared.turn.at[0])
 
 
 def _of_item(call: Call, refs: Refs, shared: Shared, me: Array, item: Item, done: Array) -> Array:
@@ -165,9 +153,7 @@ class _Worker:
         plgpu.barrier_wait(self.shared.key_there.at[slot])
 
         def products(scores: Any) -> Array:
-            self._wait_turn()
             self._score(scores, slot)
-            self._end_turn()
             return self._scored(masked, number, scores, wait=0)
 
         scores = pl.run_scoped(products, self._accumulator(self.call.tile[1]))
@@ -181,11 +167,9 @@ class _Worker:
 
         def products(scores: Any, seen: Any) -> Carry:
             self._begin_sum(seen, carry)
-            self._wait_turn()
             self._score(scores, slot)
             plgpu.barrier_wait(self.shared.value_there.at[before])
             self._add(seen, carry, before)
-            self._end_turn()
             scored = self._scored(masked, number, scores, wait=1)
             of_tile = lax.optimization_barrier(self._share(scored, carry))
             # Rounded before the sum is there, the shares would overwrite those it is still made of,
@@ -229,15 +213,6 @@ class _Worker:
 
     def _accumulator(self, columns: int) -> Any:
         return plgpu.ACC((ROWS, columns), jnp.float32)
-
-    def _wait_turn(self) -> None:
-        if self.call.tuning.in_turn:
-            plgpu.barrier_wait(self.shared.turn.at[self.me])
-
-    def _end_turn(self) -> None:
-        if self.call.tuning.in_turn:
-            after = lax.rem(self.me + 1, self.call.groups)
-            plgpu.barrier_arrive(self.shared.turn.at[after])
 
     def _score(self, scores: Any, slot: Array) -> None:
         keys = self.shared.key.at[slot].transpose((1, 0))

@@ -42,7 +42,14 @@ STAGES = {128: 3, 256: 2}
 MOST_WIDTH = 256
 
 
-def unsupported(
+def unsupported(*arrays: Any, **options: Any) -> str | None:
+    """Why the arguments of `attend` are not supported, or None where they are."""
+    if not INTERPRET and (reason := no_gpu() or _no_compiler()):
+        return reason
+    return no_tiles(*arrays, **options)
+
+
+def no_tiles(
     query: Any,
     key: Any,
     value: Any,
@@ -54,9 +61,7 @@ def unsupported(
     positions: Positions | None,
     **others: Any,
 ) -> str | None:
-    """Why the arguments of `attend` are not supported, or None where they are."""
-    if not INTERPRET and (reason := no_gpu() or _no_compiler()):
-        return reason
+    """Why no kernel that visits tiles has rules for the arguments, or None where one does."""
     if bias is not None:
         return "a bias is not added by the kernels: use tiled"
     if reason := no_softmax_of_products(score, normalizer, query, key):

@@ -122,8 +122,7 @@ def _forward(plan: Plan, query: Array, key: Array, value: Array, given: Given) -
     return (context, log_sum * LOG_2), (query, key, value, given, context, log_sum)
 
 
-def backward(plan: Plan, residuals: tuple, cotangents: tuple) -> tuple:
-    """Gradients of the operands, from what `_forward` keeps: log-sums are of base 2."""
+def _backward(plan: Plan, residuals: tuple, cotangents: tuple) -> tuple:
     query, key, value, given, context, log_sum = residuals
     d_context, d_log_sum = cotangents
     batch, num_queries, num_heads, _ = query.shape
@@ -270,4 +269,4 @@ def _key_kernel(
     d_value[...] = of_values.astype(d_value.dtype)
 
 
-attend_tiles.defvjp(_forward, backward)
+attend_tiles.defvjp(_forward, _backward)

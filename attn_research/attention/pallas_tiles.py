@@ -92,7 +92,7 @@ class Plan:
     forward: Pass
     of_queries: Pass
     of_keys: Pass
-    call: Callable[..., Any]  # `pl.pallas_call` with its compiler
+    call: Callable[..., Any] | None  # `pl.pallas_call` with its compiler, where kernels ask for it
 
 
 class Side(NamedTuple):
