@@ -119,7 +119,7 @@ def _of_item(call: Call, refs: Refs, shared: Shared, me: Array, item: Item, done
                 carry = lax.fori_loop(start, stop, functools.partial(worker.step, masked), carry)
         return carry
 
-    empty = tuple(filled(0, ROWS, call.width) for _ in refs.gradients)
+    empty = tuple(filled(0.0, ROWS, call.width) for _ in refs.gradients)
     done, *sums = call.for_heads(item, of_head, (done, *empty))
     worker.write(refs, sums)
     return done

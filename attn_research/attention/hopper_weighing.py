@@ -32,7 +32,7 @@ from attn_research.attention.hopper_parts import (
 )
 from attn_research.attention.pallas_kernels import LOG2_E, NOWHERE
 from attn_research.attention.pallas_tiles import Plan, Visits
-from attn_research.types import Array, Float
+from attn_research.types import Array, ArrayLike, Float
 
 
 class Refs(NamedTuple):
@@ -107,7 +107,7 @@ def _of_item(call: Call, refs: Refs, shared: Shared, me: Array, item: Item, done
     worker = _Worker(call, shared, me, item, buffer, order, done)
     carry = worker.empty()
 
-    def visit(step: Callable, masked: bool, start: Array, stop: Array, carry: Carry) -> Carry:
+    def visit(step: Callable, masked: bool, start: ArrayLike, stop: Array, carry: Carry) -> Carry:
         if (call.plan.forward.partial if masked else call.plan.forward.full) is None:
             return carry
         return lax.fori_loop(start, stop, functools.partial(step, masked), carry)
@@ -143,9 +143,9 @@ class _Worker:
     done: Array
 
     def empty(self) -> Carry:
-        shares = filled(0, ROWS, self.call.tile[1], dtype=self.call.dtype)
-        highest = filled(jnp.finfo(jnp.float32).min, ROWS)
-        return Carry(filled(0, ROWS, self.call.width), highest, filled(0, ROWS), shares)
+        shares = filled(0.0, ROWS, self.call.tile[1], dtype=self.call.dtype)
+        highest = filled(float(jnp.finfo(jnp.float32).min), ROWS)
+        return Carry(filled(0.0, ROWS, self.call.width), highest, filled(0.0, ROWS), shares)
 
     def begin(self, masked: bool, number: Array, carry: Carry) -> Carry:
         """The shares of the first tile."""
