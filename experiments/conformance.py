@@ -23,7 +23,7 @@ import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
-from attn_research.attention import api, cudnn, pallas, splash
+from attn_research.attention import api, cudnn, hopper, pallas, splash
 from attn_research.data.files import write_whole
 from experiments import conformance_tables
 from experiments.cases import DTYPES, MASKS, MODES, SCORES, Case, pose
@@ -123,6 +123,10 @@ def interpret_kernels(assign: Callable[[Any, str, Any], None] = setattr) -> None
     assign(cudnn, "BACKEND", "xla")
     for kernels in (pallas, splash):
         assign(kernels, "INTERPRET", True)
+    if jax.__version_info__ >= hopper.RELEASE:  # before, it is refused for that
+        from jax.experimental.pallas import mosaic_gpu
+
+        assign(hopper, "INTERPRET", mosaic_gpu.InterpretGPUParams())
 
 
 def run(

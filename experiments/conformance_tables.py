@@ -97,12 +97,17 @@ more than its rounding:
 
 """
     text += "".join(f"- {line}\n" for line in found["bound"])
+    rounding = [name for name in ROUND_WEIGHTS if name in {cell[0] for cell in cells}]
     text += (
         "\nwhere n counts the rows of scores summed over in the gradient of what they share, and\n"
-        f"elsewhere is 1. {', '.join(ROUND_WEIGHTS)} multiply weights and gradients of scores in\n"
-        "half precision: there an ulp times the root of the number of terms is added. "
-        '"Of bound" is\nthe worst share of it.\n'
+        "elsewhere is 1. "
     )
+    if rounding:
+        text += (
+            f"{', '.join(rounding)} multiply weights and gradients of scores in\n"
+            "half precision: there an ulp times the root of the number of terms is added. "
+        )
+    text += '"Of bound" is\nthe worst share of it.\n'
     if found["wrong"]:
         text += "\n## Wrong\n\n" + "".join(f"- {line}\n" for line in found["wrong"])
     text += f"\n## Worst errors\n\n{to_markdown(_worst(cells))}"

@@ -13,7 +13,7 @@ from experiments.cases import SCORES, Case, pose, random_arrays
 
 ARITHMETIC = 4e-6  # of float32, whatever the dtype of the operands
 # They multiply weights, and the gradients of scores, in the dtype of the operands.
-ROUND_WEIGHTS = ("cudnn", "pallas", "splash")
+ROUND_WEIGHTS = ("cudnn", "hopper", "pallas", "splash")
 
 
 class Compared(NamedTuple):

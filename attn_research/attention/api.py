@@ -8,7 +8,16 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from attn_research.attention import cudnn, gathered, operands, pallas, reference, splash, tiled
+from attn_research.attention import (
+    cudnn,
+    gathered,
+    hopper,
+    operands,
+    pallas,
+    reference,
+    splash,
+    tiled,
+)
 from attn_research.attention.masks import Full, Mask, Positions
 from attn_research.attention.normalizers import Dropout, softmax
 from attn_research.attention.reference import Attended, Capture
@@ -49,6 +58,7 @@ def _of_kernels(*arrays: Shaped, **options: Any) -> str | None:
 # The chain, first choice first.
 IMPLEMENTATIONS = (
     Implementation("cudnn", cudnn.unsupported, cudnn.attend, tiled.outdone, cudnn.cost),
+    Implementation("hopper", hopper.unsupported, hopper.attend, _of_kernels, hopper.cost),
     Implementation("pallas", pallas.unsupported, pallas.attend, _of_kernels, pallas.cost),
     Implementation("splash", splash.unsupported, splash.attend, _of_kernels, splash.cost),
     Implementation("gathered", gathered.unsupported, gathered.attend, gathered.outdone),

@@ -127,10 +127,7 @@ def _backward(plan: Plan, residuals: tuple, cotangents: tuple) -> tuple:
     d_context, d_log_sum = cotangents
     batch, num_queries, num_heads, _ = query.shape
     num_keys, num_kv_heads = key.shape[1:3]
-    # A higher score takes from all weights of its query what it does not keep.
-    wide = jnp.float32
-    mean = jnp.einsum("btnh,btnh->bnt", d_context.astype(wide), context.astype(wide)) - d_log_sum
-
+    mean = means(d_context, context, d_log_sum)
     operands = query, key, value, d_context, log_sum, mean
     by_query = Specs(plan.of_queries.tile[0], num_heads // num_kv_heads)
     d_query = plan.call(
@@ -171,6 +168,16 @@ def _backward(plan: Plan, residuals: tuple, cotangents: tuple) -> tuple:
         name="attend_d_key",
     )(*operands, *sides(given, given.of_keys))
     return d_query, d_key, d_value, None
+
+
+def means(
+    d_context: Float[Array, "B T N Hv"],
+    context: Float[Array, "B T N Hv"],
+    d_log_sum: Float[Array, "B N T"],
+) -> Float[Array, "B N T"]:
+    """What a higher score of a query takes from each of its weights, of the gradient of that."""
+    wide = jnp.float32
+    return jnp.einsum("btnh,btnh->bnt", d_context.astype(wide), context.astype(wide)) - d_log_sum
 
 
 def _query_kernel(

@@ -20,7 +20,8 @@ from attn_research.types import Array, Float, Int, PyTree, Shaped, UInt
 class Visits(NamedTuple):
     """Inner tiles of each outer one, the full ones first, then the partial ones.
 
-    `spans` counts the full ones, counts both, and tells the first full and the first partial one.
+    `spans` counts the full ones, counts both, and tells the first full and the first partial one,
+    the latter two for runs alone.
     """
 
     tiles: Int[Array, "#B outer most"]
@@ -85,12 +86,13 @@ class Plan:
 
     scale: float
     num_keys: int  # from here on keys are padding
+    counted: bool  # whether positions count from 0
     allowed: Callable[..., Array]  # of a `TileRule`
     dropped: Dropout | None
     forward: Pass
     of_queries: Pass
     of_keys: Pass
-    call: Callable[..., Any]  # `pl.pallas_call` with its compiler
+    call: Callable[..., Any] | None  # `pl.pallas_call` with its compiler, where kernels ask for it
 
 
 class Side(NamedTuple):

@@ -100,7 +100,7 @@ def _around(mask: array_masks.Around, asked: Asked) -> TileRule:
 
 @tile_rule.register(array_masks.Padding)
 def _padding(mask: array_masks.Padding, asked: Asked) -> TileRule:
-    valid = array_masks.at_positions(mask.valid, asked.key, axis=-1, absent=False)
+    valid = _at(mask.valid, asked.key, asked, absent=False)
 
     def kinds(tile: TileSize) -> Int[Array, "*#B 1 cols"]:
         every, some = _bounds(valid, tile[1])
@@ -111,8 +111,8 @@ def _padding(mask: array_masks.Padding, asked: Asked) -> TileRule:
 
 @tile_rule.register(array_masks.Segments)
 def _segments(mask: array_masks.Segments, asked: Asked) -> TileRule:
-    q_ids = array_masks.at_positions(mask.q_ids, asked.query, axis=-1, absent=-1)
-    k_ids = array_masks.at_positions(mask.k_ids, asked.key, axis=-1, absent=-2)
+    q_ids = _at(mask.q_ids, asked.query, asked, absent=-1)
+    k_ids = _at(mask.k_ids, asked.key, asked, absent=-2)
 
     def kinds(tile: TileSize) -> Int[Array, "*#B rows cols"]:
         q_low, q_high = (each[..., :, None] for each in _bounds(q_ids, tile[0]))
@@ -175,6 +175,15 @@ def _kinds_of(mask: Mask, asked: Asked) -> Callable[[TileSize], Int[np.ndarray, 
         return layout.reshape((1,) * (asked.query.ndim - 1) + layout.shape)
 
     return kinds
+
+
+def _at(
+    array: Shaped[Array, "*B length"], pos: Int[ArrayLike, "*#B T"], asked: Asked, absent: int
+) -> Shaped[Array, "*B T"]:
+    """The entries at positions, without a look-up where those count from 0."""
+    if asked.counted and pos.shape[-1] <= array.shape[-1]:
+        return jnp.asarray(array)[..., : pos.shape[-1]]
+    return array_masks.at_positions(array, pos, axis=-1, absent=absent)
 
 
 def _bounds(array: Shaped[Array, "*#B T"], size: int) -> tuple[Array, Array]:

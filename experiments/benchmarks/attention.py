@@ -163,9 +163,10 @@ def crossovers(rounds: int) -> dict[str, list[dict]]:
                 for name in names:
                     attention = ours(name, **options)
                     cotangent = jnp.ones((batch, queries, heads, 64))
-                    function = with_gradient(attention, cotangent) if gradient else attention
-                    compiled = jax.jit(function).lower(*arrays).compile()
-                    runs[name] = functools.partial(time_call, compiled, arrays)
+                    function = with_gradient(attention) if gradient else attention
+                    operands = (cotangent, *arrays) if gradient else arrays
+                    compiled = jax.jit(function).lower(*operands).compile()
+                    runs[name] = functools.partial(time_call, compiled, operands)
                     runs[name]()
                 kind = "forward+backward" if gradient else "forward"
                 times = in_turn(runs, 3 * rounds)

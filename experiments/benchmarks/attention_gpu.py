@@ -29,7 +29,7 @@ from experiments.benchmarks.timing import compile_run, in_turn, ours
 from experiments.reporting import command_line, environment
 
 TOKENS, MODEL_DIM = 16384, 2048  # of a batch, and of all heads
-IMPLEMENTATIONS = "cudnn", "pallas"
+IMPLEMENTATIONS = "cudnn", "hopper", "pallas"
 BASE = "cudnn full"
 WINDOW, DOCUMENTS = 1024, 8
 
@@ -70,7 +70,7 @@ def measure(
         try:
             return compile_run(attention, shape, gradient, jnp.bfloat16, calls)
         except NotImplementedError:
-            return None  # as cuDNN of documents
+            return None  # as cuDNN of documents, or kernels for another GPU
 
     contestants = list(itertools.product(IMPLEMENTATIONS, of_mask))
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -113,23 +113,22 @@ def main(argv: Sequence[str]) -> None:
         for length in values.lengths
         for gradient in (False, True)
     ]
-    rows = []
+    found: dict[str, Any] = {
+        "command": command_line(__spec__.name, sys.argv[1:]),
+        "environment": environment(),
+        "rows": [],
+    }
     for length, width, gradient in tqdm(cases, mininterval=5):
         options = {"gradient": gradient, "rounds": values.rounds, "calls": values.calls}
         for row in measure(length, width, **options):
-            rows.append(row)
+            found["rows"].append(row)
             tqdm.write(
                 f"{length:>6} x {width:<4}{'forward+backward' if gradient else 'forward':<17}"
                 f"{row['implementation']:<7}{row['mask']:<10}{row['teraflops']:7.1f} TFLOP/s  "
                 f"{row['of_unmasked_cudnn']:6.2f} of cuDNN without a mask"
             )
-    found = {
-        "command": command_line(__spec__.name, sys.argv[1:]),
-        "environment": environment(),
-        "rows": rows,
-    }
-    if values.output:
-        write_whole(Path(values.output), (json.dumps(found, indent=1) + "\n").encode())
+        if values.output:  # after every case, so that what was measured is kept
+            write_whole(Path(values.output), (json.dumps(found, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

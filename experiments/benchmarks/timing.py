@@ -19,10 +19,13 @@ def time_call(compiled: Callable[..., Any], arrays: Sequence[jax.Array], calls: 
     return (time.perf_counter() - start) / calls
 
 
-def with_gradient(attention: Callable[..., jax.Array], cotangent: jax.Array) -> Callable[..., Any]:
-    """The context and the gradients of query, key and value."""
+def with_gradient(attention: Callable[..., jax.Array]) -> Callable[..., Any]:
+    """The context and the gradients of query, key and value, of a cotangent and those.
 
-    def both(*arrays):
+    It is an argument, for XLA computes what it can of a large constant while it compiles.
+    """
+
+    def both(cotangent, *arrays):
         context, pull = jax.vjp(attention, *arrays)
         return context, pull(cotangent)
 
@@ -42,9 +45,10 @@ def compile_run(
     """
     keys = jax.random.split(jax.random.key(0), 4)
     *arrays, cotangent = (jax.random.normal(key, shape, dtype) for key in keys)
-    function = with_gradient(attention, cotangent) if gradient else attention
-    compiled = jax.jit(function).lower(*arrays).compile()
-    run = functools.partial(time_call, compiled, arrays, calls)
+    function = with_gradient(attention) if gradient else attention
+    operands = (cotangent, *arrays) if gradient else arrays
+    compiled = jax.jit(function).lower(*operands).compile()
+    run = functools.partial(time_call, compiled, operands, calls)
     run()
     return run, compiled.memory_analysis().temp_size_in_bytes
 

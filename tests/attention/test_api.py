@@ -245,7 +245,7 @@ REFUSED = {
     "name": (
         SHAPES,
         {"implementation": "refrence"},
-        r"'refrence' is not one of cudnn, pallas, splash, gathered, tiled, reference",
+        r"'refrence' is not one of cudnn, hopper, pallas, splash, gathered, tiled, reference",
     ),
 }
 
@@ -264,7 +264,7 @@ def test_attend_refuses_too():
     with pytest.raises(ValueError, match="not a multiple"):
         attend(query[:, :, :3], key, value)
     with pytest.raises(
-        ValueError, match="not one of cudnn, pallas, splash, gathered, tiled, reference"
+        ValueError, match="not one of cudnn, hopper, pallas, splash, gathered, tiled, reference"
     ):
         attend(query, key, value, implementation="fast")
 

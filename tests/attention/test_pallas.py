@@ -30,6 +30,7 @@ from attn_research.attention import (
     explain,
     pallas,
     softmax,
+    tile_calls,
 )
 from attn_research.attention.masks import Tile
 
@@ -50,8 +51,7 @@ OPTIONS = dict(
 def on_a_cpu(monkeypatch):
     """Lets the kernels run here, in small tiles."""
     monkeypatch.setattr(pallas, "INTERPRET", True)
-    for name, tile in (("FORWARD", (32, 16)), ("OF_QUERIES", (32, 16)), ("OF_KEYS", (16, 32))):
-        monkeypatch.setattr(pallas, name, tile)
+    monkeypatch.setattr(pallas, "TILES", {256: ((32, 16), (32, 16), (16, 32))})
 
 
 def random(*shapes, dtype="float32"):
@@ -125,18 +125,18 @@ def test_full_tiles_never_ask_the_mask_and_empty_ones_are_never_visited(on_a_cpu
 
 def test_lists_of_tiles():
     kinds = Causal().layout(64, 64, 16)[None]
-    (tiles, spans), lie = pallas._visits(kinds, by_key=False)
+    (tiles, spans), lie = tile_calls.list_visits(kinds, by_key=False)
     assert spans.tolist() == [[[0, 1, 0, 0], [1, 2, 0, 1], [2, 3, 0, 2], [3, 4, 0, 3]]]
     assert tiles.shape == (1, 4, 1)  # no list is needed
     assert lie == {"full": "run", "partial": "run"}
     window = (Causal() & Window(40, 0)).layout(128, 128, 16)[None]
-    (tiles, spans), lie = pallas._visits(window, by_key=True)
+    (tiles, spans), lie = tile_calls.list_visits(window, by_key=True)
     assert tiles.shape == (1, 8, 4)  # as long as the longest
     assert tiles[0, 0].tolist() == [1, 0, 2, 3] and spans[0, 0].tolist() == [1, 4, 1, 0]
     assert lie == {"full": "run", "partial": "list"}
-    (tiles, _), lie = pallas._visits(jnp.asarray(kinds), by_key=False)
+    (tiles, _), lie = tile_calls.list_visits(jnp.asarray(kinds), by_key=False)
     assert tiles.shape == (1, 4, 4) and lie == {"full": "list", "partial": "list"}
-    assert pallas._visits(Full().layout(64, 64, 16)[None], False)[1]["partial"] is None
+    assert tile_calls.list_visits(Full().layout(64, 64, 16)[None], False)[1]["partial"] is None
 
 
 CUDA = {

@@ -1,0 +1,198 @@
+"""What kernels for Hopper share: how blocks take items, which tiles they visit, who may look there.
+
+A block has warpgroups of 64 rows each that compute, and one more that loads what they need into
+shared memory. It takes items, a tile of a head each, until none is left.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from attn_research.attention.pallas_tiles import Given, Pass, Plan, Visits
+from attn_research.types import Array, Bool, Int
+
+ROWS = 64  # of a warpgroup, as many as a product of its has
+L2_BYTES = 32 << 20  # of arrays that blocks at work share
+# Of a thread of a warpgroup that computes, where there are two of those, and of one that loads.
+REGISTERS = 240, 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """How a kernel is laid out on a device."""
+
+    stages: int  # tiles in shared memory at a time, of the side that is loaded again and again
+    buffers: int  # tiles there of the other side: one that is at work, and at least one to come
+    programs: int  # blocks, one for each multiprocessor
+
+
+class Item(NamedTuple):
+    """A tile of a head, and how many of its block came before it."""
+
+    batch: Array
+    head: Array
+    tile: Array
+    turn: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """All items of a call, those with most to visit first, of heads whose arrays the L2 holds."""
+
+    batch: int
+    heads: int
+    tiles: int
+    together: int  # heads that are taken before the next ones
+    most_programs: int
+    last_first: bool
+
+    @property
+    def programs(self) -> int:
+        return min(self.most_programs, self.batch * self.heads * self.tiles)
+
+    @property
+    def turns(self) -> Array:
+        """How many this program takes."""
+        last = self.batch * self.heads * self.tiles - 1
+        return lax.div(last - lax.axis_index("program"), self.programs) + 1
+
+    def fold(self, step: Callable[[Item, Array], Array]) -> Array:
+        """`step(item, so far)` over the items of this program, from 0."""
+        program = lax.axis_index("program")
+
+        def of_turn(turn: Array, done: Array) -> Array:
+            return step(self._item(program + turn * self.programs, turn), done)
+
+        return lax.fori_loop(0, self.turns, of_turn, jnp.int32(0))
+
+    def _item(self, number: Array, turn: Array) -> Item:
+        pairs = self.batch * self.heads
+        section = lax.div(number, self.together * self.tiles)
+        within = lax.rem(number, self.together * self.tiles)
+        here = jnp.minimum(self.together, pairs - section * self.together)
+        pair = section * self.together + lax.rem(within, here)
+        tile = lax.div(within, here)
+        tile = self.tiles - 1 - tile if self.last_first else tile
+        return Item(lax.div(pair, self.heads), lax.rem(pair, self.heads), tile, turn)
+
+
+def heads_together(pairs: int, group: int, bytes_of_head: int) -> int:
+    """How many of so many query heads have keys and values that the L2 cache holds."""
+    return min(pairs, max(1, L2_BYTES // bytes_of_head) * group)
+
+
+def by_warpgroup(groups: int, compute: Callable[[Array], None], load: Callable[[], None]) -> None:
+    """Each warpgroup does its work, with registers to match."""
+    warpgroup = lax.axis_index("warpgroup")
+    more, fewer = REGISTERS
+
+    @pl.when(warpgroup < groups)
+    def _() -> None:
+        if groups == 2:
+            plgpu.set_max_registers(more, action="increase")
+        compute(warpgroup)
+
+    @pl.when(warpgroup == groups)
+    def _() -> None:
+        if groups == 2:
+            plgpu.set_max_registers(fewer, action="decrease")
+        load()
+
+
+def of_batch(ref: Any, batch: Array) -> Any:
+    """Where in an array, which all elements of a batch may share."""
+    return batch if ref.shape[0] > 1 else 0
+
+
+class Order(NamedTuple):
+    """How many inner tiles of an item are full and how many are visited, and which comes when."""
+
+    full: Array
+    every: Array
+    which: Callable[[bool, Array], Array]
+
+
+def order_of(lie: Pass, visits: Visits, item: Item) -> Order:
+    """Of the inner tiles of an item, full ones first."""
+    batch = of_batch(visits.spans, item.batch)
+    full, every, first_full, first_partial = (
+        visits.spans[batch, item.tile, which] for which in range(4)
+    )
+
+    def which(masked: bool, number: Array) -> Array:
+        if (lie.partial if masked else lie.full) == "run":
+            return first_partial + number - full if masked else first_full + number
+        return visits.tiles[of_batch(visits.tiles, item.batch), item.tile, number]
+
+    return Order(full, every, which)
+
+
+class MaskArrays(NamedTuple):
+    """What a mask reads of queries and of keys: positions first, unless they count from 0."""
+
+    queries: tuple[Array, ...]
+    keys: tuple[Array, ...]
+
+
+def mask_arrays(plan: Plan, given: Given) -> tuple[MaskArrays, MaskArrays]:
+    """The arrays, with booleans as numbers, of which copies are made; and which are booleans."""
+    first = ((), ()) if plan.counted else ((given.q_pos,), (given.k_pos,))
+    arrays = MaskArrays(first[0] + given.queries, first[1] + given.keys)
+    bools = jax.tree.map(lambda array: array.dtype == bool, arrays)
+    words = jax.tree.map(lambda a: a.astype(jnp.int32) if a.dtype == bool else a, arrays)
+    return words, bools
+
+
+class Side(NamedTuple):
+    """The queries or keys of a tile: what a mask reads of them, in shared memory, and the first."""
+
+    arrays: list
+    bools: tuple[bool, ...]
+    first: Array
+
+
+def who_may_look(
+    plan: Plan, queries: Side, keys: Side, shape: tuple[int, int], of_queries: int
+) -> Bool[Array, "rows cols"]:
+    """Who may look in a tile, which has its queries along the axis `of_queries`."""
+
+    def indices(side: Side, axis: int) -> Int[Array, "rows cols"]:
+        iota = plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=plgpu.Layout.WGMMA)
+        return side.first + iota
+
+    def read(side: Side, axis: int) -> list:
+        along = plgpu.Layout.WGMMA.reduce(1 - axis)
+        loaded = (plgpu.load(ref, layout=along, optimized=False) for ref in side.arrays)
+        wide = (lax.broadcast_in_dim(array, shape, [axis]) for array in loaded)
+        arrays = [a != 0 if b else a for a, b in zip(wide, side.bools, strict=True)]
+        return [indices(side, axis), *arrays] if plan.counted else arrays
+
+    of_keys = 1 - of_queries
+    (q_pos, *q_arrays), (k_pos, *k_arrays) = read(queries, of_queries), read(keys, of_keys)
+    allowed = plan.allowed(q_pos, k_pos, tuple(q_arrays), tuple(k_arrays))
+    if plan.num_keys % shape[of_keys]:
+        allowed &= indices(keys, of_keys) < plan.num_keys
+    return allowed
+
+
+def along(rows: Array, shape: tuple[int, int], axis: int = 0) -> Array:
+    """A number for each row, or for each column, along it."""
+    return lax.broadcast_in_dim(rows, shape, [axis])
+
+
+def filled(value: float, *shape: int, dtype: Any = jnp.float32) -> Array:
+    """An array of one value where products put theirs, or of one for each row of those."""
+    layout = plgpu.Layout.WGMMA if len(shape) > 1 else plgpu.Layout.WGMMA.reduce(1)
+    return plgpu.layout_cast(jnp.full(shape, value, dtype), layout)
+
+
+def tiles_in_smem(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Shared memory for operands of products."""
+    transforms = plgpu.TilingTransform((8, 64)), plgpu.SwizzleTransform(128)
+    return plgpu.SMEM(shape, dtype, transforms=transforms)
