@@ -37,6 +37,7 @@ SHARED_EXPERIMENTS = {
     "running",
     "scores",
     "tables",
+    "image_tables",
     "transformer_tables",
     "translation",
 }
