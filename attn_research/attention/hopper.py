@@ -11,10 +11,9 @@ from typing import Any
 import jax
 
 from attn_research.attention import pallas, pallas_kernels
-from attn_research.attention.masks import Mask
-from attn_research.attention.operands import cost_of_tiles, no_gpu, other_dtype, products
+from attn_research.attention.operands import no_gpu, other_dtype, products
 from attn_research.attention.reference import Attended
-from attn_research.attention.tile_calls import attend_by_tiles
+from attn_research.attention.tile_calls import attend_by_tiles, cost_by_tiles
 from attn_research.attention.tile_rules import TileSize
 from attn_research.types import Array, Float
 
@@ -25,8 +24,8 @@ RELEASE = 0, 11  # of JAX: the first whose compiler knows all that the kernels s
 DTYPES = ("bfloat16", "float16")
 WIDTHS = (64, 128)
 # By head width, for each pass: queries and keys of a tile, tiles of the side that is loaded again
-# and again in shared memory at a time, and those of the other side. The fastest of those tried on
-# an H200, in bfloat16, at 4096 tokens.
+# and again in shared memory at a time, and those of the other side. The forward ones are the best
+# of those tried on an H200; of those for gradients no others were: they fit into registers.
 FORWARD = {64: ((128, 128), 4, 2), 128: ((128, 128), 2, 2)}
 OF_QUERIES = {64: ((128, 128), 3, 2), 128: ((128, 64), 2, 2)}
 OF_KEYS = {64: ((64, 128), 4, 2), 128: ((64, 128), 2, 2)}
@@ -63,13 +62,9 @@ def attend(
     return attend_by_tiles(*how, query, key, value, **options)
 
 
-def cost(query: Any, key: Any, value: Any, *, mask: Mask, **options: Any) -> tuple[int, int]:
-    """FLOPs and bytes of the tiles visited, as `pallas.cost` counts them."""
-    positions = options["positions"]
-    counted = positions is None or positions.counted
-    tile, *_ = FORWARD[value.shape[-1]]
-    layout = (mask if counted else Mask()).layout(query.shape[-3], key.shape[-3], tile)
-    return cost_of_tiles(query, value, layout, tile, 4 * value.shape[-1] + 4)
+def cost(*arrays: Any, **options: Any) -> tuple[int, int]:
+    """FLOPs of the tiles visited, and the bytes moved."""
+    return cost_by_tiles(_tiles, *arrays, **options)
 
 
 def _elsewhere() -> str | None:

@@ -10,7 +10,6 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
@@ -21,8 +20,9 @@ from attn_research.attention.hopper_parts import (
     Item,
     Items,
     Tuning,
-    by_warpgroup,
+    drain,
     heads_together,
+    kernel_of_blocks,
     mask_arrays,
     of_batch,
     order_of,
@@ -73,19 +73,14 @@ def _run(
     made = outer.tiles if by_key else outer.tiles[:1]
     operands = outer.tiles + inner.tiles
 
-    def kernel(*refs: Any, **scratch: Any) -> None:
-        _kernel(call, Refs(*refs), Shared(**scratch))
-
-    return plgpu.kernel(
-        kernel,
+    return kernel_of_blocks(
+        "attend_hopper_d_key" if by_key else "attend_hopper_d_query",
+        call,
+        (Refs, Shared),
+        differentiate,
+        _load,
         out_type=(tuple(shaped(array.shape, array.dtype, operands) for array in made),),
-        scratch_types=_scratch(call, outer, inner),
-        compiler_params=plgpu.CompilerParams(approx_math=True),
-        grid=(items.programs,),
-        grid_names=("program",),
-        num_threads=call.groups + 1,
-        thread_name="warpgroup",
-        kernel_name="attend_hopper_d_key" if by_key else "attend_hopper_d_query",
+        scratch=_scratch(call, outer, inner),
         interpret=interpret,
     )(outer, inner, visits)[0]
 
@@ -111,14 +106,6 @@ def _scratch(call: Call, outer: Sides, inner: Sides) -> dict[str, Any]:
         "inner_there": plgpu.Barrier(num_arrivals=of_inner, num_barriers=stages),
         "inner_free": plgpu.Barrier(num_arrivals=groups, num_barriers=stages),
     }
-
-
-def _kernel(call: Call, refs: Refs, shared: Shared) -> None:
-    by_warpgroup(
-        call.groups,
-        functools.partial(differentiate, call, refs, shared),
-        functools.partial(_load, call, refs, shared),
-    )
 
 
 def _copy(source: Sides, target: Sides, to: tuple, item: Item, head: Array, at: Any, there: Any):
@@ -170,15 +157,6 @@ def _load(call: Call, refs: Refs, shared: Shared) -> None:
         return call.for_heads(item, of_head, done)
 
     done = call.items.fold(of_item)
-
-    # Every arrival is waited for, so that none is left when the block ends.
-    def drain(step: Array, carry: None) -> None:
-        plgpu.barrier_wait(shared.inner_free.at[lax.rem(step, stages)])
-
-    lax.fori_loop(jnp.maximum(done - stages, 0), done, drain, None)
-
-    def drain_outer(turn: Array, carry: None) -> None:
-        plgpu.barrier_wait(shared.outer_free.at[lax.rem(turn, buffers)])
-
+    drain(done - stages, done, stages, shared.inner_free)
     turns = call.items.turns
-    lax.fori_loop(jnp.maximum(turns - buffers, 0), turns - 1, drain_outer, None)
+    drain(turns - buffers, turns - 1, buffers, shared.outer_free)

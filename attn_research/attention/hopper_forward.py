@@ -17,8 +17,9 @@ from attn_research.attention.hopper_parts import (
     Items,
     MaskArrays,
     Tuning,
-    by_warpgroup,
+    drain,
     heads_together,
+    kernel_of_blocks,
     mask_arrays,
     of_batch,
     order_of,
@@ -42,23 +43,18 @@ def attend_forward(
     arrays, bools = mask_arrays(plan, given)
     call = Call(plan, tuning, items, group, width, query.dtype, bools, bool(interpret))
 
-    def kernel(*refs: Any, **scratch: Any) -> None:
-        _kernel(call, Refs(*refs), Shared(**scratch))
-
     operands = query, key, value
-    return plgpu.kernel(
-        kernel,
+    return kernel_of_blocks(
+        "attend_hopper",
+        call,
+        (Refs, Shared),
+        weigh,
+        _load,
         out_type=(
             shaped(query.shape, value.dtype, operands),
             shaped((batch, num_heads, num_queries), jnp.float32, operands),
         ),
-        scratch_types=_scratch(call, arrays),
-        compiler_params=plgpu.CompilerParams(approx_math=True),
-        grid=(items.programs,),
-        grid_names=("program",),
-        num_threads=call.groups + 1,
-        thread_name="warpgroup",
-        kernel_name="attend_hopper",
+        scratch=_scratch(call, arrays),
         interpret=interpret,
     )(*operands, given.forward, arrays)
 
@@ -83,14 +79,6 @@ def _scratch(call: Call, arrays: MaskArrays) -> dict[str, Any]:
         "value_there": plgpu.Barrier(num_barriers=stages),
         "value_free": plgpu.Barrier(num_arrivals=groups, num_barriers=stages),
     }
-
-
-def _kernel(call: Call, refs: Refs, shared: Shared) -> None:
-    by_warpgroup(
-        call.groups,
-        functools.partial(weigh, call, refs, shared),
-        functools.partial(_load, call, refs, shared),
-    )
 
 
 def _load(call: Call, refs: Refs, shared: Shared) -> None:
@@ -143,16 +131,6 @@ def _load(call: Call, refs: Refs, shared: Shared) -> None:
         return done + order.every
 
     done = call.items.fold(of_item)
-
-    # Every arrival is waited for, so that none is left when the block ends.
-    def drain(step: Array, carry: None) -> None:
-        plgpu.barrier_wait(shared.key_free.at[lax.rem(step, stages)])
-        plgpu.barrier_wait(shared.value_free.at[lax.rem(step, stages)])
-
-    lax.fori_loop(jnp.maximum(done - stages, 0), done, drain, None)
-
-    def drain_queries(turn: Array, carry: None) -> None:
-        plgpu.barrier_wait(shared.query_free.at[lax.rem(turn, buffers)])
-
+    drain(done - stages, done, stages, shared.key_free, shared.value_free)
     turns = call.items.turns
-    lax.fori_loop(jnp.maximum(turns - buffers, 0), turns - 1, drain_queries, None)
+    drain(turns - buffers, turns - 1, buffers, shared.query_free)

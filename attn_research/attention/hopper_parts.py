@@ -87,22 +87,62 @@ def heads_together(pairs: int, group: int, bytes_of_head: int) -> int:
     return min(pairs, max(1, L2_BYTES // bytes_of_head) * group)
 
 
-def by_warpgroup(groups: int, compute: Callable[[Array], None], load: Callable[[], None]) -> None:
-    """Each warpgroup does its work, with registers to match."""
-    warpgroup = lax.axis_index("warpgroup")
-    more, fewer = REGISTERS
+def kernel_of_blocks(
+    name: str,
+    call: Any,
+    kinds: tuple[Callable[..., Any], Callable[..., Any]],
+    compute: Callable[..., None],
+    load: Callable[..., None],
+    *,
+    out_type: tuple,
+    scratch: dict[str, Any],
+    interpret: Any,
+) -> Callable[..., Any]:
+    """What `call` describes, as a function of arrays: for each block, of its warpgroups.
 
-    @pl.when(warpgroup < groups)
-    def _() -> None:
-        if groups == 2:
-            plgpu.set_max_registers(more, action="increase")
-        compute(warpgroup)
+    Of `kinds` the first holds arrays, in their order, and the second holds `scratch`, by name. The
+    warpgroups do `compute(call, arrays, scratch, number)`, and the last does `load` of the same but
+    the number, with registers to match.
+    """
 
-    @pl.when(warpgroup == groups)
-    def _() -> None:
-        if groups == 2:
-            plgpu.set_max_registers(fewer, action="decrease")
-        load()
+    def kernel(*refs: Any, **shared: Any) -> None:
+        warpgroup, (more, fewer) = lax.axis_index("warpgroup"), REGISTERS
+        arguments = call, kinds[0](*refs), kinds[1](**shared)
+
+        @pl.when(warpgroup < call.groups)
+        def _() -> None:
+            if call.groups == 2:
+                plgpu.set_max_registers(more, action="increase")
+            compute(*arguments, warpgroup)
+
+        @pl.when(warpgroup == call.groups)
+        def _() -> None:
+            if call.groups == 2:
+                plgpu.set_max_registers(fewer, action="decrease")
+            load(*arguments)
+
+    return plgpu.kernel(
+        kernel,
+        out_type=out_type,
+        scratch_types=scratch,
+        compiler_params=plgpu.CompilerParams(approx_math=True),
+        grid=(call.items.programs,),
+        grid_names=("program",),
+        num_threads=call.groups + 1,
+        thread_name="warpgroup",
+        kernel_name=name,
+        interpret=interpret,
+    )
+
+
+def drain(first: Array, stop: Array, rooms: int, *free: Any) -> None:
+    """Waits for arrivals number `first` to `stop`, so that none is left when the block ends."""
+
+    def wait(number: Array, carry: None) -> None:
+        for barrier in free:
+            plgpu.barrier_wait(barrier.at[lax.rem(number, rooms)])
+
+    lax.fori_loop(jnp.maximum(first, 0), stop, wait, None)
 
 
 def of_batch(ref: Any, batch: Array) -> Any:

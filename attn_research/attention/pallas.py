@@ -12,21 +12,24 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-import jax
 from jax.experimental import pallas as pl
 
 from attn_research.attention import pallas_kernels
 from attn_research.attention.masks import Mask, Positions
 from attn_research.attention.operands import (
-    cost_of_tiles,
     no_gpu,
     no_softmax_of_products,
     other_dtype,
-    products,
     without_batch,
 )
 from attn_research.attention.reference import Attended
-from attn_research.attention.tile_calls import LEAST, attend_by_tiles, no_tile_rule, power
+from attn_research.attention.tile_calls import (
+    LEAST,
+    attend_by_tiles,
+    cost_by_tiles,
+    no_tile_rule,
+    power,
+)
 from attn_research.attention.tile_rules import TileSize
 from attn_research.types import Array, Float
 
@@ -87,27 +90,9 @@ def attend(
     return attend_by_tiles(*how, query, key, value, **options)
 
 
-def cost(
-    query: Any,
-    key: Any,
-    value: Any,
-    *,
-    score: Callable[..., Array],
-    mask: Mask,
-    positions: Positions | None,
-    **others: Any,
-) -> tuple[int, int]:
-    """FLOPs of the products and exponentials of the tiles visited, and bytes they read and write.
-
-    Tiles that only the arrays of a mask would empty are counted.
-    """
-    pair = jax.eval_shape(lambda *a: products(*a)[:3], score, query, key, value)
-    lengths = query.shape[-3], pair[1].shape[-3]
-    tile, *_ = tiles(lengths, pair[0], value)
-    counted = positions is None or positions.counted
-    layout = (mask if counted else Mask()).layout(*lengths, tile)
-    per_score = 2 * (pair[0].shape[-1] + value.shape[-1]) + 4
-    return cost_of_tiles(pair[0], value, layout, tile, per_score)
+def cost(*arrays: Any, **options: Any) -> tuple[int, int]:
+    """FLOPs of the tiles visited, and the bytes moved."""
+    return cost_by_tiles(tiles, *arrays, **options)
 
 
 def _no_compiler() -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 from attn_research.attention import pallas_tiles
 from attn_research.attention.masks import Mask, Positions, Tile
 from attn_research.attention.normalizers import Dropout
-from attn_research.attention.operands import padded, products
+from attn_research.attention.operands import cost_of_tiles, padded, products
 from attn_research.attention.rebuilt import rebuilt_weights
 from attn_research.attention.reference import Attended, Capture
 from attn_research.attention.tile_rules import TileRule, TileSize, ask, tile_rule
@@ -115,6 +115,30 @@ def attend_by_tiles(
         )
         weights = padded(weights, {weights.ndim - 1: num_keys - most_keys})
     return Attended(context, weights)
+
+
+def cost_by_tiles(
+    tiles_of: Callable[[tuple[int, int], Any, Any], list[TileSize]],
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    positions: Positions | None,
+    **others: Any,
+) -> tuple[int, int]:
+    """FLOPs of the products and exponentials of the tiles visited, and bytes they read and write.
+
+    Tiles that only the arrays of a mask would empty are counted.
+    """
+    pair = jax.eval_shape(lambda *a: products(*a)[:3], score, query, key, value)
+    lengths = query.shape[-3], pair[1].shape[-3]
+    tile, *_ = tiles_of(lengths, pair[0], value)
+    counted = positions is None or positions.counted
+    layout = (mask if counted else Mask()).layout(*lengths, tile)
+    per_score = 2 * (pair[0].shape[-1] + value.shape[-1]) + 4
+    return cost_of_tiles(pair[0], value, layout, tile, per_score)
 
 
 def no_tile_rule(

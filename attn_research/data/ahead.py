@@ -2,29 +2,43 @@
 
 import collections
 import concurrent.futures
-import itertools
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 _make: Callable[[int], Any] | None = None  # of a worker
 
 
-def made_ahead(make: Callable[[int], Any], start: int, workers: int) -> Iterator[Any]:
-    """make(start), make(start + 1), ... without end, each in one of so many processes.
+def made_ahead(
+    make: Callable[[int], Any], start: int, stop: int = sys.maxsize, workers: int = 0
+) -> Iterator[Any]:
+    """make(start) to make(stop - 1), by a thread, or each in one of so many processes.
 
-    `make` goes to every process once, so it is to be picklable and may be large. An error in it is
-    raised here in its turn. Closing the iterator ends the processes.
+    Those get `make` once, so it is to be picklable and may be large. An error in it is raised here
+    in its turn. Closing the iterator ends the processes.
     """
+    if workers:
+        return _by_processes(make, start, stop, workers)
+    import grain  # slow to import
+
+    dataset = grain.MapDataset.range(start, stop).map(make)
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
+    return iter(dataset.to_iter_dataset(options))
+
+
+def _by_processes(make, start, stop, workers):
     # A fork of a process that has threads, as JAX's has, may hang.
     context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(workers, context, _keep, (make,))
     try:
         waiting = collections.deque()
-        for number in itertools.count(start):
+        for number in range(start, stop):
             waiting.append(pool.submit(_call, number))
             if len(waiting) > 3 * workers:
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

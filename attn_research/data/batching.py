@@ -13,6 +13,7 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+from attn_research.data.ahead import made_ahead
 from attn_research.data.encoding import Ids
 from attn_research.data.tokenizers import EOS, PAD
 
@@ -132,15 +133,8 @@ class Batches(Sequence[Batch]):
         return len(self._epoch(0))
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
-        """Batches from `start` on, made ahead in a thread by Grain.
-
-        Only the given rows of each are read and returned.
-        """
-        import grain  # slow to import
-
-        dataset = grain.MapDataset.range(start, len(self)).map(lambda n: self._make(n, rows))
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
-        return iter(dataset.to_iter_dataset(options))
+        """Batches from `start` on, made ahead; only the given rows of each are read."""
+        return made_ahead(lambda n: self._make(n, rows), start, len(self))
 
     def shapes(self) -> list[tuple[int, int]]:
         """The distinct (rows, length) of an epoch's batches: as many programs are compiled."""

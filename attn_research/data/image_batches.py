@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,7 +15,7 @@ from attn_research.data.images import ImageSet
 
 ImageBatch = dict[str, Shaped[np.ndarray, "B ..."]]
 # Processes that make batches, where there are processors to spare.
-WORKERS = min(14, (os.cpu_count() or 1) - 2)
+WORKERS = max(0, min(14, (os.cpu_count() or 1) - 2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +67,8 @@ class ImageBatches:
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[ImageBatch]:
         """Batches from `start` on, without end, the given rows of each; made ahead."""
         make = functools.partial(self.make, part=rows(self.batch_size))
-        if WORKERS > 0 and (self.turn or self.zoom > 1 or self.color or self.mixes):
-            return made_ahead(make, start, WORKERS)
-        import grain  # slow to import
-
-        dataset = grain.MapDataset.range(start, sys.maxsize).map(make)
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
-        return iter(dataset.to_iter_dataset(options))
+        slow = self.turn or self.zoom > 1 or self.color or self.mixes
+        return made_ahead(make, start, workers=WORKERS if slow else 0)
 
     @property
     def mixes(self) -> bool:

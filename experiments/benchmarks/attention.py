@@ -25,12 +25,11 @@ from absl import app, flags
 from attn_research.attention import Capture, Causal, Full, Window
 from attn_research.data.files import write_whole
 from experiments.benchmarks.timing import (
+    compile_call,
     compile_run,
     in_turn,
     medians,
     ours,
-    time_call,
-    with_gradient,
 )
 from experiments.reporting import command_line, environment
 
@@ -159,15 +158,11 @@ def crossovers(rounds: int) -> dict[str, list[dict]]:
             arrays = [jax.random.normal(k, s) for k, s in zip(draws, sizes, strict=True)]
             row: dict[str, Any] = dict(queries=queries, keys=keys, batch=batch, heads=heads)
             for gradient in (False, True):
-                runs = {}
-                for name in names:
-                    attention = ours(name, **options)
-                    cotangent = jnp.ones((batch, queries, heads, 64))
-                    function = with_gradient(attention) if gradient else attention
-                    operands = (cotangent, *arrays) if gradient else arrays
-                    compiled = jax.jit(function).lower(*operands).compile()
-                    runs[name] = functools.partial(time_call, compiled, operands)
-                    runs[name]()
+                cotangent = jnp.ones((batch, queries, heads, 64)) if gradient else None
+                runs = {
+                    name: compile_call(ours(name, **options), arrays, cotangent)[0]
+                    for name in names
+                }
                 kind = "forward+backward" if gradient else "forward"
                 times = in_turn(runs, 3 * rounds)
                 row[kind] = {name: statistics.median(each) for name, each in times.items()}

@@ -45,8 +45,19 @@ def compile_run(
     """
     keys = jax.random.split(jax.random.key(0), 4)
     *arrays, cotangent = (jax.random.normal(key, shape, dtype) for key in keys)
-    function = with_gradient(attention) if gradient else attention
-    operands = (cotangent, *arrays) if gradient else arrays
+    return compile_call(attention, arrays, cotangent if gradient else None, calls)
+
+
+def compile_call(
+    attention: Callable[..., Any],
+    arrays: Sequence[jax.Array],
+    cotangent: jax.Array | None,
+    calls: int = 1,
+) -> tuple[Callable[[], float], int]:
+    """`compile_run` of given arrays, with gradients where there is a cotangent."""
+    function, operands = attention, arrays
+    if cotangent is not None:
+        function, operands = with_gradient(attention), (cotangent, *arrays)
     compiled = jax.jit(function).lower(*operands).compile()
     run = functools.partial(time_call, compiled, operands, calls)
     run()
