@@ -26,7 +26,7 @@ from attn_research.training.step import Sums
 from attn_research.types import PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
-from experiments import predictions, probe, scores, translation
+from experiments import pair_batches, predictions, probe, scores, translation
 from experiments.paper import Experiment, Model, knob, make_config_placement
 
 
@@ -170,7 +170,7 @@ class Reader:
 
 def make_experiment(config: Config, task: translation.Task, reader: Reader) -> Experiment:
     """One row: its data, model and evaluation."""
-    batches = translation.make_batches(config, task.train)
+    batches = pair_batches.make_batches(config, task.train)
 
     def evaluate(params, folder):
         return evaluate_members(config, task, [(reader, params)], folder)
@@ -178,9 +178,9 @@ def make_experiment(config: Config, task: translation.Task, reader: Reader) -> E
     return Experiment(
         model=make_model(config, reader.network),
         batches=batches.iterate,
-        dev_batches=lambda: (batch for _, batch in translation.eval_batches(config, task.dev)),
+        dev_batches=lambda: (batch for _, batch in pair_batches.eval_batches(config, task.dev)),
         train_sample=lambda: (
-            batch for _, batch in translation.eval_batches(config, translation.sample(task.train))
+            batch for _, batch in pair_batches.eval_batches(config, pair_batches.sample(task.train))
         ),
         evaluate=evaluate,
         about=task.about | {"padding_efficiency": round(batches.padding_efficiency(), 4)},
@@ -226,7 +226,7 @@ def _keep_maps(config, task, align, folder: Path) -> None:
     fitting = (p for p in pairs if all(8 <= len(side.split()) <= 16 for side in p[:2]))
     pair = next(fitting, pairs[0])
     encoded = encode_pairs([pair], *task.tokenizers)
-    ((_, batch),) = translation.eval_batches(config, encoded, batch_size=1)
+    ((_, batch),) = pair_batches.eval_batches(config, encoded, batch_size=1)
     seen = align(batch["source"], batch["target"])
     words = [
         [tokenizer.decode([x]) for x in ids]
@@ -306,7 +306,7 @@ def _keep_alignments(config, task, translate, align, folder: Path, count: int = 
     panels = []
     if fitting:
         encoded = encode_pairs(fitting, *task.tokenizers)
-        ((members, batch),) = translation.eval_batches(config, encoded, batch_size=count)
+        ((members, batch),) = pair_batches.eval_batches(config, encoded, batch_size=count)
         limits = translation.limits(config, batch["source"])
         found = np.asarray(translate(batch["source"], limits, PAD))
         weights = np.asarray(align(batch["source"], found))

@@ -22,7 +22,8 @@ from attn_research.data.tokenizers import EOS, PAD, UNK, SubwordTokenizer
 from attn_research.evaluation.alignment import links_from_weights, soft_links
 from attn_research.evaluation.bleu import without_unknown
 from attn_research.evaluation.unknown import learn_dictionary, replace_unknown
-from experiments.translation import Task, TranslationConfig, eval_batches, limits, sample_text
+from experiments.pair_batches import eval_batches
+from experiments.translation import Task, TranslationConfig, limits, sample_text
 
 Search = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 Align = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -16,9 +16,11 @@ import numpy as np
 from attn_research.data.encoding import encode_pairs
 from attn_research.data.files import write_whole
 from attn_research.data.grammar import Grammar
-from experiments.translation import Task, TranslationConfig, corpora, eval_batches
+from experiments.pair_batches import eval_batches
+from experiments.translation import Task, TranslationConfig, corpora
 
-OTHER = {"il": "elle", "elle": "il", "ils": "elles", "elles": "ils"}
+# What stands in the translation of the other noun's pronoun.
+OTHER = {"il": "elle", "elle": "il", "ils": "elles", "elles": "ils", "s'": "si", "si": "s'"}
 
 
 class Look(NamedTuple):
@@ -54,10 +56,14 @@ def predict(task: Task, config: TranslationConfig, look: Callable[..., Look], fo
 
 
 def _ask(task: Task, pair, pronoun, row: int, seen: Look) -> dict[str, Any]:
-    """One pronoun: log probabilities of the right and of the wrong word, and where heads look."""
+    """One pronoun: log probabilities where right and wrong first differ, and where heads look."""
     (place,) = (j for i, j in pair.sure if i == pronoun.pronoun)
-    right = pair.target.split()[place]
-    ids = [task.tokenizers[1].encode(word)[0] for word in (right, OTHER[right])]
+    words = pair.target.split()
+    # "Même si" elides before il and ils alone: the choice falls there, and is then given away.
+    if words[place - 1] in OTHER:
+        place -= 1
+    choice = words[place], OTHER[words[place]]
+    ids = [task.tokenizers[1].encode(word)[0] for word in choice]
     nouns = [pronoun.antecedent, pronoun.distractor]
     about = {
         "words": len(pair.source.split()),

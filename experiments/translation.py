@@ -1,9 +1,8 @@
-"""What every translation experiment shares: its data by flag, encoded and in batches."""
+"""What every translation experiment shares: its data by flag, encoded."""
 
 import dataclasses
 import functools
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,27 +10,20 @@ import numpy as np
 
 from attn_research.data.aligned import AlignedText
 from attn_research.data.batching import (
-    Batches,
     EncodedPairs,
-    SortedWindows,
-    TokenBuckets,
-    bounds_for,
-    ordered_batches,
-    pair_lengths,
 )
 from attn_research.data.contractions import Uncontracted
 from attn_research.data.corpus import Corpus, Mixture, Pair
-from attn_research.data.encoding import Encoded, encode_pairs
+from attn_research.data.encoding import encode_pairs
 from attn_research.data.grammar import Grammar
 from attn_research.data.multi30k import Multi30k
-from attn_research.data.packing import PackedBatches
 from attn_research.data.records import Records, write_records
 from attn_research.data.resegment import drop_merges
 from attn_research.data.tatoeba import Tatoeba
 from attn_research.data.text import HuggingFace, TextFiles
 from attn_research.data.tokenizers import PAD, SubwordTokenizer, Tokenizer, WordTokenizer
 from attn_research.data.treebank import Tree, Treebank
-from experiments.paper import Config, knob, make_config_placement
+from experiments.paper import Config, knob
 
 TESTS = {
     "grammar": ("test",),
@@ -63,6 +55,11 @@ class TranslationConfig(Config):
     join: str = knob("1", "consecutive pairs made one; 1,2,3 trains and tests on each number")
     train_pairs: int = knob(100_000, "--data=grammar: training pairs", 1)
     test_pairs: int = knob(600, "--data=grammar: test pairs", 1)
+    same_gender: float = knob(
+        0.0,
+        "--data=grammar: share of the pairs of nouns that one pronoun can mean with one gender",
+        0.0,
+    )
     tokenizer: Literal["words", "moses", "bpe"] = knob(
         "words", "split at spaces, by Moses's rules, or into joint SentencePiece subwords"
     )
@@ -122,7 +119,8 @@ def corpora(config: TranslationConfig) -> list[Corpus]:
                 raise ValueError(f"--languages={config.languages}: --data=grammar is en-fr")
 
             # The text is the same whatever the seed of a run.
-            return [Grammar(train_size=config.train_pairs, test_size=config.test_pairs)]
+            sizes = dict(train_size=config.train_pairs, test_size=config.test_pairs)
+            return [Grammar(**sizes, same_gender=config.same_gender)]
         case "multi30k":
             return [Multi30k(languages, config.data_dir or None, join=join) for join in joins]
         case "hansards":
@@ -271,6 +269,7 @@ _TEXT = (
     "join",
     "train_pairs",
     "test_pairs",
+    "same_gender",
     "tokenizer",
     "vocab_size",
 )
@@ -315,85 +314,3 @@ def limits(config: TranslationConfig, source: np.ndarray) -> np.ndarray:
 def longest(config: TranslationConfig, length):
     """The most ids of a translation of a source of that many."""
     return np.ceil(config.limit_times * length) + config.limit_plus
-
-
-def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches | PackedBatches:
-    """The training batches; says how much of them is padding, and how many shapes there are."""
-    if config.batching == "packed":
-        return _pack(config, pairs)
-    batches = _bucket(config, pairs)
-    logging.info(
-        "%d pairs, %d batches an epoch, %.1f%% of positions hold words, %d shapes to compile: %s",
-        len(pairs),
-        batches.per_epoch,
-        100 * batches.padding_efficiency(),
-        len(batches.shapes()),
-        " ".join(f"{rows}x{length}" for rows, length in batches.shapes()),
-    )
-    _check_shapes(config, pairs, len(batches.shapes()))
-    return batches
-
-
-def _bucket(config: TranslationConfig, pairs: EncodedPairs) -> Batches:
-    bounds = bounds_for(int(pair_lengths(pairs).max(initial=1)) - 1, config.bound_step)
-    if config.batching == "sorted":
-        plan = SortedWindows(config.batch_size)
-    else:
-        plan = TokenBuckets(config.batch_tokens, bounds)
-    return Batches(
-        pairs,
-        plan,
-        bounds=bounds,
-        seed=config.seed,
-        num_batches=config.num_steps,
-        row_multiple=make_config_placement(config).row_multiple,
-    )
-
-
-def _check_shapes(config: TranslationConfig, pairs: EncodedPairs, count: int) -> None:
-    """ValueError where batches have more shapes than --max_compiles, with a flag that helps."""
-    limit, wider = config.max_compiles, config
-    if not limit or count <= limit:
-        return
-    found = count
-    while found > limit and wider.bound_step <= config.max_words:
-        wider = dataclasses.replace(wider, bound_step=2 * wider.bound_step)
-        found = len(_bucket(wider, pairs).shapes())
-    way = f"--bound_step={wider.bound_step} makes {found}"
-    if found > limit:
-        way = "--batching=packed makes 1, where the model takes it"
-    raise ValueError(f"--max_compiles={limit}: batches have {count} shapes; {way}")
-
-
-def _pack(config: TranslationConfig, pairs: EncodedPairs) -> PackedBatches:
-    rows = max(1, config.batch_tokens // config.row_length)
-    batches = PackedBatches(
-        pairs,
-        rows=rows,
-        length=config.row_length,
-        seed=config.seed,
-        row_multiple=make_config_placement(config).row_multiple,
-    )
-    logging.info(
-        "%d pairs in rows of %d, %d batches an epoch, %.1f%% of positions hold words",
-        len(pairs),
-        config.row_length,
-        batches.per_epoch,
-        100 * batches.padding_efficiency(),
-    )
-    return batches
-
-
-def eval_batches(
-    config: TranslationConfig, pairs: EncodedPairs, batch_size: int = 64
-) -> Iterator[tuple[np.ndarray, dict]]:
-    """Every pair once, as (indices, batch), in few shapes."""
-    longest = int(pair_lengths(pairs).max()) - 1
-    return ordered_batches(pairs, batch_size, bounds_for(longest, max(20, config.bound_step)))
-
-
-def sample(pairs: EncodedPairs, count: int = 500) -> EncodedPairs:
-    """Pairs evenly spread over a corpus: enough to estimate a loss on it."""
-    chosen = [pairs[i] for i in range(0, len(pairs), max(1, len(pairs) // count))][:count]
-    lengths = np.array([[len(side) for side in pair] for pair in chosen], np.uint16)
-    return Encoded(np.concatenate([side for pair in chosen for side in pair]), lengths)

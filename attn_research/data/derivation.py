@@ -36,10 +36,14 @@ class Pronoun(NamedTuple):
 
 
 class Derivation(Phrases):
-    """A sentence pair of exactly `length` source words, drawn with the given generator."""
+    """A sentence pair of exactly `length` source words, drawn with the given generator.
 
-    def __init__(self, rng: random.Random, length: int):
+    `same_gender` is the share of pairs of antecedents, of the ones "it" can mean, that agree.
+    """
+
+    def __init__(self, rng: random.Random, length: int, same_gender: float = 0.0):
         super().__init__(rng)
+        self.same_gender = same_gender
         self.pronouns: list[Pronoun] = []
         self.tense = self.pick(("present", "past", "future"))
         self.last: Phrase | None = None  # the subject that "they" stands for
@@ -102,7 +106,7 @@ class Derivation(Phrases):
         return Phrase([Word(word, i)], "person", feminine, plural, i[0])
 
     def choice_of_antecedent(self, n: int) -> list[Word]:
-        """Says two nouns of different French gender and a pronoun that its adjective decides."""
+        """Says two nouns and a pronoun whose adjective decides which of them it stands for."""
         kind, verb, preposition, other, *adjectives = self.pick(ANTECEDENTS)
         feminine, second = self.random() < 0.5, self.random() < 0.5
         plural = self.random() < 0.25
@@ -117,7 +121,9 @@ class Derivation(Phrases):
         words = one.words + self.verb(verb, size, one, self.tense)
         if preposition:
             words.append(Word("dans", self.say(preposition)))
-        noun = self.pick(BY_GENDER[other][not feminine])
+        # Without a share nothing is drawn for it.
+        differ = not self.same_gender or self.random() >= self.same_gender
+        noun = self.pick(BY_GENDER[other][feminine != differ])
         two = self.simple(then, other, noun, plural)
         words += two.words
         rest = spare - first - then
@@ -128,7 +134,8 @@ class Derivation(Phrases):
         words += self.fixed(*link)
         right, wrong = (two, one) if second else (one, two)
         i = self.say("they" if plural else "it")
-        self.pronouns.append(Pronoun(i[0], right.head, wrong.head))
+        if differ:  # else the French pronoun says nothing of which noun it stands for
+            self.pronouns.append(Pronoun(i[0], right.head, wrong.head))
         words.append(Word(("il", "elle", "ils", "elles")[right.agreement], i))
         words += self.be(1, right, tense)
         words += self.fixed("too", "trop") if denied else self.fixed("very", "très")

@@ -41,7 +41,7 @@ RACE = race.Race(
 
 def write_task(folder: Path, hidden: int, data: str, data_dir: str, count: int) -> dict:
     """Batches of 64 as the RNNsearch-50 row draws them, and the sizes; says what they hold."""
-    from experiments import bahdanau2014, paper, translation
+    from experiments import bahdanau2014, pair_batches, paper, translation
 
     given = {"data": data, "data_dir": data_dir, "batching": "sorted", "batch_size": 64}
     knobs = paper.resolve(bahdanau2014.PAPER, "RNNsearch-50", given)
@@ -56,7 +56,7 @@ def write_task(folder: Path, hidden: int, data: str, data_dir: str, count: int) 
         "alignment": hidden,
         "attention": True,
     }
-    batches = translation.make_batches(knobs, task.train)
+    batches = pair_batches.make_batches(knobs, task.train)
     about = race.write_work(folder, config, (batches[number] for number in range(count)))
     return {**about, "data": data}
 

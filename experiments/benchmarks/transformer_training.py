@@ -46,10 +46,10 @@ RACE = race.Race(
 
 def write_task(folder: Path, size: str, data: str, data_dir: str, count: int) -> dict:
     """Batches by a budget of tokens as the base row draws them, and the sizes."""
-    from experiments import paper, translation, vaswani2017
+    from experiments import pair_batches, paper, translation, vaswani2017
 
     knobs = paper.resolve(vaswani2017.PAPER, "base", {"data": data, "data_dir": data_dir})
-    batches = translation.make_batches(knobs, translation.load(knobs).train)
+    batches = pair_batches.make_batches(knobs, translation.load(knobs).train)
     # The ids of a small vocabulary are ids of the large one too.
     config = SIZES[size] | SHARED
     drawn = (batches[number] for number in range(count))

@@ -222,6 +222,25 @@ def test_pronouns_agree_with_the_right_noun_and_no_rule_of_thumb_finds_it():
     assert all(0.2 < count / total < 0.3 for count in counts.values()), counts
 
 
+def test_a_share_of_antecedents_agree_and_are_not_asked_about():
+    half = Grammar(train_size=1_500, same_gender=0.5)
+    assert half.fingerprint("train") != Grammar(train_size=1_500).fingerprint("train")
+    nouns = {
+        form: noun.feminine
+        for table in entries.NOUNS.values() for noun in table for form in noun.french
+    }  # fmt: skip
+    asked = every = 0
+    for index, pair in enumerate(half.split("train")):
+        source, target = pair.source.split(), pair.target.split()
+        links = {i: target[j] for i, j in sorted(pair.sure, reverse=True)}
+        known = half.pronouns("train", index)
+        for _, antecedent, distractor in known:
+            assert nouns[links[antecedent]] != nouns[links[distractor]]
+        asked += sum(source[pronoun] == "it" for pronoun, *_ in known)
+        every += source.count("it")  # the grammar says it of antecedents alone
+    assert every > 250 and 0.4 < asked / every < 0.6
+
+
 def test_words_of_several_senses_follow_their_context():
     targets: dict[str, set[str]] = {}
     for pair in GRAMMAR.split("train")[:3_000]:

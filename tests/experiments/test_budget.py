@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attn_research.data.encoding import Encoded
-from experiments import bahdanau2014, budget, translation, vit2020
+from experiments import bahdanau2014, budget, pair_batches, vit2020
 from experiments.paper import resolve
 
 
@@ -69,7 +69,7 @@ def test_too_many_shapes_are_refused_with_bounds_that_make_fewer():
     lengths = np.random.default_rng(0).integers(1, 50, (500, 2)).astype(np.uint16)
     pairs = Encoded(np.full(lengths.sum(), 5, np.int32), lengths)
     with pytest.raises(ValueError, match=r"--max_compiles=4: batches have 10 shapes") as caught:
-        translation.make_batches(config, pairs)
+        pair_batches.make_batches(config, pairs)
     step = int(str(caught.value).partition("--bound_step=")[2].split()[0])
     wider = dataclasses.replace(config, bound_step=step)
-    assert len(translation.make_batches(wider, pairs).shapes()) <= 4
+    assert len(pair_batches.make_batches(wider, pairs).shapes()) <= 4

@@ -1,5 +1,6 @@
 """The Transformer's experiment: every row takes a step, one is run whole, pronouns and heads."""
 
+import functools
 import json
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from attn_research.training.step import make_state, make_train_step
-from experiments import paper, running, tables, vaswani2017
+from experiments import paper, probe, running, tables, translation, vaswani2017
 from experiments.paper import make_config_optimizer, resolve
 
 TINY = {"scale": "tiny", "train_pairs": 200, "test_pairs": 12}
@@ -158,6 +159,27 @@ def test_pronouns_and_heads_are_scored(results):
     other = json.loads((results / "RNNsearch.seed0.json").read_text())["scores"]["tests"]["test"]
     assert np.shape(other["pronouns"]["cross"]["antecedent"]) == (1, 1)
     assert "heads" not in other
+
+
+def test_a_pronoun_is_asked_for_where_it_is_first_given_away(tmp_path):
+    config = resolve(vaswani2017.PAPER, "base", TINY | {"test_pairs": 120})
+    task = translation.load(config)
+
+    def look(source, target, unsure=()):
+        """A model that knows every word but those of which it is unsure."""
+        log_probs = np.full((*target.shape, task.tokenizers[1].vocab_size), -5.0)
+        np.put_along_axis(log_probs, target[..., None], 0.0, axis=-1)
+        log_probs[..., unsure] = -1.0
+        return probe.Look(log_probs, None, None)
+
+    def accuracy(*words):
+        unsure = [task.tokenizers[1].encode(word)[0] for word in words]
+        probe.predict(task, config, functools.partial(look, unsure=unsure), tmp_path)
+        return probe.score(tmp_path / "test.pronouns.json")["accuracy"]
+
+    after_if = accuracy("il", "elle", "ils", "elles")
+    assert accuracy() == 1 and 0.1 < after_if < 0.9
+    np.testing.assert_allclose(accuracy("s'", "si"), 1 - after_if, atol=1e-3)
 
 
 def test_an_edited_pronoun_fails_the_verification(results, tmp_path):
