@@ -18,7 +18,7 @@ from flax import linen as nn
 from attn_research.models.seq2seq import Seq2Seq
 from attn_research.viewing import plots
 from attn_research.viewing.tables import Column, Table
-from experiments import encoder_decoder, harness, reporting, translation
+from experiments import encoder_decoder, harness, reading, reporting, translation
 from experiments.paper import Experiment, Model, Paper, Row, knob
 from experiments.reporting import cell, mean_curve
 
@@ -135,7 +135,7 @@ def build(config: Config) -> Experiment:
     network = make_network(config, tuple(t.vocab_size for t in task.tokenizers))
     # The weights of a step come from the state before the word it predicts.
     row_of = "predicted" if config.attention else None
-    return encoder_decoder.make_experiment(config, task, encoder_decoder.Reader(network, row_of))
+    return encoder_decoder.make_experiment(config, task, reading.Reader(network, row_of))
 
 
 def report(folder: Path) -> None:
@@ -154,7 +154,7 @@ def report(folder: Path) -> None:
     limits = sorted({ROWS[row].config["max_words"] for row in results})
     figure = plots.length_figure(curves, published, training_lengths=limits)
     plots.save(figure, folder / "figure2.png")
-    encoder_decoder.draw_alignments(folder, results, "figure3")
+    reading.draw_alignments(folder, results, "figure3")
 
 
 def _table1(results: dict[str, list[dict]], test: str) -> Table:
@@ -210,7 +210,7 @@ PAPER = Paper(
     scales=SCALES,
     make_model=make_model,
     build=build,
-    rescore=encoder_decoder.rescore,
+    rescore=reading.rescore,
     report=report,
 )
 

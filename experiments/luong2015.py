@@ -19,7 +19,7 @@ from attn_research.models.stacked import StackedSeq2Seq
 from attn_research.types import PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.tables import Column, Table
-from experiments import encoder_decoder, harness, reporting, translation
+from experiments import encoder_decoder, harness, reading, reporting, translation
 from experiments.paper import Experiment, Model, Paper, Row, knob
 from experiments.reporting import cell, mean, mean_curve
 
@@ -182,12 +182,12 @@ def build(config: Config) -> Experiment:
     return encoder_decoder.make_experiment(config, task, _reader(config, task))
 
 
-def _reader(config: Config, task: translation.Task) -> encoder_decoder.Reader:
+def _reader(config: Config, task: translation.Task) -> reading.Reader:
     network = make_network(config, tuple(t.vocab_size for t in task.tokenizers))
     # Footnote 14. A look from the current state knows the word before, not the one to come; a look
     # by location alone is trained to point to the one to come.
     row_of = "predicted" if config.score == "location" else "input"
-    return encoder_decoder.Reader(network, row_of if config.attention else None)
+    return reading.Reader(network, row_of if config.attention else None)
 
 
 def evaluate_ensemble(members: Sequence[tuple[Config, PyTree]], folder: Path) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def evaluate_ensemble(members: Sequence[tuple[Config, PyTree]], folder: Path) ->
     config = members[0][0]
     task = translation.load(config)
     readers = [(_reader(config, task), params) for config, params in members]
-    return encoder_decoder.evaluate_members(config, task, readers, folder)
+    return reading.evaluate_members(config, task, readers, folder)
 
 
 def report(folder: Path) -> None:
@@ -212,7 +212,7 @@ def report(folder: Path) -> None:
     notes = _orderings(results, tests[0])
     reporting.write_tables(folder, __doc__.splitlines()[0], tables, results, notes)
     _draw(folder, results, tests[0])
-    encoder_decoder.draw_alignments(folder, results, "figure7")
+    reading.draw_alignments(folder, results, "figure7")
 
 
 def _bleu_table(results: dict[str, list[dict]], test: str, names: dict[str, str]) -> Table:
@@ -301,7 +301,7 @@ PAPER = Paper(
     scales=SCALES,
     make_model=make_model,
     build=build,
-    rescore=encoder_decoder.rescore,
+    rescore=reading.rescore,
     report=report,
     evaluate_ensemble=evaluate_ensemble,
 )

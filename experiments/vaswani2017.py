@@ -26,7 +26,7 @@ from attn_research.layers.multihead import (
 )
 from attn_research.models.seq2seq import Seq2Seq
 from attn_research.models.transformer import Transformer
-from experiments import encoder_decoder, harness, transformer_tables, translation
+from experiments import encoder_decoder, harness, reading, transformer_tables, translation
 from experiments.paper import Experiment, Model, Paper, Row, knob
 
 
@@ -212,7 +212,7 @@ def build(config: Config) -> Experiment:
     """One row: its data, model and evaluation."""
     task = translation.load(config)
     network = make_network(config, tuple(t.vocab_size for t in task.tokenizers))
-    reader = encoder_decoder.Reader(network, "predicted", heads=config.network == "transformer")
+    reader = reading.Reader(network, "predicted", heads=config.network == "transformer")
     return encoder_decoder.make_experiment(config, task, reader)
 
 
@@ -228,7 +228,7 @@ PAPER = Paper(
     scales=SCALES,
     make_model=make_model,
     build=build,
-    rescore=encoder_decoder.rescore,
+    rescore=reading.rescore,
     report=report,
 )
 

@@ -33,6 +33,7 @@ SHARED_EXPERIMENTS = {
     "paper",
     "predictions",
     "probe",
+    "reading",
     "reporting",
     "run_folder",
     "running",
