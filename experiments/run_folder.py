@@ -24,9 +24,9 @@ class RunFolder:
         self, folder: Path, config: Config, shapes: TrainState, *, resume: bool, progress: bool
     ):
         identity, self._shapes, self._average = identify(config), shapes, config.average
-        keep = max(2, config.average)
-        self._checkpoints = Checkpoints(folder / "checkpoints", identity, keep=keep)
-        self._best = Checkpoints(folder / "best", identity, keep=1)
+        keep, defaults = max(2, config.average), identify(type(config)())
+        self._checkpoints = Checkpoints(folder / "checkpoints", identity, defaults, keep)
+        self._best = Checkpoints(folder / "best", identity, defaults, keep=1)
         if self._checkpoints.steps() and not resume:
             raise ValueError(
                 f"{folder} holds a run of {self._checkpoints.steps()[-1]} steps: "

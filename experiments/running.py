@@ -205,7 +205,7 @@ def _ensemble(
         folder = run_dir / f"{name}.seed{config.seed}"
         model = paper.build(member).model
         shapes = jax.eval_shape(model.init, jax.random.key(0))
-        best = Checkpoints(folder / "best", identify(member))
+        best = Checkpoints(folder / "best", identify(member), identify(paper.config()))
         kept = best.restore(shapes)
         best.close()
         if kept is None:

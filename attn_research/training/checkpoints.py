@@ -21,13 +21,17 @@ class CheckpointError(ValueError):
 class Checkpoints:
     """The checkpoints of one run: pytrees of arrays by step, the newest `keep` of them.
 
-    `config` names what the run is: a checkpoint made by another config is refused. Orbax writes
+    `config` names what the run is: a checkpoint made by another config is refused; what it does not
+    name, for it is older, was as in `defaults`. Orbax writes
     under a temporary name and renames, so a killed run leaves no half checkpoint; one that was
     damaged later is found by its digest and passed over for the one before it.
     """
 
-    def __init__(self, folder: str | Path, config: dict, keep: int = 2):
+    def __init__(
+        self, folder: str | Path, config: dict, defaults: dict | None = None, keep: int = 2
+    ):
         self._folder, self._config = Path(folder).absolute(), config
+        self._defaults = defaults or {}
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             enable_async_checkpointing=False,
@@ -135,6 +139,7 @@ class Checkpoints:
         return jax.tree.map(jnp.asarray, tree)
 
     def _check_config(self, step: int, saved: dict) -> None:
+        saved = self._defaults | saved
         names = sorted(
             name
             for name in saved.keys() | self._config.keys()

@@ -90,6 +90,13 @@ def test_a_step_is_saved_once(folder):
     assert_equal(checkpoints.restore(make_state(0))[1], make_state(6))
 
 
+def test_what_an_older_checkpoint_does_not_name_was_as_by_default(folder):
+    older = Checkpoints(folder, CONFIG | {"new": 0}, {"new": 0})
+    assert older.restore(make_state(0))[0] == max(older.steps())
+    with pytest.raises(CheckpointError, match=r"\(new=0 there, 1 here\)"):
+        Checkpoints(folder, CONFIG | {"new": 1}, {"new": 0}).restore(make_state(0))
+
+
 def test_another_config_is_refused_by_the_names_that_differ(folder):
     with pytest.raises(CheckpointError) as caught:
         reopen(folder, hidden=7, seed=1).restore(make_state(0))
