@@ -9,7 +9,6 @@ python -m experiments.luong2015 --scale=paper --describe   the paper's own sizes
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,8 @@ from typing import Any
 from attn_research.layers.recurrent import symmetric_uniform
 from attn_research.models.stacked import StackedSeq2Seq
 from attn_research.types import PyTree
-from attn_research.viewing import plots
-from attn_research.viewing.tables import Column, Table
-from experiments import encoder_decoder, harness, reading, reporting, translation
+from experiments import encoder_decoder, harness, luong_tables, reading, translation
 from experiments.paper import Experiment, Model, Paper, Row, knob
-from experiments.reporting import cell, mean, mean_curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,42 +76,6 @@ ROWS = {
         ),
     ),
 }  # fmt: skip
-
-# The systems of Table 1 in its order, as it names them.
-TABLE_1 = {
-    "base": "base",
-    "reverse": "base + reverse",
-    "dropout": "base + reverse + dropout",
-    "location-no-feed": "base + reverse + dropout + global (location)",
-    "location": "base + reverse + dropout + global (location) + feed",
-    "local-p-general": "base + reverse + dropout + local-p (general) + feed",
-    "ensemble": "ensemble of 8",
-}
-TABLE_4 = {
-    "location": "global (location)",
-    "dot": "global (dot)",
-    "general": "global (general)",
-    "concat": "global (concat)",
-    "additive": "global (additive)",
-    "local-m-dot": "local-m (dot)",
-    "local-m-general": "local-m (general)",
-    "local-p-dot": "local-p (dot)",
-    "local-p-general": "local-p (general)",
-}
-# Of each two rows the paper has the first above the second in BLEU.
-ORDERINGS = (
-    ("reverse", "base"),
-    ("dropout", "reverse"),
-    ("location-no-feed", "dropout"),
-    ("location", "location-no-feed"),
-    ("local-p-general", "location"),
-    ("dot", "location"),
-    ("dot", "general"),
-    ("local-m-general", "general"),
-    ("local-p-general", "local-p-dot"),
-    ("local-p-general", "local-m-general"),
-    ("ensemble", "local-p-general"),
-)
 
 # Weights start within 0.1 of 0 for the paper's 1,000 cells; for 128 within 0.3, about as much for
 # the sum over a layer's inputs. With 0.1 nothing is learned in the first hundreds of steps.
@@ -200,98 +160,7 @@ def evaluate_ensemble(members: Sequence[tuple[Config, PyTree]], folder: Path) ->
 
 def report(folder: Path) -> None:
     """Tables 1, 4 and 6 as Markdown and JSON, Figures 5 to 7 as PNG, from results in a folder."""
-    results = reporting.read_results(folder, ROWS)
-    tests = list(next(iter(results.values()))[0]["scores"]["tests"])
-    tables = {}
-    for test in tests:
-        tables[f"Table 1, {test}"] = _bleu_table(results, test, TABLE_1)
-        tables[f"Table 4, {test}"] = _bleu_table(results, test, TABLE_4)
-        if any("aer" in run["scores"]["tests"][test] for runs in results.values() for run in runs):
-            tables[f"Table 6, {test}"] = _alignment_table(results, test)
-    tables = {name: table for name, table in tables.items() if table.rows}
-    notes = _orderings(results, tests[0])
-    reporting.write_tables(folder, __doc__.splitlines()[0], tables, results, notes)
-    _draw(folder, results, tests[0])
-    reading.draw_alignments(folder, results, "figure7")
-
-
-def _bleu_table(results: dict[str, list[dict]], test: str, names: dict[str, str]) -> Table:
-    columns = [Column("system", ""), Column("dev ppl"), Column("BLEU")]
-    columns += [Column("unk replaced"), Column("40+ words"), Column("seeds", "d")]
-    rows = []
-    for row, name in names.items():
-        if row not in results:
-            continue
-        printed, found = ROWS[row].paper, [run["scores"]["tests"][test] for run in results[row]]
-        losses = [run.get("dev_loss") for run in results[row]]
-        rows.append(
-            {
-                "system": name,
-                "dev ppl": cell([x and math.exp(x) for x in losses], printed.get("ppl")),
-                "BLEU": cell([one["bleu"] for one in found], printed.get("bleu")),
-                "unk replaced": cell(
-                    [one.get("bleu_replaced") for one in found], printed.get("replaced")
-                ),
-                "40+ words": cell([one.get("bleu_40") for one in found]),
-                "seeds": len(found),
-            }
-        )
-    return Table(columns, rows)
-
-
-def _alignment_table(results: dict[str, list[dict]], test: str) -> Table:
-    columns = [Column("system", ""), Column("AER", ".3f"), Column("soft AER", ".3f")]
-    columns += [Column("precision", ".3f"), Column("recall", ".3f"), Column("BLEU")]
-    columns += [Column("seeds", "d")]
-    rows = []
-    for row, name in (TABLE_4 | {"ensemble": TABLE_1["ensemble"]}).items():
-        found = [run["scores"]["tests"][test] for run in results.get(row, [])]
-        if any("aer" in one for one in found):
-            numbers = {"AER": "aer", "soft AER": "soft_aer", "BLEU": "bleu"}
-            numbers |= {"precision": "precision", "recall": "recall"}
-            printed = {"AER": ROWS[row].paper.get("aer")}
-            cells = {
-                title: cell([one.get(key) for one in found], printed.get(title))
-                for title, key in numbers.items()
-            }
-            rows.append({"system": name, **cells, "seeds": len(found)})
-    return Table(columns, rows)
-
-
-def _orderings(results: dict[str, list[dict]], test: str) -> list[str]:
-    """A sentence for each ordering of the paper's: whether it came out."""
-    bleu = {
-        row: mean([run["scores"]["tests"][test]["bleu"] for run in runs])
-        for row, runs in results.items()
-    }
-    held, failed = [], []
-    for above, below in ORDERINGS:
-        if above in bleu and below in bleu:
-            gap = f"{above} over {below} ({bleu[above] - bleu[below]:+.2f})"
-            (held if bleu[above] > bleu[below] else failed).append(gap)
-    return [
-        f"Of the paper's orderings in BLEU these came out on {test}: {', '.join(held) or 'none'}.",
-        f"These did not: {', '.join(failed) or 'none'}.",
-    ]
-
-
-def _draw(folder: Path, results: dict[str, list[dict]], test: str) -> None:
-    """Figure 5, development perplexity over training, and Figure 6, BLEU by source length."""
-    learning, lengths = [], []
-    for row, runs in results.items():
-        curves = [run["learning"] for run in runs if "learning" in run]
-        if row in TABLE_1 and curves:
-            learning.append(mean_curve(row, curves))
-        if row in ("dropout", "location", "dot", "local-m-general", "local-p-general", "ensemble"):
-            curves = [run["scores"]["tests"][test]["curve"] for run in runs]
-            lengths.append(mean_curve(row, curves))
-    if learning:
-        figure = plots.learning_figure(
-            learning, x_label="updates", y_label="development loss per token (nats)"
-        )
-        plots.save(figure, folder / "figure5.png")
-    if lengths:
-        plots.save(plots.length_figure(lengths, training_lengths=(50,)), folder / "figure6.png")
+    luong_tables.report(folder, __doc__.splitlines()[0], ROWS)
 
 
 PAPER = Paper(

@@ -29,6 +29,7 @@ SHARED_EXPERIMENTS = {
     "encoder_decoder",
     "examination",
     "harness",
+    "luong_tables",
     "pair_batches",
     "paper",
     "predictions",
