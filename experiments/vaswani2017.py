@@ -123,9 +123,11 @@ ROWS["big"].paper.update(
     training_flops=2.3e19, training_flops_recomputed=training_flops(3.5 * 24, 8, 9.5)
 )
 TABLE_3 = tuple(ROWS)
-# Beside Table 3, trained for as long: the model of 2014, with the recipe it has there.
+# Beside Table 3, trained for as long: the model of 2014, with the recipe it has there. On a CPU it
+# takes 13 steps in the time of 10.
 ROWS["RNNsearch"] = Row(
     dict(network="rnnsearch", optimizer="adam", schedule="cosine", label_smoothing=0.0), {},
+    times={"num_steps": Fraction(13, 10)},
     scales={"small": dict(learning_rate=4e-3, warmup_steps=100)},
 )  # fmt: skip
 
@@ -136,9 +138,12 @@ SCALES = {
         bound_step=70, limit_plus=10,
     ),
     ("grammar", "tiny"): dict(shared=False),
+    # A grammar has text without end, which needs no dropout; with it il and elle stay at chance
+    # for thousands of steps more. So they do where the two nouns always differ in gender.
     ("grammar", "small"): dict(
-        shared=False, vocab_size=1200, batching="tokens", batch_tokens=2000, num_steps=2400,
-        eval_every=400, save_every=400, warmup_steps=400, learning_rate=3e-3,
+        shared=False, vocab_size=1200, train_pairs=200_000, same_gender=0.5, max_words=66,
+        batching="tokens", batch_tokens=2000, num_steps=10_000, eval_every=500, save_every=500,
+        warmup_steps=400, learning_rate=3e-3, pre_norm=True, dropout=0.0, label_smoothing=0.0,
     ),
     ("multi30k", "small"): dict(
         languages="en-de", tokenizer="bpe", vocab_size=10_066,  # 10,000 merges
