@@ -137,6 +137,7 @@ def search(networks, config, params, source, limits, forbidden):
         beam_size=config.beam_size,
         vocabulary=Vocabulary(PAD, BOS, EOS, (forbidden,)),
         alpha=config.length_penalty,
+        offset=config.length_offset,
     ).tokens[:, 0]
 
 

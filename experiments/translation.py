@@ -84,6 +84,7 @@ class TranslationConfig(Config):
     limit_times: float = knob(2.0, "a translation has at most this many times the source's ids,", 0)
     limit_plus: int = knob(10, "plus this many", 1)
     length_penalty: float = knob(1.0, "alpha of Wu et al. 2016, equation 14", 0.0)
+    length_offset: float = knob(5.0, "the 5 of that equation; 0: lengths count as they are", 0.0)
     replace_unknown: bool = knob(
         False, "also score with unknown words replaced by what they are aligned with"
     )

@@ -59,9 +59,15 @@ class _Beam(NamedTuple):
     extras: PyTree
 
 
-def length_penalty(lengths: Int[Array, "*B"], alpha: float) -> Float[Array, "*B"]:
-    """((5 + length) / 6) ** alpha: Wu et al. 2016, equation 14, as used by Vaswani et al. 2017."""
-    return ((5.0 + lengths) / 6.0) ** alpha
+def length_penalty(
+    lengths: Int[Array, "*B"], alpha: float, offset: float = 5.0
+) -> Float[Array, "*B"]:
+    """((K + length) / (K + 1)) ** alpha, where K is the offset.
+
+    With 5 it is equation 14 of Wu et al. 2016, as used by Vaswani et al. 2017; with 0 and an alpha
+    of 1 scores are means over tokens.
+    """
+    return ((offset + lengths) / (offset + 1.0)) ** alpha
 
 
 def beam_search(
@@ -73,6 +79,7 @@ def beam_search(
     beam_size: int,
     vocabulary: Vocabulary,
     alpha: float = 0.0,
+    offset: float = 5.0,
 ) -> Hypotheses:
     """The `beam_size` best token sequences found for each sentence.
 
@@ -84,6 +91,7 @@ def beam_search(
     """
     if beam_size < 1 or max_length < 1:
         raise ValueError(f"beam_size {beam_size} and max_length {max_length} must be positive")
+    penalty = functools.partial(length_penalty, alpha=alpha, offset=offset)
     batch_size = limits.shape[0]
     limits = jnp.clip(limits, 1, max_length)[:, None]
     shape = batch_size, beam_size
@@ -108,7 +116,7 @@ def beam_search(
         log_probs, tokens = _best_words(logits.astype(jnp.float32), beam, limits, vocabulary)
         lengths = beam.lengths + ~beam.finished
         totals = beam.log_probs[..., None] + log_probs
-        scores = totals / length_penalty(lengths, alpha)[..., None]
+        scores = totals / penalty(lengths)[..., None]
         chosen = jax.lax.top_k(scores.reshape(batch_size, -1), beam_size)[1]
         parent = chosen // tokens.shape[-1]
         token = jnp.take_along_axis(tokens.reshape(batch_size, -1), chosen, axis=1)
@@ -121,12 +129,12 @@ def beam_search(
         log_probs = jnp.take_along_axis(totals.reshape(batch_size, -1), chosen, axis=1)
         lengths = of_parent(lengths)
         best = jnp.max(
-            jnp.where(finished, log_probs / length_penalty(lengths, alpha), -jnp.inf),
+            jnp.where(finished, log_probs / penalty(lengths), -jnp.inf),
             axis=1,
             keepdims=True,
         )
         # A growing hypothesis can lose probability but gain length, at most up to the limit.
-        beaten = ~finished & (log_probs / length_penalty(limits, alpha) <= best)
+        beaten = ~finished & (log_probs / penalty(limits) <= best)
         settled = jnp.all(finished | beaten, axis=1, keepdims=True)
         return _Beam(
             time=beam.time + 1,
@@ -144,7 +152,7 @@ def beam_search(
         return (beam.time < max_length) & ~jnp.all(beam.finished)
 
     beam = jax.lax.while_loop(unsettled, grow, beam)
-    return _trace_back(beam, vocabulary, alpha)
+    return _trace_back(beam, penalty)
 
 
 def _best_words(logits, beam, limits, vocabulary):
@@ -217,9 +225,9 @@ def choose(state: PyTree, parents: Int[Array, "B K"]) -> PyTree:
     return jax.tree.map(of, state, is_leaf=_knows_itself)
 
 
-def _trace_back(beam: _Beam, vocabulary: Vocabulary, alpha: float) -> Hypotheses:
+def _trace_back(beam: _Beam, penalty: Callable[[Array], Array]) -> Hypotheses:
     """Follows the parents of the last beam back to the first step."""
-    scores = beam.log_probs / length_penalty(jnp.maximum(beam.lengths, 1), alpha)
+    scores = beam.log_probs / penalty(jnp.maximum(beam.lengths, 1))
     order = jnp.argsort(-scores, axis=1)
 
     def back(place, now):

@@ -33,8 +33,10 @@ def markov_step(tables, state, tokens):
     return logits, (tokens, sentence), extras
 
 
-@functools.partial(jax.jit, static_argnames=("max_length", "beam_size", "forbidden", "alpha"))
-def search(tables, limits, *, beam_size, max_length=4, alpha=0.0, forbidden=()):
+@functools.partial(
+    jax.jit, static_argnames=("max_length", "beam_size", "forbidden", "alpha", "offset")
+)
+def search(tables, limits, *, beam_size, max_length=4, alpha=0.0, offset=5.0, forbidden=()):
     sentences = jnp.arange(limits.shape[0])[:, None]
     return beam_search(
         functools.partial(markov_step, tables),
@@ -44,6 +46,7 @@ def search(tables, limits, *, beam_size, max_length=4, alpha=0.0, forbidden=()):
         beam_size=beam_size,
         vocabulary=VOCABULARY._replace(forbidden=forbidden),
         alpha=alpha,
+        offset=offset,
     )
 
 
@@ -57,13 +60,14 @@ def log_probability(table, tokens):
     return total
 
 
-def every_hypothesis(table, limit, alpha, words=WORDS):
+def every_hypothesis(table, limit, alpha, offset=5, words=WORDS):
     """All sentences within the limit with their scores, best first."""
     found = []
     for length in range(limit):
         for body in itertools.product(words, repeat=length):
             tokens = (*body, EOS)
-            score = log_probability(table, tokens) / ((5 + len(tokens)) / 6) ** alpha
+            penalty = ((offset + len(tokens)) / (offset + 1)) ** alpha
+            score = log_probability(table, tokens) / penalty
             found.append((score, tokens))
     return sorted(found, reverse=True)
 
@@ -84,16 +88,18 @@ def sentences_of(found):
 def test_length_penalty():
     np.testing.assert_allclose(length_penalty(jnp.array([1, 7]), 0.5), [1.0, 2**0.5], rtol=1e-6)
     np.testing.assert_array_equal(length_penalty(jnp.array([1, 7]), 0.0), [1.0, 1.0])
+    np.testing.assert_array_equal(length_penalty(jnp.array([1, 7]), 1.0, offset=0.0), [1.0, 7.0])
 
 
 # With an alpha of 2 longer hypotheses often overtake finished ones, so none may be given up early.
-@pytest.mark.parametrize("alpha", [0.0, 2.0])
-def test_a_beam_of_full_width_is_exhaustive_search(alpha):
+@pytest.mark.parametrize(("alpha", "offset"), [(0.0, 5.0), (2.0, 5.0), (1.0, 0.0)])
+def test_a_beam_of_full_width_is_exhaustive_search(alpha, offset):
     for seed in range(8):
         tables = make_tables(seed)
-        found = sentences_of(search(tables, LIMITS, beam_size=EVERY, alpha=alpha))
+        beams = search(tables, LIMITS, beam_size=EVERY, alpha=alpha, offset=offset)
+        found = sentences_of(beams)
         for b in range(B):
-            score, tokens = every_hypothesis(tables[b], LIMITS[b], alpha)[0]
+            score, tokens = every_hypothesis(tables[b], LIMITS[b], alpha, offset)[0]
             assert found[b][0][0] == tokens, (seed, b)
             np.testing.assert_allclose(found[b][0][1], score, rtol=1e-5)
 
