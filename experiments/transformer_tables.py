@@ -126,6 +126,8 @@ def _orderings(results: Results, rows: Mapping[str, Row], test: str) -> list[str
         if abs(theirs) > 0.05:
             gap = f"{row} ({ours:+.2f}; there {theirs:+.1f})"
             sides[(ours > 0) == (theirs > 0)].append(gap)
+    if not any(sides.values()):
+        return []
     return [
         f"On the paper's side of base in BLEU on {test}: {', '.join(sides[True]) or 'none'}.",
         f"On the other side: {', '.join(sides[False]) or 'none'}.",
