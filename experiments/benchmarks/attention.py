@@ -24,6 +24,7 @@ from absl import app, flags
 
 from attn_research.attention import Capture, Causal, Full, Window
 from attn_research.data.files import write_whole
+from experiments.benchmarks.race import define_output
 from experiments.benchmarks.timing import (
     compile_call,
     compile_run,
@@ -227,5 +228,5 @@ if __name__ == "__main__":
         "sections", "longest,compare,windows,captures,crossovers", "what to measure"
     )
     flags.DEFINE_string("peer_python", "", "the interpreter that has PyTorch, if any")
-    flags.DEFINE_string("output", "", "a JSON file for the result")
+    define_output()
     app.run(main)

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from attn_research.attention import Causal, Full, Mask, Segments, Window
 from attn_research.attention.masks import grid
 from attn_research.data.files import write_whole
+from experiments.benchmarks.race import define_output
 from experiments.benchmarks.timing import compile_run, in_turn, ours
 from experiments.reporting import command_line, environment
 
@@ -136,5 +137,5 @@ if __name__ == "__main__":
     flags.DEFINE_list("widths", ["64", "128"], "head widths")
     flags.DEFINE_integer("rounds", 9, "rounds the medians are over", 1)
     flags.DEFINE_integer("calls", 10, "calls that are waited for together", 1)
-    flags.DEFINE_string("output", "", "a JSON file for the result")
+    define_output()
     app.run(main)

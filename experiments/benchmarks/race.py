@@ -50,12 +50,20 @@ class Task(NamedTuple):
     write: Callable[[Path], dict]
 
 
+def define_output() -> None:
+    """The flag for the result's file, refused before anything is measured where it is a folder."""
+    flags.DEFINE_string("output", "", "a JSON file for the result")
+    flags.register_validator(
+        "output", lambda name: not Path(name or ".json").is_dir(), "a folder: name a file in it"
+    )
+
+
 def define_flags(race: Race, peers: str, rounds: int) -> None:
     """Flags that every benchmark has; with the defaults for two of them."""
     flags.DEFINE_string("peers", peers, f"of {', '.join(race.peers)}")
     flags.DEFINE_string("peer_python", sys.executable, "the interpreter that has the peers")
     flags.DEFINE_integer("rounds", rounds, "rounds", lower_bound=1)
-    flags.DEFINE_string("output", "", "a JSON file for the result")
+    define_output()
     flags.DEFINE_string("worker", "", "internal: the contestant this process is")
     flags.DEFINE_string("folder", "", "internal: where its work is")
 
