@@ -122,6 +122,8 @@ def _orderings(results: Results, test: str) -> list[str]:
         if above in bleu and below in bleu:
             gap = f"{above} over {below} ({bleu[above] - bleu[below]:+.2f})"
             (held if bleu[above] > bleu[below] else failed).append(gap)
+    if not held and not failed:
+        return []
     return [
         f"Of the paper's orderings in BLEU these came out on {test}: {', '.join(held) or 'none'}.",
         f"These did not: {', '.join(failed) or 'none'}.",
