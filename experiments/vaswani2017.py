@@ -138,8 +138,8 @@ SCALES = {
         bound_step=70, limit_plus=10,
     ),
     ("grammar", "tiny"): dict(shared=False),
-    # A grammar has text without end, which needs no dropout; with it il and elle stay at chance
-    # for thousands of steps more. So they do where the two nouns always differ in gender.
+    # A grammar has text without end, which needs no dropout. Antecedents of one gender are what il
+    # and elle are learned from first: see `Grammar`.
     ("grammar", "small"): dict(
         shared=False, vocab_size=1200, train_pairs=200_000, same_gender=0.5, max_words=66,
         batching="tokens", batch_tokens=2000, num_steps=10_000, eval_every=500, save_every=500,
