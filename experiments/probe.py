@@ -19,6 +19,8 @@ from attn_research.data.grammar import Grammar
 from experiments.pair_batches import eval_batches
 from experiments.translation import Task, TranslationConfig, corpora
 
+# Where a Transformer's heads look from: source to source, translation to source, and to itself.
+SIDES = "encoder", "cross", "decoder"
 # What stands in the translation of the other noun's pronoun.
 OTHER = {"il": "elle", "elle": "il", "ils": "elles", "elles": "ils", "s'": "si", "si": "s'"}
 
@@ -32,6 +34,9 @@ class Look(NamedTuple):
     log_probs: np.ndarray  # [B, T, V]
     encoder: np.ndarray | None  # [B, L, N, S, S]
     cross: np.ndarray | None  # [B, L, N, T, S]
+    decoder: np.ndarray | None = (
+        None  # [B, L, N, T, T]: the steps so far, the first of which reads BOS
+    )
 
 
 def has_pronouns(config: TranslationConfig) -> bool:
@@ -69,11 +74,22 @@ def _ask(task: Task, pair, pronoun, row: int, seen: Look) -> dict[str, Any]:
         "words": len(pair.source.split()),
         "log_probs": [round(float(seen.log_probs[row, place, i]), 4) for i in ids],
     }
-    # From the pronoun to both nouns, by layer and head: in the source, and as it is translated.
+    # From the pronoun to both nouns, by layer and head: in the source, then as it is translated to
+    # the nouns in the source and to those in the translation.
     if seen.encoder is not None:
         about["encoder"] = _rounded(seen.encoder[row, :, :, pronoun.pronoun][..., nouns])
     if seen.cross is not None:
         about["cross"] = _rounded(seen.cross[row, :, :, place][..., nouns])
+    if seen.decoder is not None:
+        # Word j is written by step j and read in by step j + 1: either may be what is looked at.
+        steps = [
+            sorted({step for i, j in pair.sure if i == noun for step in (j, j + 1)})
+            for noun in nouns
+        ]
+        weights = seen.decoder[row, :, :, place]
+        about["decoder"] = _rounded(
+            np.stack([weights[..., some].sum(axis=-1) for some in steps], axis=-1)
+        )
     return about
 
 
@@ -91,7 +107,7 @@ def score(path: Path) -> dict[str, Any]:
         "accuracy": round(float(np.mean(right)), 4),
         "chance": round(float(np.mean([1 / (one["words"] + 1) for one in cases])), 4),
     }
-    for where in ("encoder", "cross"):
+    for where in SIDES:
         if where in cases[0]:
             weights = np.mean([one[where] for one in cases], axis=0)  # [L, N, 2]
             found[where] = {

@@ -101,11 +101,12 @@ def _look(reader: Reader, params, source, target, log_probs: bool = True) -> pro
     ask = {"capture": "all"} if reader.heads else {}
     encoded = apply(source, source != PAD, method="encode", **ask)
     capture = None if reader.row_of is None else "all"
-    states, cross = apply(encoded, previous_words(target), method="decode_states", capture=capture)
-    said = jax.nn.log_softmax(apply(states, method="score_words")) if log_probs else None
+    hidden = apply(encoded, previous_words(target), method="decode_states", capture=capture)
+    said = jax.nn.log_softmax(apply(hidden.states, method="score_words")) if log_probs else None
+    cross = hidden.weights
     if cross is not None and not reader.heads:
         cross = cross[:, None, None]
-    return probe.Look(said, encoded.weights, cross)
+    return probe.Look(said, encoded.weights, cross, hidden.past)
 
 
 def search(networks, config, params, source, limits, forbidden):

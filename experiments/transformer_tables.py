@@ -10,7 +10,7 @@ import numpy as np
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure, heads_figure
 from attn_research.viewing.tables import Column, Table
-from experiments import reporting
+from experiments import probe, reporting
 from experiments.paper import Row
 from experiments.reporting import cell, mean
 
@@ -139,7 +139,7 @@ def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:
     columns += [Column("evenly spread", ".3f")]
     for title in ("head", "antecedent", "other noun"):
         form = "" if title == "head" else ".3f"
-        columns += [Column(f"{side}: {title}", form) for side in ("reading", "writing")]
+        columns += [Column(f"{side}: {title}", form) for side in probe.SIDES]
     lines = []
     for row, runs in of_test.items():
         found = [run["pronouns"] for run in runs if run.get("pronouns", {}).get("count")]
@@ -148,8 +148,8 @@ def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:
         line = {"model": row, "pronouns": found[0]["count"]}
         line["il / elle accuracy"] = cell([one["accuracy"] for one in found])
         line["evenly spread"] = found[0]["chance"]
-        for side, key in (("reading", "encoder"), ("writing", "cross")):
-            looks = [_best(one[key]) for one in found if key in one]
+        for side in probe.SIDES:
+            looks = [_best(one[side]) for one in found if side in one]
             if looks:
                 line[f"{side}: head"] = " ".join(f"{layer}.{head}" for layer, head, *_ in looks)
                 line[f"{side}: antecedent"] = cell([look[2] for look in looks])
@@ -184,12 +184,12 @@ def _heads(of_test: Mapping[str, list[dict]]) -> Table:
 
 
 def _draw_pronouns(of_test: Mapping[str, list[dict]], path: Path) -> None:
-    """Weight from a pronoun to its antecedent, by layer and head, reading and writing."""
+    """Weight from a pronoun to its antecedent, by layer and head, of each kind of attention."""
     panels = {}
     for row, runs in of_test.items():
         found = [run["pronouns"] for run in runs if run.get("pronouns", {}).get("count")]
-        for side, key in (("reading", "encoder"), ("writing", "cross")):
-            weights = [one[key]["antecedent"] for one in found if key in one]
+        for side in probe.SIDES:
+            weights = [one[side]["antecedent"] for one in found if side in one]
             if weights:
                 panels[f"{row}, {side}"] = np.mean(weights, axis=0)
     if panels:

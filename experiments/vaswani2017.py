@@ -143,15 +143,17 @@ SCALES = {
     ("grammar", "small"): dict(
         shared=False, vocab_size=1200, train_pairs=200_000, same_gender=0.5, max_words=66,
         batching="tokens", batch_tokens=2000, num_steps=10_000, eval_every=500, save_every=500,
-        warmup_steps=400, learning_rate=3e-3, pre_norm=True, dropout=0.0, label_smoothing=0.0,
+        warmup_steps=400, learning_rate=3e-3, schedule="cosine", pre_norm=True, dropout=0.0,
+        label_smoothing=0.0,
     ),
-    # The tiny Transformer of Wu et al. 2021, as it was trained and searched with.
+    # The tiny Transformer of Wu et al. 2021, its training and its search, but for the places of the
+    # norms and for the schedule: with these the development loss is 0.04 lower.
     ("multi30k", "small"): dict(
         languages="en-de", tokenizer="bpe", vocab_size=10_066,  # 10,000 merges
         num_layers=4, model_dim=128, mlp_dim=256, num_heads=4, dropout=0.3,
         batching="tokens", batch_tokens=4096, bound_step=4, num_steps=8000, warmup_steps=2000,
-        learning_rate=5e-3, average=10, save_every=290, eval_every=290, beam_size=5,
-        length_penalty=1.0, length_offset=0.0,
+        learning_rate=5e-3, schedule="cosine", pre_norm=True, average=10, save_every=290,
+        eval_every=290, beam_size=5, length_penalty=1.0, length_offset=0.0,
     ),
     ("multi30k", "tiny"): dict(languages="en-de", tokenizer="bpe", vocab_size=2000),
     ("treebank", "small"): dict(

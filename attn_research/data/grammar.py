@@ -26,7 +26,8 @@ class Grammar:
 
     "It" can mean two nouns. They differ in French gender but for a share `same_gender` of the
     pairs. At 0 neither the genders nor the adjective alone say anything of il or elle, which
-    gradient descent finds hard; above 0 each noun's gender alone says something.
+    gradient descent finds hard; above 0 each noun's gender alone says something. ValueError where
+    it is no share.
     """
 
     seed: int = 0
@@ -36,6 +37,10 @@ class Grammar:
     same_gender: float = 0.0
 
     languages = ("en", "fr")
+
+    def __post_init__(self):
+        if not 0 <= self.same_gender <= 1:
+            raise ValueError(f"same_gender {self.same_gender}: give a share, from 0 to 1")
 
     def split(self, name: str) -> Sequence[Pair]:
         """Returns a split, whose pairs are generated on access."""

@@ -28,12 +28,15 @@ class Encoded(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """What each next word is scored by, and where the decoder looked, if captured: [B, T, S], or
-    more axes after the first where there are blocks and heads.
+    """What each next word is scored by, and where the decoder looked, if captured.
+
+    `weights` over the source are [B, T, S], or more axes after the first where there are blocks and
+    heads; `past` are those of self-attention over the words before, where there is one.
     """
 
     states: Float[Array, "B T D"]
     weights: Float[Array, "B *heads T S"] | None
+    past: Float[Array, "B *heads T T"] | None = None
 
 
 class Decoded(NamedTuple):
@@ -63,8 +66,8 @@ class EncoderDecoder(nn.Module):
         capture: Literal["all"] | None = None,
     ) -> Decoded:
         """Scores every next word given the true ones before it: `previous` begins with BOS."""
-        states, weights = self.decode_states(encoded, previous, train, capture)
-        return Decoded(self.score_words(states), weights)
+        hidden = self.decode_states(encoded, previous, train, capture)
+        return Decoded(self.score_words(hidden.states), hidden.weights)
 
     def hidden_states(
         self,

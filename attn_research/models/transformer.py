@@ -161,12 +161,14 @@ class Transformer(EncoderDecoder):
     ) -> Hidden:
         """What every next word is scored by, given the true ones before it.
 
-        The weights are those of the look at the source, [B, L, N, T, S].
+        The weights are those of the look at the source, [B, L, N, T, S], and of self-attention.
         """
         previous = previous[:, None]
         segments = None if segments is None else segments[:, None]
         states, weights = self._write(encoded.memory, previous, segments, train, capture)
-        return Hidden(states[:, 0], None if capture is None else weights.cross[:, 0])
+        if capture is None:
+            return Hidden(states[:, 0], None)
+        return Hidden(states[:, 0], weights.cross[:, 0], weights.attention[:, 0])
 
     def score_words(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
         """Logits of the states that the decoder ends in."""

@@ -30,7 +30,7 @@ from experiments.benchmarks.timing import compile_run, in_turn, ours
 from experiments.reporting import command_line, environment
 
 TOKENS, MODEL_DIM = 16384, 2048  # of a batch, and of all heads
-IMPLEMENTATIONS = "cudnn", "hopper", "pallas"
+IMPLEMENTATIONS = "hopper", "pallas"
 BASE = "cudnn full"
 WINDOW, DOCUMENTS = 1024, 8
 
@@ -57,7 +57,13 @@ def visible(mask: Mask, batch: int, length: int) -> int:
 
 
 def measure(
-    length: int, width: int, *, gradient: bool, rounds: int, calls: int
+    length: int,
+    width: int,
+    *,
+    implementations: Sequence[str],
+    gradient: bool,
+    rounds: int,
+    calls: int,
 ) -> Iterator[dict[str, Any]]:
     """A row for each implementation and mask that it serves."""
     batch, heads = max(1, TOKENS // length), MODEL_DIM // width
@@ -73,7 +79,7 @@ def measure(
         except NotImplementedError:
             return None  # as cuDNN of documents, or kernels for another GPU
 
-    contestants = list(itertools.product(IMPLEMENTATIONS, of_mask))
+    contestants = list(itertools.product(dict.fromkeys(["cudnn", *implementations]), of_mask))
     with concurrent.futures.ThreadPoolExecutor() as pool:
         prepared = dict(zip(contestants, pool.map(prepare, contestants), strict=True))
     prepared = {" ".join(names): found for names, found in prepared.items() if found}
@@ -108,6 +114,11 @@ def main(argv: Sequence[str]) -> None:
         print(f"error: this measures on a GPU, here is {jax.default_backend()}", file=sys.stderr)
         sys.exit(2)
     values = flags.FLAGS
+    unknown = set(values.implementations) - {"cudnn", *IMPLEMENTATIONS}
+    if unknown:
+        names = ", ".join(IMPLEMENTATIONS)
+        print(f"error: --implementations={','.join(unknown)}: there are {names}", file=sys.stderr)
+        sys.exit(2)
     cases = [
         (int(length), int(width), gradient)
         for width in values.widths
@@ -121,7 +132,7 @@ def main(argv: Sequence[str]) -> None:
     }
     for length, width, gradient in tqdm(cases, mininterval=5):
         options = {"gradient": gradient, "rounds": values.rounds, "calls": values.calls}
-        for row in measure(length, width, **options):
+        for row in measure(length, width, implementations=values.implementations, **options):
             found["rows"].append(row)
             tqdm.write(
                 f"{length:>6} x {width:<4}{'forward+backward' if gradient else 'forward':<17}"
@@ -135,6 +146,7 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     flags.DEFINE_list("lengths", ["1024", "2048", "4096", "8192", "16384"], "T = S")
     flags.DEFINE_list("widths", ["64", "128"], "head widths")
+    flags.DEFINE_list("implementations", IMPLEMENTATIONS, "what is measured, beside cuDNN")
     flags.DEFINE_integer("rounds", 9, "rounds the medians are over", 1)
     flags.DEFINE_integer("calls", 10, "calls that are waited for together", 1)
     define_output()

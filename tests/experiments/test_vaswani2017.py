@@ -10,6 +10,7 @@ import pytest
 
 from attn_research.training.step import make_state, make_train_step
 from experiments import paper, probe, running, tables, translation, vaswani2017
+from experiments.pair_batches import previous_words
 from experiments.paper import make_config_optimizer, resolve
 
 TINY = {"scale": "tiny", "train_pairs": 200, "test_pairs": 12}
@@ -154,10 +155,12 @@ def test_pronouns_and_heads_are_scored(results):
     scores = json.loads((results / "base.seed0.json").read_text())["scores"]["tests"]["test"]
     pronouns = scores["pronouns"]
     assert pronouns["count"] > 0 and 0 <= pronouns["accuracy"] <= 1
-    assert np.shape(pronouns["encoder"]["antecedent"]) == (2, 2)
+    for side in ("encoder", "cross", "decoder"):
+        assert np.shape(pronouns[side]["antecedent"]) == (2, 2)
     assert np.shape(scores["heads"]["input"]) == (2, 2)
     other = json.loads((results / "RNNsearch.seed0.json").read_text())["scores"]["tests"]["test"]
     assert np.shape(other["pronouns"]["cross"]["antecedent"]) == (1, 1)
+    assert "decoder" not in other["pronouns"]
     assert "heads" not in other
 
 
@@ -180,6 +183,33 @@ def test_a_pronoun_is_asked_for_where_it_is_first_given_away(tmp_path):
     after_if = accuracy("il", "elle", "ils", "elles")
     assert accuracy() == 1 and 0.1 < after_if < 0.9
     np.testing.assert_allclose(accuracy("s'", "si"), 1 - after_if, atol=1e-3)
+
+
+def test_a_head_that_looks_at_the_translated_noun_is_found(tmp_path):
+    config = resolve(vaswani2017.PAPER, "base", TINY | {"test_pairs": 60})
+    task = translation.load(config)
+    (corpus,) = translation.corpora(config)
+    nouns = {
+        source.split()[p.antecedent]: None
+        for i, (source, *_) in enumerate(task.tests["test"]) for p in corpus.pronouns("test", i)
+    }  # fmt: skip
+    meant = [
+        task.tokenizers[1].encode(pair.target.split()[j])[0]
+        for pair in task.tests["test"]
+        for i, j in pair.sure
+        if pair.source.split()[i] in nouns
+    ]
+
+    def look(source, target):
+        """A head that looks as much at the step that writes such a noun as at the next one."""
+        log_probs = np.zeros((*target.shape, task.tokenizers[1].vocab_size))
+        known = (np.isin(target, meant) + 1.0 * np.isin(previous_words(target), meant)) / 2
+        weights = np.broadcast_to(known[:, None, :], (len(target), *target.shape[1:] * 2))
+        return probe.Look(log_probs, None, None, weights[:, None, None])
+
+    probe.predict(task, config, look, tmp_path)
+    found = probe.score(tmp_path / "test.pronouns.json")["decoder"]
+    assert found["antecedent"] == [[1.0]]
 
 
 def test_an_edited_pronoun_fails_the_verification(results, tmp_path):
