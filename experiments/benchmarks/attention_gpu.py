@@ -146,7 +146,7 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     flags.DEFINE_list("lengths", ["1024", "2048", "4096", "8192", "16384"], "T = S")
     flags.DEFINE_list("widths", ["64", "128"], "head widths")
-    flags.DEFINE_list("implementations", IMPLEMENTATIONS, "what is measured, beside cuDNN")
+    flags.DEFINE_list("implementations", list(IMPLEMENTATIONS), "what is measured, beside cuDNN")
     flags.DEFINE_integer("rounds", 9, "rounds the medians are over", 1)
     flags.DEFINE_integer("calls", 10, "calls that are waited for together", 1)
     define_output()
