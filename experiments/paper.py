@@ -216,6 +216,11 @@ def identify(config: Config) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in others}
 
 
+def run_name(row: str, seed: int | str) -> str:
+    """What the files of a run are called: ROW.seedN, a row named with a slash in one folder too."""
+    return f"{row.replace('/', '-')}.seed{seed}"
+
+
 def command(paper: Paper, row: str, config: Any) -> str:
     """The shortest command line that gives this run."""
     given = {"scale": config.scale, "data": config.data, "seed": config.seed}

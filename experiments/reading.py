@@ -21,6 +21,7 @@ from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from experiments import pair_batches, predictions, probe, scores, translation
 from experiments.pair_batches import previous_words
+from experiments.paper import run_name
 from experiments.translation import TranslationConfig
 
 
@@ -180,7 +181,7 @@ def _keep_alignments(config, task, translate, align, folder: Path, count: int = 
 def draw_alignments(folder: Path, results: dict[str, list[dict]], figure: str) -> None:
     """`FIGURE-ROW.png` for each row of which alignments were kept."""
     for row, runs in results.items():
-        path = folder / f"{row}.seed{runs[0]['config']['seed']}" / "alignments.json"
+        path = folder / run_name(row, runs[0]["config"]["seed"]) / "alignments.json"
         if path.exists():
             panels = [
                 Panel(np.array(panel["weights"]), *panel["words"])

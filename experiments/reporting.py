@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import numpy as np
 from attn_research.data.files import write_whole
 from attn_research.viewing.plots import Curve
 from attn_research.viewing.tables import Cell, Table, to_dict, to_markdown
+from experiments.paper import run_name
 
 
 def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """The results in a folder by row, in the order of seeds; rows without results are absent."""
-    files = {row: sorted(folder.glob(f"{row}.seed*.json")) for row in rows}
+    files = {row: sorted(folder.glob(f"{run_name(row, '*')}.json")) for row in rows}
     found = {
         row: [json.loads(path.read_text()) for path in paths]
         for row, paths in files.items()
@@ -43,31 +44,37 @@ def write_tables(
     text += [f"## {name}\n\n{to_markdown(table)}" for name, table in tables.items()]
     text += [f"{note}\n" for note in notes]
     text.append("## Runs\n")
-    text += [_run(alike) for runs in results.values() for alike in _alike(runs)]
+    text += _runs(results)
     write_whole(folder / "tables.md", ("\n".join(text) + "\n").encode())
     plain = {name: to_dict(table) for name, table in tables.items()}
     write_whole(folder / "tables.json", json.dumps(plain, indent=1, ensure_ascii=False).encode())
 
 
-def _run(alike: Sequence[dict]) -> str:
-    """The command, machine and data of runs that differ in their seed alone."""
-    first, *others = alike
-    seeds = "".join(f", `--seed={run['config']['seed']}`" for run in others)
-    machine = ", ".join(f"{name} {value}" for name, value in first["environment"].items())
-    hashes = ", ".join(
-        f"{split} {' '.join(one[:12] for one in ones)}"
-        for split, ones in first["about"]["sha256"].items()
-    )
-    return f"- `{first['command']}`{seeds}  \n  {machine}; data SHA-256 {hashes}"
-
-
-def _alike(runs: Sequence[dict]) -> list[list[dict]]:
-    groups: dict[str, list[dict]] = {}
-    for run in runs:
-        config = run["config"] | {"seed": None}
-        kept = json.dumps([config, run["environment"], run["about"]["sha256"]], sort_keys=True)
-        groups.setdefault(kept, []).append(run)
-    return list(groups.values())
+def _runs(results: Mapping[str, Sequence[dict]]) -> list[str]:
+    """The command, machine and data of runs that differ in their row and seed alone, by line."""
+    rows: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
+    for row, runs in results.items():
+        seeds: dict[tuple[str, str], list[int]] = {}
+        for run in runs:
+            seed = run["config"]["seed"]
+            words = {f"--row={row}": "--row={row}", f"--seed={seed}": "--seed={seed}"}
+            command = " ".join(words.get(word, word) for word in run["command"].split(" "))
+            machine = ", ".join(f"{name} {value}" for name, value in run["environment"].items())
+            hashes = ", ".join(
+                f"{split} {' '.join(one[:12] for one in ones)}"
+                for split, ones in run["about"]["sha256"].items()
+            )
+            seeds.setdefault((command, f"{machine}; data SHA-256 {hashes}"), []).append(seed)
+        for alike, found in seeds.items():
+            rows.setdefault((*alike, tuple(found)), []).append(row)
+    lines = []
+    for (command, where, (seed, *others)), found in rows.items():
+        # Not str.format: a command may hold braces of its own.
+        for name, value in (("row", ",".join(found)), ("seed", seed)):
+            command = command.replace(f"--{name}={{{name}}}", f"--{name}={value}")
+        more = "".join(f", `--seed={other}`" for other in others)
+        lines.append(f"- `{command}`{more}  \n  {where}")
+    return lines
 
 
 def mean(values: Iterable[float | None]) -> float | None:

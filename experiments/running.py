@@ -27,6 +27,7 @@ from experiments.paper import (
     make_config_optimizer,
     make_config_placement,
     resolve,
+    run_name,
     state_shapes,
     step_flops,
     training_loss,
@@ -52,7 +53,7 @@ def run_row(
     and refused without. The members of an ensemble are the rows it names, with the flags `given`.
     Of several processes all train, and the first alone reads and writes files and evaluates.
     """
-    name = f"{row}.seed{config.seed}"
+    name = run_name(row, config.seed)
     result_file, folder = results_dir / f"{name}.json", run_dir / name
     leads = processes.leads()
     finished = leads and _is_finished(paper, result_file, identify(config))
@@ -202,7 +203,7 @@ def _ensemble(
     members = []
     for name in paper.rows[row].members:
         member = resolve(paper, name, given | {"seed": config.seed})
-        folder = run_dir / f"{name}.seed{config.seed}"
+        folder = run_dir / run_name(name, config.seed)
         model = paper.build(member).model
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         best = Checkpoints(folder / "best", identify(member), identify(paper.config()))

@@ -11,7 +11,7 @@ from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure, heads_figure
 from attn_research.viewing.tables import Column, Table
 from experiments import probe, reporting
-from experiments.paper import Row
+from experiments.paper import Row, run_name
 from experiments.reporting import cell, mean
 
 Results = Mapping[str, list[dict]]
@@ -199,7 +199,7 @@ def _draw_pronouns(of_test: Mapping[str, list[dict]], path: Path) -> None:
 def _draw_maps(folder: Path, results: Results) -> None:
     """`heads-ROW.png`: every head of the encoder over one sentence, and `cross-ROW.png`."""
     for row, runs in results.items():
-        path = folder / f"{row}.seed{runs[0]['config']['seed']}" / "maps.json"
+        path = folder / run_name(row, runs[0]["config"]["seed"]) / "maps.json"
         if not path.exists():
             continue
         maps = json.loads(path.read_text())

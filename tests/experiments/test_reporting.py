@@ -1,9 +1,34 @@
 """What a result says of the command that made it."""
 
-from experiments.reporting import command_line
+import json
+
+from attn_research.viewing.tables import Column, Table
+from experiments.paper import run_name
+from experiments.reporting import command_line, read_results, write_tables
 
 
 def test_a_command_names_no_path_of_one_machine():
     words = ["--rounds=5", "--peer_python=/a/b/python", "--output=x/y.json", "--data_dir=/data"]
     expected = "python -m m.n --rounds=5 --peer_python=PATH --output=PATH --data_dir=PATH"
     assert command_line("m.n", words) == expected
+
+
+def test_runs_that_differ_in_row_and_seed_share_a_line(tmp_path):
+    runs = ("a", 0, 1), ("b/4", 0, 1), ("a", 1, 1), ("b/4", 1, 1), ("c", 0, 2)
+    for row, seed, device in runs:
+        result = {
+            "command": f"python -m m --row={row} --seed={seed} --text='{{}} {{row}}'",
+            "config": {"seed": seed},
+            "environment": {"device": device},
+            "about": {"sha256": {"train": ["0123456789abcdef"]}},
+        }
+        (tmp_path / f"{run_name(row, seed)}.json").write_text(json.dumps(result))
+    results = read_results(tmp_path, ["a", "b/4", "c"])
+    assert {row: len(runs) for row, runs in results.items()} == {"a": 2, "b/4": 2, "c": 1}
+    write_tables(tmp_path, "Title", {"Table": Table([Column("x", "")], [{"x": "1"}])}, results)
+    text = (tmp_path / "tables.md").read_text().split("## Runs")[1]
+    lines = [line for line in text.splitlines() if line.startswith("- ")]
+    rest = "--text='{} {row}'`"
+    assert lines[0].strip() == f"- `python -m m --row=a,b/4 --seed=0 {rest}, `--seed=1`"
+    assert lines[1].strip() == f"- `python -m m --row=c --seed=0 {rest}"
+    assert text.count("data SHA-256 train 0123456789ab") == 2
