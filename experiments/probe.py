@@ -90,13 +90,15 @@ def _ask(task: Task, pair, pronoun, row: int, seen: Look) -> dict[str, Any]:
         about["decoder"] = _rounded(
             np.stack([weights[..., some].sum(axis=-1) for some in steps], axis=-1)
         )
+        about["decoder_chance"] = round(len(steps[0]) / (place + 1), 4)
     return about
 
 
 def score(path: Path) -> dict[str, Any]:
     """Accuracy of the pronouns, and the mean weight on the right noun and on the other one.
 
-    `chance` is the mean weight of a look spread evenly over a sentence and its end symbol.
+    `chance` is the mean weight of a look spread evenly over a sentence and its end symbol; that of
+    the decoder, over the steps so far.
     """
     cases = json.loads(path.read_text())
     if not cases:
@@ -114,6 +116,9 @@ def score(path: Path) -> dict[str, Any]:
                 "antecedent": _rounded(weights[..., 0]),
                 "distractor": _rounded(weights[..., 1]),
             }
+    if "decoder" in found:
+        mean = np.mean([one["decoder_chance"] for one in cases])
+        found["decoder"]["chance"] = round(float(mean), 4)
     return found
 
 

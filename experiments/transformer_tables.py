@@ -136,7 +136,7 @@ def _orderings(results: Results, rows: Mapping[str, Row], test: str) -> list[str
 
 def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:
     columns = [Column("model", ""), Column("il / elle accuracy", ".3f"), Column("pronouns", "d")]
-    columns += [Column("evenly spread", ".3f")]
+    columns += [Column("evenly spread", ".3f"), Column("decoder: evenly spread", ".3f")]
     for title in ("head", "antecedent", "other noun"):
         form = "" if title == "head" else ".3f"
         columns += [Column(f"{side}: {title}", form) for side in probe.SIDES]
@@ -148,6 +148,7 @@ def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:
         line = {"model": row, "pronouns": found[0]["count"]}
         line["il / elle accuracy"] = cell([one["accuracy"] for one in found])
         line["evenly spread"] = found[0]["chance"]
+        line["decoder: evenly spread"] = found[0].get("decoder", {}).get("chance")
         for side in probe.SIDES:
             looks = [_best(one[side]) for one in found if side in one]
             if looks:

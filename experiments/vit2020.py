@@ -113,9 +113,8 @@ SCALES = {
     ),
     ("mnist", "tiny"): dict(image_size=28, patch=7),
     ("mnist", "small"): dict(
-        image_size=28, patch=4, num_steps=3000, eval_every=500, save_every=500,
-        learning_rate=1.5e-3, weight_decay=0.05, crop=2,
-        turn=10.0, zoom=1.1,
+        image_size=28, patch=7, num_steps=6000, eval_every=1000, save_every=1000,
+        learning_rate=1.5e-3, weight_decay=0.05, crop=2, turn=10.0, zoom=1.1,
     ),
     ("cifar10", "tiny"): dict(image_size=32, channels=3, patch=8),
     ("cifar10", "small"): dict(

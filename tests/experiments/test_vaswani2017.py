@@ -209,7 +209,7 @@ def test_a_head_that_looks_at_the_translated_noun_is_found(tmp_path):
 
     probe.predict(task, config, look, tmp_path)
     found = probe.score(tmp_path / "test.pronouns.json")["decoder"]
-    assert found["antecedent"] == [[1.0]]
+    assert found["antecedent"] == [[1.0]] and 0 < found["chance"] < 0.3
 
 
 def test_an_edited_pronoun_fails_the_verification(results, tmp_path):
