@@ -1,4 +1,4 @@
-"""Speed of beam search with the Transformer beside Hugging Face's `MarianMTModel.generate`.
+"""Speed of beam search with the Transformer beside `MarianMTModel.generate` and CTranslate2.
 
 python -m experiments.benchmarks.transformer_decoding --peer_python=PATH
 
@@ -58,7 +58,11 @@ def never_ending(params):
 RACE = race.Race(
     "experiments.benchmarks.transformer_decoding",
     our_search,
-    {"marian": ("transformer_marian", {}), "marian-sdpa": ("transformer_marian", {"sdpa": True})},
+    {
+        "marian": ("transformer_marian", {}),
+        "marian-sdpa": ("transformer_marian", {"sdpa": True}),
+        "ctranslate2": ("transformer_ctranslate2", {}),
+    },
     maker="make_search",
 )
 
@@ -96,5 +100,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("rows", 64, "sentences in a batch", lower_bound=1)
     flags.DEFINE_integer("length", 30, "words of a source", lower_bound=6)
     flags.DEFINE_integer("num_batches", 1, "batches in a round", lower_bound=1)
-    race.define_flags(RACE, peers="marian", rounds=7)
+    race.define_flags(RACE, peers="marian,ctranslate2", rounds=7)
     app.run(_main)
