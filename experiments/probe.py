@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from attn_research.data.corpus import Pair
 from attn_research.data.encoding import encode_pairs
 from attn_research.data.files import write_whole
 from attn_research.data.grammar import Grammar
@@ -28,20 +29,28 @@ OTHER = {"il": "elle", "elle": "il", "ils": "elles", "elles": "ils", "s'": "si",
 class Look(NamedTuple):
     """What a model says of a batch of pairs: log probabilities of the next word, and its weights.
 
-    Weights are None where there are none, else have axes for layers and heads.
+    Weights are None where there are none, else have axes for layers and heads; those of the decoder
+    are over its steps so far, the first of which reads BOS.
     """
 
     log_probs: np.ndarray  # [B, T, V]
     encoder: np.ndarray | None  # [B, L, N, S, S]
     cross: np.ndarray | None  # [B, L, N, T, S]
-    decoder: np.ndarray | None = (
-        None  # [B, L, N, T, T]: the steps so far, the first of which reads BOS
-    )
+    decoder: np.ndarray | None = None  # [B, L, N, T, T]
 
 
 def has_pronouns(config: TranslationConfig) -> bool:
     """Whether the pronouns of a corpus are known, and a word is an id."""
     return config.data == "grammar" and config.tokenizer == "words"
+
+
+def shortest_with_one(task: Task, config: TranslationConfig, name: str) -> Pair:
+    """The pair of a test set with the fewest source words among those with such a pronoun."""
+    (corpus,) = corpora(config)
+    assert isinstance(corpus, Grammar)
+    pairs = task.tests[name]
+    having = [pair for i, pair in enumerate(pairs) if corpus.pronouns(name, i)]
+    return min(having or pairs, key=lambda pair: len(pair.source.split()))
 
 
 def predict(task: Task, config: TranslationConfig, look: Callable[..., Look], folder: Path) -> None:

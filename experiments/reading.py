@@ -76,10 +76,16 @@ def _keep_looks(config, task, reader: Reader, params: PyTree, folder: Path) -> N
 
 
 def _keep_maps(config, task, align, folder: Path) -> None:
-    """Where every head looks in one pair, the first of 8 to 16 words a side, given its target."""
-    (pairs, *_) = task.tests.values()
-    fitting = (p for p in pairs if all(8 <= len(side.split()) <= 16 for side in p[:2]))
-    pair = next(fitting, pairs[0])
+    """Where every head looks in one pair, given its target.
+
+    It is the shortest with a pronoun of two nouns, else the first of 8 to 16 words a side.
+    """
+    name, pairs = next(iter(task.tests.items()))
+    if probe.has_pronouns(config):
+        pair = probe.shortest_with_one(task, config, name)
+    else:
+        fitting = (p for p in pairs if all(8 <= len(side.split()) <= 16 for side in p[:2]))
+        pair = next(fitting, pairs[0])
     encoded = encode_pairs([pair], *task.tokenizers)
     ((_, batch),) = pair_batches.eval_batches(config, encoded, batch_size=1)
     seen = align(batch["source"], batch["target"])
@@ -92,6 +98,7 @@ def _keep_maps(config, task, align, folder: Path) -> None:
         "words": words,
         "encoder": np.asarray(seen.encoder)[0, :, :, :columns, :columns].round(3).tolist(),
         "cross": np.asarray(seen.cross)[0, :, :, :rows, :columns].round(3).tolist(),
+        "decoder": np.asarray(seen.decoder)[0, :, :, :rows, :rows].round(3).tolist(),
     }
     write_whole(folder / "maps.json", json.dumps(maps, ensure_ascii=False).encode())
 

@@ -198,17 +198,26 @@ def _draw_pronouns(of_test: Mapping[str, list[dict]], path: Path) -> None:
 
 
 def _draw_maps(folder: Path, results: Results) -> None:
-    """`heads-ROW.png`: every head of the encoder over one sentence, and `cross-ROW.png`."""
+    """Every head over one sentence: `heads-ROW.png` of the encoder, `cross-ROW.png`, and
+    `decoder-ROW.png`, whose columns are the words that its steps read.
+    """
     for row, runs in results.items():
         path = folder / run_name(row, runs[0]["config"]["seed"]) / "maps.json"
         if not path.exists():
             continue
         maps = json.loads(path.read_text())
         source, target = maps["words"]
-        for name, key, words in (("heads", "encoder", source), ("cross", "cross", target)):
+        sides = {
+            "heads": ("encoder", source, source),
+            "cross": ("cross", source, target),
+            "decoder": ("decoder", ["<start>", *target], target),
+        }
+        for name, (key, columns, rows) in sides.items():
+            if key not in maps:  # of a result from before it was kept
+                continue
             weights = np.array(maps[key])
             panels = [
-                Panel(weights[at], source, words, title=f"layer {at[0] + 1}, head {at[1] + 1}")
+                Panel(weights[at], columns, rows, title=f"layer {at[0] + 1}, head {at[1] + 1}")
                 for at in np.ndindex(weights.shape[:2])
             ]
             figure = attention_figure(panels, columns=weights.shape[1])

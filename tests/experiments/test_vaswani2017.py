@@ -143,7 +143,8 @@ def results(tmp_path_factory):
 
 def test_a_run_leaves_tables_and_pictures_that_verify(results):
     files = {path.name for path in results.iterdir()}
-    assert {"heads-base.png", "cross-base.png", "pronouns-test.png", "tables.md"} <= files
+    assert {f"{name}-base.png" for name in ("heads", "cross", "decoder")} <= files
+    assert {"pronouns-test.png", "tables.md"} <= files
     found = {name: holds for name, _, holds in tables.verify(results, "")}
     assert len(found) == 3 and all(found.values())
     text = (results / "tables.md").read_text()
