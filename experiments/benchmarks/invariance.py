@@ -40,7 +40,8 @@ from experiments.paper import (
     training_loss,
 )
 
-# Below this the distance is that of sums taken in another order. Measured ones are below 1e-6.
+# Below this the distance is that of sums taken in another order. Measured ones are below 1e-6; of
+# the ViT, which 20 steps move less far, below this.
 TOLERANCE = 1e-5
 SGD = {"optimizer": "sgd", "schedule": "constant"}
 MODELS = {
