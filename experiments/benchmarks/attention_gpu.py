@@ -2,10 +2,11 @@
 
 python -m experiments.benchmarks.attention_gpu --output=PATH
 
-Contestants take turns in rounds. A useful FLOP is one of the products of a query with a key that it
-may look at: 4 H forward, and 14 H with the backward pass, which has five products to the two of the
-forward pass. Figures are medians over the rounds: TFLOP/s, and the ratio of it to that of cuDNN
-without a mask in the same round. Exits with 2 on a machine without a GPU.
+Contestants take turns in rounds, each with a program of `--calls` calls. A useful FLOP is one of
+the products of a query with a key that it may look at: 4 H forward, and 14 H with the backward
+pass, which has five products to the two of the forward pass. Figures are medians over the rounds:
+TFLOP/s, and the ratio of it to that of cuDNN without a mask in the same round. Exits with 2 on a
+machine without a GPU.
 """
 
 import concurrent.futures
@@ -148,6 +149,6 @@ if __name__ == "__main__":
     flags.DEFINE_list("widths", ["64", "128"], "head widths")
     flags.DEFINE_list("implementations", list(IMPLEMENTATIONS), "what is measured, beside cuDNN")
     flags.DEFINE_integer("rounds", 9, "rounds the medians are over", 1)
-    flags.DEFINE_integer("calls", 10, "calls that are waited for together", 1)
+    flags.DEFINE_integer("calls", 20, "calls in a program", 1)
     define_output()
     app.run(main)

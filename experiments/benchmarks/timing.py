@@ -1,6 +1,5 @@
 """How calls of `attend` are timed: compiled, warm, and in turn with what they are compared to."""
 
-import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,11 +11,33 @@ import jax.numpy as jnp
 from attn_research.attention import attend
 
 
-def time_call(compiled: Callable[..., Any], arrays: Sequence[jax.Array], calls: int = 1) -> float:
-    """Wall seconds of one call, of several that are waited for together."""
+def time_call(compiled: Callable[..., Any], arrays: Sequence[jax.Array]) -> float:
+    """Wall seconds of one call."""
     start = time.perf_counter()
-    jax.block_until_ready([compiled(*arrays) for _ in range(calls)])
-    return (time.perf_counter() - start) / calls
+    jax.block_until_ready(compiled(*arrays))
+    return time.perf_counter() - start
+
+
+def repeated(function: Callable[..., Any], calls: int) -> Callable[..., Any]:
+    """`calls` calls in one program, each of the arguments of the one before but for a number.
+
+    A device is then never without work, which it is where a call takes it less time than Python.
+    The first number of each argument is the first of the last result: nothing of a call is known
+    before, so that none of it can be done once for all.
+    """
+    if calls == 1:
+        return function
+
+    def run(*operands):
+        def again(_, carry):
+            operands, result = carry
+            number = jax.tree.leaves(result)[0].ravel()[0]
+            operands = [x.at[(0,) * x.ndim].set(number.astype(x.dtype)) for x in operands]
+            return operands, function(*operands)
+
+        return jax.lax.fori_loop(1, calls, again, (list(operands), function(*operands)))[1]
+
+    return run
 
 
 def with_gradient(attention: Callable[..., jax.Array]) -> Callable[..., Any]:
@@ -41,7 +62,7 @@ def compile_run(
 ) -> tuple[Callable[[], float], int]:
     """A timed call, compiled and run once, and the temporary bytes of its program.
 
-    It waits once for all of its `calls`, and gives the seconds of one.
+    Its `calls` are one program; it gives the seconds of one.
     """
     keys = jax.random.split(jax.random.key(0), 4)
     *arrays, cotangent = (jax.random.normal(key, shape, dtype) for key in keys)
@@ -58,8 +79,11 @@ def compile_call(
     function, operands = attention, arrays
     if cotangent is not None:
         function, operands = with_gradient(attention), (cotangent, *arrays)
-    compiled = jax.jit(function).lower(*operands).compile()
-    run = functools.partial(time_call, compiled, operands, calls)
+    compiled = jax.jit(repeated(function, calls)).lower(*operands).compile()
+
+    def run() -> float:
+        return time_call(compiled, operands) / calls
+
     run()
     return run, compiled.memory_analysis().temp_size_in_bytes
 
