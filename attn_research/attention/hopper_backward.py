@@ -82,7 +82,7 @@ def _run(
         out_type=(tuple(shaped(array.shape, array.dtype, operands) for array in made),),
         scratch=_scratch(call, outer, inner),
         interpret=interpret,
-    )(outer, inner, visits)[0]
+    )(outer, inner, visits, items.schedule(lie.visited))[0]
 
 
 def _scratch(call: Call, outer: Sides, inner: Sides) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _load(call: Call, refs: Refs, shared: Shared) -> None:
 
         return call.for_heads(item, of_head, done)
 
-    done = call.items.fold(of_item)
+    done = call.items.fold(of_item, refs.schedule)
     drain(done - stages, done, stages, shared.inner_free)
-    turns = call.items.turns
+    turns = call.items.turns(refs.schedule)
     drain(turns - buffers, turns - 1, buffers, shared.outer_free)

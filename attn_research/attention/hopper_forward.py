@@ -56,7 +56,7 @@ def attend_forward(
         ),
         scratch=_scratch(call, arrays),
         interpret=interpret,
-    )(*operands, given.forward, arrays)
+    )(*operands, given.forward, arrays, items.schedule(plan.forward.visited))
 
 
 def _scratch(call: Call, arrays: MaskArrays) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _load(call: Call, refs: Refs, shared: Shared) -> None:
         lax.fori_loop(order.full, order.every, functools.partial(of_tile, True), None)
         return done + order.every
 
-    done = call.items.fold(of_item)
+    done = call.items.fold(of_item, refs.schedule)
     drain(done - stages, done, stages, shared.key_free, shared.value_free)
-    turns = call.items.turns
+    turns = call.items.turns(refs.schedule)
     drain(turns - buffers, turns - 1, buffers, shared.query_free)

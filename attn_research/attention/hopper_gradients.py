@@ -16,6 +16,7 @@ from attn_research.attention.hopper_parts import (
     Items,
     MaskArrays,
     Order,
+    Schedule,
     Side,
     Tuning,
     along,
@@ -42,6 +43,7 @@ class Refs(NamedTuple):
     outer: Sides
     inner: Sides
     visits: Visits
+    schedule: Schedule
     gradients: tuple
 
 
@@ -95,7 +97,7 @@ class Call:
 
 def differentiate(call: Call, refs: Refs, shared: Shared, me: Array) -> None:
     """The gradients of the outer rows of a warpgroup, of each item."""
-    call.items.fold(functools.partial(_of_item, call, refs, shared, me))
+    call.items.fold(functools.partial(_of_item, call, refs, shared, me), refs.schedule)
     plgpu.wait_smem_to_gmem(0)
 
 

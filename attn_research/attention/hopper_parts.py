@@ -5,11 +5,13 @@ shared memory. It takes items, a tile of a head each, until none is left.
 """
 
 import dataclasses
+import heapq
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
@@ -21,6 +23,8 @@ ROWS = 64  # of a warpgroup, as many as a product of its has
 L2_BYTES = 32 << 20  # of arrays that blocks at work share
 # Of a thread of a warpgroup that computes, where there are two of those, and of one that loads.
 REGISTERS = 240, 24
+AROUND = 1  # tiles that could be visited in the time that an item takes beside its visits
+MOST_SCHEDULED = 1 << 17  # items: with more, blocks have so many that they end at about one time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +45,16 @@ class Item(NamedTuple):
     turn: Array
 
 
+# None, or a table [programs, 1 + most]: how many items a block takes, then which.
+Schedule = tuple[()] | tuple[Any]
+
+
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """All items of a call, those with most to visit first, of heads whose arrays the L2 holds."""
+    """All items of a call, those with most to visit first, of heads whose arrays the L2 holds.
+
+    Blocks take them in turn, or by a schedule.
+    """
 
     batch: int
     heads: int
@@ -56,20 +67,47 @@ class Items:
     def programs(self) -> int:
         return min(self.most_programs, self.batch * self.heads * self.tiles)
 
-    @property
-    def turns(self) -> Array:
-        """How many this program takes."""
-        last = self.batch * self.heads * self.tiles - 1
-        return lax.div(last - lax.axis_index("program"), self.programs) + 1
+    def schedule(self, visited: tuple[int, ...] | None) -> Schedule:
+        """Who takes what where it is known how many inner tiles each tile has to visit.
 
-    def fold(self, step: Callable[[Item, Array], Array]) -> Array:
+        An item goes to the block that is the first to have done what it has. In turn, the first
+        blocks would have most to do of each kind. Items that cost alike need no schedule.
+        """
+        count = self.batch * self.heads * self.tiles
+        if visited is None or len(set(visited)) == 1 or count > MOST_SCHEDULED:
+            return ()
+        section, within = np.divmod(np.arange(count), self.together * self.tiles)
+        here = np.minimum(self.together, self.batch * self.heads - section * self.together)
+        tile = within // here
+        costs = np.array(visited)[self.tiles - 1 - tile if self.last_first else tile] + AROUND
+        ends = [(0, program) for program in range(self.programs)]
+        taken: list[list[int]] = [[] for _ in ends]
+        for number, cost in enumerate(costs.tolist()):
+            end, program = ends[0]
+            taken[program].append(number)
+            heapq.heapreplace(ends, (end + cost, program))
+        table = np.zeros((self.programs, 1 + max(map(len, taken))), np.int32)
+        for row, numbers in zip(table, taken, strict=True):
+            row[: 1 + len(numbers)] = len(numbers), *numbers
+        return (table,)
+
+    def turns(self, schedule: Schedule) -> Array:
+        """How many this program takes."""
+        program = lax.axis_index("program")
+        if schedule:
+            return schedule[0][program, 0]
+        last = self.batch * self.heads * self.tiles - 1
+        return lax.div(last - program, self.programs) + 1
+
+    def fold(self, step: Callable[[Item, Array], Array], schedule: Schedule) -> Array:
         """`step(item, so far)` over the items of this program, from 0."""
         program = lax.axis_index("program")
 
         def of_turn(turn: Array, done: Array) -> Array:
-            return step(self._item(program + turn * self.programs, turn), done)
+            number = schedule[0][program, 1 + turn] if schedule else program + turn * self.programs
+            return step(self._item(number, turn), done)
 
-        return lax.fori_loop(0, self.turns, of_turn, jnp.int32(0))
+        return lax.fori_loop(0, self.turns(schedule), of_turn, jnp.int32(0))
 
     def _item(self, number: Array, turn: Array) -> Item:
         pairs = self.batch * self.heads

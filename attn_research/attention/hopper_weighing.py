@@ -23,6 +23,7 @@ from attn_research.attention.hopper_parts import (
     Items,
     MaskArrays,
     Order,
+    Schedule,
     Side,
     Tuning,
     along,
@@ -43,6 +44,7 @@ class Refs(NamedTuple):
     value: Any
     visits: Visits
     mask: MaskArrays
+    schedule: Schedule
     context: Any
     log_sum: Any
 
@@ -96,7 +98,7 @@ class Carry(NamedTuple):
 
 def weigh(call: Call, refs: Refs, shared: Shared, me: Array) -> None:
     """The context of the queries of a warpgroup, of each item."""
-    call.items.fold(functools.partial(_of_item, call, refs, shared, me))
+    call.items.fold(functools.partial(_of_item, call, refs, shared, me), refs.schedule)
     plgpu.wait_smem_to_gmem(0)
 
 

@@ -47,11 +47,13 @@ class Pass:
 
     `full` and `partial` say how such tiles lie within an outer one: "run" for one after another,
     which loads ahead of their use can rely on, "list" for anyhow; None where there are none.
+    `visited` says how many inner tiles each outer one has to visit, where no array decides.
     """
 
     tile: tuple[int, int]
     full: Literal["run", "list"] | None
     partial: Literal["run", "list"] | None
+    visited: tuple[int, ...] | None
 
     def visit(
         self,

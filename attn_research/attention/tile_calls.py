@@ -174,8 +174,8 @@ def kinds_of(
 
 def list_visits(
     kinds: Int[ArrayLike, "*#B rows cols"], by_key: bool
-) -> tuple[tuple[ArrayLike, ArrayLike], dict[str, Literal["run", "list"] | None]]:
-    """What `pallas_tiles.Visits` holds, and how tiles of each kind lie, as a `Pass` says it.
+) -> tuple[tuple[ArrayLike, ArrayLike], dict[str, Any]]:
+    """What `pallas_tiles.Visits` holds, and what a `Pass` says of how tiles lie.
 
     Where arrays decide, lists are as long as there are inner tiles, else as the longest needed.
     """
@@ -185,7 +185,7 @@ def list_visits(
         least = jnp.asarray([Tile.FULL, Tile.PARTIAL, Tile.FULL + 1, Tile.FULL + 1], jnp.int8)
         least = least.reshape(*(1,) * (kinds.ndim - 1), 4, 1)
         spans = (kinds[..., None, :] >= least).sum(axis=-1, dtype=jnp.int32)
-        return (_listed(kinds), spans), {"full": "list", "partial": "list"}
+        return (_listed(kinds), spans), {"full": "list", "partial": "list", "visited": None}
     tiles = np.argsort(-kinds, axis=-1, stable=True).astype(np.int32)
     full, every = ((kinds >= kind).sum(axis=-1) for kind in (Tile.FULL, Tile.PARTIAL))
     first_partial = np.minimum(full, kinds.shape[-1] - 1)[..., None]
@@ -193,7 +193,9 @@ def list_visits(
     spans = np.stack([full, every, tiles[..., 0], first_partial], axis=-1).astype(np.int32)
     lie = {"full": _lie(kinds == Tile.FULL), "partial": _lie(kinds == Tile.PARTIAL)}
     most = every.max() if "list" in lie.values() else 1
-    return (tiles[..., :most], spans), lie
+    # Of a mask that differs between batch elements, the most.
+    visited = tuple(every.reshape(-1, every.shape[-1]).max(axis=0).tolist())
+    return (tiles[..., :most], spans), lie | {"visited": visited}
 
 
 def _listed(kinds: Int[Array, "*#B outer inner"]) -> Int[Array, "*#B outer inner"]:

@@ -5,6 +5,7 @@ import importlib.util
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from attn_research.attention import (
@@ -19,6 +20,7 @@ from attn_research.attention import (
     explain,
     hopper,
 )
+from attn_research.attention.hopper_parts import AROUND, Items
 from experiments.cases import Case
 from experiments.conformance import interpret_kernels
 from experiments.examination import examine
@@ -43,6 +45,9 @@ def not_asked_where(monkeypatch):
 
 # Sizes are B T S N K H Hv, no length a multiple of a tile.
 CASES = {
+    "causal, which blocks take by a schedule": Case(
+        mask="causal", dtype="bfloat16", sizes=(1, 257, 300, 2, 1, 64, 64)
+    ),
     "grouped heads, several tiles": Case(
         mask="causal & left padding", dtype="bfloat16", sizes=(1, 257, 140, 2, 1, 64, 64)
     ),
@@ -61,6 +66,21 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_kernels_equal_the_oracle(name, interpreted):
     assert not examine("hopper", CASES[name]).wrong()
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_a_schedule_gives_every_item_to_one_block_and_all_about_as_much(last_first):
+    visited = tuple(range(1, 33)) if last_first else tuple(range(32, 0, -1))
+    items = Items(4, 16, 32, together=16, most_programs=132, last_first=last_first)
+    (table,) = items.schedule(visited)
+    taken = [row[1 : 1 + row[0]] for row in table]
+    assert np.array_equal(np.sort(np.concatenate(taken)), np.arange(4 * 16 * 32))
+    # Of 16 heads together all have their longest tile first, and so on.
+    cost = AROUND + 32 - np.arange(4 * 16 * 32) % (16 * 32) // 16
+    ends = np.array([cost[numbers].sum() for numbers in taken])
+    in_turn = np.array([cost[program::132].sum() for program in range(132)])
+    assert ends.max() < 1.01 * ends.mean() < 0.9 * in_turn.max()
+    assert items.schedule(None) == items.schedule((3,) * 32) == ()
 
 
 def shapes(width=64, value_width=None, dtype="bfloat16"):

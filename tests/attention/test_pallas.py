@@ -128,14 +128,15 @@ def test_lists_of_tiles():
     (tiles, spans), lie = tile_calls.list_visits(kinds, by_key=False)
     assert spans.tolist() == [[[0, 1, 0, 0], [1, 2, 0, 1], [2, 3, 0, 2], [3, 4, 0, 3]]]
     assert tiles.shape == (1, 4, 1)  # no list is needed
-    assert lie == {"full": "run", "partial": "run"}
+    assert lie == {"full": "run", "partial": "run", "visited": (1, 2, 3, 4)}
     window = (Causal() & Window(40, 0)).layout(128, 128, 16)[None]
     (tiles, spans), lie = tile_calls.list_visits(window, by_key=True)
     assert tiles.shape == (1, 8, 4)  # as long as the longest
     assert tiles[0, 0].tolist() == [1, 0, 2, 3] and spans[0, 0].tolist() == [1, 4, 1, 0]
-    assert lie == {"full": "run", "partial": "list"}
+    assert lie == {"full": "run", "partial": "list", "visited": (4, 4, 4, 4, 4, 3, 2, 1)}
     (tiles, _), lie = tile_calls.list_visits(jnp.asarray(kinds), by_key=False)
-    assert tiles.shape == (1, 4, 4) and lie == {"full": "list", "partial": "list"}
+    assert tiles.shape == (1, 4, 4)
+    assert lie == {"full": "list", "partial": "list", "visited": None}
     assert tile_calls.list_visits(Full().layout(64, 64, 16)[None], False)[1]["partial"] is None
 
 
