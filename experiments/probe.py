@@ -20,7 +20,7 @@ from attn_research.data.grammar import Grammar
 from experiments.pair_batches import eval_batches
 from experiments.translation import Task, TranslationConfig, corpora
 
-# Where a Transformer's heads look from: source to source, translation to source, and to itself.
+# Which look: from source to source, translation to source, translation to translation.
 SIDES = "encoder", "cross", "decoder"
 # What stands in the translation of the other noun's pronoun.
 OTHER = {"il": "elle", "elle": "il", "ils": "elles", "elles": "ils", "s'": "si", "si": "s'"}
@@ -107,7 +107,7 @@ def score(path: Path) -> dict[str, Any]:
     """Accuracy of the pronouns, and the mean weight on the right noun and on the other one.
 
     `chance` is the mean weight of a look spread evenly over a sentence and its end symbol; that of
-    the decoder, over the steps so far.
+    the decoder, on the steps of a noun when spread over all steps so far.
     """
     cases = json.loads(path.read_text())
     if not cases:

@@ -54,7 +54,7 @@ def _runs(results: Mapping[str, Sequence[dict]]) -> list[str]:
     """The command, machine and data of runs that differ in their row and seed alone, by line."""
     rows: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
     for row, runs in results.items():
-        seeds: dict[tuple[str, str], list[int]] = {}
+        seeds: dict[tuple[str, str, str], list[int]] = {}
         for run in runs:
             seed = run["config"]["seed"]
             words = {f"--row={row}": "--row={row}", f"--seed={seed}": "--seed={seed}"}
@@ -64,9 +64,12 @@ def _runs(results: Mapping[str, Sequence[dict]]) -> list[str]:
                 f"{split} {' '.join(one[:12] for one in ones)}"
                 for split, ones in run["about"]["sha256"].items()
             )
-            seeds.setdefault((command, f"{machine}; data SHA-256 {hashes}"), []).append(seed)
-        for alike, found in seeds.items():
-            rows.setdefault((*alike, tuple(found)), []).append(row)
+            # A recipe that changed since has the same command.
+            recipe = json.dumps(run["config"] | {"seed": None}, sort_keys=True)
+            alike = command, f"{machine}; data SHA-256 {hashes}", recipe
+            seeds.setdefault(alike, []).append(seed)
+        for (command, where, _), found in seeds.items():
+            rows.setdefault((command, where, tuple(found)), []).append(row)
     lines = []
     for (command, where, (seed, *others)), found in rows.items():
         # Not str.format: a command may hold braces of its own.

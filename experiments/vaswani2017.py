@@ -92,7 +92,7 @@ def _key_dim(ppl: float, bleu: float, params: float, paper: int, small: int) -> 
 
 HALF, TWICE = Fraction(1, 2), Fraction(2)
 # Table 3 as printed: perplexity and BLEU on newstest2013, parameters where given. The rows follow
-# the paper's order; what they change, they change by the same factor at every scale.
+# the paper's order; sizes they change by the same factor at every scale.
 ROWS = {
     "base": Row({}, {"ppl": 4.92, "bleu": 25.8, "params": 65e6, "training_flops": 3.3e18,
                      "training_flops_recomputed": training_flops(12, 8, 9.5)}),
@@ -147,7 +147,7 @@ SCALES = {
         label_smoothing=0.0,
     ),
     # The tiny Transformer of Wu et al. 2021, its training and its search, but for the places of the
-    # norms and for the schedule: with these the development loss is 0.04 lower.
+    # norms and for the schedule: with their own the development loss was 1.646 on a CPU, not 1.602.
     ("multi30k", "small"): dict(
         languages="en-de", tokenizer="bpe", vocab_size=10_066,  # 10,000 merges
         num_layers=4, model_dim=128, mlp_dim=256, num_heads=4, dropout=0.3,

@@ -72,8 +72,8 @@ def _sized(size: str, patch: int, params: float | None, image_size: int = 224) -
     return Row(sizes, {"params": params} if params else {}, scales=of_paper)
 
 
-# What a small model needs to be trained from nothing on 50,000 images, for 100 epochs of them: the
-# sizes of Lee et al. 2021, section 4.1.
+# A small model trained from nothing on 50,000 images, for 100 epochs of them: the sizes of Lee et
+# al. 2021, section 4.1.
 _FROM_NOTHING = dict(
     image_size=32, channels=3, batch_size=256, num_steps=19_100, eval_every=1910, save_every=1910,
     dtype="bfloat16", learning_rate=1e-3, weight_decay=0.05, warmup_steps=1910, dropout=0.0,

@@ -82,7 +82,7 @@ def _run(
         out_type=(tuple(shaped(array.shape, array.dtype, operands) for array in made),),
         scratch=_scratch(call, outer, inner),
         interpret=interpret,
-    )(outer, inner, visits, items.schedule(lie.visited))[0]
+    )(outer, inner, visits, items.schedule(lie.visited, group if by_key else 1))[0]
 
 
 def _scratch(call: Call, outer: Sides, inner: Sides) -> dict[str, Any]:

@@ -23,8 +23,10 @@ ROWS = 64  # of a warpgroup, as many as a product of its has
 L2_BYTES = 32 << 20  # of arrays that blocks at work share
 # Of a thread of a warpgroup that computes, where there are two of those, and of one that loads.
 REGISTERS = 240, 24
-AROUND = 1  # tiles that could be visited in the time that an item takes beside its visits
-MOST_SCHEDULED = 1 << 17  # items: with more, blocks have so many that they end at about one time
+# Guesses: how many tiles could be visited in the time an item takes beside its visits, and from
+# how many items on blocks have so many that they end at about one time anyway.
+AROUND = 1
+MOST_SCHEDULED = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Item(NamedTuple):
     turn: Array
 
 
-# None, or a table [programs, 1 + most]: how many items a block takes, then which.
+# Empty, or a table [programs, 1 + most]: how many items a block takes, then which.
 Schedule = tuple[()] | tuple[Any]
 
 
@@ -67,11 +69,11 @@ class Items:
     def programs(self) -> int:
         return min(self.most_programs, self.batch * self.heads * self.tiles)
 
-    def schedule(self, visited: tuple[int, ...] | None) -> Schedule:
-        """Who takes what where it is known how many inner tiles each tile has to visit.
+    def schedule(self, visited: tuple[int, ...] | None, heads: int = 1) -> Schedule:
+        """Who takes what where it is known how many inner tiles, of so many heads, each visits.
 
-        An item goes to the block that is the first to have done what it has. In turn, the first
-        blocks would have most to do of each kind. Items that cost alike need no schedule.
+        An item goes to the block that is the first to have done what it has. In turn, some blocks
+        would get the longer item in every round. Items that cost alike need no schedule.
         """
         count = self.batch * self.heads * self.tiles
         if visited is None or len(set(visited)) == 1 or count > MOST_SCHEDULED:
@@ -79,7 +81,9 @@ class Items:
         section, within = np.divmod(np.arange(count), self.together * self.tiles)
         here = np.minimum(self.together, self.batch * self.heads - section * self.together)
         tile = within // here
-        costs = np.array(visited)[self.tiles - 1 - tile if self.last_first else tile] + AROUND
+        costs = (
+            heads * np.array(visited)[self.tiles - 1 - tile if self.last_first else tile] + AROUND
+        )
         ends = [(0, program) for program in range(self.programs)]
         taken: list[list[int]] = [[] for _ in ends]
         for number, cost in enumerate(costs.tolist()):

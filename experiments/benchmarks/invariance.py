@@ -7,7 +7,7 @@ devices that XLA makes of one CPU. "distance" is ‖θ - θ'‖ / ‖θ' - θ_0�
 from those θ' of one device that takes whole batches, over how far these have come. The steps are
 those of SGD, which passes a difference on as it is; Adam divides each parameter's gradient by its
 size, so that rounding in gradients that are 0 moves parameters as far as the others: a second
-column says how far. The last line is wrong on purpose, a mean of the means of devices whose shares
+column says how far. One way is wrong on purpose, a mean of the means of devices whose shares
 of a batch hold unlike numbers of words, and must differ.
 """
 
@@ -40,9 +40,9 @@ from experiments.paper import (
     training_loss,
 )
 
-# Below this the distance is that of sums taken in another order. Measured ones are below 1e-6; of
-# the ViT, which 20 steps move less far, below this.
-TOLERANCE = 1e-5
+# Below this the distance is that of sums taken in another order. Measured ones are below 1e-6, of
+# the ViT 1e-5; wrong ones are above 8e-3.
+TOLERANCE = 3e-5
 SGD = {"optimizer": "sgd", "schedule": "constant"}
 MODELS = {
     "RNNsearch": (

@@ -22,8 +22,8 @@ def repeated(function: Callable[..., Any], calls: int) -> Callable[..., Any]:
     """`calls` calls in one program, each of the arguments of the one before but for a number.
 
     A device is then never without work, which it is where a call takes it less time than Python.
-    The first number of each argument is the first of the last result: nothing of a call is known
-    before, so that none of it can be done once for all.
+    The first number of each argument is the first of the last result, so that nothing of a call is
+    done once for all, but for what is made of arrays that are no arguments, as those of a mask.
     """
     if calls == 1:
         return function
@@ -62,7 +62,7 @@ def compile_run(
 ) -> tuple[Callable[[], float], int]:
     """A timed call, compiled and run once, and the temporary bytes of its program.
 
-    Its `calls` are one program; it gives the seconds of one.
+    Its `calls` are one program; the seconds, and the temporary bytes, are those of one call.
     """
     keys = jax.random.split(jax.random.key(0), 4)
     *arrays, cotangent = (jax.random.normal(key, shape, dtype) for key in keys)
@@ -79,13 +79,14 @@ def compile_call(
     function, operands = attention, arrays
     if cotangent is not None:
         function, operands = with_gradient(attention), (cotangent, *arrays)
-    compiled = jax.jit(repeated(function, calls)).lower(*operands).compile()
+    one = jax.jit(function).lower(*operands).compile()
+    compiled = one if calls == 1 else jax.jit(repeated(function, calls)).lower(*operands).compile()
 
     def run() -> float:
         return time_call(compiled, operands) / calls
 
     run()
-    return run, compiled.memory_analysis().temp_size_in_bytes
+    return run, one.memory_analysis().temp_size_in_bytes
 
 
 def ours(implementation: str | None = None, **options: Any) -> Callable[..., Any]:

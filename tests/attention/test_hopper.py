@@ -83,6 +83,22 @@ def test_a_schedule_gives_every_item_to_one_block_and_all_about_as_much(last_fir
     assert items.schedule(None) == items.schedule((3,) * 32) == ()
 
 
+def test_a_schedule_knows_that_the_last_heads_are_fewer():
+    items = Items(1, 5, 4, together=2, most_programs=3, last_first=True)
+    visited = 1, 10, 100, 1000
+    # Five heads, two together: their last tiles, the ones before those, and so on.
+    costs = [
+        2 * visited[t] + AROUND for heads in (2, 2, 1) for t in (3, 2, 1, 0) for _ in range(heads)
+    ]
+    ends, taken = [0, 0, 0], [[], [], []]
+    for number, cost in enumerate(costs):
+        block = ends.index(min(ends))
+        ends[block] += cost
+        taken[block].append(number)
+    (table,) = items.schedule(visited, heads=2)
+    assert [row[1 : 1 + row[0]].tolist() for row in table] == taken
+
+
 def shapes(width=64, value_width=None, dtype="bfloat16"):
     sizes = (1, T, N, width), (1, S, K, width), (1, S, K, value_width or width)
     return [jax.ShapeDtypeStruct(size, dtype) for size in sizes]

@@ -14,21 +14,22 @@ def test_a_command_names_no_path_of_one_machine():
 
 
 def test_runs_that_differ_in_row_and_seed_share_a_line(tmp_path):
-    runs = ("a", 0, 1), ("b/4", 0, 1), ("a", 1, 1), ("b/4", 1, 1), ("c", 0, 2)
-    for row, seed, device in runs:
+    runs = [(row, seed, 1, 1) for seed in (0, 1) for row in ("a", "b/4")]
+    for row, seed, device, rate in [*runs, ("c", 0, 2, 1), ("c", 1, 2, 3)]:
         result = {
             "command": f"python -m m --row={row} --seed={seed} --text='{{}} {{row}}'",
-            "config": {"seed": seed},
+            "config": {"seed": seed, "row": row, "rate": rate},
             "environment": {"device": device},
             "about": {"sha256": {"train": ["0123456789abcdef"]}},
         }
         (tmp_path / f"{run_name(row, seed)}.json").write_text(json.dumps(result))
     results = read_results(tmp_path, ["a", "b/4", "c"])
-    assert {row: len(runs) for row, runs in results.items()} == {"a": 2, "b/4": 2, "c": 1}
+    assert {row: len(runs) for row, runs in results.items()} == {"a": 2, "b/4": 2, "c": 2}
     write_tables(tmp_path, "Title", {"Table": Table([Column("x", "")], [{"x": "1"}])}, results)
     text = (tmp_path / "tables.md").read_text().split("## Runs")[1]
     lines = [line for line in text.splitlines() if line.startswith("- ")]
     rest = "--text='{} {row}'`"
     assert lines[0].strip() == f"- `python -m m --row=a,b/4 --seed=0 {rest}, `--seed=1`"
     assert lines[1].strip() == f"- `python -m m --row=c --seed=0 {rest}"
-    assert text.count("data SHA-256 train 0123456789ab") == 2
+    assert lines[2].strip() == f"- `python -m m --row=c --seed=1 {rest}"
+    assert text.count("data SHA-256 train 0123456789ab") == 3

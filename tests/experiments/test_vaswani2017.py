@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from attn_research.training.step import make_state, make_train_step
-from experiments import paper, probe, running, tables, translation, vaswani2017
+from experiments import (
+    paper,
+    probe,
+    running,
+    tables,
+    transformer_tables,
+    translation,
+    vaswani2017,
+)
 from experiments.pair_batches import previous_words
 from experiments.paper import make_config_optimizer, resolve
 
@@ -150,6 +158,24 @@ def test_a_run_leaves_tables_and_pictures_that_verify(results):
     text = (results / "tables.md").read_text()
     for title in ("Table 2", "Table 3", "Whom pronouns mean", "by layer and head"):
         assert title in text
+
+
+def test_rows_are_compared_with_base_where_they_change_it_as_in_the_paper():
+    def runs(bleu, **config):
+        base = {"dropout": 0.3, "label_smoothing": 0.1}
+        return [{"config": base | config, "scores": {"tests": {"test": {"bleu": bleu}}}}]
+
+    results = {
+        "base": runs(40.0),
+        "A-1-head": runs(39.0),
+        "C-twice-mlp": runs(39.5, mlp_dim=512),
+        "D-no-dropout": runs(35.0, dropout=0.0),
+        "D-dropout-0.2": runs(41.0, dropout=0.2),
+    }
+    same, other, skipped = transformer_tables._orderings(results, vaswani2017.ROWS, "test")
+    assert "A-1-head (-1.00; there -0.9), D-no-dropout (-5.00; there -1.2)." in same
+    assert other.endswith(": C-twice-mlp (-0.50; there +0.4).")
+    assert skipped.endswith(": D-dropout-0.2.")
 
 
 def test_pronouns_and_heads_are_scored(results):
