@@ -118,7 +118,7 @@ SCALES = {
     ),
     ("cifar10", "tiny"): dict(image_size=32, channels=3, patch=8),
     ("cifar10", "small"): dict(
-        image_size=32, channels=3, patch=4, num_layers=6, model_dim=128, mlp_dim=256, num_heads=4,
+        image_size=32, channels=3, patch=4, model_dim=128, mlp_dim=256, batch_size=64,
         num_steps=12_000, eval_every=1000, save_every=1000, learning_rate=1e-3, weight_decay=0.05,
         crop=4, flip=True,
     ),
