@@ -6,15 +6,15 @@ As every mask they are predicates over positions; see `masks`, also for `| Any` 
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attn_research.attention.masks import Mask
+from attn_research.trees import pytree
 from attn_research.types import Array, ArrayLike, Bool, Float, Int
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Around(Mask):
     """A query may look at the positions within `half_width` of its center, which need not be whole.
@@ -58,7 +58,7 @@ class Around(Mask):
         return center[..., None, :, None]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Padding(Mask):
     """A key may be looked at where `valid` is true at its position, and not past its end."""
@@ -77,7 +77,7 @@ class Padding(Mask):
         _check_shape("Padding(valid)", self.valid.shape, batch, num_keys)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Segments(Mask):
     """A query may look at the keys of its own segment. Ids are not negative."""
@@ -99,7 +99,7 @@ class Segments(Mask):
             _check_shape(f"Segments({name})", ids.shape, batch, length)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Dense(Mask):
     """A query may look at a key where the matrix is true at their positions, and not past its ends.

@@ -13,10 +13,10 @@ import dataclasses
 import enum
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attn_research.trees import pytree
 from attn_research.types import Array, ArrayLike, Bool, Int
 
 # The queries and keys of a tile; a number where both are as many.
@@ -90,7 +90,7 @@ class Mask:
         return max(ranks, default=2)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Full(Mask):
     """Every query may look at every key."""
@@ -102,7 +102,7 @@ class Full(Mask):
         return _band_layout(-np.inf, np.inf, num_queries, num_keys, block)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Causal(Mask):
     """A query may look at its own position and before."""
@@ -114,7 +114,7 @@ class Causal(Mask):
         return _band_layout(-np.inf, 0, num_queries, num_keys, block)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Window(Mask):
     """A query may look at its own position, `left` positions before it and `right` after it."""
@@ -136,7 +136,7 @@ class Window(Mask):
         return q_pos - self.left, self.left + 1 + self.right
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class And(Mask):
     """Where both masks allow; written `a & b`."""
@@ -163,7 +163,7 @@ class And(Mask):
         return min(known, key=lambda span: span[1], default=None)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Or(Mask):
     """Where either mask allows; written `a | b`."""
@@ -186,7 +186,7 @@ class Or(Mask):
         return np.maximum(self.a.layout(*size), self.b.layout(*size))
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Not(Mask):
     """Where the mask does not allow; written `~a`."""
@@ -206,7 +206,7 @@ class Not(Mask):
         return Tile.FULL.value - self.a.layout(num_queries, num_keys, block)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Positions:
     """Where queries and keys stand, each [T or S] or [*B, T or S]; None counts from 0.

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from attn_research.draws import mixed
+from attn_research.trees import pytree
 from attn_research.types import Array, ArrayLike, Bool, Float, Int, Key, UInt
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Softmax:
     """exp(scores) over its sum, where allowed. A row of nothing but -inf shares nothing either."""
@@ -47,7 +48,7 @@ class Softmax:
 softmax = Softmax()
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
     """The weights of `inner` times exp(-(s - p_t)² / 2σ²), of each query's center p_t.
@@ -98,7 +99,7 @@ def is_softmax(normalizer: Callable[..., Array]) -> bool:
     return hasattr(normalizer, "factor") and (inner is None or is_softmax(inner))
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Dropout:
     """Sets a weight to 0 with probability `rate` and divides the others by 1 - rate.

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from attn_research.trees import pytree
 from attn_research.types import Array, ArrayLike, Float
 
 # JAX rebuilds pytrees around placeholders of any type, so `| Any` leaves the annotation of an array
@@ -25,7 +26,7 @@ from attn_research.types import Array, ArrayLike, Float
 Pairwise = tuple[Callable[..., Array], Array, Array]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Dot:
     """q · k. Luong, Pham, Manning 2015, section 3.1, "dot"."""
@@ -46,7 +47,7 @@ class Dot:
         return self, query.astype(wide), key.astype(wide)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class ScaledDot:
     """q · k / √H. Vaswani et al. 2017, equation 1."""
@@ -61,7 +62,7 @@ class ScaledDot:
         return score, query * query.shape[-1] ** -0.5, key
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class General:
     """qᵀ W k, the bilinear score. Luong, Pham, Manning 2015, section 3.1, "general"."""
@@ -83,7 +84,7 @@ class General:
         return jnp.einsum(f"...tni,{n}ij->...tnj", query, self.weight, preferred_element_type=wide)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Location:
     """q · w_s, a score of the index s whatever the key; from S_max on it is -inf, so no weight.
@@ -115,7 +116,7 @@ class Location:
         return Dot().pairwise(query, jnp.broadcast_to(weight, (*query.shape[:-3], *weight.shape)))
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Additive:
     """v · tanh(q + k), also called concat, of a query and key already projected.

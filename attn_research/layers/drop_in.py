@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
@@ -22,10 +21,11 @@ from attn_research.attention.array_masks import Around, Dense, Padding
 from attn_research.attention.masks import Causal, Full, Mask
 from attn_research.attention.normalizers import Dropout, softmax
 from attn_research.attention.scores import ScaledDot
+from attn_research.trees import pytree
 from attn_research.types import Array, Float, Shaped, UInt
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class SharedDropout(Dropout):
     """Drops the same weights in every example and head: Flax's `broadcast_dropout`."""

@@ -24,6 +24,7 @@ from attn_research.attention import (
     attend,
 )
 from attn_research.attention.normalizers import Dropout
+from attn_research.trees import pytree
 from attn_research.types import Array, Float, Int
 
 Score = Callable[..., Array]
@@ -72,7 +73,7 @@ class KeyValues(NamedTuple):
     values: Float[Array, "*B S K Hv"]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Cache:
     """Keys and values of the past of K hypotheses of each sentence, and room for more.

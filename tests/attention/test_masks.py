@@ -20,6 +20,7 @@ from attn_research.attention import (
     Window,
 )
 from attn_research.attention.masks import Tile, grid
+from attn_research.trees import pytree
 
 WRITTEN = {
     "full": (Full(), ["1111", "1111", "1111"]),
@@ -265,7 +266,7 @@ def test_layout_of_a_million_positions():
 
 
 def test_a_new_mask_needs_only_its_rule():
-    @jax.tree_util.register_dataclass
+    @pytree
     @dataclasses.dataclass(frozen=True)
     class Even(Mask):
         def __call__(self, q_pos, k_pos):

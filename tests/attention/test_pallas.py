@@ -33,6 +33,7 @@ from attn_research.attention import (
     tile_calls,
 )
 from attn_research.attention.masks import Tile
+from attn_research.trees import pytree
 
 B, T, S, N, K, H, Hv = 2, 21, 37, 4, 2, 3, 5
 KERNEL = "__gpu$xla.gpu.triton"
@@ -96,7 +97,7 @@ def test_widths_are_padded_and_scaled_by_the_true_one(width, on_a_cpu):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=3e-5)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Wrong(Mask):
     """Says of its tiles what is not so: what is computed shows which were visited, and how."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from attn_research.attention import (
 )
 from attn_research.attention.masks import Tile, grid
 from attn_research.attention.tile_rules import ask, tile_rule
+from attn_research.trees import pytree
 
 B, T, S = 2, 21, 27
 RNG = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def test_structure_alone_stays_known_beforehand():
     assert isinstance(kinds, np.ndarray)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Listed(Mask):
     """The keys whose positions stand in a list."""
@@ -97,7 +97,7 @@ class Listed(Mask):
         return (k_pos[..., None] == self.keys).any(axis=-1) & (q_pos == q_pos)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Table(Mask):
     """Keys of a table that is no leaf."""

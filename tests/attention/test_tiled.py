@@ -27,6 +27,7 @@ from attn_research.attention import (
     explain,
     tile_plan,
 )
+from attn_research.trees import pytree
 
 B, T, S, N, K, H, Hv = 2, 21, 27, 4, 2, 3, 5
 jitted = jax.jit(attend, static_argnames=("implementation", "capture"))
@@ -180,7 +181,7 @@ def products(mask, length=64):
     """Products of query and key tiles that a call makes, counted as it runs."""
     calls = []
 
-    @jax.tree_util.register_dataclass
+    @pytree
     @dataclasses.dataclass(frozen=True)
     class Counted(Additive):
         def __call__(self, query, key):
@@ -208,7 +209,7 @@ def test_empty_tiles_are_never_computed(small):
 def test_full_tiles_never_ask_the_mask():
     asked = []
 
-    @jax.tree_util.register_dataclass
+    @pytree
     @dataclasses.dataclass(frozen=True)
     class Asked(Full):
         def __call__(self, q_pos, k_pos):

@@ -19,6 +19,7 @@ from attn_research.attention import (
     reference,
     softmax,
 )
+from attn_research.trees import pytree
 from experiments import conformance
 from experiments.cases import Case
 from experiments.conformance import SIZES
@@ -61,7 +62,7 @@ def renormalized(scores, allowed, k_pos, *, gaussian):
     return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-30)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Late(Window):
     """A window whose span begins too late: its first key is never gathered."""
@@ -71,7 +72,7 @@ class Late(Window):
         return start + 1, width
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Hasty(Causal):
     """Causal, but takes what it leaves in part for all of a tile."""
