@@ -20,6 +20,9 @@ def pytree(cls: Class) -> Class:
     static = [field.name for field in fields if field.metadata.get("static")]
     leaves = [field.name for field in fields if not field.metadata.get("static")]
 
+    def values_of(node: Any) -> tuple:
+        return tuple(getattr(node, name) for name in static)
+
     def flatten(node: Any) -> tuple[list, tuple]:
         return [getattr(node, name) for name in leaves], values_of(node)
 
@@ -30,9 +33,6 @@ def pytree(cls: Class) -> Class:
         return cls(
             **dict(zip(static, values, strict=True)), **dict(zip(leaves, children, strict=True))
         )
-
-    def values_of(node: Any) -> tuple:
-        return tuple(getattr(node, name) for name in static)
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls

@@ -129,9 +129,8 @@ def _orderings(results: Results, rows: Mapping[str, Row], test: str) -> list[str
         if row == "base" or printed is None:
             continue
         changes = rows[row].config.items()
-        if any(
-            _sign(x - base[k]) != _sign(x - PAPER_BASE[k]) for k, x in changes if k in PAPER_BASE
-        ):
+        known = ((x, base[k], PAPER_BASE[k]) for k, x in changes if k in PAPER_BASE)
+        if any(np.sign(x - here) != np.sign(x - there) for x, here, there in known):
             others.append(row)
             continue
         ours, theirs = bleu[row] - bleu["base"], printed - rows["base"].paper["bleu"]
@@ -148,10 +147,6 @@ def _orderings(results: Results, rows: Mapping[str, Row], test: str) -> list[str
     if others:
         notes.append(f"Not the paper's change, for base is another here: {', '.join(others)}.")
     return notes
-
-
-def _sign(number: float) -> int:
-    return (number > 0) - (number < 0)
 
 
 def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:

@@ -42,7 +42,7 @@ def test_leaves_have_the_names_of_fields():
     assert jax.tree_util.keystr(path) == ".weight" and leaf is ARRAY
 
 
-def test_a_refusal_of_fields_is_one_of_trees_too():
+def test_static_fields_are_no_leaves():
     leaves, structure = jax.tree.flatten(Window(1, 2))
     assert leaves == [] and structure.unflatten([]) == Window(1, 2)
     with pytest.raises(ValueError, match="neither is negative"):

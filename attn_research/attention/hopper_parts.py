@@ -78,12 +78,8 @@ class Items:
         count = self.batch * self.heads * self.tiles
         if visited is None or len(set(visited)) == 1 or count > MOST_SCHEDULED:
             return ()
-        section, within = np.divmod(np.arange(count), self.together * self.tiles)
-        here = np.minimum(self.together, self.batch * self.heads - section * self.together)
-        tile = within // here
-        costs = (
-            heads * np.array(visited)[self.tiles - 1 - tile if self.last_first else tile] + AROUND
-        )
+        _, tile = self._place(np.arange(count), np.divmod, np.minimum)
+        costs = heads * np.array(visited)[tile] + AROUND
         ends = [(0, program) for program in range(self.programs)]
         taken: list[list[int]] = [[] for _ in ends]
         for number, cost in enumerate(costs.tolist()):
@@ -114,14 +110,21 @@ class Items:
         return lax.fori_loop(0, self.turns(schedule), of_turn, jnp.int32(0))
 
     def _item(self, number: Array, turn: Array) -> Item:
-        pairs = self.batch * self.heads
-        section = lax.div(number, self.together * self.tiles)
-        within = lax.rem(number, self.together * self.tiles)
-        here = jnp.minimum(self.together, pairs - section * self.together)
-        pair = section * self.together + lax.rem(within, here)
-        tile = lax.div(within, here)
+        def divide(a: Any, b: Any) -> tuple[Array, Array]:
+            return lax.div(a, b), lax.rem(a, b)
+
+        pair, tile = self._place(number, divide, jnp.minimum)
+        return Item(*divide(pair, self.heads), tile, turn)
+
+    def _place(
+        self, number: Any, divide: Callable[..., tuple], minimum: Callable[..., Any]
+    ) -> tuple[Any, Any]:
+        """Which pair of batch element and head an item is of, and which tile of it."""
+        section, within = divide(number, self.together * self.tiles)
+        here = minimum(self.together, self.batch * self.heads - section * self.together)
+        tile, pair = divide(within, here)
         tile = self.tiles - 1 - tile if self.last_first else tile
-        return Item(lax.div(pair, self.heads), lax.rem(pair, self.heads), tile, turn)
+        return section * self.together + pair, tile
 
 
 def heads_together(pairs: int, group: int, bytes_of_head: int) -> int:

@@ -79,7 +79,8 @@ def compile_call(
     function, operands = attention, arrays
     if cotangent is not None:
         function, operands = with_gradient(attention), (cotangent, *arrays)
-    one = jax.jit(function).lower(*operands).compile()
+    function = jax.jit(function)  # traced once for both programs
+    one = function.lower(*operands).compile()
     compiled = one if calls == 1 else jax.jit(repeated(function, calls)).lower(*operands).compile()
 
     def run() -> float:

@@ -29,6 +29,15 @@ Batch = dict[str, np.ndarray]
 Step = Callable[[Batch], float]
 
 
+def check_search(make_search: Callable[[dict, int], Callable[[Batch], np.ndarray]]) -> None:
+    """Prints what a small search finds, which for equal sources is equal."""
+    config = {"vocab_size": 60, "num_layers": 2, "model_dim": 32, "mlp_dim": 64, "num_heads": 4}
+    batch = {"source": np.full((3, 7), 5, np.int32)}
+    found = make_search({**config, "beam_size": 4}, 0)(batch)
+    assert (found[0] == found[1]).all()
+    print(found[0])
+
+
 def missing(error: ModuleNotFoundError, importer: str) -> BaseException:
     """What to raise for a package that is not there: one line, also when run as a program."""
     message = (

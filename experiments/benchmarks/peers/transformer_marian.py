@@ -66,8 +66,4 @@ def make_search(config: dict, seed: int, sdpa: bool = False) -> Callable[[peers.
 
 
 if __name__ == "__main__":
-    config = {"vocab_size": 60, "num_layers": 2, "model_dim": 32, "mlp_dim": 64, "num_heads": 4}
-    batch = {"source": np.full((3, 7), 5, np.int32)}
-    found = make_search({**config, "beam_size": 4}, 0)(batch)
-    assert (found[0] == found[1]).all()
-    print(found[0])
+    peers.check_search(make_search)
