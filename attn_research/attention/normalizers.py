@@ -29,14 +29,7 @@ class Softmax:
         allowed: Bool[ArrayLike, "*#B #N #T #S"],
         k_pos: Int[ArrayLike, "*#B 1 #T S"],
     ) -> Float[Array, "*B N T S"]:
-        # The highest is finite in every row, what is masked is gone before the exponential, and the
-        # last line keeps cotangents of masked weights out: no step is NaN, forward or backward.
-        lowest = jnp.finfo(scores.dtype).min
-        highest = jnp.max(scores, axis=-1, keepdims=True, initial=lowest, where=allowed)
-        above = scores - jax.lax.stop_gradient(highest)
-        parts = jnp.exp(jnp.where(allowed, above, -jnp.inf))
-        total = parts.sum(axis=-1, keepdims=True)
-        return jnp.where(allowed, parts / jnp.where(total == 0, 1, total), 0)
+        return _softmax(scores, allowed)
 
     def of_queries(self, index: Int[ArrayLike, "T"]) -> "Softmax":
         return self
@@ -46,6 +39,27 @@ class Softmax:
 
 
 softmax = Softmax()
+
+
+@jax.custom_jvp
+def _softmax(scores, allowed):
+    # The highest is finite in every row, and what is masked is gone before the exponential.
+    lowest = jnp.finfo(scores.dtype).min
+    highest = jnp.max(scores, axis=-1, keepdims=True, initial=lowest, where=allowed)
+    parts = jnp.exp(jnp.where(allowed, scores - highest, -jnp.inf))
+    total = parts.sum(axis=-1, keepdims=True)
+    return jnp.where(allowed, parts / jnp.where(total == 0, 1, total), 0)
+
+
+# Autodiff would keep the exponentials, their sums and which of those are 0 beside the weights.
+@_softmax.defjvp
+def _softmax_change(primals, changes):
+    weights, allowed = _softmax(*primals), primals[1]
+    # Neither what changes a masked score nor what comes back to a masked weight reaches others,
+    # and so no step is NaN, forward or backward.
+    change = jnp.where(allowed, changes[0], 0)
+    common = jnp.sum(weights * change, axis=-1, keepdims=True)
+    return weights, jnp.where(allowed, weights * (change - common), 0)
 
 
 @pytree

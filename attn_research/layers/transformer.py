@@ -26,20 +26,16 @@ BLOCK_RULES = (
 
 
 class Weights(NamedTuple):
-    """Where the heads of the decoder looked; the axis L of blocks, where there is one, is third."""
+    """Where the heads of the decoder looked; *K hypotheses, then blocks, where there are such."""
 
-    attention: Float[Array, "B K *L N T Tpast"] | None
-    cross: Float[Array, "B K *L N T S"] | None
+    attention: Float[Array, "B *KL N T Tpast"] | None
+    cross: Float[Array, "B *KL N T S"] | None
 
 
 def over_layers(
-    body: Callable[..., Any],
-    num_layers: int,
-    in_axes: Any = 0,
-    out_axes: Any = 0,
-    forget: Remat = "none",
+    body: Callable[..., Any], num_layers: int, forget: Remat = "none"
 ) -> Callable[..., Any]:
-    """body(block, carry, x) for each of `num_layers` blocks, as a loop.
+    """body(block, carry) for each of `num_layers` blocks, as a loop; the rest it gives on axis 1.
 
     The parameters of all are one array each, dropout is drawn anew, and what is compiled does not
     grow with their number. `forget` says what is computed again for the gradient.
@@ -48,8 +44,7 @@ def over_layers(
         remat(body, forget),
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=in_axes,
-        out_axes=out_axes,
+        out_axes=1,
         length=num_layers,
     )
 
@@ -169,18 +164,18 @@ class DecoderBlock(nn.Module):
 
     def __call__(
         self,
-        states: Float[Array, "B K T D"],
+        states: Float[Array, "B *K T D"],
         mask: Mask,
         memory: KeyValues,
         memory_mask: Mask,
         past: Past | None = None,
         train: bool = False,
         capture: Literal["all"] | None = None,
-    ) -> tuple[Float[Array, "B K T D"], Cache | None, Weights]:
+    ) -> tuple[Float[Array, "B *K T D"], Cache | None, Weights]:
         """The states after it, the cache with theirs in it, and where its heads looked.
 
-        Without a `past` the states are a whole sequence; with one, the chunk that comes after it.
-        All K hypotheses of a sentence look at one memory [B, S, ...].
+        Without a `past` the states [B, T, D] are a whole sequence; with one, those of the chunks of
+        K hypotheses that come after it, which all look at one memory [B, S, ...].
         """
         inner = self.around_attention.enter(states)
         now, cache = self.attention.project(inner), None
@@ -205,7 +200,7 @@ class DecoderBlock(nn.Module):
         queries = inner.reshape(inner.shape[0], -1, inner.shape[-1])  # [B, K * T, D]
         seen, weights = self.cross(queries, memory, memory_mask, None, train, capture)
         states = self.around_cross.leave(states, seen.reshape(inner.shape), train)
-        if weights is not None:
+        if weights is not None and past is not None:
             weights = rearrange(weights, "b n (k t) s -> b k n t s", k=inner.shape[1])
 
         made = self.mlp(self.around_mlp.enter(states))

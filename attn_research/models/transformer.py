@@ -1,15 +1,17 @@
 """The Transformer: an encoder and a decoder of attention and feed-forward layers, and nothing else.
 
-Vaswani et al. 2017. One batch: source ids [B, S] -> `encode`: L blocks, then the keys and values
-that the decoder's L blocks look at, all of them once -> `decode`: target ids [B, T] through L
-blocks of masked self-attention, a look at the source, and a feed-forward layer -> logits [B, T, V].
-Search goes by `extend`, of which `step` is one token of K hypotheses: keys and values of the past
-are kept, and go in and out as values. Blocks are scanned: the parameters of all L are one array
-each, and what is compiled does not grow with L. Where a row holds several sentences, `segments`
-numbers them from 1, and none sees another.
+Vaswani et al. 2017. One batch: source ids [B, S] -> `encode`: L blocks -> `decode`: target ids
+[B, T] through L blocks of masked self-attention, a look at the source, and a feed-forward layer ->
+logits [B, T, V]. Search goes by `extend`, of which `step` is one token of K hypotheses: keys and
+values of the source are computed once for all steps, those of the past are kept, and both go in and
+out as values. Blocks are scanned: the parameters of all L are one array each, and what is compiled
+does not grow with L; encoder and decoder have arrays of the same axes, and so, where sentences are
+as long, compiled loops in common. Where a row holds several sentences, `segments` numbers them from
+1, and none sees another.
 """
 
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,7 @@ from flax import linen as nn
 from attn_research.attention import Causal, Padding, Segments
 from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
 from attn_research.layers.embeddings import SinusoidalPositions, places_in
-from attn_research.layers.multihead import Cache, KeyValues, MultiHeadAttention, ScaledDotHeads
+from attn_research.layers.multihead import Cache, MultiHeadAttention, ScaledDotHeads
 from attn_research.layers.remat import Remat
 from attn_research.layers.transformer import (
     BLOCK_RULES,
@@ -34,7 +36,7 @@ from attn_research.types import Array, Bool, Float, Int, PyTree
 class Source(NamedTuple):
     """What the decoder's blocks look at in a sentence, and which of it is real."""
 
-    memory: KeyValues  # leaves [B, L, S, heads, width]
+    states: Float[Array, "B S D"]
     valid: Bool[Array, "B S"]
     segments: Int[Array, "B S"] | None
 
@@ -138,18 +140,13 @@ class Transformer(EncoderDecoder):
             mask = mask & Segments(segments, segments)
         states = self._embed(self.source_words, source, places_in(source, segments), train)
 
-        def read(block, states, _):
+        def read(block, states):
             return block(states, mask, train, capture)
 
-        states, weights = self._scan(read, out_axes=1)(self.encoder, states, None)
+        states, weights = self._scan(read)(self.encoder, states)
         if self.pre_norm:
             states = self.encoder_norm(states)
-
-        def project(block, nothing, _):
-            return nothing, block.cross.project(states)
-
-        _, memory = self._scan(project, out_axes=1)(self.decoder, (), None)
-        return Encoded(Source(memory, valid, segments), None, weights)
+        return Encoded(Source(states, valid, segments), None, weights)
 
     def decode_states(
         self,
@@ -163,12 +160,23 @@ class Transformer(EncoderDecoder):
 
         The weights are those of the look at the source, [B, L, N, T, S], and of self-attention.
         """
-        previous = previous[:, None]
-        segments = None if segments is None else segments[:, None]
-        states, weights = self._write(encoded.memory, previous, segments, train, capture)
-        if capture is None:
-            return Hidden(states[:, 0], None)
-        return Hidden(states[:, 0], weights.cross[:, 0], weights.attention[:, 0])
+        source, mask = encoded.memory, Causal()
+        memory_mask = Padding(source.valid)
+        if segments is not None:
+            mask = mask & Segments(segments, segments)
+            memory_mask = memory_mask & Segments(segments, source.segments)
+        words = self.source_words if self.shared else self.target_words
+        states = self._embed(words, previous, places_in(previous, segments), train)
+
+        def write(block, states):
+            memory = block.cross.project(source.states)
+            after, _, weights = block(states, mask, memory, memory_mask, None, train, capture)
+            return after, weights
+
+        states, weights = self._scan(write)(self.decoder, states)
+        if self.pre_norm:
+            states = self.decoder_norm(states)
+        return Hidden(states, weights.cross, weights.attention)
 
     def score_words(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
         """Logits of the states that the decoder ends in."""
@@ -181,9 +189,12 @@ class Transformer(EncoderDecoder):
         It is for steps with the same parameters.
         """
 
+        def project(block):
+            return block.cross.project(encoded.memory.states)
+
         def of(number):
-            params = _entry(number, self.variables["params"]["decoder"], axis=0)
-            seen = _entry(number, encoded.memory.memory, axis=1)
+            params = jax.tree.map(lambda x: x[number], self.variables["params"]["decoder"])
+            seen = _with(params, project)(self.decoder)
             length = seen.keys.shape[1]
             alone = jax.tree.map(lambda x: x[:, None], seen)
             memory = Cache.make(seen, length).write(alone, jnp.int32(0))
@@ -215,23 +226,6 @@ class Transformer(EncoderDecoder):
         logits, state, weights = self.extend(memory, state, previous[..., None], "all")
         return logits[:, :, 0], state, weights.cross[..., 0, :]
 
-    def _write(self, source, tokens, segments, train, capture):
-        """Tokens [B, 1, T] from the start through the decoder."""
-        mask, memory_mask = Causal(), Padding(source.valid)
-        if segments is not None:
-            mask = mask & Segments(segments, segments)
-            memory_mask = memory_mask & Segments(segments[:, 0], source.segments)
-        words = self.source_words if self.shared else self.target_words
-        states = self._embed(words, tokens, places_in(tokens, segments), train)
-
-        def write(block, states, memory):
-            after, _, weights = block(states, mask, memory, memory_mask, None, train, capture)
-            return after, weights
-
-        loop = self._scan(write, in_axes=1, out_axes=2)
-        states, weights = loop(self.decoder, states, source.memory)
-        return self.decoder_norm(states) if self.pre_norm else states, weights
-
     def _extend(self, source, state, tokens, capture):
         """Tokens [B, K, T] through the decoder, after those of a state."""
         _, places, num_tokens = tokens.shape
@@ -248,9 +242,10 @@ class Transformer(EncoderDecoder):
         # Not scanned: a loop would copy what is each block's out of arrays of all, and back.
         blocks, weights = [], []
         for one in state.blocks:
-            of_one = nn.map_variables(write, "params", lambda _, one=one: {"params": one.params})
             past = Past(start, origin, one.cache)
-            states, cache, looked = of_one(self.decoder, states, one.memory.slots(), past)
+            states, cache, looked = _with(one.params, write)(
+                self.decoder, states, one.memory.slots(), past
+            )
             blocks.append(one._replace(cache=cache))
             weights.append(looked)
         if self.pre_norm:
@@ -265,8 +260,8 @@ class Transformer(EncoderDecoder):
         states = (vectors + places).astype(vectors.dtype)
         return self.drop(states, deterministic=not train)
 
-    def _scan(self, body, in_axes=0, out_axes=0):
-        return over_layers(body, self.num_layers, in_axes, out_axes, self.remat)
+    def _scan(self, body):
+        return over_layers(body, self.num_layers, self.remat)
 
     def _heads(self):
         return MultiHeadAttention(
@@ -284,6 +279,6 @@ class Transformer(EncoderDecoder):
         )
 
 
-def _entry(index: int, tree: PyTree, axis: int) -> PyTree:
-    """One entry along an axis of every array."""
-    return jax.tree.map(lambda x: jax.lax.index_in_dim(x, index, axis, keepdims=False), tree)
+def _with(params: PyTree, body: Callable[..., Any]) -> Callable[..., Any]:
+    """body(block, ...) where the block has these parameters."""
+    return nn.map_variables(body, "params", lambda _: {"params": params})

@@ -104,12 +104,11 @@ class ViT(nn.Module):
             positions = resize_positions(positions, self._grid(self.image_size), grid)
         states = self.drop(states + positions[None], deterministic=not train)
 
-        def read(block, states, _):
+        def read(block, states):
             return block(states, Full(), train, capture)
 
-        states, weights = over_layers(read, self.num_layers, out_axes=1, forget=self.remat)(
-            self.blocks, states, None
-        )
+        loop = over_layers(read, self.num_layers, self.remat)
+        states, weights = loop(self.blocks, states)
         states = self.norm(states)
         pooled = states[:, 0] if self.pooling == "class" else states.mean(axis=1)
         return Classified(self.head(pooled), weights)

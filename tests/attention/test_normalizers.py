@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from attn_research.attention import Gaussian, softmax
 
@@ -39,6 +40,22 @@ def test_masked_scores_and_cotangents_may_be_anything():
     np.testing.assert_allclose(weights[0, 0], WEIGHTS, rtol=1e-6)
     (gradient,) = pull(four_axes(np.where(ALLOWED, 1, np.nan), jnp.float32))
     np.testing.assert_allclose(gradient[0, 0], np.zeros((4, 3)), atol=1e-7)
+
+
+def test_derivatives_of_every_order_and_direction():
+    rng = np.random.default_rng(0)
+    allowed = rng.random((1, 2, 3, 5)) < 0.7
+
+    def weights_of_scores(scores):
+        return softmax(jnp.asarray(scores), jnp.asarray(allowed), np.arange(5)[None, None, None])
+
+    with jax.enable_x64(True):
+        scores = jnp.asarray(rng.standard_normal(allowed.shape))
+        check_grads(weights_of_scores, (scores,), order=2, modes=("fwd", "rev"))
+        # The change of a masked score reaches no weight.
+        changes = jnp.where(allowed, 1, jnp.nan)
+        _, changed = jax.jvp(weights_of_scores, (scores,), (changes,))
+    np.testing.assert_allclose(changed, 0, atol=1e-12)
 
 
 def test_scores_far_apart_do_not_overflow():
