@@ -63,7 +63,7 @@ def vocabulary_loss(
 
     Where a gradient is asked for, it is computed with the loss, so that no word is scored twice and
     memory is that of one chunk. The valid words go first, and chunks without any are skipped. None
-    takes a number of words that is fast.
+    takes a number of words that is fast; words that are no more are scored without a loop.
     """
     states = states.reshape(-1, states.shape[-1])
     targets, valid = targets.reshape(-1), valid.reshape(-1)
@@ -72,7 +72,8 @@ def vocabulary_loss(
         vocab_size = jax.eval_shape(score, states[:1]).shape[-1]
         most = MAX_SCORES.get(jax.default_backend(), MAX_SCORES_ELSEWHERE)
         chunk = max(MIN_WORDS, most // vocab_size)
-    chunk = min(chunk, num_words)
+    if num_words <= chunk:
+        return cross_entropy(score(states), targets, valid, label_smoothing)
     order = jnp.argsort(~valid, stable=True)
 
     def cut(x):
