@@ -19,6 +19,7 @@ from attn_research.data.corpus import Pair
 from attn_research.data.encoding import encode_pairs
 from attn_research.data.files import write_whole
 from attn_research.data.tokenizers import EOS, PAD, UNK, SubwordTokenizer
+from attn_research.data.treebank import LINES
 from attn_research.evaluation.alignment import links_from_weights, soft_links
 from attn_research.evaluation.bleu import without_unknown
 from attn_research.evaluation.unknown import learn_dictionary, replace_unknown
@@ -51,7 +52,7 @@ def predict(
         found = _translate(task, config, encoded, range(len(pairs)), search, PAD)
         hypotheses = [found[i] for i in range(len(pairs))]
         _write_lines(folder / f"{name}.hypotheses.txt", hypotheses)
-        if _has_unknown(task) and task.languages[1] != "tree":
+        if _has_unknown(task) and task.languages[1] not in LINES:
             words = [frozenset(tokenizer.shortlist) for tokenizer in task.tokenizers]
             sides = [[pair[side] for pair in pairs] for side in (0, 1)]
             known = without_unknown(*sides, *words)

@@ -11,7 +11,7 @@ from typing import Any
 
 from attn_research.data.corpus import Pair
 from attn_research.data.tokenizers import detokenize
-from attn_research.data.treebank import Tree, from_linear
+from attn_research.data.treebank import LINES, Tree, from_linear
 from attn_research.evaluation.alignment import Gold, alignment_error
 from attn_research.evaluation.bleu import sacre_bleu, tokenized_bleu
 from attn_research.evaluation.by_length import bleu_by_bucket, bleu_by_window
@@ -86,13 +86,18 @@ def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict
     return scores
 
 
-def score_trees(gold: Sequence[Tree], name: str, folder: Path) -> dict[str, Any]:
+def score_trees(gold: Sequence[Tree], name: str, folder: Path, tagged: bool) -> dict[str, Any]:
     """Labelled brackets of generated trees; what is no tree is read as one (see `from_linear`)."""
     lines = _read_hypotheses(folder / f"{name}.hypotheses.txt", len(gold))
     readings = [
-        from_linear(line.split(), tree.words) for line, tree in zip(lines, gold, strict=True)
+        from_linear(line, tree.words, tagged=tagged) for line, tree in zip(lines, gold, strict=True)
     ]
     found = bracket_score([reading.tree for reading in readings], gold)
+    tags = [
+        guess == right
+        for reading, tree in zip(readings, gold, strict=True)
+        for guess, right in zip(reading.tree.tags, tree.tags, strict=True)
+    ]
     return {
         "f1": round(found.f1, 4),
         "precision": round(found.precision, 4),
@@ -100,6 +105,7 @@ def score_trees(gold: Sequence[Tree], name: str, folder: Path) -> dict[str, Any]
         "exact_match": round(found.exact_match, 4),
         "sentences": found.num_sentences,
         "malformed": sum(reading.num_repairs > 0 for reading in readings),
+        **({"tag_accuracy": round(100 * sum(tags) / len(tags), 4)} if tagged else {}),
     }
 
 
@@ -127,8 +133,9 @@ def score_all(
     """The scores of every test set, and the SHA-256 of each file they were computed from."""
     kinds = ("*.txt", "*.heads.json", "*.pronouns.json")
     files = sorted(path for kind in kinds for path in folder.glob(kind))
-    if language == "tree":
-        found = {name: score_trees(trees, name, folder) for name, trees in tests.items()}
+    if language in LINES:
+        tagged = LINES[language]
+        found = {name: score_trees(trees, name, folder, tagged) for name, trees in tests.items()}
     else:
         found = {name: score(pairs, name, folder, language) for name, pairs in tests.items()}
     return {

@@ -22,7 +22,7 @@ from attn_research.data.resegment import drop_merges
 from attn_research.data.tatoeba import Tatoeba
 from attn_research.data.text import HuggingFace, TextFiles
 from attn_research.data.tokenizers import PAD, SubwordTokenizer, Tokenizer, WordTokenizer
-from attn_research.data.treebank import Tree, Treebank
+from attn_research.data.treebank import LINES, Tree, Treebank
 from experiments.paper import Config, knob
 
 TESTS = {
@@ -131,9 +131,12 @@ def corpora(config: TranslationConfig) -> list[Corpus]:
             others = Multi30k(languages, folder), Tatoeba(languages, folder, tokenize=True)
             return [Mixture((AlignedText("hansards", folder), *map(Uncontracted, others)))]
         case "treebank":
-            if languages != ("en", "tree"):
-                raise ValueError(f"--languages={config.languages}: --data=treebank is en-tree")
-            return [Treebank(config.data_dir or None)]
+            if languages[0] != "en" or languages[1] not in LINES:
+                raise ValueError(
+                    f"--languages={config.languages}: --data=treebank is en-tree, or en-tagged "
+                    "with part-of-speech tags"
+                )
+            return [Treebank(config.data_dir or None, LINES[languages[1]])]
         case "text":
             files = {}
             for split in ("train", "dev", "test"):

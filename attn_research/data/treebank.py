@@ -1,7 +1,8 @@
 """Constituency trees as lines of text: the Penn Treebank's WSJ sample, and trees read back.
 
 The linearization of Vinyals, Kaiser et al. 2015 ("Grammar as a Foreign Language"), which
-Vaswani et al. 2017, section 6.3 parse with: `(S (NP XX XX )NP (VP XX )VP XX )S`.
+Vaswani et al. 2017, section 6.3 parse with: `(S (NP XX XX )NP (VP XX )VP XX )S`; or, `tagged`, with
+the words' part-of-speech tags: `(S (NP DT NN )NP (VP VBZ )VP . )S`.
 """
 
 import dataclasses
@@ -18,8 +19,9 @@ from attn_research.data.download import find_data_file
 from attn_research.data.text import fingerprint_pairs
 
 TOP = "TOP"  # the root of every tree; never written in a line
-TAG = "XX"  # stands for every part-of-speech tag in a line
+TAG = "XX"  # stands for every part-of-speech tag in a line that has none
 TRACE = "-NONE-"
+LINES = {"tree": False, "tagged": True}  # what lines are called, and whether they have tags
 
 # The numbers NNNN of the files wsj_NNNN.mrg.
 SPLITS = {"train": range(1, 160), "dev": range(160, 180), "test": range(180, 200)}
@@ -61,21 +63,23 @@ class Treebank:
     """The WSJ sample, 3,914 trees of files 1 to 199, from treebank/treebank.zip in `data_dir`.
 
     A pair is the words of a sentence, as the treebank tokenizes and escapes them (-LRB-, 1\\/2),
-    and its linearized tree. The sample lies in sections 00 and 01, so that it cannot be split as
-    papers split the WSJ (sections 2-21, 22 and 23). Here files 1-159 are `train` (3,396 trees),
-    160-179 `dev` (273) and 180-199 `test` (245), whole articles each; two of the test's sentences,
-    of five and six words, occur in `train` too. `trees` has the gold trees with their tags.
+    and its linearized tree, with or without tags. The sample lies in sections 00 and 01, so that it
+    cannot be split as papers split the WSJ (sections 2-21, 22 and 23). Here files 1-159 are `train`
+    (3,396 trees), 160-179 `dev` (273) and 180-199 `test` (245), whole articles each; two of the
+    test's sentences, of five and six words, occur in `train` too. `trees` has the gold trees with
+    their tags.
     """
 
     data_dir: str | Path | None = None
+    tagged: bool = False
 
     @property
     def languages(self) -> tuple[str, str]:
-        return ("en", "tree")
+        return ("en", "tagged" if self.tagged else "tree")
 
     def split(self, name: str) -> Sequence[Pair]:
         """Returns the sentences of one split with their linearized trees."""
-        return list(map(_make_pair, self.trees(name)))
+        return list(map(self._make_pair, self.trees(name)))
 
     def trees(self, name: str) -> list[Tree]:
         """Returns the trees of one split, cleaned (see `clean`)."""
@@ -96,10 +100,13 @@ class Treebank:
     def fingerprint(self, name: str) -> str:
         """Returns the SHA-256 of the split's sentences, trees and tags, in hex."""
         trees = self.trees(name)
-        digest = hashlib.sha256(fingerprint_pairs(map(_make_pair, trees)).encode())
+        digest = hashlib.sha256(fingerprint_pairs(map(self._make_pair, trees)).encode())
         for tree in trees:
             digest.update(f"\n{' '.join(tree.tags)}".encode())
         return digest.hexdigest()
+
+    def _make_pair(self, tree: Tree) -> Pair:
+        return Pair(" ".join(tree.words), linearize(tree, self.tagged))
 
 
 def parse_trees(text: str, where: str = "text") -> Iterator[Tree]:
@@ -144,8 +151,8 @@ def clean(tree: Tree) -> Tree | None:
     return Tree(category[0] if category else tree.label, children)
 
 
-def linearize(tree: Tree) -> str:
-    """Returns the tree as a line: `(LABEL`, `)LABEL`, and XX for each word; TOP is left out."""
+def linearize(tree: Tree, tagged: bool = False) -> str:
+    """Returns the tree as a line: `(LABEL`, `)LABEL`, a word's XX or tag; TOP is left out."""
     tokens: list[str] = []
     todo: list[Tree | str] = [tree]
     while todo:
@@ -153,7 +160,7 @@ def linearize(tree: Tree) -> str:
         if isinstance(item, str):
             tokens.append(item)
         elif item.word is not None:
-            tokens.append(TAG)
+            tokens.append(item.label if tagged else TAG)
         else:
             if item.label != TOP:
                 tokens.append(f"({item.label}")
@@ -170,7 +177,10 @@ class Reading(NamedTuple):
 
 
 def from_linear(
-    tokens: str | Sequence[str], words: Sequence[str], tags: Sequence[str] | None = None
+    tokens: str | Sequence[str],
+    words: Sequence[str],
+    tags: Sequence[str] | None = None,
+    tagged: bool = False,
 ) -> Reading:
     """Reads a linearized tree over `words`, of which there is one at least; any output gives one.
 
@@ -178,13 +188,14 @@ def from_linear(
     ignored where no constituent of its label is open; what is open at the end is closed; an XX
     beyond the last word, a constituent without words and a token that is none of these are dropped;
     a word without an XX becomes the last child of the last outermost constituent (which in gold
-    trees nearly always has all words), or of TOP where there is none. `tags` are put over the words
-    instead of XX.
+    trees nearly always has all words), or of TOP where there is none. In a `tagged` line any token
+    that is no bracket stands where XX would. `tags`, if given, are put over the words.
     """
     if not words:
         raise ValueError("a tree has one word at least")
     pairs = zip([TAG] * len(words) if tags is None else tags, words, strict=True)
     leaves = [Tree(tag, word=word) for tag, word in pairs][::-1]  # the next word is the last one
+    given = tags is not None
     stack: list[tuple[str, list[Tree]]] = [(TOP, [])]
     num_repairs = 0
 
@@ -196,8 +207,9 @@ def from_linear(
 
     for token in tokens.split() if isinstance(tokens, str) else tokens:
         kind, label = token[:1], token[1:]
-        if token == TAG and leaves:
-            stack[-1][1].append(leaves.pop())
+        if (kind not in ("(", ")") if tagged else token == TAG) and leaves:
+            leaf = leaves.pop()
+            stack[-1][1].append(leaf if given else leaf._replace(label=token))
         elif kind == "(" and label not in ("", TOP):
             stack.append((label, []))
         elif kind == ")" and any(label == opened for opened, _ in stack[1:]):
@@ -215,10 +227,6 @@ def from_linear(
         missing = tuple(reversed(leaves))
         top += [Tree(last.label, last.children + missing)] if last else missing
     return Reading(Tree(TOP, tuple(top)), num_repairs)
-
-
-def _make_pair(tree: Tree) -> Pair:
-    return Pair(" ".join(tree.words), linearize(tree))
 
 
 def _from_items(items: list, outermost: bool, where: str) -> Tree:

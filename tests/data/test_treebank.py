@@ -134,6 +134,17 @@ def test_repairs(line, repaired, num_repairs):
     assert read(repaired) == (repaired, 0)
 
 
+def test_tagged_lines_are_read_with_any_tag():
+    tree = clean(next(parse_trees(TEXT)))
+    line = linearize(tree, tagged=True)
+    assert [token for token in line.split() if token[0] not in "()"] == list(tree.tags)
+    assert from_linear(line, WORDS, tagged=True) == (tree, 0)
+    assert from_linear(line, WORDS, tree.tags[::-1], tagged=True).tree.tags == tree.tags[::-1]
+    # One word too few, one tag that is none: the last word has no tag.
+    reading = from_linear("(S <unk> ( VB )S", ["a", "b", "c"], tagged=True)
+    assert (reading.tree.tags, reading.num_repairs) == (("<unk>", "VB", "XX"), 2)
+
+
 def test_any_output_gives_a_tree_over_the_words():
     tokens = ["(S", ")S", "(NP", ")NP", "XX", "XX", "<unk>"]
     rng = random.Random(0)
@@ -177,6 +188,9 @@ def test_splits_are_by_file(small):
     files = [int(pair.source) for name in SPLITS for pair in corpus.split(name)]
     assert files == list(range(1, 200))
     assert corpus.split("test")[0] == Pair("180", "(NP XX )NP")
+    tagged = Treebank(small(), tagged=True)
+    assert tagged.languages == ("en", "tagged")
+    assert tagged.split("test")[0] == Pair("180", "(NP CD )NP")
     assert corpus.trees("dev")[-1] == Tree("TOP", (Tree("NP", (Tree("CD", word="179"),)),))
 
 
@@ -229,6 +243,8 @@ def test_real_sentences_in_two_splits_are_few(real):
 def test_real_trees_survive_the_round_trip(real):
     for trees in real.values():
         for tree in trees:
+            tagged = linearize(tree, tagged=True)
+            assert from_linear(tagged, tree.words, tagged=True) == (tree, 0)
             line = linearize(tree)
             assert from_linear(line, tree.words, tree.tags) == (tree, 0)
             assert line.split().count("XX") == len(tree.words)
