@@ -195,7 +195,7 @@ def from_linear(
         raise ValueError("a tree has one word at least")
     pairs = zip([TAG] * len(words) if tags is None else tags, words, strict=True)
     leaves = [Tree(tag, word=word) for tag, word in pairs][::-1]  # the next word is the last one
-    given = tags is not None
+    names_tag = tagged and tags is None
     stack: list[tuple[str, list[Tree]]] = [(TOP, [])]
     num_repairs = 0
 
@@ -207,9 +207,9 @@ def from_linear(
 
     for token in tokens.split() if isinstance(tokens, str) else tokens:
         kind, label = token[:1], token[1:]
-        if (kind not in ("(", ")") if tagged else token == TAG) and leaves:
+        if leaves and (kind not in ("(", ")") if tagged else token == TAG):
             leaf = leaves.pop()
-            stack[-1][1].append(leaf if given else leaf._replace(label=token))
+            stack[-1][1].append(leaf._replace(label=token) if names_tag else leaf)
         elif kind == "(" and label not in ("", TOP):
             stack.append((label, []))
         elif kind == ")" and any(label == opened for opened, _ in stack[1:]):

@@ -165,8 +165,7 @@ class Transformer(EncoderDecoder):
         if segments is not None:
             mask = mask & Segments(segments, segments)
             memory_mask = memory_mask & Segments(segments, source.segments)
-        words = self.source_words if self.shared else self.target_words
-        states = self._embed(words, previous, places_in(previous, segments), train)
+        states = self._embed(self._written(), previous, places_in(previous, segments), train)
 
         def write(block, states):
             memory = block.cross.project(source.states)
@@ -180,8 +179,7 @@ class Transformer(EncoderDecoder):
 
     def score_words(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
         """Logits of the states that the decoder ends in."""
-        words = self.source_words if self.shared else self.target_words
-        return words.attend(states)
+        return self._written().attend(states)
 
     def begin(self, encoded: Encoded, max_length: int) -> State:
         """The state before the first token of one hypothesis, with room for `max_length`.
@@ -229,9 +227,8 @@ class Transformer(EncoderDecoder):
     def _extend(self, source, state, tokens, capture):
         """Tokens [B, K, T] through the decoder, after those of a state."""
         _, places, num_tokens = tokens.shape
-        words = self.source_words if self.shared else self.target_words
         positions = jnp.broadcast_to(state.length + jnp.arange(num_tokens), tokens.shape)
-        states = self._embed(words, tokens, positions, False)
+        states = self._embed(self._written(), tokens, positions, False)
         here = jnp.broadcast_to(jnp.arange(places)[None, :, None], tokens.shape)
         start = state.length
         origin = jax.lax.dynamic_update_slice_in_dim(state.origin, here, start, axis=2)
@@ -252,6 +249,10 @@ class Transformer(EncoderDecoder):
             states = self.decoder_norm(states)
         stacked = jax.tree.map(lambda *xs: jnp.stack(xs, axis=2), *weights)
         return states, State(tuple(blocks), origin, start + num_tokens), stacked
+
+    def _written(self):
+        """The words that the decoder reads and writes."""
+        return self.source_words if self.shared else self.target_words
 
     def _embed(self, words, ids, positions, train):
         """√D times the words' vectors, plus where they stand. Section 3.4."""
