@@ -67,7 +67,7 @@ def draw_maps(
     if network.pooling != "class":
         return
     weights = network.apply(params, images, capture="all").weights
-    side = tuple(size // network.patch for size in data.images.shape[1:3])
+    side = network.grid(data.images.shape[1:3])
     maps = [
         ImageMaps(
             image,

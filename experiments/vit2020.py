@@ -23,6 +23,7 @@ import numpy as np
 from attn_research.data.files import write_whole
 from attn_research.data.image_batches import ImageBatches, ordered
 from attn_research.data.images import ImageSet, load_images
+from attn_research.layers.convolution import ResidualStem
 from attn_research.models.vit import SIZES, ViT
 from attn_research.training.objectives import cross_entropy, mixed_cross_entropy
 from attn_research.training.step import Sums
@@ -42,7 +43,10 @@ class Config(paper.Config):
     image_size: int = knob(8, "pixels a side", 1)
     channels: int = knob(1, "of a pixel", 1)
     num_classes: int = knob(10, "of the data", 2)
-    patch: int = knob(2, "pixels of a patch, a side", 1)
+    patch: int = knob(2, "pixels of a patch, a side; of the stem's map, where there is one", 1)
+    stem_stages: int = knob(0, "stages of a residual network before the patches; 0 has none", 0)
+    stem_width: int = knob(64, "its channels, twice as many in each stage", 16)
+    stem_blocks: int = knob(1, "its residual blocks of two convolutions, in a stage", 1)
     num_layers: int = knob(4, "blocks", 1)
     model_dim: int = knob(64, "hidden size D", 1)
     mlp_dim: int = knob(128, "MLP size", 1)
@@ -80,6 +84,14 @@ _FROM_NOTHING = dict(
     skip=0.05, crop=4, flip=True, turn=15.0, zoom=1.2, color=0.4, erase=16, cutmix=0.5, mixup=0.3,
 )  # fmt: skip
 
+# The same images for two CPU cores: convolutions know what patches have to learn, that neighbors
+# belong together. 30 epochs.
+_HYBRID = dict(
+    image_size=32, channels=3, batch_size=128, num_steps=11_130, eval_every=371, save_every=371,
+    learning_rate=1e-3, weight_decay=0.05, warmup_steps=371, dropout=0.0, crop=4, flip=True,
+    erase=12,
+)  # fmt: skip
+
 # The paper's Table 1 prints 86M, 307M and 632M; Ti and S are of later papers. The first row is a
 # model of a size that its data can train from nothing.
 ROWS = {
@@ -89,6 +101,12 @@ ROWS = {
     "Ti/4": Row(
         dict(num_layers=9, model_dim=192, mlp_dim=384, num_heads=12, patch=4), {},
         scales={"small": _FROM_NOTHING},
+    ),
+    "hybrid": Row(
+        dict(
+            stem_stages=3, stem_width=64, stem_blocks=2, patch=1, num_layers=4, model_dim=256,
+            mlp_dim=512, num_heads=4,
+        ), {}, scales={"small": _HYBRID},
     ),
     "Ti/16": _sized("Ti", 16, None),
     "S/16": _sized("S", 16, None),
@@ -132,6 +150,9 @@ SCALES = {
 
 def make_network(config: Config) -> ViT:
     """The network of a config."""
+    stem = None
+    if config.stem_stages:
+        stem = ResidualStem(config.stem_width, config.stem_stages, config.stem_blocks)
     return ViT(
         num_classes=config.num_classes,
         image_size=(config.image_size, config.image_size),
@@ -140,6 +161,7 @@ def make_network(config: Config) -> ViT:
         model_dim=config.model_dim,
         mlp_dim=config.mlp_dim,
         num_heads=config.num_heads,
+        stem=stem,
         dropout=config.dropout,
         skip=config.skip,
         pooling=config.pooling,

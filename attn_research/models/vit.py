@@ -12,6 +12,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from attn_research.attention import Full
+from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.embeddings import resize_positions
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
@@ -39,8 +40,9 @@ class ViT(nn.Module):
     """`num_layers` blocks over the patches of an image, `patch` pixels a side.
 
     `image_size` is that of the table of positions; images of another size get it interpolated.
-    `pooling` "mean" reads the mean of the patches and has no class token. In training each layer is
-    left out for a part `skip` of the images.
+    With a `stem` the patches are of its feature map, and `patch` counts places of that map (the
+    paper's hybrids, section 3.1). `pooling` "mean" reads the mean of the patches and has no class
+    token. In training each layer is left out for a part `skip` of the images.
     """
 
     num_classes: int
@@ -50,6 +52,7 @@ class ViT(nn.Module):
     model_dim: int
     mlp_dim: int
     num_heads: int
+    stem: ResidualStem | None = None
     dropout: float = 0.0
     skip: float = 0.0
     attention_dropout: float = 0.0
@@ -63,7 +66,7 @@ class ViT(nn.Module):
             raise ValueError(
                 f"model_dim {self.model_dim} is not a multiple of num_heads {self.num_heads}"
             )
-        height, width = self._grid(self.image_size)
+        height, width = self.grid(self.image_size)
         tokens = self.pooling == "class"
         self.embed = nn.Dense(self.model_dim)
         table = height * width + tokens, self.model_dim
@@ -89,19 +92,20 @@ class ViT(nn.Module):
         capture: Literal["all"] | None = None,
     ) -> Classified:
         """Logits of a batch of images."""
-        grid = self._grid(images.shape[1:3])
-        patches = rearrange(
-            images, "b (h p) (w q) c -> b (h w) (p q c)", p=self.patch, q=self.patch
-        )
+        grid = self.grid(images.shape[1:3])
         positions = self.positions
-        states = self.embed(patches.astype(positions.dtype))
+        maps = images.astype(positions.dtype)
+        if self.stem is not None:
+            maps = self.stem(maps)
+        patches = rearrange(maps, "b (h p) (w q) c -> b (h w) (p q c)", p=self.patch, q=self.patch)
+        states = self.embed(patches)
         if self.pooling == "class":
             first = jnp.broadcast_to(self.token, (len(states), 1, self.model_dim))
             states = jnp.concatenate([first, states], axis=1)
-            resized = resize_positions(positions[1:], self._grid(self.image_size), grid)
+            resized = resize_positions(positions[1:], self.grid(self.image_size), grid)
             positions = jnp.concatenate([positions[:1], resized])
         else:
-            positions = resize_positions(positions, self._grid(self.image_size), grid)
+            positions = resize_positions(positions, self.grid(self.image_size), grid)
         states = self.drop(states + positions[None], deterministic=not train)
 
         def read(block, states):
@@ -113,11 +117,13 @@ class ViT(nn.Module):
         pooled = states[:, 0] if self.pooling == "class" else states.mean(axis=1)
         return Classified(self.head(pooled), weights)
 
-    def _grid(self, size):
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """How many patches an image of a size in pixels has, down and across; or ValueError."""
         height, width = size
-        if height % self.patch or width % self.patch:
+        side = self.patch * (self.stem.reduction if self.stem is not None else 1)
+        if height % side or width % side:
             raise ValueError(
-                f"images of {height} x {width} pixels are not made of patches of {self.patch}: "
-                "give a --patch that divides both"
+                f"images of {height} x {width} pixels are not made of patches of {side}: "
+                "give a --patch, or with a stem fewer --stem_stages, that divides both"
             )
-        return height // self.patch, width // self.patch
+        return height // side, width // side

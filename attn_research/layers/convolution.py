@@ -1,0 +1,49 @@
+"""A small residual network: from an image to the feature map that a Transformer may read."""
+
+from flax import linen as nn
+
+from attn_research.types import Array, Float
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x) of two 3 x 3 convolutions, each after a norm and max(0, ·).
+
+    He et al. 2016, "Identity Mappings", figure 4e; norms are over groups of 16 channels of one
+    image (Wu and He 2018, equation 7), so that no example depends on its batch mates.
+    """
+
+    @nn.compact
+    def __call__(self, maps: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        inner = maps
+        for _ in range(2):
+            inner = nn.relu(nn.GroupNorm(num_groups=None, group_size=16)(inner))
+            inner = nn.Conv(maps.shape[-1], (3, 3), use_bias=False)(inner)
+        return maps + inner
+
+
+class ResidualStem(nn.Module):
+    """Feature maps of images: `stages` of `blocks` each, from `width` channels on.
+
+    Each stage begins with a convolution that halves both sides; each but the first has twice the
+    channels of the one before. ValueError where `width` is not a multiple of 16.
+    """
+
+    width: int
+    stages: int
+    blocks: int = 1
+
+    @property
+    def reduction(self) -> int:
+        """How many pixels a side one place of the map stands for."""
+        return 2**self.stages
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "B H W C"]) -> Float[Array, "B Hmap Wmap Cmap"]:
+        if self.width % 16:
+            raise ValueError(f"a stem of width {self.width}: give a multiple of 16")
+        maps = images
+        for stage in range(self.stages):
+            maps = nn.Conv(self.width * 2**stage, (3, 3), 2, use_bias=False)(maps)
+            for _ in range(self.blocks):
+                maps = ResidualBlock()(maps)
+        return nn.relu(nn.GroupNorm(num_groups=None, group_size=16)(maps))

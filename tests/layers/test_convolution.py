@@ -1,0 +1,48 @@
+"""The residual network before a Transformer, against sums written out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attn_research.layers.convolution import ResidualBlock, ResidualStem
+
+
+def normalized(maps):
+    """Each group of 16 channels of an image has mean 0 and variance 1, then max(0, ·)."""
+    groups = np.stack(np.split(maps, maps.shape[-1] // 16, axis=-1))  # [G, H, W, 16]
+    mean = groups.mean(axis=(1, 2, 3), keepdims=True)
+    variance = groups.var(axis=(1, 2, 3), keepdims=True)
+    return np.concatenate(np.maximum((groups - mean) / np.sqrt(variance + 1e-6), 0), axis=-1)
+
+
+def convolved(maps, kernel):
+    """A sum over the nine neighbors of every place, nothing beyond the edge."""
+    height, width, _ = maps.shape
+    padded = np.pad(maps, [(1, 1), (1, 1), (0, 0)])
+    neighbors = (
+        padded[down : down + height, right : right + width] @ kernel[down, right]
+        for down in range(3)
+        for right in range(3)
+    )
+    return sum(neighbors)
+
+
+def test_a_block_adds_two_convolutions_of_what_is_normalized():
+    maps = jnp.array(np.random.default_rng(0).normal(size=(2, 4, 5, 32)), jnp.float32)
+    block = ResidualBlock()
+    params = block.init(jax.random.key(0), maps)
+    first, second = (params["params"][f"Conv_{n}"]["kernel"] for n in range(2))
+    for image, found in zip(maps, block.apply(params, maps), strict=True):
+        inner = convolved(normalized(np.asarray(image)), np.asarray(first))
+        expected = image + convolved(normalized(inner), np.asarray(second))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_stem_halves_the_sides_and_doubles_the_channels():
+    stem = ResidualStem(width=16, stages=3, blocks=2)
+    images = jnp.array(np.random.default_rng(0).normal(size=(3, 16, 24, 3)), jnp.float32)
+    params = stem.init(jax.random.key(0), images)
+    maps = stem.apply(params, images)
+    assert maps.shape == (3, 2, 3, 64) and stem.reduction == 8
+    # No image depends on its batch mates.
+    np.testing.assert_allclose(stem.apply(params, images[1:2])[0], maps[1], rtol=1e-4, atol=1e-5)
