@@ -51,7 +51,7 @@ class Config:
     num_steps: int = knob(1000, "training steps", 1)
     eval_every: int = knob(500, "steps between evaluations on the development set", 1)
     save_every: int = knob(500, "steps between checkpoints", 1)
-    optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "sgd"] = knob(
+    optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"] = knob(
         "adam", "the update rule"
     )
     weight_decay: float = knob(0.0, "--optimizer=adamw: of matrices", 0.0)

@@ -55,7 +55,7 @@ class Config(encoder_decoder.Config):
     shared: bool = knob(True, "one matrix for source words, target words and scores")
     hidden: int = knob(128, "--network=rnnsearch: units of each recurrence", 1)
     label_smoothing: float = knob(0.1, "epsilon_ls, probability spread over the vocabulary", 0.0)
-    optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "sgd"] = knob(
+    optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"] = knob(
         "adam_2017", "the update rule"
     )
     schedule: Literal["constant", "cosine", "halving", "inverse_sqrt"] = knob(

@@ -5,6 +5,8 @@ python -m experiments.vit2020 --data=mnist --data_dir=DIR  10,000 training image
 python -m experiments.vit2020 --data=cifar10 --data_dir=DIR
 python -m experiments.vit2020 --data=cifar10 --data_dir=DIR --row=Ti/4
                                                            the same images, one GPU, minutes
+python -m experiments.vit2020 --data=cifar10 --data_dir=DIR --row=hybrid
+                                                           over a small residual network's map
 python -m experiments.vit2020 --data=folder --image_dir=DIR --image_size=64
                                                            train/CLASS/* and test/CLASS/*
 python -m experiments.vit2020 --scale=paper --describe     the paper's sizes, from Ti to H
@@ -64,7 +66,7 @@ class Config(paper.Config):
     erase: int = knob(0, "pixels a side of a gray square that covers some of it, at most", 0)
     cutmix: float = knob(0.0, "part of the images that get a rectangle of another", 0.0)
     mixup: float = knob(0.0, "part of the images that are blended with another", 0.0)
-    optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "sgd"] = knob(
+    optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"] = knob(
         "adamw", "the update rule"
     )
 
@@ -85,11 +87,11 @@ _FROM_NOTHING = dict(
 )  # fmt: skip
 
 # The same images for two CPU cores: convolutions know what patches have to learn, that neighbors
-# belong together. 30 epochs.
+# belong together. 20 epochs.
 _HYBRID = dict(
-    image_size=32, channels=3, batch_size=128, num_steps=11_130, eval_every=371, save_every=371,
-    learning_rate=1e-3, weight_decay=0.05, warmup_steps=371, dropout=0.0, crop=4, flip=True,
-    erase=12,
+    image_size=32, channels=3, batch_size=128, num_steps=7420, eval_every=371, save_every=371,
+    optimizer="muon", learning_rate=2e-3, weight_decay=0.05, warmup_steps=371, dropout=0.0,
+    crop=4, flip=True,
 )  # fmt: skip
 
 # The paper's Table 1 prints 86M, 307M and 632M; Ti and S are of later papers. The first row is a
@@ -104,7 +106,7 @@ ROWS = {
     ),
     "hybrid": Row(
         dict(
-            stem_stages=3, stem_width=64, stem_blocks=2, patch=1, num_layers=4, model_dim=256,
+            stem_stages=3, stem_width=64, patch=1, num_layers=4, model_dim=256,
             mlp_dim=512, num_heads=4,
         ), {}, scales={"small": _HYBRID},
     ),

@@ -6,8 +6,41 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from optax.contrib import MuonDimensionNumbers, muon
 
 from attn_research.types import PyTree
+
+
+def _is_matrix(path, leaf) -> bool:
+    return jax.tree_util.keystr(path[-1:], simple=True) in ("kernel", "embedding")
+
+
+def _matrices(params: PyTree) -> PyTree:
+    return jax.tree_util.tree_map_with_path(_is_matrix, params)
+
+
+def _as_matrices(params: PyTree) -> PyTree:
+    """Which axes of a kernel are summed over and which remain; those before them count layers."""
+
+    def axes(path, leaf):
+        if jax.tree_util.keystr(path[-1:], simple=True) != "kernel":
+            return None
+        last = leaf.ndim - 1
+        convolution = leaf.ndim == 4  # [height, width, in, out]
+        return MuonDimensionNumbers((0, 1, 2) if convolution else last - 1, last)
+
+    return jax.tree_util.tree_map_with_path(axes, params)
+
+
+def _muon(rate, weight_decay=0.0, mask=None):
+    del mask  # what is not a kernel has Adam, without decay
+    return muon(
+        rate,
+        weight_decay=weight_decay,
+        muon_weight_dimension_numbers=_as_matrices,
+        consistent_rms=0.2,
+    )
+
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     # Zeiler 2012, with the constants of Bahdanau et al. 2014, appendix B.2; its rate is 1.
@@ -16,6 +49,9 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": functools.partial(optax.adamw, weight_decay=0.0),
     # Vaswani et al. 2017, section 5.3.
     "adam_2017": lambda rate: optax.adam(rate, b1=0.9, b2=0.98, eps=1e-9),
+    # Jordan et al. 2024: momentum whose singular values are made alike, for kernels; Adam for the
+    # rest. Updates are as large as Adam's (Liu et al. 2025), so that one rate serves both.
+    "muon": _muon,
     "sgd": optax.sgd,
 }
 
@@ -28,23 +64,17 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """The named optimizer on gradients whose L2 norm is at most `clip_norm`.
 
-    `weight_decay` is that of adamw, on matrices alone: biases, gains and other vectors keep theirs.
+    `weight_decay` is that of adamw and muon, on matrices alone: biases, gains and other vectors
+    keep theirs.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer {name!r} is not one of {', '.join(OPTIMIZERS)}")
     make = OPTIMIZERS[name]
     if weight_decay:
-        if name != "adamw":
-            raise ValueError(f"weight decay {weight_decay} is that of adamw, not of {name}")
+        if name not in ("adamw", "muon"):
+            raise ValueError(f"weight decay {weight_decay} is that of adamw or muon, not of {name}")
         make = functools.partial(make, weight_decay=weight_decay, mask=_matrices)
     return optax.chain(optax.clip_by_global_norm(clip_norm), make(learning_rate))
-
-
-def _matrices(params: PyTree) -> PyTree:
-    def is_matrix(path, leaf) -> bool:
-        return jax.tree_util.keystr(path[-1:], simple=True) in ("kernel", "embedding")
-
-    return jax.tree_util.tree_map_with_path(is_matrix, params)
 
 
 def make_schedule(

@@ -39,8 +39,32 @@ def test_weight_decay_shrinks_matrices_alone():
     updates, _ = optimizer.update(gradient, optimizer.init(params), params)
     np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
     assert not updates["bias"].any() and not updates["positions"].any()
-    with pytest.raises(ValueError, match="that of adamw, not of adam"):
+    with pytest.raises(ValueError, match="that of adamw or muon, not of adam"):
         make_optimizer("adam", 0.1, 1.0, weight_decay=0.5)
+
+
+def test_muon_moves_every_direction_of_a_kernel_alike():
+    rng = np.random.default_rng(0)
+    shapes = {"first": (8, 12), "blocks": (3, 12, 8), "conv": (3, 3, 2, 8)}
+    gradient = {name: {"kernel": rng.normal(size=shape)} for name, shape in shapes.items()}
+    gradient = jax.tree.map(jnp.float32, gradient | {"bias": rng.normal(size=8)})
+    optimizer = make_optimizer("muon", 0.1, clip_norm=100.0)
+    updates, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+    found = [updates["first"]["kernel"], *updates["blocks"]["kernel"]]
+    found.append(updates["conv"]["kernel"].reshape(18, 8))
+    for matrix in found:
+        lengths = np.linalg.svd(matrix, compute_uv=False)
+        assert lengths.max() < 2 * lengths.min()  # those of the gradient differ by much more
+        root = np.sqrt(np.mean(np.square(matrix)))
+        assert 0.015 < root < 0.025  # a fifth of the rate, as an update of Adam's
+    # Adam with Nesterov's momentum: (b1 (1 - b1) / (1 - b1^2) + 1) of the rate at first.
+    np.testing.assert_allclose(np.abs(updates["bias"]), 0.1 * (0.09 / 0.19 + 1), rtol=1e-3)
+    optimizer = make_optimizer("muon", 0.1, 1.0, weight_decay=0.5)
+    zero = jax.tree.map(jnp.zeros_like, gradient)
+    updates, _ = optimizer.update(zero, optimizer.init(zero), gradient)
+    expected = -0.05 * gradient["first"]["kernel"]
+    np.testing.assert_allclose(updates["first"]["kernel"], expected, rtol=1e-5)
+    assert not updates["bias"].any()
 
 
 def test_an_unknown_optimizer_is_named():
