@@ -31,6 +31,8 @@ from attn_research.training.step import (
 from attn_research.types import PyTree
 
 Scale = Literal["tiny", "small", "paper"]
+Optimizer = Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"]
+Schedule = Literal["constant", "cosine", "halving", "inverse_sqrt"]
 RESULTS = Path(__file__).parent / "results"
 # Knobs of how steps are computed, and not of what they compute.
 WHERE = ("implementation", "placement", "mesh", "parts", "remat", "max_bytes", "max_compiles")
@@ -51,14 +53,10 @@ class Config:
     num_steps: int = knob(1000, "training steps", 1)
     eval_every: int = knob(500, "steps between evaluations on the development set", 1)
     save_every: int = knob(500, "steps between checkpoints", 1)
-    optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"] = knob(
-        "adam", "the update rule"
-    )
-    weight_decay: float = knob(0.0, "--optimizer=adamw: of matrices", 0.0)
+    optimizer: Optimizer = knob("adam", "the update rule")
+    weight_decay: float = knob(0.0, "--optimizer=adamw or muon: of matrices", 0.0)
     learning_rate: float = knob(1e-3, "its rate, at the peak of the schedule", 0.0)
-    schedule: Literal["constant", "cosine", "halving", "inverse_sqrt"] = knob(
-        "cosine", "of the rate over the steps"
-    )
+    schedule: Schedule = knob("cosine", "of the rate over the steps")
     warmup_steps: int = knob(100, "steps of linear warmup of a cosine or inverse_sqrt schedule", 0)
     halve_after: float = knob(0.5, "part of the steps before a halving schedule first halves", 0.0)
     halve_every: float = knob(0.1, "part of the steps between two halvings", 1e-6)

@@ -27,7 +27,7 @@ from attn_research.layers.multihead import (
 from attn_research.models.seq2seq import Seq2Seq
 from attn_research.models.transformer import Transformer
 from experiments import encoder_decoder, harness, reading, transformer_tables, translation
-from experiments.paper import Experiment, Model, Paper, Row, knob
+from experiments.paper import Experiment, Model, Optimizer, Paper, Row, Schedule, knob
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +55,8 @@ class Config(encoder_decoder.Config):
     shared: bool = knob(True, "one matrix for source words, target words and scores")
     hidden: int = knob(128, "--network=rnnsearch: units of each recurrence", 1)
     label_smoothing: float = knob(0.1, "epsilon_ls, probability spread over the vocabulary", 0.0)
-    optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"] = knob(
-        "adam_2017", "the update rule"
-    )
-    schedule: Literal["constant", "cosine", "halving", "inverse_sqrt"] = knob(
-        "inverse_sqrt", "of the rate over the steps"
-    )
+    optimizer: Optimizer = knob("adam_2017", "the update rule")
+    schedule: Schedule = knob("inverse_sqrt", "of the rate over the steps")
     learning_rate: float = knob(0.0, "at the peak; 0: the paper's (d_model * warmup)^-1/2", 0.0)
     beam_size: int = knob(4, "hypotheses kept in search", 1)
     length_penalty: float = knob(0.6, "alpha of Wu et al. 2016, equation 14", 0.0)

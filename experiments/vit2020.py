@@ -30,7 +30,7 @@ from attn_research.models.vit import SIZES, ViT
 from attn_research.training.objectives import cross_entropy, mixed_cross_entropy
 from attn_research.training.step import Sums
 from experiments import harness, image_tables, paper
-from experiments.paper import Experiment, Model, Paper, Row, knob
+from experiments.paper import Experiment, Model, Optimizer, Paper, Row, knob
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +66,7 @@ class Config(paper.Config):
     erase: int = knob(0, "pixels a side of a gray square that covers some of it, at most", 0)
     cutmix: float = knob(0.0, "part of the images that get a rectangle of another", 0.0)
     mixup: float = knob(0.0, "part of the images that are blended with another", 0.0)
-    optimizer: Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"] = knob(
-        "adamw", "the update rule"
-    )
+    optimizer: Optimizer = knob("adamw", "the update rule")
 
 
 def _sized(size: str, patch: int, params: float | None, image_size: int = 224) -> Row:

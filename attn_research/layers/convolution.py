@@ -4,6 +4,13 @@ from flax import linen as nn
 
 from attn_research.types import Array, Float
 
+GROUP = 16  # channels that are normalized together
+
+
+def _normalized(maps):
+    """max(0, ·) of the norm over groups of channels: a layer of the module that calls it."""
+    return nn.relu(nn.GroupNorm(num_groups=None, group_size=GROUP)(maps))
+
 
 class ResidualBlock(nn.Module):
     """x + f(x) of two 3 x 3 convolutions, each after a norm and max(0, ·).
@@ -16,8 +23,7 @@ class ResidualBlock(nn.Module):
     def __call__(self, maps: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         inner = maps
         for _ in range(2):
-            inner = nn.relu(nn.GroupNorm(num_groups=None, group_size=16)(inner))
-            inner = nn.Conv(maps.shape[-1], (3, 3), use_bias=False)(inner)
+            inner = nn.Conv(maps.shape[-1], (3, 3), use_bias=False)(_normalized(inner))
         return maps + inner
 
 
@@ -39,11 +45,11 @@ class ResidualStem(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "B H W C"]) -> Float[Array, "B Hmap Wmap Cmap"]:
-        if self.width % 16:
-            raise ValueError(f"a stem of width {self.width}: give a multiple of 16")
+        if self.width % GROUP:
+            raise ValueError(f"a stem of width {self.width}: give a multiple of {GROUP}")
         maps = images
         for stage in range(self.stages):
             maps = nn.Conv(self.width * 2**stage, (3, 3), 2, use_bias=False)(maps)
             for _ in range(self.blocks):
                 maps = ResidualBlock()(maps)
-        return nn.relu(nn.GroupNorm(num_groups=None, group_size=16)(maps))
+        return _normalized(maps)

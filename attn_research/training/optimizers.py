@@ -11,19 +11,22 @@ from optax.contrib import MuonDimensionNumbers, muon
 from attn_research.types import PyTree
 
 
-def _is_matrix(path, leaf) -> bool:
-    return jax.tree_util.keystr(path[-1:], simple=True) in ("kernel", "embedding")
+def _name(path) -> str:
+    return jax.tree_util.keystr(path[-1:], simple=True)
 
 
 def _matrices(params: PyTree) -> PyTree:
-    return jax.tree_util.tree_map_with_path(_is_matrix, params)
+    def is_matrix(path, leaf) -> bool:
+        return _name(path) in ("kernel", "embedding")
+
+    return jax.tree_util.tree_map_with_path(is_matrix, params)
 
 
 def _as_matrices(params: PyTree) -> PyTree:
     """Which axes of a kernel are summed over and which remain; those before them count layers."""
 
     def axes(path, leaf):
-        if jax.tree_util.keystr(path[-1:], simple=True) != "kernel":
+        if _name(path) != "kernel":
             return None
         last = leaf.ndim - 1
         convolution = leaf.ndim == 4  # [height, width, in, out]

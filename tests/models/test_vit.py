@@ -37,8 +37,8 @@ def test_parameter_counts_as_published(size):
 
 
 @functools.cache
-def make_case(**options):
-    network = ViT(5, (8, 12), 4, num_layers=2, model_dim=6, mlp_dim=10, num_heads=3, **options)
+def make_case(patch=4, **options):
+    network = ViT(5, (8, 12), patch, num_layers=2, model_dim=6, mlp_dim=10, num_heads=3, **options)
     images = jnp.array(np.random.default_rng(1).normal(size=(2, 8, 12, 3)), jnp.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), images)
     rng = np.random.default_rng(0)
@@ -129,18 +129,14 @@ def test_positions_of_the_same_grid_are_the_same_and_others_are_interpolated():
 
 
 def test_a_hybrid_is_the_same_model_over_the_map_of_its_stem():
-    sizes = dict(patch=1, num_layers=2, model_dim=6, mlp_dim=10, num_heads=3)
     stem = ResidualStem(width=16, stages=2)
-    network = ViT(5, (8, 12), **sizes, stem=stem)
-    images = jnp.array(np.random.default_rng(1).normal(size=(2, 8, 12, 3)), jnp.float32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda x: jnp.array(0.5 * rng.normal(size=x.shape), jnp.float32), shapes)
+    network, params, images = make_case(patch=1, stem=stem)
     found = jax.jit(functools.partial(network.apply, capture="all"))(params, images)
     rest = dict(params["params"])
     maps = stem.apply({"params": rest.pop("stem")}, images)
     assert maps.shape == (2, 2, 3, 32) and network.grid((8, 12)) == (2, 3)
-    expected = ViT(5, (2, 3), **sizes).apply({"params": rest}, maps, capture="all")
+    plain = network.clone(stem=None, image_size=(2, 3))
+    expected = plain.apply({"params": rest}, maps, capture="all")
     np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-4, atol=1e-5)
 
@@ -149,10 +145,7 @@ def test_a_hybrid_is_the_same_model_over_the_map_of_its_stem():
     ("sizes", "message"),
     [
         (dict(patch=5), "8 x 12 pixels are not made of patches of 5"),
-        (
-            dict(stem=ResidualStem(16, 1)),
-            "patches of 8: give a --patch, or with a stem fewer",
-        ),
+        (dict(stem=ResidualStem(16, 1)), "patches of 8: give a --patch, or with a stem fewer"),
         (dict(patch=1, stem=ResidualStem(24, 1)), "stem of width 24: give a multiple of 16"),
         (dict(num_heads=4), "model_dim 6 is not a multiple of num_heads 4"),
     ],
