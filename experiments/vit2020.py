@@ -89,7 +89,7 @@ _FROM_NOTHING = dict(
 _HYBRID = dict(
     image_size=32, channels=3, batch_size=128, num_steps=7420, eval_every=371, save_every=371,
     optimizer="muon", learning_rate=2e-3, weight_decay=0.05, warmup_steps=371, dropout=0.0,
-    crop=4, flip=True,
+    crop=4, flip=True, cutmix=0.5,
 )  # fmt: skip
 
 # The paper's Table 1 prints 86M, 307M and 632M; Ti and S are of later papers. The first row is a

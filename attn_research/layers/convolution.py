@@ -30,8 +30,9 @@ class ResidualBlock(nn.Module):
 class ResidualStem(nn.Module):
     """Feature maps of images: `stages` of `blocks` each, from `width` channels on.
 
-    Each stage begins with a convolution that halves both sides; each but the first has twice the
-    channels of the one before. ValueError where `width` is not a multiple of 16.
+    Each stage begins with a 3 x 3 convolution and the largest of each 2 x 2 places; each but the
+    first has twice the channels of the one before. ValueError where `width` is not a multiple of
+    16.
     """
 
     width: int
@@ -49,7 +50,8 @@ class ResidualStem(nn.Module):
             raise ValueError(f"a stem of width {self.width}: give a multiple of {GROUP}")
         maps = images
         for stage in range(self.stages):
-            maps = nn.Conv(self.width * 2**stage, (3, 3), 2, use_bias=False)(maps)
+            maps = nn.Conv(self.width * 2**stage, (3, 3), use_bias=False)(maps)
+            maps = nn.max_pool(maps, (2, 2), (2, 2))
             for _ in range(self.blocks):
                 maps = ResidualBlock()(maps)
         return _normalized(maps)

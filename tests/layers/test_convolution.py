@@ -27,22 +27,40 @@ def convolved(maps, kernel):
     return sum(neighbors)
 
 
+def block_output(maps, params):
+    """The equation of a block."""
+    inner = convolved(normalized(maps), np.asarray(params["Conv_0"]["kernel"]))
+    return maps + convolved(normalized(inner), np.asarray(params["Conv_1"]["kernel"]))
+
+
+def halved(maps):
+    """The largest of each 2 x 2 places."""
+    corners = [maps[down::2, right::2] for down in range(2) for right in range(2)]
+    return np.max(corners, axis=0)
+
+
 def test_a_block_adds_two_convolutions_of_what_is_normalized():
     maps = jnp.array(np.random.default_rng(0).normal(size=(2, 4, 5, 32)), jnp.float32)
     block = ResidualBlock()
     params = block.init(jax.random.key(0), maps)
-    first, second = (params["params"][f"Conv_{n}"]["kernel"] for n in range(2))
     for image, found in zip(maps, block.apply(params, maps), strict=True):
-        inner = convolved(normalized(np.asarray(image)), np.asarray(first))
-        expected = image + convolved(normalized(inner), np.asarray(second))
+        expected = block_output(np.asarray(image), params["params"])
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_stem_halves_the_sides_and_doubles_the_channels():
+def test_a_stage_convolves_halves_the_sides_and_runs_its_blocks():
     stem = ResidualStem(width=16, stages=3, blocks=2)
     images = jnp.array(np.random.default_rng(0).normal(size=(3, 16, 24, 3)), jnp.float32)
     params = stem.init(jax.random.key(0), images)
     maps = stem.apply(params, images)
     assert maps.shape == (3, 2, 3, 64) and stem.reduction == 8
+    for image, found in zip(images, maps, strict=True):
+        expected = np.asarray(image)
+        for stage in range(3):
+            kernel = np.asarray(params["params"][f"Conv_{stage}"]["kernel"])
+            expected = halved(convolved(expected, kernel))
+            for block in (2 * stage, 2 * stage + 1):
+                expected = block_output(expected, params["params"][f"ResidualBlock_{block}"])
+        np.testing.assert_allclose(found, normalized(expected), rtol=1e-3, atol=1e-3)
     # No image depends on its batch mates.
     np.testing.assert_allclose(stem.apply(params, images[1:2])[0], maps[1], rtol=1e-4, atol=1e-5)
