@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,8 @@ def report(
     """
     results = reporting.read_results(folder, rows)
     columns = [Column("model", ""), Column("layers", "d"), Column("D", "d"), Column("MLP", "d")]
-    columns += [Column("heads", "d"), Column("patch", "d"), Column("parameters", ",.0f")]
+    columns += [Column("heads", "d"), Column("stem", ""), Column("patch", "d")]
+    columns += [Column("parameters", ",.0f")]
     columns += [Column("test accuracy", ".4f"), Column("epochs", ".1f"), Column("minutes", ".1f")]
     columns += [Column("seeds", "d")]
     lines = []
@@ -41,6 +43,7 @@ def report(
                 "D": config["model_dim"],
                 "MLP": config["mlp_dim"],
                 "heads": config["num_heads"],
+                "stem": _stem(config),
                 "patch": config["patch"],
                 "parameters": cell(
                     [run["parameters"] for run in runs], rows[row].paper.get("params")
@@ -58,6 +61,14 @@ def report(
     ]
     tables = {"Accuracy": Table(columns, lines)}
     reporting.write_tables(folder, title, tables, results, notes)
+
+
+def _stem(config: Mapping[str, Any]) -> str | None:
+    """Blocks and channels of each stage; None where there is no stem."""
+    if not config.get("stem_stages"):  # results older than stems have no such knob
+        return None
+    widths = (config["stem_width"] * 2**stage for stage in range(config["stem_stages"]))
+    return ", ".join(f"{config['stem_blocks']} x {width}" for width in widths)
 
 
 def draw_maps(
