@@ -59,6 +59,11 @@ def report(
         "million images of ImageNet, then on CIFAR-10 at 384 pixels (its Table 5); here a small "
         "one sees the images of this data set alone, at their own size.",
     ]
+    if any(line["stem"] for line in lines):
+        notes.append(
+            "A stem is a residual network, here the blocks and channels of each of its stages; "
+            "patches are then of its feature map, as the paper's hybrids have them (section 3.1)."
+        )
     tables = {"Accuracy": Table(columns, lines)}
     reporting.write_tables(folder, title, tables, results, notes)
 

@@ -23,6 +23,9 @@ from absl import flags
 
 PAD, BOS = 0, 1
 PACKAGES = ("torch", "joeynmt", "transformers", "ctranslate2", "flax")
+# This code as another contestant, in every race: what its process has in its environment besides.
+HUGE_PAGES = "huge-pages"
+SETTINGS = {"ours": {}, HUGE_PAGES: {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}}
 
 Batch = dict[str, np.ndarray]
 Run = Callable[[Batch], object]
@@ -60,7 +63,7 @@ def define_output() -> None:
 
 def define_flags(race: Race, peers: str, rounds: int) -> None:
     """Flags that every benchmark has; with the defaults for two of them."""
-    flags.DEFINE_string("peers", peers, f"of {', '.join(race.peers)}")
+    flags.DEFINE_string("peers", peers, f"of {', '.join(_peers(race))}")
     flags.DEFINE_string("peer_python", sys.executable, "the interpreter that has the peers")
     flags.DEFINE_integer("rounds", rounds, "rounds", lower_bound=1)
     define_output()
@@ -84,9 +87,8 @@ def main(race: Race, tasks: Callable[[], Iterable[Task]]) -> None:
     from experiments.reporting import command_line, environment
 
     names = ["ours", *filter(None, values.peers.split(","))]
-    unknown = set(names[1:]) - race.peers.keys()
-    if unknown:
-        sys.exit(f"error: --peers={values.peers}: known are {', '.join(race.peers)}")
+    if set(names[1:]) - set(_peers(race)):
+        sys.exit(f"error: --peers={values.peers}: known are {', '.join(_peers(race))}")
     rows = []
     for task in tasks():
         with tempfile.TemporaryDirectory() as folder:
@@ -140,11 +142,15 @@ def write_work(folder: Path, config: dict, batches: Iterable[Batch]) -> dict:
     return {**config, "batches": count, "target_tokens": tokens, "padded": padded}
 
 
+def _peers(race: Race) -> list[str]:
+    return [*race.peers, HUGE_PAGES]
+
+
 def _work(race: Race, name: str, folder: Path) -> None:
     """A contestant: for each line read, one pass over the batches; writes its seconds."""
     config = json.loads((folder / "config.json").read_text())
     batches = [dict(np.load(path)) for path in sorted(folder.glob("batch*.npz"))]
-    if name == "ours":
+    if name in SETTINGS:
         run = race.ours(config)
     else:
         module, options = race.peers[name]
@@ -187,10 +193,11 @@ def _started(
     workers = {}
     try:
         for name in names:
-            interpreter = sys.executable if name == "ours" else python
+            interpreter = sys.executable if name in SETTINGS else python
             command = [interpreter, "-m", race.module, f"--worker={name}", f"--folder={folder}"]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            workers[name] = subprocess.Popen(command, text=True, **pipes)
+            env = os.environ | SETTINGS.get(name, {})
+            workers[name] = subprocess.Popen(command, text=True, env=env, **pipes)
         for name, worker in workers.items():
             if worker.stdout.readline() != "ready\n":
                 raise ValueError(f"{name} did not start; the lines above say why")
