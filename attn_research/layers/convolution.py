@@ -30,9 +30,9 @@ class ResidualBlock(nn.Module):
 class ResidualStem(nn.Module):
     """Feature maps of images: `stages` of `blocks` each, from `width` channels on.
 
-    Each stage begins with a 3 x 3 convolution and the largest of each 2 x 2 places; each but the
-    first has twice the channels of the one before. ValueError where `width` is not a multiple of
-    16.
+    Each stage begins with a 3 x 3 convolution and max pooling, which halves both sides; each but
+    the first has twice the channels of the one before. ValueError where `width` is not a multiple
+    of 16.
     """
 
     width: int
