@@ -8,6 +8,7 @@ import numpy as np
 
 from attn_research.data.images import ImageSet
 from attn_research.evaluation.rollout import rollout
+from attn_research.layers.convolution import ResidualStem
 from attn_research.models.vit import ViT
 from attn_research.types import Array, Float, PyTree
 from attn_research.viewing import plots
@@ -72,8 +73,8 @@ def _stem(config: Mapping[str, Any]) -> str | None:
     """Blocks and channels of each stage; None where there is no stem."""
     if not config.get("stem_stages"):  # results older than stems have no such knob
         return None
-    widths = (config["stem_width"] * 2**stage for stage in range(config["stem_stages"]))
-    return ", ".join(f"{config['stem_blocks']} x {width}" for width in widths)
+    stem = ResidualStem(config["stem_width"], config["stem_stages"], config["stem_blocks"])
+    return ", ".join(f"{stem.blocks} x {width}" for width in stem.widths)
 
 
 def draw_maps(

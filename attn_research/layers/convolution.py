@@ -44,13 +44,18 @@ class ResidualStem(nn.Module):
         """How many pixels a side one place of the map stands for."""
         return 2**self.stages
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The channels of each stage."""
+        return tuple(self.width * 2**stage for stage in range(self.stages))
+
     @nn.compact
     def __call__(self, images: Float[Array, "B H W C"]) -> Float[Array, "B Hmap Wmap Cmap"]:
         if self.width % GROUP:
             raise ValueError(f"a stem of width {self.width}: give a multiple of {GROUP}")
         maps = images
-        for stage in range(self.stages):
-            maps = nn.Conv(self.width * 2**stage, (3, 3), use_bias=False)(maps)
+        for width in self.widths:
+            maps = nn.Conv(width, (3, 3), use_bias=False)(maps)
             maps = nn.max_pool(maps, (2, 2), (2, 2))
             for _ in range(self.blocks):
                 maps = ResidualBlock()(maps)
