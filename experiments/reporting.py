@@ -18,6 +18,8 @@ from attn_research.viewing.plots import Curve
 from attn_research.viewing.tables import Cell, Table, to_dict, to_markdown
 from experiments.paper import run_name
 
+SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS")  # of the environment
+
 
 def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """The results in a folder by row, in the order of seeds; rows without results are absent."""
@@ -107,7 +109,8 @@ def command_line(module: str, arguments: Sequence[str]) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """The versions and hardware a number was measured with."""
+    """The versions and hardware a number was measured with, and settings that change speeds."""
+    settings = {name: os.environ[name] for name in SETTINGS if os.environ.get(name)}
     return {
         "python": platform.python_version(),
         "jax": jax.__version__,
@@ -116,7 +119,7 @@ def environment() -> dict[str, Any]:
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "cpus": _cpus(),
         "processor": _processor(),
-    }
+    } | settings
 
 
 def _cpus() -> int | None:

@@ -4,7 +4,7 @@ import json
 
 from attn_research.viewing.tables import Column, Table
 from experiments.paper import run_name
-from experiments.reporting import command_line, read_results, write_tables
+from experiments.reporting import command_line, environment, read_results, write_tables
 
 
 def test_a_command_names_no_path_of_one_machine():
@@ -33,3 +33,11 @@ def test_runs_that_differ_in_row_and_seed_share_a_line(tmp_path):
     assert lines[1].strip() == f"- `python -m m --row=c --seed=0 {rest}"
     assert lines[2].strip() == f"- `python -m m --row=c --seed=1 {rest}"
     assert text.count("data SHA-256 train 0123456789ab") == 3
+
+
+def test_a_result_names_the_settings_it_was_measured_with(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    found = environment()
+    assert found["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert "XLA_FLAGS" not in found
