@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _COMPUTATION = re.compile(r"^(ENTRY )?%(\S+) \(.*\{$")
-_COLLECTIVE = re.compile(rf"^\s*(?:ROOT )?%\S+ = (.*?) ({'|'.join(KINDS)})(?:-start)?\(")
+_COLLECTIVE = re.compile(rf"^\s*(?:ROOT )?%\S+ = (.*?) ({'|'.join(KINDS)})(-start)?\(")
 _CALLED = re.compile(
     r"(?:body|calls|to_apply|condition|true_computation|false_computation)=%([^\s,)]+)"
 )
@@ -43,8 +43,11 @@ def collectives(text: str) -> dict[str, Traffic]:
         name, times = todo.pop()
         for line in computations[name]:
             if found := _COLLECTIVE.match(line):
-                counts[found[2]] += times
-                sizes[found[2]] += times * _size(found[1])
+                types, kind, started = found.groups()
+                if started and kind != "all-reduce":
+                    types = _second(types)  # the first is what is sent
+                counts[kind] += times
+                sizes[kind] += times * _size(types)
                 continue
             turns = _TURNS.search(line)
             each = times * int(turns[1]) if turns else times
@@ -53,6 +56,16 @@ def collectives(text: str) -> dict[str, Traffic]:
                 called += [branch.strip(" %") for branch in branches[1].split(",")]
             todo += [(name, each) for name in called]
     return {kind: Traffic(counts[kind], sizes[kind]) for kind in KINDS if counts[kind]}
+
+
+def _second(types: str) -> str:
+    """The second of the types in a tuple, which may be tuples."""
+    depth, commas = 0, []
+    for place, letter in enumerate(types):
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 1:
+            commas.append(place)
+    return types[commas[0] + 1 : commas[1] if len(commas) > 1 else -1]
 
 
 def _size(types: str) -> int:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
@@ -38,6 +39,21 @@ def test_every_turn_of_a_loop_counts():
 
     found = traffic(turns, P())
     assert found == {"all-reduce": Traffic(TURNS, TURNS * ROWS * COLUMNS * 4)}
+
+
+@pytest.mark.parametrize(
+    ("types", "kind", "received"),
+    [
+        ("(f32[8]{0}, f32[32]{0})", "all-gather", 128),
+        ("((f32[8]{0}, bf16[4,2]{1,0}), (f32[32]{0}, bf16[16,2]{1,0}))", "all-gather", 192),
+        ("(f32[8]{0}, f32[8]{0}, u32[], u32[])", "collective-permute", 32),
+        ("(f32[8]{0}, f32[4]{0})", "all-reduce", 48),
+    ],
+)
+def test_what_a_begun_collective_sends_is_not_what_it_receives(types, kind, received):
+    line = f"  %start = {types} {kind}-start(%p), channel_id=1"
+    text = "\n".join(["ENTRY %main (p: f32[8]) -> f32[8] {", line, "}"])
+    assert collectives(text) == {kind: Traffic(1, received)}
 
 
 def test_devices_that_work_alone_send_nothing():
