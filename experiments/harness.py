@@ -176,7 +176,7 @@ def _readable(about: dict[str, Any]) -> str:
     lines = [f"{about['experiment']} {about['row']} at scale {about['scale']}"]
     lines += [
         f"  {about['weights']:>15,} weights, and {about['biases']:,} biases",
-        f"  {about['matmul_flops_per_step']:>15,.3g} FLOPs of matrix products a step",
+        f"  {about['matmul_flops_per_step']:>15,.3g} FLOPs of products and convolutions a step",
         f"  {about['state_bytes']:>15,} bytes of parameters and optimizer state",
         f"  the largest batch: {about['batch']}",
         f"  in the paper: {about['paper']}",

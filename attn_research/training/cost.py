@@ -8,10 +8,10 @@ from jax.extend import core
 
 
 def matmul_flops(function: Callable, *shapes) -> int:
-    """FLOPs of all matrix products of a call: 2 for each multiply-add, loops counted in full.
+    """FLOPs of matrix products and convolutions: 2 for each multiply-add, loops counted in full.
 
-    `shapes` are arrays or `jax.ShapeDtypeStruct`. A loop whose number of turns depends on data
-    counts once.
+    Zeros around and between the places of an image are counted as if they were data. `shapes` are
+    arrays or `jax.ShapeDtypeStruct`. A loop whose number of turns depends on data counts once.
     """
     return _flops(jax.make_jaxpr(function)(*shapes).jaxpr)
 
@@ -23,6 +23,11 @@ def _flops(jaxpr: core.Jaxpr) -> int:
             (contracted, _), _ = equation.params["dimension_numbers"]
             shape = equation.invars[0].aval.shape
             turns = math.prod(shape[axis] for axis in contracted)
+            total += 2 * turns * math.prod(equation.outvars[0].aval.shape)
+        if equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+            turns = math.prod(kernel) // outputs
             total += 2 * turns * math.prod(equation.outvars[0].aval.shape)
         times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
         total += times * sum(_flops(inner) for inner in inner_jaxprs(equation.params))

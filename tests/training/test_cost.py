@@ -1,4 +1,4 @@
-"""FLOPs of matrix products, inside whatever they are nested in."""
+"""FLOPs of matrix products and convolutions, inside whatever they are nested in."""
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,25 @@ def while_loop(x, w):
 )
 def test_products_are_counted(function, expected):
     assert matmul_flops(function, X, W) == expected
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_convolutions_are_counted(groups):
+    images, channels, outputs, side = 2, 4, 6, 5
+    x = jax.ShapeDtypeStruct((images, side, side, channels), jnp.float32)
+    w = jax.ShapeDtypeStruct((3, 3, channels // groups, outputs), jnp.float32)
+
+    def convolve(x, w):
+        return jax.lax.conv_general_dilated(
+            x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )  # fmt: skip
+
+    once = 2 * images * side**2 * 9 * channels * outputs // groups
+    assert matmul_flops(convolve, x, w) == once
+    if groups == 1:
+        gradient = jax.grad(lambda x, w: jnp.sum(convolve(x, w) ** 2), argnums=(0, 1))
+        assert matmul_flops(gradient, x, w) == 3 * once
 
 
 def test_batch_axes_are_counted():
