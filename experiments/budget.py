@@ -68,7 +68,10 @@ def check(paper: Paper, config: Config) -> None:
     too_much = f"--max_bytes={config.max_bytes}: a step needs {show_bytes(needed)} of a device"
     least = needed
     for change in _changes(config):
-        found = needs(paper, dataclasses.replace(config, **change)).bytes
+        try:
+            found = needs(paper, dataclasses.replace(config, **change)).bytes
+        except ValueError:  # the rows of a batch cannot be shared by so many parts
+            continue
         words = " ".join(f"--{name}={value}" for name, value in change.items())
         logging.info("with %s it needs %s", words, show_bytes(found))
         if found <= limit:

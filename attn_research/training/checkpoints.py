@@ -112,9 +112,8 @@ class Checkpoints:
             )
         total = None
         for step in steps:
-            about = self._about(step)
             try:
-                one = part(self._read(step, like, about["digest"]))
+                one = part(self._read(step, like, self._about(step)["digest"]))
             except Exception as error:
                 raise CheckpointError(
                     f"the checkpoint {self._folder / str(step)} is damaged ({error}): "

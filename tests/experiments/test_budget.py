@@ -54,6 +54,25 @@ def test_what_fits_is_not_refused_and_a_suggestion_fits(config, needed):
     budget.check(vit2020.PAPER, dataclasses.replace(tight, **changes))
 
 
+def test_parts_that_do_not_divide_a_batch_are_not_suggested(config, monkeypatch):
+    tried = []
+
+    def needs(paper, config):
+        tried.append(config.parts)
+        if config.batch_size % config.parts:
+            raise ValueError("a batch cannot be shared evenly")
+        return budget.Needs(10**6, 10**9 // config.parts, {})
+
+    monkeypatch.setattr(budget, "needs", needs)
+    uneven = dataclasses.replace(config, batch_size=100, max_bytes="260MB")
+    with pytest.raises(ValueError, match=r"; --parts=4 needs "):
+        budget.check(vit2020.PAPER, uneven)
+    tight = dataclasses.replace(uneven, max_bytes="100MB")
+    with pytest.raises(ValueError, match=r"and at least 239 MiB with --remat and --parts"):
+        budget.check(vit2020.PAPER, tight)
+    assert 8 in tried
+
+
 def test_where_nothing_fits_the_least_is_said(config, monkeypatch):
     def needs(paper, config):
         return budget.Needs(10**6, 10**9 // config.parts // (1 + (config.remat == "all")), {})

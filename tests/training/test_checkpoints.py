@@ -130,7 +130,11 @@ def test_the_mean_of_the_last_ones(folder):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), found, expected)
     with pytest.raises(CheckpointError, match=r"holds 2 checkpoints and the mean of 3 is asked"):
         reopen(folder).mean(make_state(0), 3, lambda state: state)
-    damage(folder, 4, "truncated")
+
+
+@pytest.mark.parametrize("kind", ["truncated", "missing"])
+def test_a_mean_needs_every_one_whole(folder, kind):
+    damage(folder, 4, kind)
     with pytest.raises(CheckpointError, match=r"4 is damaged .*: average fewer"):
         reopen(folder).mean(make_state(0), 2, lambda state: state)
 
