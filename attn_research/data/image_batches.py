@@ -11,6 +11,7 @@ from jaxtyping import Int, Shaped
 from attn_research.data import image_changes as changes
 from attn_research.data.ahead import made_ahead
 from attn_research.data.batching import Rows, all_rows
+from attn_research.data.image_files import ImageFiles
 from attn_research.data.images import ImageSet
 
 ImageBatch = dict[str, Shaped[np.ndarray, "B ..."]]
@@ -67,7 +68,8 @@ class ImageBatches:
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[ImageBatch]:
         """Batches from `start` on, without end, the given rows of each; made ahead."""
         make = functools.partial(self.make, part=rows(self.batch_size))
-        slow = self.turn or self.zoom > 1 or self.color or self.mixes
+        decoded = isinstance(self.data.images, ImageFiles)
+        slow = decoded or self.turn or self.zoom > 1 or self.color or self.mixes
         return made_ahead(make, start, workers=WORKERS if slow else 0)
 
     @property
@@ -138,10 +140,16 @@ class ImageBatches:
         return np.where(cut[:, None, None], changes.cut_weights(shape, own, y, x), weight)
 
 
-def ordered(data: ImageSet, batch_size: int) -> Iterator[tuple[Int[np.ndarray, "B"], ImageBatch]]:
-    """Every image once, for evaluation: (indices, batch); the last batch is filled up, label -1."""
-    for start in range(0, len(data), batch_size):
-        members = np.arange(start, min(start + batch_size, len(data)))
+def ordered(
+    data: ImageSet, batch_size: int, every: int = 1
+) -> Iterator[tuple[Int[np.ndarray, "B"], ImageBatch]]:
+    """Each image once, or each `every`th: (indices, batch); the last batch is filled up, label -1.
+
+    It is for evaluation.
+    """
+    chosen = np.arange(0, len(data), every)
+    for start in range(0, len(chosen), batch_size):
+        members = chosen[start : start + batch_size]
         missing = batch_size - len(members)
         images = np.pad(data.images[members], [(0, missing), (0, 0), (0, 0), (0, 0)])
         labels = np.pad(data.labels[members].astype(np.int32), (0, missing), constant_values=-1)

@@ -3,8 +3,8 @@
 import dataclasses
 import functools
 import hashlib
-import io
 import itertools
+import math
 import zipfile
 from pathlib import Path
 
@@ -12,15 +12,18 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from attn_research.data.download import find_data_file
+from attn_research.data.image_files import ImageFiles, decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+# Images of a folder that need more bytes than this are decoded for each batch anew.
+IN_MEMORY = 2**31
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images of one size, with the class of each, counted from 0."""
 
-    images: UInt8[np.ndarray, "N H W C"]
+    images: UInt8[np.ndarray, "N H W C"] | ImageFiles
     labels: Int[np.ndarray, "N"]
     classes: tuple[str, ...]
 
@@ -29,9 +32,10 @@ class ImageSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of images and labels, in hex."""
+        """SHA-256 of images, or the files they are in, and labels, in hex."""
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
-        digest.update(np.ascontiguousarray(self.images).data)
+        kept = isinstance(self.images, ImageFiles)
+        digest.update(self.images.digest if kept else np.ascontiguousarray(self.images).data)
         digest.update(self.labels.astype("<i4").tobytes())
         return digest.hexdigest()
 
@@ -52,7 +56,7 @@ def load_images(
     `mnist`: mnist/{train10k,test}.npz of the data folder; 500 of the 10,000 are dev.
     `cifar10`: cifar10/{train,test}_jpeg.npz of the data folder; the last 1,000 of train are dev.
     `folder`: a folder of images train/CLASS/*, test/CLASS/* and, or a tenth of train, dev/CLASS/*,
-    made `size` pixels square.
+    made `size` pixels square; where a split is larger than memory should be, images stay files.
     """
     match name:
         case "digits":
@@ -113,7 +117,7 @@ def _read_jpegs(name: str, data_dir: str | Path | None) -> ImageSet:
     ends, data = arrays["offsets"].tolist(), arrays["jpeg"]
     images = np.stack(
         [
-            _decode(data[start:end].tobytes(), f"image {i} of {name}")
+            decode(data[start:end].tobytes(), f"image {i} of {name}")
             for i, (start, end) in enumerate(itertools.pairwise(ends))
         ]
     )
@@ -129,33 +133,28 @@ def _read_folder(root: Path, size: int) -> dict[str, ImageSet]:
         )
     found = {}
     for split in ("train", "dev", "test"):
-        paths = [
+        found[split] = [
             (path, label)
             for label, name in enumerate(classes)
             for path in sorted((root / split / name).glob("*"))
             if path.suffix.lower() in SUFFIXES
         ]
-        if paths:
-            images = [_decode(path.read_bytes(), str(path), size) for path, _ in paths]
-            labels = np.array([label for _, label in paths], np.int32)
-            found[split] = ImageSet(np.stack(images), labels, classes)
-    if "test" not in found:
+    if not found["test"]:
         raise FileNotFoundError(f"{root / 'test'} holds no images of {', '.join(classes)}")
-    if "dev" not in found:
-        order = np.random.default_rng(0).permutation(len(found["train"]))
-        tenth = len(order) // 10
-        found |= {"dev": found["train"][order[:tenth]], "train": found["train"][order[tenth:]]}
-    return found
+    if not found["dev"]:
+        count = len(found["train"])
+        if count < 10:
+            raise ValueError(
+                f"{root / 'train'} holds {count} images, too few to hold out a tenth: "
+                f"give some in {root / 'dev'}"
+            )
+        order = [found["train"][i] for i in np.random.default_rng(0).permutation(count)]
+        found |= {"dev": order[: count // 10], "train": order[count // 10 :]}
+    return {split: _of_files(pairs, size, classes) for split, pairs in found.items()}
 
 
-def _decode(data: bytes, where: str, size: int | None = None) -> UInt8[np.ndarray, "H W 3"]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image = image.convert("RGB")
-            if size is not None and image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(image)
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{where} is no image ({error}): replace or remove it") from None
+def _of_files(pairs: list[tuple[Path, int]], size: int, classes: tuple[str, ...]) -> ImageSet:
+    paths, labels = zip(*pairs, strict=True)
+    images = ImageFiles(paths, size)
+    in_memory = math.prod(images.shape) <= IN_MEMORY
+    return ImageSet(images[:] if in_memory else images, np.array(labels, np.int32), classes)

@@ -1,5 +1,6 @@
 """A small residual network: from an image to the feature map that a Transformer may read."""
 
+from einops import reduce
 from flax import linen as nn
 
 from attn_research.types import Array, Float
@@ -56,7 +57,7 @@ class ResidualStem(nn.Module):
         maps = images
         for width in self.widths:
             maps = nn.Conv(width, (3, 3), use_bias=False)(maps)
-            maps = nn.max_pool(maps, (2, 2), (2, 2))
+            maps = reduce(maps, "b (h p) (w q) c -> b h w c", "max", p=2, q=2)
             for _ in range(self.blocks):
                 maps = ResidualBlock()(maps)
         return _normalized(maps)

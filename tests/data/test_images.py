@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attn_research.data import image_batches
+from attn_research.data import image_batches, images
 from attn_research.data.image_batches import ImageBatches, ordered
 from attn_research.data.image_changes import warp
+from attn_research.data.image_files import ImageFiles
 from attn_research.data.images import ImageSet, load_images
 
 
@@ -125,7 +126,7 @@ def test_real_sets(data_dir, name, sizes, shape):
     assert set(splits["train"].labels.tolist()) == set(range(10))
 
 
-def test_a_folder_of_images(tmp_path):
+def test_a_folder_of_images(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for split, name, count in (("train", "cat", 12), ("train", "dog", 8), ("test", "dog", 2)):
         folder = tmp_path / split / name
@@ -138,8 +139,35 @@ def test_a_folder_of_images(tmp_path):
     assert [len(splits[name]) for name in ("train", "dev", "test")] == [18, 2, 2]
     assert splits["test"].images.shape == (2, 4, 4, 3)
     assert splits["test"].labels.tolist() == [1, 1]
+    sample = np.concatenate([batch["label"] for _, batch in ordered(splits["train"], 5, every=2)])
+    assert sample.tolist() == [*splits["train"].labels[::2], -1]
+    monkeypatch.setattr(images, "IN_MEMORY", 0)
+    files = load_images("folder", folder=tmp_path, size=4)
+    assert isinstance(files["train"].images, ImageFiles)
+    options = dict(pad=1, flip=True, cutmix=0.5)
+    for split in splits:
+        for (_, lazy), (_, whole) in zip(
+            ordered(files[split], 4), ordered(splits[split], 4), strict=True
+        ):
+            for name in whole:
+                np.testing.assert_array_equal(lazy[name], whole[name])
+    lazy, whole = (
+        next(ImageBatches(x["train"], 8, 0, **options).iterate()) for x in (files, splits)
+    )
+    for name in whole:
+        np.testing.assert_array_equal(lazy[name], whole[name])
+    before = files["test"].fingerprint
     (tmp_path / "test" / "dog" / "0.png").write_bytes(b"no image")
+    changed = load_images("folder", folder=tmp_path, size=4)["test"]
+    assert changed.fingerprint != before
     with pytest.raises(ValueError, match=r"0\.png is no image"):
+        changed.images[:1]
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"0\.png is no image"):
+        load_images("folder", folder=tmp_path, size=4)
+    for path in (tmp_path / "train" / "cat").glob("*.png"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"train holds 8 images, too few .*: give some in .*dev"):
         load_images("folder", folder=tmp_path, size=4)
 
 
