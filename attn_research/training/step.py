@@ -1,10 +1,11 @@
 """The pure training step."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from attn_research.draws import example_key
@@ -122,12 +123,23 @@ def make_update(
     return update
 
 
+def key_words(key: Key[Array, ""]) -> np.ndarray:
+    """The words of a key, on no device: several processes can pass them to one program."""
+    return np.asarray(jax.random.key_data(key))
+
+
+def of_key(update: Callable[[TrainState, PyTree, Array], Any], key: Key[Array, ""]) -> Step:
+    """The step of an update whose draws come from a key."""
+    words = key_words(key)
+    return lambda state, batch: update(state, batch, words)
+
+
 def make_train_step(
     loss: Loss, optimizer: optax.GradientTransformation, key: Key[Array, ""]
 ) -> Step:
     """`make_update` compiled for one device. It takes the old state's memory."""
-    update, words = make_update(make_gradients(loss), optimizer), jax.random.key_data(key)
-    return jax.jit(lambda state, batch: update(state, batch, words), donate_argnums=0)
+    update = make_update(make_gradients(loss), optimizer)
+    return of_key(jax.jit(update, donate_argnums=0), key)
 
 
 def make_eval_step(loss: Loss) -> Callable[[PyTree, PyTree], Sums]:

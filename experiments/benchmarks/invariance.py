@@ -28,7 +28,7 @@ import numpy as np
 from absl import app, flags
 
 from attn_research.data.files import write_whole
-from attn_research.training.placement import Mapped
+from attn_research.training.mapped import Mapped
 from attn_research.training.step import make_gradients, make_state
 from attn_research.types import PyTree
 from attn_research.viewing.tables import Cell, Column, Table, to_dict, to_markdown
@@ -216,6 +216,8 @@ def main(argv: Sequence[str]) -> None:
         if values.process == 0:
             write_whole(folder / f"{values.processes}.json", json.dumps(lines).encode())
         return
+    if values.output and models != list(MODELS):
+        sys.exit("error: --output keeps the table of all models: give no --models with it")
     with tempfile.TemporaryDirectory() as folder:
         lines = _spawn(models, 1, Path(folder)) + _spawn(models, 4, Path(folder))
     lines.sort(key=lambda line: models.index(line["model"]))

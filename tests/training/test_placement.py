@@ -7,14 +7,10 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from attn_research.training.mapped import Mapped
 from attn_research.training.mesh import layout, parse_mesh
-from attn_research.training.placement import (
-    Mapped,
-    OneDevice,
-    Sharded,
-    check_rows,
-    make_placement,
-)
+from attn_research.training.placement import OneDevice, check_rows, make_placement
+from attn_research.training.sharded import Sharded
 from attn_research.training.step import Sums, TrainState, make_state
 
 RULES = (("up/kernel$", (None, "tensor")), ("down/kernel$", ("tensor", None)))
@@ -116,3 +112,8 @@ def test_seeds_share_a_program(placement):
         for seed in (0, 1)
     }
     assert len(programs) == 1
+
+
+def test_what_pmap_over_processes_needs_is_not_known_before_it_runs():
+    with pytest.raises(NotImplementedError, match="--max_bytes needs --placement=sharded"):
+        Mapped(2, 2).lower(None, optax.sgd(1.0), jax.random.key(0), None, None)
