@@ -202,14 +202,14 @@ def state_shapes(config: Config, model: Model) -> TrainState:
 
 
 def step_flops(config: Config, model: Model) -> int:
-    """FLOPs of the matrix products of a training step, on however many devices."""
+    """FLOPs of the matrix products and convolutions of a step, on however many devices."""
     optimizer, key = make_config_optimizer(config), jax.random.key(0)
     step = make_train_step(training_loss(config, model), optimizer, key)
     return matmul_flops(step, state_shapes(config, model), model.batch)
 
 
 def identify(config: Config) -> dict[str, Any]:
-    """What makes a run what it is: every knob but where files lie and where steps run."""
+    """What makes a run what it is: every knob but the folder of data sets and where steps run."""
     values, others = dataclasses.asdict(config), {"data_dir", *WHERE}
     return {name: value for name, value in values.items() if name not in others}
 
@@ -229,3 +229,13 @@ def command(paper: Paper, row: str, config: Any) -> str:
             given[field.name] = value
     words = [f"--{name}={value}" for name, value in given.items()]
     return shlex.join(["python", "-m", f"experiments.{paper.name}", f"--row={row}", *words])
+
+
+def of_command(paper: Paper, text: str) -> Any:
+    """The config that a line of `command` gives."""
+    words = dict(word[2:].split("=", 1) for word in shlex.split(text)[3:])
+    read = {bool: lambda word: word == "True", int: int, float: float}
+    types = {field.name: field.type for field in dataclasses.fields(paper.config)}
+    row = words.pop("row")
+    given = {name: read.get(types[name], str)(word) for name, word in words.items()}
+    return resolve(paper, row, given)

@@ -19,7 +19,7 @@ from typing import Any
 from absl import app, flags
 
 from experiments import conformance_tables
-from experiments.paper import RESULTS
+from experiments.paper import RESULTS, identify, of_command
 
 
 def result_folders(root: Path) -> list[Path]:
@@ -40,6 +40,9 @@ def verify(folder: Path, data_dir: str) -> Iterator[tuple[str, str, bool | None]
         result = json.loads(path.read_text())
         paper = importlib.import_module(f"experiments.{result['experiment']}").PAPER
         config = paper.config(**(result["config"] | {"data_dir": data_dir}))
+        if other := list(stale(result)):
+            yield name, f"its command gives another run: {'; '.join(other)}", False
+            continue
         try:
             scores = paper.rescore(config, path.with_suffix(""))
         except FileNotFoundError as error:
@@ -56,6 +59,13 @@ def verify(folder: Path, data_dir: str) -> Iterator[tuple[str, str, bool | None]
         render(Path(shutil.copytree(folder, copy, dirs_exist_ok=True)))
         again = _tables(Path(copy))
     yield name, "rendered the same" if kept == again else "differs from its results", kept == again
+
+
+def stale(result: dict[str, Any]) -> Iterator[str]:
+    """Every knob of a result that its command sets otherwise, because a recipe changed since."""
+    paper = importlib.import_module(f"experiments.{result['experiment']}").PAPER
+    kept, now = paper.config(**result["config"]), of_command(paper, result["command"])
+    return _differences(identify(kept), identify(now))
 
 
 def verify_conformance(path: Path) -> tuple[str, str, bool]:
