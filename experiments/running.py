@@ -1,6 +1,7 @@
 """One row of a table: trained, or made of trained ones; evaluated; kept as a result file."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import time
@@ -66,10 +67,12 @@ def run_row(
             _make_folders(folder, results_dir)
             found = _ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
     else:
+        model = paper.make_model(config)
+        check_rows(model.batch, make_config_placement(config, model.tensor_rules))
         budget.check(paper, config)
         if config.named_implementation:
-            _try_implementation(paper.make_model(config), config)
-        experiment = paper.build(config)
+            _try_implementation(model, config)
+        experiment = _build(paper, config)
         if leads:  # nothing before this has written a thing
             _make_folders(folder, results_dir)
         kept = _train(experiment, config, folder, resume, progress)
@@ -93,7 +96,19 @@ def run_row(
 def _try_implementation(model: Model, config: Any) -> None:
     """NotImplementedError where the largest step has a look that it cannot compute."""
     params, key = state_shapes(config, model).params, jax.random.key(0)
-    jax.eval_shape(lambda params, batch: model.loss(params, batch, key), params, model.batch)
+    jax.eval_shape(training_loss(config, model), params, model.batch, key)
+
+
+def _build(paper: Paper, config: Any) -> Experiment:
+    """The experiment of a row. Evaluation is in float32 always, which kernels of 16 bits are not.
+
+    So where training is in 16 bits, an implementation is named for it alone.
+    """
+    if config.dtype == "float32":
+        return paper.build(config)
+    experiment = paper.build(dataclasses.replace(config, implementation="auto"))
+    model = dataclasses.replace(experiment.model, loss=paper.make_model(config).loss)
+    return dataclasses.replace(experiment, model=model)
 
 
 def _make_folders(*folders: Path) -> None:
@@ -126,7 +141,6 @@ def _train(
     model, key = experiment.model, jax.random.key(config.seed)
     optimizer, loss = make_config_optimizer(config), training_loss(config, model)
     placement = make_config_placement(config, model.tensor_rules)
-    check_rows(model.batch, placement)
     shapes = state_shapes(config, model)
     kept = None
     if processes.leads():

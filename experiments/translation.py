@@ -9,9 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from attn_research.data.aligned import AlignedText
-from attn_research.data.batching import (
-    EncodedPairs,
-)
+from attn_research.data.batching import EncodedPairs
 from attn_research.data.contractions import Uncontracted
 from attn_research.data.corpus import Corpus, Mixture, Pair
 from attn_research.data.encoding import encode_pairs

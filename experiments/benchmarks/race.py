@@ -84,6 +84,7 @@ def main(race: Race, tasks: Callable[[], Iterable[Task]]) -> None:
     if values.worker:
         _work(race, values.worker, Path(values.folder))
         return
+    from attn_research.data.files import write_whole
     from experiments.reporting import command_line, environment
 
     names = ["ours", *filter(None, values.peers.split(","))]
@@ -101,7 +102,7 @@ def main(race: Race, tasks: Callable[[], Iterable[Task]]) -> None:
         "rows": rows,
     }
     if values.output:
-        Path(values.output).write_text(json.dumps(result, indent=1) + "\n")
+        write_whole(Path(values.output), (json.dumps(result, indent=1) + "\n").encode())
 
 
 def our_training(knobs: Any, model: Any) -> Run:

@@ -57,8 +57,9 @@ def finish(process, code=0):
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory):
-    """The states at the ends of a whole run and of two that were killed, and the start of all."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("whole", "same", "other")}
+    """The states at the ends of runs, whole or killed in between, and the start of all."""
+    names = ("whole", "same", "other", "four")
+    folders = {name: tmp_path_factory.mktemp(name) for name in names}
     eight = ["--placement=sharded", "--mesh=data=4,fsdp=2"]
     two = [f"--coordinator={free_address()}", "--num_processes=2"]
     leader, follower = (
@@ -77,6 +78,11 @@ def ends(tmp_path_factory):
     assert "continues from step 10" in finish(other)
     assert "continues from step 5" in finish(same)
     finish(whole)
+    address = [f"--coordinator={free_address()}", "--num_processes=4", "--placement=pmap"]
+    four = [start(folders["four"], 2, *address, f"--process_id={i}") for i in range(4)]
+    for process in four:
+        finish(process)
+    assert (folders["four"] / "results" / "small.seed0.json").is_file()
 
     config = resolve(vit2020.PAPER, "small", FLAGS)
     model, key = vit2020.make_model(config), jax.random.key(config.seed)
@@ -96,4 +102,9 @@ def test_killed_and_resumed_on_the_same_mesh_is_uninterrupted_to_the_bit(ends):
 
 def test_two_processes_then_two_devices_then_one_end_where_eight_devices_do(ends):
     found, expected, begin = (ends[name].params for name in ("other", "whole", "begin"))
+    assert distance(found, expected, begin) < TOLERANCE
+
+
+def test_four_processes_of_two_devices_end_where_one_of_eight_does(ends):
+    found, expected, begin = (ends[name].params for name in ("four", "whole", "begin"))
     assert distance(found, expected, begin) < TOLERANCE

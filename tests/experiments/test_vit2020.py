@@ -1,5 +1,6 @@
 """The Vision Transformer's experiment at tiny scale, through its rows and results."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from experiments import running, tables, vit2020
-from experiments.paper import resolve
+from experiments.paper import Experiment, Model, resolve
 
 CHANGES = dict(crop=1, flip=True, color=0.3, erase=2, cutmix=0.4, mixup=0.4, skip=0.1)
 
@@ -62,6 +63,33 @@ def test_a_mixed_batch_has_the_shapes_that_the_model_was_described_by():
         found = {name: (x.shape, x.dtype) for name, x in batch.items()}
         assert found == {name: (x.shape, x.dtype) for name, x in experiment.model.batch.items()}
         assert "share" not in next(experiment.dev_batches())
+
+
+def test_a_batch_that_cannot_be_shared_is_named_before_anything_is_read(tmp_path):
+    given = {"scale": "tiny", "data": "folder", "image_dir": "nowhere", "parts": 5}
+    with pytest.raises(ValueError, match="a batch of 16 rows cannot be shared evenly"):
+        running.run_row(
+            vit2020.PAPER, "small", resolve(vit2020.PAPER, "small", given), resume=False,
+            run_dir=tmp_path / "runs", results_dir=tmp_path / "results",
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("dtype", "evaluated"), [("float32", "tiled"), ("bfloat16", "auto")])
+def test_an_implementation_for_16_bits_is_not_asked_of_evaluation(dtype, evaluated):
+    def make_model(config):  # each part is what it would be computed with
+        return Model(None, loss=config.implementation, eval_loss=config.implementation, batch=None)
+
+    def build(config):
+        name = config.implementation
+        return Experiment(make_model(config), None, None, None, evaluate=name, about={},
+                          steps_per_epoch=1.0)  # fmt: skip
+
+    paper = dataclasses.replace(vit2020.PAPER, make_model=make_model, build=build)
+    given = {"scale": "tiny", "implementation": "tiled", "dtype": dtype}
+    found = running._build(paper, resolve(paper, "small", given))
+    assert found.model.loss == "tiled"
+    assert found.model.eval_loss == found.evaluate == evaluated
 
 
 def describe(*words):

@@ -34,6 +34,7 @@ def make_step(config: dict, seed: int, tuned: bool = False) -> peers.Step:
             num_hidden_layers=config["num_layers"],
             num_attention_heads=config["num_heads"],
             num_labels=config["num_classes"],
+            hidden_act="gelu_pytorch_tanh",  # as flax.linen.gelu
             hidden_dropout_prob=config["dropout"],
             attention_probs_dropout_prob=0.0,
             attn_implementation="sdpa",
