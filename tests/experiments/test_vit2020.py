@@ -6,8 +6,12 @@ import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from attn_research.training.step import make_eval_step
 from experiments import running, tables, vit2020
 from experiments.paper import Experiment, Model, resolve
 
@@ -53,6 +57,21 @@ def test_sizes_that_are_not_those_of_the_data_are_named():
     config = resolve(vit2020.PAPER, "small", {"scale": "tiny", "num_classes": 12})
     with pytest.raises(ValueError, match="--num_classes=10 --image_size=8 --channels=1"):
         vit2020.build(config)
+
+
+def test_what_fills_a_batch_adds_nothing_to_a_loss():
+    config = resolve(vit2020.PAPER, "small", {"scale": "tiny"})
+    experiment, dev = vit2020.build(config), vit2020.load(config)["dev"]
+    loss, params = experiment.model.eval_loss, experiment.model.init(jax.random.key(0))
+    rng = np.random.default_rng(0)  # the head begins with zeros
+    params = jax.tree.map(lambda x: x + rng.normal(0, 0.3, x.shape).astype(x.dtype), params)
+    found = running.mean_loss(make_eval_step(loss), params, experiment.dev_batches())
+    batch = jax.tree.map(jnp.asarray, {"image": dev.images, "label": dev.labels})
+    whole = loss(params, batch, jax.random.key(0))
+    assert whole.weight == whole.counts["examples"] == len(dev) == 180
+    expected = float(whole.total / whole.weight)
+    assert expected > 2.4  # unlike that of equal logits, log 10
+    np.testing.assert_allclose([found["loss"], found["nll"]], expected, rtol=1e-5)
 
 
 def test_a_mixed_batch_has_the_shapes_that_the_model_was_described_by():
