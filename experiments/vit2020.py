@@ -88,7 +88,7 @@ _FROM_NOTHING = dict(
 # belong together. 19 epochs.
 _HYBRID = dict(
     image_size=32, channels=3, batch_size=128, num_steps=7420, eval_every=371, save_every=371,
-    optimizer="muon", learning_rate=2e-3, weight_decay=0.05, warmup_steps=371, dropout=0.0,
+    optimizer="muon", learning_rate=3e-3, weight_decay=0.5, warmup_steps=371, dropout=0.0,
     crop=4, flip=True, cutmix=0.5,
 )  # fmt: skip
 
