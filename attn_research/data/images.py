@@ -139,8 +139,9 @@ def _read_folder(root: Path, size: int) -> dict[str, ImageSet]:
             for path in sorted((root / split / name).glob("*"))
             if path.suffix.lower() in SUFFIXES
         ]
-    if not found["test"]:
-        raise FileNotFoundError(f"{root / 'test'} holds no images of {', '.join(classes)}")
+    for split in SPLITS:
+        if not found[split]:
+            raise FileNotFoundError(f"{root / split} holds no images of {', '.join(classes)}")
     if not found["dev"]:
         count = len(found["train"])
         if count < 10:

@@ -169,6 +169,9 @@ def test_a_folder_of_images(tmp_path, monkeypatch):
         path.unlink()
     with pytest.raises(ValueError, match=r"train holds 8 images, too few .*: give some in .*dev"):
         load_images("folder", folder=tmp_path, size=4)
+    (tmp_path / "train" / "dog").rename(tmp_path / "dev")
+    with pytest.raises(FileNotFoundError, match=r"train holds no images of cat"):
+        load_images("folder", folder=tmp_path, size=4)
 
 
 def test_what_is_missing_is_one_line(tmp_path):
