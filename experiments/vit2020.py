@@ -120,6 +120,10 @@ ROWS = {
 # Top-1 accuracy on CIFAR-10 after training on ImageNet, at 384 pixels: the paper's Table 5.
 PAPER_CIFAR_10 = {"B/16": 98.13, "B/32": 97.77, "L/16": 97.86, "L/32": 97.94}
 
+_PHOTOGRAPHS = dict(
+    channels=3, model_dim=128, mlp_dim=256, batch_size=64, num_steps=12_000, eval_every=1000,
+    save_every=1000, learning_rate=1e-3, weight_decay=0.05, flip=True,
+)  # fmt: skip
 SCALES = {
     ("", "tiny"): dict(
         num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, batch_size=16, num_steps=12,
@@ -135,17 +139,9 @@ SCALES = {
         learning_rate=1.5e-3, weight_decay=0.05, crop=2, turn=10.0, zoom=1.1,
     ),
     ("cifar10", "tiny"): dict(image_size=32, channels=3, patch=8),
-    ("cifar10", "small"): dict(
-        image_size=32, channels=3, patch=4, model_dim=128, mlp_dim=256, batch_size=64,
-        num_steps=12_000, eval_every=1000, save_every=1000, learning_rate=1e-3, weight_decay=0.05,
-        crop=4, flip=True,
-    ),
+    ("cifar10", "small"): dict(image_size=32, patch=4, crop=4, **_PHOTOGRAPHS),
     ("folder", "tiny"): dict(image_size=32, channels=3, patch=8),
-    ("folder", "small"): dict(
-        image_size=64, channels=3, patch=8, model_dim=128, mlp_dim=256, batch_size=64,
-        num_steps=12_000, eval_every=1000, save_every=1000, learning_rate=1e-3, weight_decay=0.05,
-        crop=8, flip=True,
-    ),
+    ("folder", "small"): dict(image_size=64, patch=8, crop=8, **_PHOTOGRAPHS),
     ("", "paper"): dict(
         data="folder", image_size=224, channels=3, num_classes=1000, patch=16, batch_size=4096,
         num_steps=93_000, learning_rate=3e-3, weight_decay=0.3, warmup_steps=10_000, crop=16,

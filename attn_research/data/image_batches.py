@@ -68,8 +68,8 @@ class ImageBatches:
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[ImageBatch]:
         """Batches from `start` on, without end, the given rows of each; made ahead."""
         make = functools.partial(self.make, part=rows(self.batch_size))
-        decoded = isinstance(self.data.images, ImageFiles)
-        slow = decoded or self.turn or self.zoom > 1 or self.color or self.mixes
+        files = isinstance(self.data.images, ImageFiles)
+        slow = files or self.turn or self.zoom > 1 or self.color or self.mixes
         return made_ahead(make, start, workers=WORKERS if slow else 0)
 
     @property
