@@ -2,8 +2,11 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import multiprocessing
+import pickle
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,22 +33,29 @@ def made_ahead(
 def _by_processes(make, start, stop, workers):
     # A fork of a process that has threads, as JAX's has, may hang.
     context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _keep, (make,))
-    try:
-        waiting = collections.deque()
-        for number in range(start, stop):
-            waiting.append(pool.submit(_call, number))
-            if len(waiting) > 3 * workers:
+    # As an argument, it would be read by one process after another: each begins to read when it has
+    # imported what the program does, and the next is started when it has read.
+    with tempfile.NamedTemporaryFile() as file:
+        pickle.dump(make, file)
+        file.flush()
+        pool = concurrent.futures.ProcessPoolExecutor(workers, context, _keep, (file.name,))
+        try:
+            waiting = collections.deque()
+            for number in range(start, stop):
+                waiting.append(pool.submit(_call, number))
+                if len(waiting) > 3 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _keep(make):
+def _keep(name):
     global _make
-    _make = make
+    # Gone, where all was closed before this process had started.
+    with contextlib.suppress(FileNotFoundError), open(name, "rb") as file:
+        _make = pickle.load(file)
 
 
 def _call(number):
