@@ -127,8 +127,8 @@ ROWS = {
 PAPER_CIFAR_10 = {"B/16": 98.13, "B/32": 97.77, "L/16": 97.86, "L/32": 97.94}
 
 _PHOTOGRAPHS = dict(
-    channels=3, model_dim=128, mlp_dim=256, batch_size=64, num_steps=12_000, eval_every=1000,
-    save_every=1000, learning_rate=1e-3, weight_decay=0.05, flip=True,
+    channels=3, model_dim=128, mlp_dim=256, batch_size=64, num_steps=7500, eval_every=750,
+    save_every=750, optimizer="muon", learning_rate=3e-3, weight_decay=0.1, flip=True,
 )  # fmt: skip
 SCALES = {
     ("", "tiny"): dict(
