@@ -136,13 +136,13 @@ SCALES = {
         eval_every=6, save_every=6, warmup_steps=2,
     ),
     ("digits", "small"): dict(
-        num_steps=1500, eval_every=250, save_every=250, learning_rate=2e-3, weight_decay=0.05,
-        turn=10.0, zoom=1.1,
+        num_steps=1000, eval_every=200, save_every=200, optimizer="muon", learning_rate=3e-3,
+        weight_decay=0.1, turn=10.0, zoom=1.1,
     ),
     ("mnist", "tiny"): dict(image_size=28, patch=7),
     ("mnist", "small"): dict(
-        image_size=28, patch=7, num_steps=6000, eval_every=1000, save_every=1000,
-        learning_rate=1.5e-3, weight_decay=0.05, crop=2, turn=10.0, zoom=1.1,
+        image_size=28, patch=7, num_steps=4000, eval_every=500, save_every=500,
+        optimizer="muon", learning_rate=3e-3, weight_decay=0.1, crop=2, turn=10.0, zoom=1.1,
     ),
     ("cifar10", "tiny"): dict(image_size=32, channels=3, patch=8),
     ("cifar10", "small"): dict(image_size=32, patch=4, crop=4, **_PHOTOGRAPHS),
