@@ -137,10 +137,10 @@ SCALES = {
     # A grammar has text without end, which needs no dropout. Antecedents of one gender are what il
     # and elle are learned from first: see `Grammar`.
     ("grammar", "small"): dict(
-        shared=False, vocab_size=1200, train_pairs=200_000, same_gender=0.5, max_words=66,
-        batching="tokens", batch_tokens=2000, num_steps=10_000, eval_every=500, save_every=500,
-        warmup_steps=400, learning_rate=3e-3, schedule="cosine", pre_norm=True, dropout=0.0,
-        label_smoothing=0.0,
+        remat="products", shared=False, vocab_size=1200, train_pairs=200_000, same_gender=0.5,
+        max_words=66, batching="tokens", batch_tokens=2000, num_steps=10_000, eval_every=500,
+        save_every=500, warmup_steps=400, learning_rate=3e-3, schedule="cosine", pre_norm=True,
+        dropout=0.0, label_smoothing=0.0,
     ),
     # The tiny Transformer of Wu et al. 2021, its training and its search, but for the places of the
     # norms and for the schedule: their own, --nopre_norm --schedule=inverse_sqrt, do worse here.
