@@ -83,23 +83,23 @@ def _sized(size: str, patch: int, params: float | None, image_size: int = 224) -
 _FROM_NOTHING = dict(
     image_size=32, channels=3, batch_size=512, num_steps=14_250, eval_every=950, save_every=950,
     dtype="bfloat16", optimizer="muon", learning_rate=3e-3, weight_decay=0.2, warmup_steps=950,
-    dropout=0.0, skip=0.05, crop=4, flip=True, cutmix=0.5, mixup=0.3,
+    dropout=0.0, skip=0.05, crop=4, flip=True, cutmix=0.5, mixup=0.3, remat="none",
 )  # fmt: skip
 
+# Convolutions know what patches have to learn, that neighbors belong together.
 _STEM = dict(
     stem_stages=3, stem_width=64, patch=1, num_layers=4, model_dim=256, mlp_dim=512, num_heads=4
 )
-# The same images for two CPU cores: convolutions know what patches have to learn, that neighbors
-# belong together. 19 epochs.
+# The same images for two CPU cores, for 19 epochs.
 _HYBRID = dict(
     image_size=32, channels=3, batch_size=128, num_steps=7420, eval_every=371, save_every=371,
     optimizer="muon", learning_rate=3e-3, weight_decay=0.5, warmup_steps=371, dropout=0.0,
     crop=4, flip=True, cutmix=0.5,
 )  # fmt: skip
-# Their patience for a GPU: 100 epochs.
+# For a GPU, for 100.
 _HYBRID_100 = _HYBRID | dict(
     batch_size=256, num_steps=19_100, eval_every=955, save_every=955, dtype="bfloat16",
-    weight_decay=0.2, warmup_steps=955,
+    weight_decay=0.2, warmup_steps=955, remat="none",
 )  # fmt: skip
 
 # The paper's Table 1 prints 86M, 307M and 632M; Ti and S are of later papers. The first row is a
