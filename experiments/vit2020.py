@@ -128,10 +128,10 @@ PAPER_CIFAR_10 = {"B/16": 98.13, "B/32": 97.77, "L/16": 97.86, "L/32": 97.94}
 
 # Recipes for two CPU cores, where to keep what is no matrix product for the gradient takes longer
 # than to compute it again.
-_PHOTOGRAPHS = dict(
-    remat="products", channels=3, model_dim=128, mlp_dim=256, batch_size=64, num_steps=7500,
-    eval_every=750, save_every=750, optimizer="muon", learning_rate=3e-3, weight_decay=0.1,
-    flip=True,
+_ON_A_CPU = dict(optimizer="muon", learning_rate=3e-3, weight_decay=0.1, remat="products")
+_PHOTOGRAPHS = _ON_A_CPU | dict(
+    channels=3, model_dim=128, mlp_dim=256, batch_size=64, num_steps=7500, eval_every=750,
+    save_every=750, flip=True,
 )  # fmt: skip
 SCALES = {
     ("", "tiny"): dict(
@@ -139,13 +139,12 @@ SCALES = {
         eval_every=6, save_every=6, warmup_steps=2,
     ),
     ("digits", "small"): dict(
-        remat="products", num_steps=1000, eval_every=200, save_every=200, optimizer="muon",
-        learning_rate=3e-3, weight_decay=0.1, turn=10.0, zoom=1.1,
+        num_steps=1000, eval_every=200, save_every=200, turn=10.0, zoom=1.1, **_ON_A_CPU
     ),
     ("mnist", "tiny"): dict(image_size=28, patch=7),
     ("mnist", "small"): dict(
-        remat="products", image_size=28, patch=7, num_steps=4000, eval_every=500, save_every=500,
-        optimizer="muon", learning_rate=3e-3, weight_decay=0.1, crop=2, turn=10.0, zoom=1.1,
+        image_size=28, patch=7, num_steps=4000, eval_every=500, save_every=500, crop=2,
+        turn=10.0, zoom=1.1, **_ON_A_CPU,
     ),
     ("cifar10", "tiny"): dict(image_size=32, channels=3, patch=8),
     ("cifar10", "small"): dict(image_size=32, patch=4, crop=4, **_PHOTOGRAPHS),
