@@ -1,13 +1,14 @@
-"""The command line of every experiment: flags from its Config, rows, tables, `--describe`."""
+"""The command line of every experiment: its flags, its help, its runs and its errors."""
 
-import dataclasses
 import errno
 import functools
 import json
 import logging
+import re
 import sys
+import textwrap
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -15,28 +16,68 @@ import jax
 from absl import app, flags
 
 from attn_research.training import processes
-from attn_research.training.mesh import mesh_size
-from experiments import budget
-from experiments.budget import show_bytes
-from experiments.paper import Paper, identify, resolve, state_shapes, step_flops
-from experiments.running import run_row
+from experiments.harness.config import Config
+from experiments.harness.describe import describe, readable, simulate_mesh
+from experiments.harness.paper import Paper, Resolved, nearest, run_name, trace
+from experiments.harness.runner import run_row
+
+# (name, kind, default, help) of the flags that say what to run; those of a config come beside them.
+_RUN_FLAGS = (
+    ("row", "string", None, "Row of the paper's table, or several with commas."),
+    ("table", "bool", False, "Run every row, then write the tables and figures."),
+    ("describe", "bool", False, "Print parameters, FLOPs, bytes and every value; train nothing."),
+    ("json", "bool", False, "Print --describe as JSON."),
+    ("resume", "bool", False, "Continue interrupted runs from their checkpoints."),
+    ("run_dir", "string", None, "Folder of checkpoints and logs; unset, runs/PAPER/DATA-SCALE."),
+    ("results_dir", "string", None, "Folder of results; unset, RUN_DIR/results."),
+    ("progress", "bool", True, "Show progress: a bar on a terminal, elsewhere a line at times."),
+    ("coordinator", "string", None, "HOST:PORT of the first of several processes."),
+    ("num_processes", "integer", None, "Number of processes that train together."),
+    ("process_id", "integer", None, "Number of this process, counted from 0."),
+    ("cluster", "bool", False, "Train with the processes that Slurm, MPI or a TPU pod started."),
+    ("debug", "bool", False, "Show where an error came from."),
+)
 
 
-def main(paper: Paper) -> None:
-    """Parses flags and runs one row, the whole table, or `--describe`. Bad input is one line."""
+def main(paper: Paper, find: Callable[[str], Paper] | None = None) -> None:
+    """Parses flags and runs one row, the whole table, or `--describe`. Bad input is one line.
+
+    `find` gives other papers by name, for --init_from.
+    """
     _define_flags(paper)
-    app.run(functools.partial(_main, paper), flags_parser=parse_flags)
+    app.run(functools.partial(_main, paper, find), flags_parser=functools.partial(_parse, paper))
+
+
+def _parse(paper: Paper, argv: Sequence[str]) -> list[str]:
+    asked = [word for word in argv if word in ("-h", "--help", "-help", "--helpfull")]
+    rest = parse_flags([word for word in argv if word not in asked])
+    if asked:
+        try:
+            print(help_text(paper, _resolve_rows(paper)))
+        except ValueError as error:
+            fail(error)
+        sys.exit(0)
+    return rest
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses flags; a bad one is a line that names it, and no page of help."""
+    """Parses flags; a bad one is a line that names it and the nearest good one."""
     try:
         return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        names = list(flags.FLAGS)
+        fail(
+            ValueError(f"no flag --{error.flagname}{nearest(error.flagname, names)}; --help lists")
+        )
     except flags.Error as error:
-        _fail(error)
+        found = re.search(r"value should be one of <(.*)>", str(error))
+        given = re.search(r"flag --\w+=(.*?):", str(error))
+        hint = nearest(given[1], found[1].split("|")) if found and given else ""
+        fail(ValueError(f"{error}{hint}"))
 
 
-def _fail(error: Exception) -> NoReturn:
+def fail(error: Exception) -> NoReturn:
+    """Ends the program with one line that says what is wrong."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         text += ": free space there, or name another --run_dir"
@@ -44,44 +85,9 @@ def _fail(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
-def describe(paper: Paper, row: str, config: Any) -> dict[str, Any]:
-    """Parameters, FLOPs and bytes of a step, from shapes alone."""
-    model = paper.make_model(config)
-    state = state_shapes(config, model)
-    leaves = jax.tree_util.tree_leaves_with_path(state.params)
-    sizes = {jax.tree_util.keystr(path, simple=True, separator="/"): x.size for path, x in leaves}
-    biases = sum(size for path, size in sizes.items() if path.endswith("bias"))
-    nbytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-    return {
-        "experiment": paper.name,
-        "row": row,
-        "scale": config.scale,
-        "parameters": sum(sizes.values()),
-        "weights": sum(sizes.values()) - biases,
-        "biases": biases,
-        "matmul_flops_per_step": step_flops(config, model),
-        "state_bytes": nbytes,
-        "batch": {name: list(x.shape) for name, x in model.batch.items()},
-        **({} if config.placement == "jit" else _on_mesh(paper, config)),
-        "paper": paper.rows[row].paper,
-        "config": identify(config),
-    }
-
-
-def _on_mesh(paper: Paper, config: Any) -> dict[str, Any]:
-    """What the largest step needs of each device of a mesh."""
-    found = budget.needs(paper, config)
-    return {
-        "devices": jax.device_count(),
-        "state_bytes_per_device": found.state_bytes,
-        "bytes_per_device": found.bytes,
-        "collectives": {kind: each._asdict() for kind, each in found.traffic.items()},
-    }
-
-
 def _define_flags(paper: Paper) -> None:
-    for field in dataclasses.fields(paper.config):
-        text = field.metadata.get("help", field.name)
+    for _, field in paper.config.fields():
+        text = field.metadata["help"]
         options = {"lower_bound": field.metadata["minimum"]}
         if typing.get_origin(field.type) is Literal:
             flags.DEFINE_enum(field.name, None, list(typing.get_args(field.type)), text)
@@ -93,26 +99,41 @@ def _define_flags(paper: Paper) -> None:
             flags.DEFINE_float(field.name, None, text, **options)
         else:
             flags.DEFINE_string(field.name, None, text)
-    flags.DEFINE_string(
-        "row", next(iter(paper.rows)), f"one, or more with commas, of {', '.join(paper.rows)}"
-    )
-    flags.DEFINE_bool("table", False, "run every row, then draw tables and figures")
-    flags.DEFINE_bool("describe", False, "print parameters, FLOPs and bytes; train nothing")
-    flags.DEFINE_bool("json", False, "print --describe as JSON")
-    flags.DEFINE_bool("resume", False, "continue interrupted runs from their checkpoints")
-    flags.DEFINE_string(
-        "run_dir", None, "checkpoints and logs; runs/EXPERIMENT/DATA-SCALE if unset"
-    )
-    flags.DEFINE_string("results_dir", None, "where results go; RUN_DIR/results if unset")
-    flags.DEFINE_bool("progress", True, "show progress bars")
-    flags.DEFINE_string("coordinator", None, "HOST:PORT of the first of several processes")
-    flags.DEFINE_integer("num_processes", None, "how many train together", lower_bound=1)
-    flags.DEFINE_integer("process_id", None, "which of them this is, from 0 on", lower_bound=0)
-    flags.DEFINE_bool("cluster", False, "the processes that Slurm, MPI or a TPU pod started")
-    flags.DEFINE_bool("debug", False, "show where an error came from")
+    for name, kind, default, text in _RUN_FLAGS:
+        getattr(flags, f"DEFINE_{kind}")(name, default, text)
 
 
-def _main(paper: Paper, argv: Sequence[str]) -> None:
+def help_text(paper: Paper, rows: dict[str, Resolved]) -> str:
+    """The flags of a paper by part, with their defaults at the row and scale at hand."""
+    row, (config, layers) = next(iter(rows.items()))
+    lines = [paper.title, "", f"Usage: python -m experiments.{paper.name} [--flag=value ...]", ""]
+    lines += ["What to run:"]
+    lines += [_flag_line(name, text, default) for name, _, default, text in _RUN_FLAGS]
+    lines += [textwrap.fill(
+        f"Rows: {', '.join(paper.rows)}; {paper.default_row} unless --row or --table is given.",
+        100, initial_indent="  ", subsequent_indent="      ",
+    )]  # fmt: skip
+    lines += ["", f"Values below are those of row {row} at scale {config.train.scale}."]
+    last = None
+    for part, field in config.fields():
+        if part is not last:
+            lines += ["", f"{type(part).__doc__.splitlines()[0]}"]
+            last = part
+        choices = typing.get_args(field.type) if typing.get_origin(field.type) is Literal else ()
+        text = field.metadata["help"] + (f" One of {', '.join(choices)}." if choices else "")
+        origin = "" if layers[field.name] == "default" else f", by {layers[field.name]}"
+        lines.append(_flag_line(field.name, text, getattr(part, field.name), origin))
+    return "\n".join(lines)
+
+
+def _flag_line(name: str, text: str, default: Any, origin: str = "") -> str:
+    shown = "" if default in (None, "") else f" ({json.dumps(default)}{origin})"
+    return textwrap.fill(
+        f"--{name}: {text}{shown}", 100, initial_indent="  ", subsequent_indent="      "
+    )
+
+
+def _main(paper: Paper, find: Callable[[str], Paper] | None, argv: Sequence[str]) -> None:
     logging.getLogger().setLevel(logging.INFO)
     for noisy in ("absl", "jax", "orbax"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -120,74 +141,70 @@ def _main(paper: Paper, argv: Sequence[str]) -> None:
         try:
             if len(argv) > 1:
                 raise ValueError(f"not a flag: {' '.join(argv[1:])}")
-            _run(paper)
+            _run(paper, find)
         except (ValueError, OSError, ImportError, ArithmeticError, NotImplementedError) as error:
             if flags.FLAGS.debug:
                 raise
-            _fail(error)
+            fail(error)
 
 
-def _run(paper: Paper) -> None:
+def _given(config: Config) -> dict[str, Any]:
+    names = [field.name for _, field in config.fields()]
+    return {name: getattr(flags.FLAGS, name) for name in names if flags.FLAGS[name].present}
+
+
+def _resolve_rows(paper: Paper) -> dict[str, Resolved]:
+    """The rows that the flags name, each with its config."""
     values = flags.FLAGS
-    names = [field.name for field in dataclasses.fields(paper.config)]
-    given = {name: getattr(values, name) for name in names if values[name].present}
     every = values.table or (values.describe and not values["row"].present)
-    rows = list(paper.rows) if every else values.row.split(",")
-    configs = {row: resolve(paper, row, given) for row in rows}
+    rows = list(paper.rows) if every else (values.row or paper.default_row).split(",")
+    return {row: trace(paper, row, _given(paper.config)) for row in rows}
+
+
+def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
+    values, rows = flags.FLAGS, _resolve_rows(paper)
+    first = next(iter(rows.values())).config
     if values.describe:
-        if configs[rows[0]].mesh:
-            _pretend(configs[rows[0]].mesh)
-        for row, config in configs.items():
-            about = describe(paper, row, config)
-            print(json.dumps(about) if values.json else _readable(about))
+        if first.execution.mesh:
+            simulate_mesh(first.execution.mesh)
+        for row, resolved in rows.items():
+            about = describe(paper, row, resolved)
+            print(json.dumps(about) if values.json else readable(about))
         return
     together = [values.coordinator, values.num_processes, values.process_id]
     if values.cluster or any(x is not None for x in together):
         if len(rows) > 1:
             raise ValueError("several processes train one row together: give one --row")
         processes.meet(*together)
-    config = configs[rows[0]]
     # A resumed run, and the rows after the first, find their programs compiled.
     jax.config.update("jax_compilation_cache_dir", str(Path("runs/compiled").absolute()))
-    run_dir = Path(values.run_dir or f"runs/{paper.name}/{config.data}-{config.scale}")
+    place = "-".join(filter(None, (first.data, first.train.scale)))
+    run_dir = Path(values.run_dir or f"runs/{paper.name}/{place}")
     results_dir = Path(values.results_dir or run_dir / "results")
-    for row, config in configs.items():
+    for row, resolved in rows.items():
         run_row(
             paper,
             row,
-            config,
-            given=given,
+            resolved.config,
+            given=_given(paper.config),
             run_dir=run_dir,
             results_dir=results_dir,
             resume=values.resume,
             progress=values.progress,
+            find=find,
         )
     if processes.leads():
-        paper.report(results_dir)
+        paper.report(results_dir, paper)
+        print(summary(paper, rows, run_dir, results_dir))
 
 
-def _pretend(mesh: str) -> None:
-    """Makes as many devices of the CPU as a mesh names, so that it can be described anywhere."""
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", mesh_size(mesh))
-
-
-def _readable(about: dict[str, Any]) -> str:
-    lines = [f"{about['experiment']} {about['row']} at scale {about['scale']}"]
-    lines += [
-        f"  {about['weights']:>15,} weights, and {about['biases']:,} biases",
-        f"  {about['matmul_flops_per_step']:>15,.3g} FLOPs of products and convolutions a step",
-        f"  {about['state_bytes']:>15,} bytes of parameters and optimizer state",
-        f"  the largest batch: {about['batch']}",
-        f"  in the paper: {about['paper']}",
-    ]
-    if "devices" in about:
-        lines.append(
-            f"  on each of {about['devices']} devices {show_bytes(about['bytes_per_device'])}, "
-            f"{show_bytes(about['state_bytes_per_device'])} of them state and batch"
-        )
-        lines += [
-            f"  {each['count']:>15,} x {kind}, {show_bytes(each['bytes'])} in all"
-            for kind, each in about["collectives"].items()
-        ]
+def summary(paper: Paper, rows: dict[str, Resolved], run_dir: Path, results_dir: Path) -> str:
+    """The tables of a folder of results, where its files are, and a command to go on with."""
+    tables = (results_dir / "tables.md").read_text().partition("\n## Runs")[0]
+    lines = [tables, f"Tables, figures and predictions: {results_dir}"]
+    trained = [row for row in rows if not paper.rows[row].members]
+    if trained and paper.example:
+        row = paper.default_row if paper.default_row in trained else trained[-1]
+        folder = run_dir / run_name(row, rows[row].config.train.seed)
+        lines += [f"Try {row}: python -m experiments.predict --run={folder} {paper.example}"]
     return "\n".join(lines)

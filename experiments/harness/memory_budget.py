@@ -1,33 +1,27 @@
-"""What a step needs of a device, known before it runs; and what to change where that is too much.
+"""Memory and communication of a step, known before it runs, and flags that make it fit.
 
 Bytes are those of the program that XLA compiled for the devices at hand. A CPU's program may need
 others than a GPU's of the same step: plan with the devices that will train.
 """
 
-import dataclasses
 import logging
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 
+from attn_research.layers.remat import Remat
 from attn_research.training.collectives import Traffic, collectives
 from attn_research.training.placement import check_rows
-from experiments.paper import (
-    Config,
-    Paper,
-    make_config_optimizer,
-    make_config_placement,
-    state_shapes,
-    training_loss,
-)
+from experiments.harness.config import Config
+from experiments.harness.program import Program, make_program
 
 _UNITS = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 class Needs(NamedTuple):
-    """What the largest step needs: bytes of one device, and what devices send each other."""
+    """Bytes that the largest step needs of one device, and what devices send each other."""
 
     state_bytes: int  # of the state and the batch
     working_bytes: int  # of everything else
@@ -35,18 +29,16 @@ class Needs(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """All of a device's."""
+        """All bytes of a device."""
         return self.state_bytes + self.working_bytes
 
 
-def needs(paper: Paper, config: Config) -> Needs:
-    """Compiles the largest step of a config for the devices it names; nothing is allocated."""
-    model, optimizer = paper.make_model(config), make_config_optimizer(config)
-    placement = make_config_placement(config, model.tensor_rules)
-    check_rows(model.batch, placement)
-    loss = training_loss(config, model)
-    key, shapes = jax.random.key(config.seed), state_shapes(config, model)
-    compiled = placement.lower(loss, optimizer, key, shapes, model.batch).compile()
+def needs(program: Program) -> Needs:
+    """Compiles the largest step for the devices that the config names; nothing is allocated."""
+    placement, batch = program.placement, program.task.batch_spec()
+    check_rows(batch, placement)
+    key, shapes = jax.random.key(program.config.train.seed), program.state_shapes()
+    compiled = placement.lower(program.loss, program.optimizer, key, shapes, batch).compile()
     memory = compiled.memory_analysis()
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Needs(
@@ -56,21 +48,23 @@ def needs(paper: Paper, config: Config) -> Needs:
     )
 
 
-def check(paper: Paper, config: Config) -> None:
+def check(program: Program) -> None:
     """ValueError where a step needs more than --max_bytes, with flags that make it fit."""
-    if not config.max_bytes:
+    config = program.config
+    text = config.execution.max_bytes
+    if not text:
         return
-    limit = parse_bytes(config.max_bytes)
-    needed = needs(paper, config).bytes
+    limit = parse_bytes(text)
+    needed = needs(program).bytes
     logging.info("a step needs %s of a device", show_bytes(needed))
     if needed <= limit:
         return
-    too_much = f"--max_bytes={config.max_bytes}: a step needs {show_bytes(needed)} of a device"
+    too_much = f"--max_bytes={text}: a step needs {show_bytes(needed)} of a device"
     least = needed
     for change in _changes(config):
         try:
-            found = needs(paper, dataclasses.replace(config, **change)).bytes
-        except ValueError:  # the rows of a batch cannot be shared by so many parts
+            found = needs(make_program(program.paper, config.replace(**change))).bytes
+        except ValueError:  # the rows of a batch cannot be split into so many microbatches
             continue
         words = " ".join(f"--{name}={value}" for name, value in change.items())
         logging.info("with %s it needs %s", words, show_bytes(found))
@@ -78,33 +72,33 @@ def check(paper: Paper, config: Config) -> None:
             raise ValueError(f"{too_much}; {words} needs {show_bytes(found)}, and gives the same")
         least = min(least, found)
     raise ValueError(
-        f"{too_much}, and at least {show_bytes(least)} with --remat and --parts: make the batch "
-        "smaller, or share it by --placement=sharded"
+        f"{too_much}, and at least {show_bytes(least)} with --remat and --num_microbatches: make "
+        "the batch smaller, or share it by --placement=sharded"
     )
 
 
 def _changes(config: Config) -> Iterator[dict[str, Any]]:
-    """Ways to the same step with less memory, those that cost the least time first."""
-    order = ["none", "products", "all"]
-    for remat in order[order.index(config.remat) + 1 :]:
+    """Changes that save memory and keep the result, those that cost the least time first."""
+    order, part = get_args(Remat), config.execution
+    for remat in order[order.index(part.remat) + 1 :]:
         yield {"remat": remat}
-    for times in (2, 4, 8):
-        parts = {"parts": config.parts * times}
-        yield parts
-        if config.remat != "all":
-            yield {"remat": "all", **parts}
+    for factor in (2, 4, 8):
+        more = {"num_microbatches": part.num_microbatches * factor}
+        yield more
+        if part.remat != "all":
+            yield {"remat": "all", **more}
 
 
 def parse_bytes(text: str) -> int:
-    """A number of bytes from text as 800MB or 1.5GiB; ValueError for anything else."""
+    """A number of bytes from text such as 800MB or 1.5GiB; ValueError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     if not found or found[2].upper() not in _UNITS:
         raise ValueError(f"--max_bytes={text}: a number of bytes, as 800MB or 1.5GiB")
     return round(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def show_bytes(count: int) -> str:
-    """A number of bytes to be read."""
+def show_bytes(count: float) -> str:
+    """A number of bytes in a unit that is easy to read."""
     for unit in ("bytes", "KiB", "MiB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

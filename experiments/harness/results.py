@@ -1,4 +1,4 @@
-"""Results as they are kept: what a run was measured with, and the tables made of many runs."""
+"""Result files: the environment they were measured in, and the tables made of many of them."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import numpy as np
 from attn_research.data.files import write_whole
 from attn_research.viewing.plots import Curve
 from attn_research.viewing.tables import Cell, Table, to_dict, to_markdown
-from experiments.paper import run_name
+from experiments.harness.paper import run_name
 
 SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS")  # of the environment
 
@@ -64,7 +64,7 @@ def _runs(results: Mapping[str, Sequence[dict]]) -> list[str]:
             machine = ", ".join(f"{name} {value}" for name, value in run["environment"].items())
             hashes = ", ".join(
                 f"{split} {' '.join(one[:12] for one in ones)}"
-                for split, ones in run["about"]["sha256"].items()
+                for split, ones in run["about"].get("sha256", {}).items()
             )
             # A recipe that changed since has the same command.
             recipe = json.dumps(run["config"] | {"seed": None}, sort_keys=True)

@@ -1,75 +1,94 @@
-"""The folder of a run while it trains: checkpoints, the best parameters, measurements."""
+"""The folder of a run: checkpoints, the best parameters, measurements, and what a model needs."""
 
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
 
 from attn_research.data.files import write_whole
 from attn_research.training.checkpoints import Checkpoints
 from attn_research.training.metrics import MetricsLog
 from attn_research.training.step import TrainState
 from attn_research.types import PyTree
-from experiments.paper import Config, identify
+from experiments.harness.config import Config
+from experiments.harness.paper import Paper
+from experiments.harness.program import Program, make_program
+from experiments.harness.task import Task
+
+ABOUT, TASK = "run.json", "task"
 
 
 class RunFolder:
-    """The folder of one run, open for training; of several processes the first alone has it.
+    """The folder of one run, open for training; of several processes the primary alone has it.
 
     `state` is that of the newest checkpoint, or None. A folder that holds checkpoints raises
     ValueError without `resume`.
     """
 
-    def __init__(
-        self, folder: Path, config: Config, shapes: TrainState, *, resume: bool, progress: bool
-    ):
-        identity, self._shapes, self._average = identify(config), shapes, config.average
-        keep, defaults = max(2, config.average), identify(type(config)())
-        self._checkpoints = Checkpoints(folder / "checkpoints", identity, defaults, keep)
-        self._best = Checkpoints(folder / "best", identity, defaults, keep=1)
+    def __init__(self, folder: Path, program: Program, row: str, *, resume: bool, progress: bool):
+        config, paper = program.config, program.paper
+        self._shapes, self._average = program.state_shapes(), config.train.average
+        self._best_by = parse_best_by(config.train.best_by)
+        self._checkpoints, self._best = _open(folder, paper, config)
         if self._checkpoints.steps() and not resume:
             raise ValueError(
                 f"{folder} holds a run of {self._checkpoints.steps()[-1]} steps: "
                 "--resume continues it; to start again, remove it or name another --run_dir"
             )
         self.state, self._seconds, start = None, 0.0, 0
-        found = self._checkpoints.restore(shapes)
+        found = self._checkpoints.restore(self._shapes)
         if found is not None:
             start, self.state, about = found
             self._seconds = about["seconds"]
             logging.info("%s continues from step %d", folder.name, start)
-        kept = self._best.restore(shapes.params)
-        self._best_loss = float("inf") if kept is None else kept[2]["dev_loss"]
-        write_whole(folder / "config.json", json.dumps(identity, indent=2).encode())
+        name, sign = self._best_by
+        kept = self._best.restore(self._shapes.params)
+        self._best_value = float("inf") if kept is None else sign * kept[2][f"dev_{name}"]
+        about = {"experiment": paper.name, "row": row, "config": config.identity()}
+        write_whole(folder / ABOUT, json.dumps(about, indent=2).encode())
+        program.task.save(folder / TASK)
         self._since = time.perf_counter()
-        self.log = MetricsLog(folder, start=start, num_steps=config.num_steps, progress=progress)
+        self.log = MetricsLog(
+            folder, start=start, num_steps=config.train.num_steps, progress=progress
+        )
         self._metrics, self._until = folder / "metrics.jsonl", None
 
     @property
     def seconds(self) -> float:
-        """Of training, those before an interruption included."""
+        """Seconds of training, those before an interruption included."""
         return self._seconds + (self._until or time.perf_counter()) - self._since
 
     def save(self, step: int, state: TrainState) -> None:
-        """Keeps all that a run needs to go on."""
+        """Writes a checkpoint."""
         self.log.flush(step)
         with self.log.paused():
             self._checkpoints.save(step, state, seconds=self.seconds)
 
-    def evaluated(self, step: int, params: PyTree, values: dict[str, float]) -> None:
-        """Keeps losses on the development set, and the parameters if they are the best so far."""
-        self.log.record(step, {f"dev_{name}": value for name, value in values.items()})
-        if values["loss"] < self._best_loss:
-            self._best_loss = values["loss"]
-            self._best.save(step, params, dev_loss=values["loss"], dev_nll=values["nll"])
+    def record(self, step: int, params: PyTree, values: dict[str, float]) -> None:
+        """Logs development measurements, and keeps the parameters if they are the best so far."""
+        values = {f"dev_{name}": value for name, value in values.items()}
+        self.log.record(step, values)
+        name, sign = self._best_by
+        value = values.get(f"dev_{name}")
+        if value is not None and sign * value < self._best_value:
+            self._best_value = sign * value
+            self._best.save(step, params, **values)
 
     def best(self) -> tuple[int, PyTree, dict[str, float]]:
-        """The parameters of least development loss: their step, themselves, the losses."""
+        """The best parameters: their step, themselves, and what was measured of them."""
         kept = self._best.restore(self._shapes.params)
         if kept is None:
-            raise ArithmeticError("the development loss was never finite: lower --learning_rate")
+            raise ArithmeticError(
+                f"no development measurement {self._best_by[0]!r} was ever finite: lower "
+                "--learning_rate, or name another measurement by --best_by"
+            )
         step, params, about = kept
-        return step, params, {name: about[f"dev_{name}"] for name in ("loss", "nll")}
+        return step, params, _measured(about)
 
     def mean(self) -> PyTree:
         """The mean parameters of the last checkpoints that --average asks for."""
@@ -81,11 +100,117 @@ class RunFolder:
         return [[line["step"], line["dev_loss"]] for line in lines if "dev_loss" in line]
 
     def end_training(self) -> None:
-        """Ends the measurements; checkpoints can still be read."""
+        """Closes the measurements; checkpoints can still be read."""
         self._until = time.perf_counter()
         self.log.close()
 
     def close(self) -> None:
-        """Ends the rest."""
+        """Closes the checkpoints."""
         self._checkpoints.close()
         self._best.close()
+
+
+def parse_best_by(text: str) -> tuple[str, int]:
+    """The name of a measurement, and 1 where the lowest is best or -1 where the highest is."""
+    name, sign = (text[1:], -1) if text.startswith("+") else (text, 1)
+    if not name:
+        raise ValueError(f"--best_by={text}: the name of a measurement, as in loss or +accuracy")
+    return name, sign
+
+
+def _measured(about: dict[str, Any]) -> dict[str, float]:
+    return {name[4:]: value for name, value in about.items() if name.startswith("dev_")}
+
+
+def _open(folder: Path, paper: Paper, config: Config) -> tuple[Checkpoints, Checkpoints]:
+    identity, defaults = config.identity(), paper.config.identity()
+    keep = max(2, config.train.average)
+    return (
+        Checkpoints(folder / "checkpoints", identity, defaults, keep),
+        Checkpoints(folder / "best", identity, defaults, keep=1),
+    )
+
+
+def best_params(folder: Path, paper: Paper, config: Config, like: PyTree) -> PyTree | None:
+    """The best parameters that a run of this config kept in a folder, or None."""
+    if not (folder / "best").is_dir():
+        return None
+    kept = Checkpoints(folder / "best", config.identity(), paper.config.identity(), keep=1)
+    found = kept.restore(like)
+    kept.close()
+    return None if found is None else found[1]
+
+
+class Run(NamedTuple):
+    """A trained model: its network and parameters, its task, and what made it."""
+
+    network: nn.Module
+    params: PyTree
+    task: Task
+    paper: Paper
+    row: str
+    config: Config
+
+
+def load_run(folder: str | Path, find: Callable[[str], Paper]) -> Run:
+    """The model in a run folder, finished or interrupted; `find` gives a paper by its name.
+
+    Its parameters are those that the run is evaluated with: the mean of its last checkpoints where
+    the config asks for that and they are there, else the best ones, else the newest. ValueError
+    where the folder holds no run.
+    """
+    folder = Path(folder)
+    path = folder / ABOUT
+    if not path.is_file():
+        inside = sorted(each.parent.name for each in folder.glob(f"*/{ABOUT}"))
+        hint = f"; it holds the runs {', '.join(inside)}: name one of them" if inside else ""
+        raise ValueError(f"{folder} is no folder of a run: {ABOUT} is missing{hint}")
+    try:
+        about = json.loads(path.read_text())
+        paper, row = find(about["experiment"]), about["row"]
+        config = paper.config.replace(**about["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} does not describe a run of this version: {error}") from None
+    program = make_program(paper, config, paper.task(config).restore(folder / TASK))
+    shapes = program.state_shapes()
+    params = _kept_params(folder, paper, config, shapes)
+    if params is None:
+        raise ValueError(
+            f"{folder} has no parameters yet: its training was interrupted before its first "
+            "checkpoint; continue it by --resume"
+        )
+    return Run(program.eval_network, params, program.task, paper, row, config)
+
+
+def _kept_params(folder: Path, paper: Paper, config: Config, shapes: TrainState) -> PyTree | None:
+    checkpoints, best = _open(folder, paper, config)
+    count = config.train.average
+    try:
+        if count and len(checkpoints.steps()) >= count:
+            return checkpoints.mean(shapes, count, lambda tree: tree.params)
+        if best.steps():
+            return best.restore(shapes.params)[1]
+        newest = checkpoints.restore(shapes)
+        return None if newest is None else newest[1].params
+    finally:
+        checkpoints.close()
+        best.close()
+
+
+def start_params(folder: str, program: Program, find: Callable[[str], Paper]) -> PyTree:
+    """Parameters of the run in a folder, to start a program from; ValueError for other shapes."""
+    params = load_run(folder, find).params
+    wanted = program.state_shapes().params
+    shapes = [
+        {jax.tree_util.keystr(path, simple=True, separator="/"): x.shape for path, x in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (params, wanted))
+    ]
+    if shapes[0] != shapes[1]:
+        names = sorted(
+            n for n in {**shapes[0], **shapes[1]} if shapes[0].get(n) != shapes[1].get(n)
+        )
+        raise ValueError(
+            f"--init_from={folder}: its parameters do not fit this network; {names[0]} is "
+            f"{shapes[0].get(names[0])} there and {shapes[1].get(names[0])} here"
+        )
+    return params

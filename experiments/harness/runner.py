@@ -1,91 +1,79 @@
-"""One row of a table: trained, or made of trained ones; evaluated; kept as a result file."""
+"""A row of a table: trained, or an ensemble of trained rows; evaluated; kept as a result file."""
 
 import contextlib
-import dataclasses
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from attn_research.data.files import write_whole
 from attn_research.training import processes
-from attn_research.training.checkpoints import Checkpoints
 from attn_research.training.loop import Hook, fit
 from attn_research.training.placement import check_rows
-from attn_research.training.step import make_eval_step, make_state
+from attn_research.training.step import Sums, TrainState, make_eval_step, make_state
 from attn_research.types import PyTree
-from experiments import budget
-from experiments.paper import (
-    Experiment,
-    Model,
-    Paper,
-    command,
-    identify,
-    make_config_optimizer,
-    make_config_placement,
-    resolve,
-    run_name,
-    state_shapes,
-    step_flops,
-    training_loss,
-)
-from experiments.reporting import environment
-from experiments.run_folder import RunFolder
+from experiments.harness import memory_budget
+from experiments.harness.config import Config
+from experiments.harness.paper import Paper, command, resolve, run_name
+from experiments.harness.program import Program, make_program
+from experiments.harness.results import environment
+from experiments.harness.run_folder import RunFolder, best_params, parse_best_by, start_params
 
 
 def run_row(
     paper: Paper,
     row: str,
-    config: Any,
+    config: Config,
     *,
-    given: dict[str, Any] | None = None,
     run_dir: Path,
     results_dir: Path,
-    resume: bool,
+    given: Mapping[str, Any] | None = None,
+    resume: bool = False,
     progress: bool = True,
+    find: Callable[[str], Paper] | None = None,
 ) -> Path:
     """Trains and evaluates one row; returns its result file, which is written last.
 
     A finished row is not run again. A run folder that holds checkpoints is continued with `resume`
     and refused without. The members of an ensemble are the rows it names, with the flags `given`.
-    Of several processes all train, and the first alone reads and writes files and evaluates.
+    Of several processes all train, and the primary alone reads and writes files and evaluates.
+    `find` gives the paper of a run that parameters are taken from, this one where None.
     """
-    name = run_name(row, config.seed)
+    name = run_name(row, config.train.seed)
     result_file, folder = results_dir / f"{name}.json", run_dir / name
-    leads = processes.leads()
-    finished = leads and _is_finished(paper, result_file, identify(config))
+    primary = processes.leads()
+    finished = primary and _is_finished(paper, result_file, config.identity())
     if processes.from_leader(finished):
         logging.info("%s is finished: %s", name, result_file)
         return result_file
     if paper.rows[row].members:
         processes.part()
-        if leads:
+        if primary:
             _make_folders(folder, results_dir)
-            found = _ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
+            found = _evaluate_ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
     else:
-        model = paper.make_model(config)
-        check_rows(model.batch, make_config_placement(config, model.tensor_rules))
-        budget.check(paper, config)
-        if config.named_implementation:
-            _try_implementation(model, config)
-        experiment = _build(paper, config)
-        if leads:  # nothing before this has written a thing
+        program = make_program(paper, config)
+        _check(program)
+        program = make_program(paper, config, program.task.load())
+        start = _start_params(program, find or (lambda _: paper))
+        if primary:  # nothing before this has written a thing
             _make_folders(folder, results_dir)
-        kept = _train(experiment, config, folder, resume, progress)
+        kept = _train(program, row, folder, start, resume=resume, progress=progress)
         processes.part()
-        if leads:
-            found = _evaluate(experiment, config, kept, results_dir / name)
-    if not leads:
+        if primary:
+            found = _evaluate(program, kept, results_dir / name)
+    if not primary:
         return result_file
     result = {
         "experiment": paper.name,
         "row": row,
         "command": command(paper, row, config),
-        "config": identify(config),
+        "config": config.identity(),
         **found,
         "environment": environment(),
     }
@@ -93,22 +81,23 @@ def run_row(
     return result_file
 
 
-def _try_implementation(model: Model, config: Any) -> None:
-    """NotImplementedError where the largest step has a look that it cannot compute."""
-    params, key = state_shapes(config, model).params, jax.random.key(0)
-    jax.eval_shape(training_loss(config, model), params, model.batch, key)
+def _check(program: Program) -> None:
+    """ValueError or NotImplementedError for what cannot run, before any data is read."""
+    parse_best_by(program.config.train.best_by)
+    check_rows(program.task.batch_spec(), program.placement)
+    memory_budget.check(program)
+    if program.config.execution.named_implementation:
+        # Tracing the largest step asks the implementation for every call of it.
+        params, key = program.state_shapes().params, jax.random.key(0)
+        jax.eval_shape(program.loss, params, program.task.batch_spec(), key)
 
 
-def _build(paper: Paper, config: Any) -> Experiment:
-    """The experiment of a row. Evaluation is in float32 always, which kernels of 16 bits are not.
-
-    So where training is in 16 bits, an implementation is named for it alone.
-    """
-    if config.dtype == "float32":
-        return paper.build(config)
-    experiment = paper.build(dataclasses.replace(config, implementation="auto"))
-    model = dataclasses.replace(experiment.model, loss=paper.make_model(config).loss)
-    return dataclasses.replace(experiment, model=model)
+def _start_params(program: Program, find: Callable[[str], Paper]) -> PyTree | None:
+    """Parameters that training starts from, or None where they are drawn."""
+    config, paper = program.config, program.paper
+    if config.train.init_from:
+        return start_params(config.train.init_from, program, find)
+    return paper.initial(config, program.task) if paper.initial else None
 
 
 def _make_folders(*folders: Path) -> None:
@@ -124,8 +113,8 @@ def _make_folders(*folders: Path) -> None:
 def _is_finished(paper: Paper, result_file: Path, identity: dict[str, Any]) -> bool:
     if not result_file.exists():
         return False
-    # A knob that did not exist when the result was made had the value it has by default.
-    kept = identify(paper.config()) | json.loads(result_file.read_text())["config"]
+    # A value that did not exist when the result was made was the one it has by default.
+    kept = paper.config.identity() | json.loads(result_file.read_text())["config"]
     if kept != identity:
         raise ValueError(
             f"{result_file} holds this row of another configuration: "
@@ -135,113 +124,146 @@ def _is_finished(paper: Paper, result_file: Path, identity: dict[str, Any]) -> b
 
 
 def _train(
-    experiment: Experiment, config: Any, folder: Path, resume: bool, progress: bool
+    program: Program,
+    row: str,
+    folder: Path,
+    start: PyTree | None,
+    *,
+    resume: bool,
+    progress: bool,
 ) -> RunFolder | None:
-    """Trains to the end; returns what the run kept, which the leading process alone has."""
-    model, key = experiment.model, jax.random.key(config.seed)
-    optimizer, loss = make_config_optimizer(config), training_loss(config, model)
-    placement = make_config_placement(config, model.tensor_rules)
-    shapes = state_shapes(config, model)
+    """Trains to the end; returns the run folder, which the primary process alone has."""
+    config, placement, task = program.config, program.placement, program.task
+    key = jax.random.key(config.train.seed)
     kept = None
     if processes.leads():
-        kept = RunFolder(folder, config, shapes, resume=resume, progress=progress)
+        kept = RunFolder(folder, program, row, resume=resume, progress=progress)
     state = kept and kept.state
     if state is None:
-        state = jax.jit(lambda: make_state(model.init(key), optimizer))()
+        state = _initial_state(program, start, key)
     state = processes.from_leader(state)
-    start = int(state.step)
+    first = int(state.step)
+    step = placement.compile(program.loss, program.optimizer, key, program.state_shapes())
     state = placement.lay_out(state)
-    eval_step = make_eval_step(model.eval_loss)
 
-    def evaluate(step, state):
-        if step == 0:
-            return
-        with kept.log.paused() if kept else contextlib.nullcontext():
-            # Every process does it: a message is not waited for as long as this may take.
-            params = placement.whole(state.params)
-            values = mean_loss(eval_step, params, experiment.dev_batches())
-            if kept:
-                kept.evaluated(step, params, values)
-
-    def save(step, state):
+    def save(step: int, state: TrainState) -> None:
         state = placement.whole(state)
         if kept:
             kept.save(step, state)
 
+    hooks = [*_evaluation_hooks(program, kept), Hook(config.train.save_every, save)]
+    batches = map(placement.put, task.train_batches(first, placement.rows))
+    writer = kept and kept.log
     try:
-        fit(
-            placement.compile(loss, optimizer, key, shapes),
-            state,
-            map(placement.put, experiment.batches(start, placement.rows)),
-            num_steps=config.num_steps,
-            writer=kept and kept.log,
-            hooks=[Hook(config.eval_every, evaluate), Hook(config.save_every, save)],
-        )
+        fit(step, state, batches, num_steps=config.train.num_steps, writer=writer, hooks=hooks)
     finally:
         if kept:
             kept.end_training()
     return kept
 
 
-def _evaluate(
-    experiment: Experiment, config: Any, kept: RunFolder, predictions: Path
-) -> dict[str, Any]:
-    """Evaluates the parameters of least development loss, or the mean of the last ones."""
-    eval_step = make_eval_step(experiment.model.eval_loss)
-    best_step, params, losses = kept.best()
-    if config.average:
+def _initial_state(program: Program, start: PyTree | None, key: jax.Array) -> TrainState:
+    if start is None:
+        return jax.jit(program.initial_state)(key)
+    return make_state(jax.tree.map(jnp.asarray, start), program.optimizer)
+
+
+def _evaluation_hooks(program: Program, kept: RunFolder | None) -> list[Hook]:
+    """A hook for each evaluator; every process runs it, for the others wait no longer than that."""
+    eval_step = make_eval_step(program.eval_loss)
+
+    def losses(network: Any, params: PyTree) -> dict[str, float]:
+        return measure(program, eval_step, params, "dev")
+
+    def make(every: int, evaluate: Callable) -> Hook:
+        def run(step: int, state: TrainState) -> None:
+            if step == 0:
+                return
+            with kept.log.paused() if kept else contextlib.nullcontext():
+                params = program.placement.whole(state.params)
+                values = evaluate(program.eval_network, params)
+                if kept:
+                    kept.record(step, params, values)
+
+        return Hook(every, run)
+
+    every = [(program.config.train.eval_every, losses)]
+    every += program.paper.evaluators(program.config, program.task)
+    return [make(*evaluator) for evaluator in every]
+
+
+def _evaluate(program: Program, kept: RunFolder, predictions: Path) -> dict[str, Any]:
+    """Evaluates the best parameters, or the mean of the last ones."""
+    config, task = program.config, program.task
+    eval_step = make_eval_step(program.eval_loss)
+    best_step, params, measured = kept.best()
+    if config.train.average:
         params = kept.mean()
-        losses = mean_loss(eval_step, params, experiment.dev_batches())
-    scores = experiment.evaluate(params, predictions)
+        measured |= measure(program, eval_step, params, "dev")
+    task.predict([program.eval_network], [params], predictions)
+    scores = task.score(predictions)
     kept.close()
+    on_train = measure(program, eval_step, params, "train")
     return {
-        "updates": config.num_steps,
-        "training_flops": config.num_steps * step_flops(config, experiment.model),
-        "epochs": config.num_steps / experiment.steps_per_epoch,
+        "updates": config.train.num_steps,
+        "training_flops": config.train.num_steps * program.step_flops(),
+        "epochs": config.train.num_steps / task.steps_per_epoch,
         "seconds": kept.seconds,
         "best_step": best_step,
-        "train_nll": mean_loss(eval_step, params, experiment.train_sample())["nll"],
-        "dev_nll": losses["nll"],
-        "dev_loss": losses["loss"],
+        **{f"train_{name}": value for name, value in on_train.items()},
+        **{f"dev_{name}": value for name, value in measured.items()},
         "learning": kept.learning(),
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
         "scores": scores,
-        "about": experiment.about,
+        "about": task.about,
     }
 
 
-def _ensemble(
-    paper: Paper, row: str, config: Any, given: dict[str, Any], run_dir: Path, predictions: Path
+def _evaluate_ensemble(
+    paper: Paper,
+    row: str,
+    config: Config,
+    given: Mapping[str, Any],
+    run_dir: Path,
+    predictions: Path,
 ) -> dict[str, Any]:
-    """Evaluates the best parameters of the rows an ensemble names, together."""
-    members = []
+    """Evaluates the best parameters of the rows that an ensemble names, together."""
+    task, networks, params = None, [], []
     for name in paper.rows[row].members:
-        member = resolve(paper, name, given | {"seed": config.seed})
-        folder = run_dir / run_name(name, config.seed)
-        model = paper.build(member).model
-        shapes = jax.eval_shape(model.init, jax.random.key(0))
-        best = Checkpoints(folder / "best", identify(member), identify(paper.config()))
-        kept = best.restore(shapes)
-        best.close()
-        if kept is None:
+        member = resolve(paper, name, {**given, "seed": config.train.seed})
+        task = task or paper.task(member).load()
+        program = make_program(paper, member, task)
+        folder = run_dir / run_name(name, config.train.seed)
+        found = best_params(folder, paper, member, program.state_shapes().params)
+        if found is None:
             raise ValueError(f"--row={row} needs the trained row {name} in {folder}: run it first")
-        members.append((member, kept[1]))
+        networks.append(program.eval_network)
+        params.append(found)
     began = time.perf_counter()
-    scores = paper.evaluate_ensemble(members, predictions)
+    task.predict(networks, params, predictions)
     return {
         "members": list(paper.rows[row].members),
         "seconds": time.perf_counter() - began,
-        "parameters": sum(x.size for _, params in members for x in jax.tree.leaves(params)),
-        "scores": scores,
-        "about": paper.build(members[0][0]).about,
+        "parameters": sum(x.size for x in jax.tree.leaves(params)),
+        "scores": task.score(predictions),
+        "about": task.about,
     }
 
 
-def mean_loss(eval_step, params: PyTree, batches: Iterator[PyTree]) -> dict[str, float]:
-    """The loss per unit of weight, and the NLL per sentence, over all batches."""
-    total = weight = sentences = 0.0
-    for batch in batches:
-        sums = eval_step(params, batch)
-        total, weight = total + float(sums.total), weight + float(sums.weight)
-        sentences += float(sums.counts["examples"])
-    return {"loss": total / weight, "nll": total / sentences}
+def measure(
+    program: Program, eval_step: Callable[[PyTree, PyTree], Sums], params: PyTree, split: str
+) -> dict[str, float]:
+    """The numbers that a task makes of the sums over all batches of a split."""
+    return program.task.summarize(
+        add_sums(eval_step(params, batch) for batch in program.task.eval_batches(split))
+    )
+
+
+def add_sums(parts: Iterable[Sums]) -> Sums:
+    """The sum of sums, in double precision."""
+    total, weight, counts = 0.0, 0.0, {}
+    for part in parts:
+        total, weight = total + float(part.total), weight + float(part.weight)
+        for name, count in part.counts.items():
+            counts[name] = counts.get(name, 0.0) + float(count)
+    return Sums(total, weight, counts)

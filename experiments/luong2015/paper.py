@@ -1,41 +1,35 @@
-"""Luong, Pham, Manning 2015, Tables 1, 4, 6, Figures 5-7: which attention, and where may it look?
-
-python -m experiments.luong2015 --table                    built-in corpus, CPU, minutes: 14 rows
-python -m experiments.luong2015 --table --data=multi30k --languages=en-de --data_dir=DIR
-                                                           image captions, a shortlist of words
-python -m experiments.luong2015 --table --data=hansards --data_dir=DIR
-                                                           alignments against gold links
-python -m experiments.luong2015 --scale=paper --describe   the paper's own sizes, for WMT'14
-"""
+"""Luong, Pham, Manning 2015: networks, rows and scales of Tables 1, 4 and 6, Figures 5 to 7."""
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from attn_research.models.luong import LuongSeq2Seq
+
 from attn_research.layers.recurrent import symmetric_uniform
-from attn_research.models.stacked import StackedSeq2Seq
-from attn_research.types import PyTree
-from experiments import encoder_decoder, harness, luong_tables, reading, translation
-from experiments.paper import Experiment, Model, Paper, Row, knob
+from experiments.harness.config import Config, knob
+from experiments.harness.paper import Paper, Row, Scale
+from experiments.luong2015 import tables
+from experiments.tasks.translation.config import AlignmentConfig, TranslationConfig
+from experiments.tasks.translation.memory import MemoryConfig, make_attention
+from experiments.tasks.translation.task import TranslationTask, evaluators
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(encoder_decoder.MemoryConfig):
-    """The knobs of the 2015 models."""
+class LuongConfig:
+    """The network."""
 
-    attention: bool = knob(True, "look at the source states, or start from the last ones alone")
-    reverse: bool = knob(True, "read the source from its end")
-    regularize: bool = knob(True, "drop out inputs of layers, at the rate --dropout")
-    feed: bool = knob(True, "what was seen is part of the next input")
-    hidden: int = knob(128, "cells of a layer", 1)
-    embedding: int = knob(128, "word vector size", 1)
-    num_layers: int = knob(2, "layers of the encoder, and of the decoder", 1)
-    dropout: float = knob(0.2, "the rate of --regularize", 0.0)
-    init_limit: float = knob(0.1, "weights start between minus and plus this", 0.0)
-    replace_unknown: bool = knob(
-        True, "also score with unknown words replaced by what they are aligned with"
+    attention: bool = knob(True, "Attend to the source states, or begin from the last ones alone.")
+    reverse: bool = knob(True, "Read the source from its end.")
+    regularize: bool = knob(True, "Drop inputs of layers, at the rate of --dropout.")
+    input_feeding: bool = knob(
+        True, "Input feeding: attentional states are inputs of the next step."
     )
+    hidden: int = knob(128, "Cells of a layer.", 1)
+    embedding: int = knob(128, "Width of word embeddings.", 1)
+    num_layers: int = knob(2, "Layers of the encoder, and of the decoder.", 1)
+    dropout: float = knob(0.2, "Dropout rate of --regularize.", 0.0)
+    init_limit: float = knob(0.1, "Initial weights are uniform between minus and plus this.", 0.0)
+    memory: MemoryConfig = MemoryConfig()
 
 
 def _row(score: str, locality: str = "global", *, aer: float | None = None, **paper: Any) -> Row:
@@ -43,7 +37,7 @@ def _row(score: str, locality: str = "global", *, aer: float | None = None, **pa
     return Row({"score": score, "locality": locality}, {"aer": aer} | paper)
 
 
-_BARE = {"attention": False, "feed": False}
+_BARE = {"attention": False, "input_feeding": False}
 _WITHOUT_DROPOUT = {"num_steps": 351_562, "halve_after": 0.5, "halve_every": 0.1}
 # What the paper printed: perplexity and BLEU of Tables 1 and 4, BLEU with unknown words replaced,
 # and the alignment error rate of Table 6. "additive" is scored as in 2014, "concat" is here drawn
@@ -58,7 +52,7 @@ ROWS = {
         scales={"paper": _WITHOUT_DROPOUT},
     ),
     "dropout": Row(_BARE, {"ppl": 8.1, "bleu": 14.0}),
-    "location-no-feed": Row({"score": "location", "feed": False}, {"ppl": 7.3, "bleu": 16.8}),
+    "location-no-feed": Row({"score": "location", "input_feeding": False}, {"ppl": 7.3, "bleu": 16.8}),
     "location": _row("location", ppl=6.4, bleu=18.1, replaced=19.3, aer=0.39),
     "dot": _row("dot", ppl=6.1, bleu=18.6, replaced=20.5),
     "general": _row("general", ppl=6.1, bleu=17.3, replaced=19.1),
@@ -80,100 +74,72 @@ ROWS = {
 # Weights start within 0.1 of 0 for the paper's 1,000 cells; for 128 within 0.3, about as much for
 # the sum over a layer's inputs. With 0.1 nothing is learned in the first hundreds of steps.
 SCALES = {
-    ("", "tiny"): dict(
+    "tiny": Scale(dict(
         hidden=16, embedding=16, num_steps=12, eval_every=6, save_every=6, train_pairs=2000,
-        test_pairs=24, batch_size=16, beam_size=2, warmup_steps=2, bound_step=70, vocab_size=500,
+        test_pairs=24, batch_size=16, beam_size=2, warmup_steps=2, bucket_width=70, vocab_size=500,
         dictionary_pairs=64,
-    ),
-    ("grammar", "small"): dict(
-        vocab_size=800, batch_size=64, num_steps=700, eval_every=350, save_every=350,
-        learning_rate=4e-3, dictionary_pairs=5000, init_limit=0.3, dropout=0.1,
-    ),
-    ("multi30k", "small"): dict(
-        languages="en-de", vocab_size=6000,
-        num_steps=3000, batching="tokens", batch_tokens=1000, bound_step=4, learning_rate=3e-3,
-        dictionary_pairs=29_000, init_limit=0.3,
-    ),
-    ("multi30k", "tiny"): dict(languages="en-de", vocab_size=2000),
-    ("hansards", "small"): dict(
-        languages="en-fr", vocab_size=10_000,
-        num_steps=4000, batching="tokens", batch_tokens=1000, bound_step=4, learning_rate=3e-3,
-        replace_unknown=False, soft_links=True, init_limit=0.3,
-    ),
-    ("hansards", "tiny"): dict(languages="en-fr", vocab_size=2000, soft_links=True),
-    ("", "paper"): dict(
+    ), data={
+        "multi30k": dict(languages="en-de", vocab_size=2000),
+        "hansards": dict(languages="en-fr", vocab_size=2000, soft_links=True),
+    }),
+    "small": Scale(data={
+        "grammar": dict(
+            vocab_size=800, batch_size=64, num_steps=700, eval_every=350, save_every=350,
+            learning_rate=4e-3, dictionary_pairs=5000, init_limit=0.3, dropout=0.1,
+        ),
+        "multi30k": dict(
+            languages="en-de", vocab_size=6000,
+            num_steps=3000, batching="tokens", batch_tokens=1000, bucket_width=4, learning_rate=3e-3,
+            dictionary_pairs=29_000, init_limit=0.3,
+        ),
+        "hansards": dict(
+            languages="en-fr", vocab_size=10_000,
+            num_steps=4000, batching="tokens", batch_tokens=1000, bucket_width=4, learning_rate=3e-3,
+            replace_unknown=False, soft_links=True, init_limit=0.3,
+        ),
+    }),
+    "paper": Scale(dict(
         data="text", languages="en-de", tokenizer="moses", vocab_size=50_000, hidden=1000,
         embedding=1000, num_layers=4, batch_size=128, loss_per="sentence", optimizer="sgd",
         learning_rate=1.0, clip_norm=5.0, schedule="halving", num_steps=421_875, halve_after=8 / 12,
         halve_every=1 / 12, eval_every=5000, save_every=1000,
-    ),
+    )),
 }  # fmt: skip
 
 
-def make_network(config: Config, vocab_sizes: tuple[int, int]) -> StackedSeq2Seq:
+def make_network(config: Config, task: TranslationTask) -> LuongSeq2Seq:
     """The network of a config."""
-    init = symmetric_uniform(config.init_limit)
-    attention = None
-    if config.attention:
-        attention = encoder_decoder.make_attention(config, config.hidden, init)
-    return StackedSeq2Seq(
-        source_vocab=vocab_sizes[0],
-        target_vocab=vocab_sizes[1],
-        hidden=config.hidden,
-        embedding=config.embedding,
-        num_layers=config.num_layers,
+    model, attention = config.model, None
+    if model.attention:
+        attention = make_attention(config, model.hidden, symmetric_uniform(model.init_limit))
+    return LuongSeq2Seq(
+        *task.vocab_sizes,
+        hidden_dim=model.hidden,
+        embedding_dim=model.embedding,
+        num_layers=model.num_layers,
         attention=attention,
-        reverse=config.reverse,
-        feed=config.feed,
-        dropout=config.dropout if config.regularize else 0.0,
-        init_limit=config.init_limit,
-        remat=config.remat,
+        reverse=model.reverse,
+        input_feeding=model.input_feeding,
+        dropout=model.dropout if model.regularize else 0.0,
+        init_limit=model.init_limit,
+        remat=config.execution.remat,
     )
-
-
-def make_model(config: Config) -> Model:
-    """Init and loss; the vocabularies are as large as the config allows."""
-    return encoder_decoder.make_model(config, make_network(config, (config.vocab_size,) * 2))
-
-
-def build(config: Config) -> Experiment:
-    """One row: its data, model and evaluation."""
-    task = translation.load(config)
-    return encoder_decoder.make_experiment(config, task, _reader(config, task))
-
-
-def _reader(config: Config, task: translation.Task) -> reading.Reader:
-    network = make_network(config, tuple(t.vocab_size for t in task.tokenizers))
-    # Footnote 14. A look from the current state knows the word before, not the one to come; a look
-    # by location alone is trained to point to the one to come.
-    row_of = "predicted" if config.score == "location" else "input"
-    return reading.Reader(network, row_of if config.attention else None)
-
-
-def evaluate_ensemble(members: Sequence[tuple[Config, PyTree]], folder: Path) -> dict[str, Any]:
-    """Predictions and scores of several rows together."""
-    config = members[0][0]
-    task = translation.load(config)
-    readers = [(_reader(config, task), params) for config, params in members]
-    return reading.evaluate_members(config, task, readers, folder)
-
-
-def report(folder: Path) -> None:
-    """Tables 1, 4 and 6 as Markdown and JSON, Figures 5 to 7 as PNG, from results in a folder."""
-    luong_tables.report(folder, __doc__.splitlines()[0], ROWS)
 
 
 PAPER = Paper(
     name="luong2015",
-    config=Config,
+    title="Luong, Pham, Manning 2015, Tables 1, 4, 6, Figures 5-7: which attention, and where may it "
+    "look?",
+    config=Config(
+        task=TranslationConfig(alignment=AlignmentConfig(replace_unknown=True)),
+        model=LuongConfig(),
+    ),
     rows=ROWS,
+    default_row="dot",
     scales=SCALES,
-    make_model=make_model,
-    build=build,
-    rescore=reading.rescore,
-    report=report,
-    evaluate_ensemble=evaluate_ensemble,
+    task=TranslationTask,
+    network=make_network,
+    report=tables.report,
+    example='--text="the cat sleeps ." --attention=map.png',
+    evaluators=evaluators,
 )
-
-if __name__ == "__main__":
-    harness.main(PAPER)

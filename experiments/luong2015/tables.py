@@ -1,4 +1,4 @@
-"""The tables and pictures of `experiments.luong2015`, drawn from its results."""
+"""Tables 1, 4 and 6 and Figures 5 to 7 of Luong, Pham, Manning 2015, from results."""
 
 import math
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from attn_research.viewing import plots
 from attn_research.viewing.tables import Column, Table
-from experiments import reading, reporting
-from experiments.paper import Row
-from experiments.reporting import cell, mean, mean_curve
+from experiments.harness.paper import Paper, Row
+from experiments.harness.results import cell, mean, mean_curve, read_results, write_tables
+from experiments.tasks.translation.maps import draw_alignments
 
 Results = Mapping[str, list[dict]]
 
@@ -49,9 +49,10 @@ ORDERINGS = (
 )
 
 
-def report(folder: Path, title: str, rows: Mapping[str, Row]) -> None:
+def report(folder: Path, paper: Paper) -> None:
     """Writes tables.md, tables.json and the pictures of what a folder holds results of."""
-    results = reporting.read_results(folder, rows)
+    rows = paper.rows
+    results = read_results(folder, rows)
     tests = list(next(iter(results.values()))[0]["scores"]["tests"])
     tables = {}
     for test in tests:
@@ -61,9 +62,9 @@ def report(folder: Path, title: str, rows: Mapping[str, Row]) -> None:
             tables[f"Table 6, {test}"] = _alignment_table(results, rows, test)
     tables = {name: table for name, table in tables.items() if table.rows}
     notes = _orderings(results, tests[0])
-    reporting.write_tables(folder, title, tables, results, notes)
+    write_tables(folder, paper.title, tables, results, notes)
     _draw(folder, results, tests[0])
-    reading.draw_alignments(folder, results, "figure7")
+    draw_alignments(folder, results, "figure7")
 
 
 def _bleu_table(
@@ -112,7 +113,7 @@ def _alignment_table(results: Results, rows: Mapping[str, Row], test: str) -> Ta
 
 
 def _orderings(results: Results, test: str) -> list[str]:
-    """A sentence for each ordering of the paper's: whether it came out."""
+    """Which of the paper's orderings came out, and which did not."""
     bleu = {
         row: mean([run["scores"]["tests"][test]["bleu"] for run in runs])
         for row, runs in results.items()

@@ -1,4 +1,4 @@
-"""The tables and pictures of `experiments.vaswani2017`, drawn from its results."""
+"""Tables 2 to 4 and Figures 3 to 5 of Vaswani et al. 2017, from results."""
 
 import json
 import math
@@ -10,9 +10,10 @@ import numpy as np
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure, heads_figure
 from attn_research.viewing.tables import Column, Table
-from experiments import probe, reporting
-from experiments.paper import Row, run_name
-from experiments.reporting import cell, mean
+from experiments.harness.paper import Paper, Row, run_name
+from experiments.harness.results import cell, mean, read_results, write_tables
+from experiments.tasks.translation import pronouns
+from experiments.vaswani2017.rows import TABLE_3
 
 Results = Mapping[str, list[dict]]
 
@@ -23,16 +24,17 @@ PAPER_BLEU = {"base": 27.3, "big": 28.4}
 PAPER_F1 = {"Dyer et al. 2016": 91.7, "Vinyals & Kaiser et al. 2014": 88.3, "Transformer": 91.3}
 
 
-def report(folder: Path, title: str, rows: Mapping[str, Row], table_3: Sequence[str]) -> None:
+def report(folder: Path, paper: Paper) -> None:
     """Writes tables.md, tables.json and the pictures of what a folder holds results of."""
-    results = reporting.read_results(folder, rows)
+    rows = paper.rows
+    results = read_results(folder, rows)
     tests = list(next(iter(results.values()))[0]["scores"]["tests"])
     tables, notes = {}, []
     if "f1" in next(iter(results.values()))[0]["scores"]["tests"][tests[0]]:
         tables["Table 4"] = _parsing(results, tests[0])
     else:
         tables["Table 2"] = _costs(results, rows, tests)
-        tables["Table 3"] = _variations(results, rows, table_3, tests[0])
+        tables["Table 3"] = _variations(results, rows, tests[0])
         notes = _orderings(results, rows, tests[0])
         for test in tests:
             of_test = {
@@ -43,7 +45,7 @@ def report(folder: Path, title: str, rows: Mapping[str, Row], table_3: Sequence[
                 _draw_pronouns(of_test, folder / f"pronouns-{test}.png")
             if any("heads" in one for found in of_test.values() for one in found):
                 tables[f"Alignment error rate by layer and head, {test}"] = _heads(of_test)
-    reporting.write_tables(folder, title, tables, results, notes)
+    write_tables(folder, paper.title, tables, results, notes)
     _draw_maps(folder, results)
 
 
@@ -82,16 +84,14 @@ def _costs(results: Results, rows: Mapping[str, Row], tests: Sequence[str]) -> T
     return Table(columns, lines)
 
 
-def _variations(
-    results: Results, rows: Mapping[str, Row], table_3: Sequence[str], test: str
-) -> Table:
+def _variations(results: Results, rows: Mapping[str, Row], test: str) -> Table:
     knobs = {"N": "num_layers", "d_model": "model_dim", "d_ff": "mlp_dim", "h": "num_heads"}
     columns = [Column("row", ""), *(Column(title, "d") for title in knobs)]
     columns += [Column("d_k", "d"), Column("P_drop", ".1f"), Column("ε_ls", ".1f")]
     columns += [Column("steps", "d"), Column("dev PPL"), Column("BLEU"), Column("params", ",.0f")]
     columns += [Column("seeds", "d")]
     lines = []
-    for row in filter(results.__contains__, table_3):
+    for row in filter(results.__contains__, TABLE_3):
         runs, printed = results[row], rows[row].paper
         config = runs[0]["config"]
         lines.append(
@@ -157,7 +157,7 @@ def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:
     columns += [Column("evenly spread", ".3f"), Column("decoder: evenly spread", ".3f")]
     for title in ("head", "antecedent", "other noun"):
         form = "" if title == "head" else ".3f"
-        columns += [Column(f"{side}: {title}", form) for side in probe.SIDES]
+        columns += [Column(f"{side}: {title}", form) for side in pronouns.SIDES]
     lines = []
     for row, runs in of_test.items():
         found = [run["pronouns"] for run in runs if run.get("pronouns", {}).get("count")]
@@ -167,7 +167,7 @@ def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:
         line["il / elle accuracy"] = cell([one["accuracy"] for one in found])
         line["evenly spread"] = found[0]["chance"]
         line["decoder: evenly spread"] = found[0].get("decoder", {}).get("chance")
-        for side in probe.SIDES:
+        for side in pronouns.SIDES:
             looks = [_best(one[side]) for one in found if side in one]
             if looks:
                 line[f"{side}: head"] = " ".join(f"{layer}.{head}" for layer, head, *_ in looks)
@@ -178,7 +178,7 @@ def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:
 
 
 def _best(weights: dict) -> tuple[int, int, float, float]:
-    """Layer and head, counted from 1, that look most at the antecedent, and their mean weights."""
+    """Layer and head, from 1, with the most weight on the antecedent, and their mean weights."""
     antecedent, other = np.array(weights["antecedent"]), np.array(weights["distractor"])
     layer, head = np.unravel_index(antecedent.argmax(), antecedent.shape)
     at = layer, head
@@ -207,7 +207,7 @@ def _draw_pronouns(of_test: Mapping[str, list[dict]], path: Path) -> None:
     panels = {}
     for row, runs in of_test.items():
         found = [run["pronouns"] for run in runs if run.get("pronouns", {}).get("count")]
-        for side in probe.SIDES:
+        for side in pronouns.SIDES:
             weights = [one[side]["antecedent"] for one in found if side in one]
             if weights:
                 panels[f"{row}, {side}"] = np.mean(weights, axis=0)

@@ -1,6 +1,5 @@
-"""Encoded pairs in batches: those of training by the knobs of a run, and every pair once."""
+"""Batches of encoded pairs: those of training by the config, and every pair once."""
 
-import dataclasses
 import logging
 from collections.abc import Iterator
 
@@ -20,13 +19,14 @@ from attn_research.data.encoding import Encoded
 from attn_research.data.packing import PackedBatches
 from attn_research.data.tokenizers import BOS
 from attn_research.types import Array, Int
-from experiments.paper import make_config_placement
-from experiments.translation import TranslationConfig
+from experiments.harness.config import Config
+from experiments.harness.program import config_placement
+from experiments.tasks.translation.config import BatchingConfig
 
 
-def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches | PackedBatches:
-    """The training batches; says how much of them is padding, and how many shapes there are."""
-    if config.batching == "packed":
+def make_batches(config: Config, pairs: EncodedPairs) -> Batches | PackedBatches:
+    """The training batches; logs how much of them is padding, and how many shapes they have."""
+    if config.task.batching.batching == "packed":
         return _pack(config, pairs)
     batches = _bucket(config, pairs)
     logging.info(
@@ -41,62 +41,75 @@ def make_batches(config: TranslationConfig, pairs: EncodedPairs) -> Batches | Pa
     return batches
 
 
-def _bucket(config: TranslationConfig, pairs: EncodedPairs) -> Batches:
-    bounds = bounds_for(int(pair_lengths(pairs).max(initial=1)) - 1, config.bound_step)
-    if config.batching == "sorted":
-        plan = SortedWindows(config.batch_size)
+def _bucket(config: Config, pairs: EncodedPairs) -> Batches:
+    part = config.task.batching
+    bounds = bounds_for(int(pair_lengths(pairs).max(initial=1)) - 1, part.bucket_width)
+    if part.batching == "sorted":
+        plan = SortedWindows(part.batch_size)
     else:
-        plan = TokenBuckets(config.batch_tokens, bounds)
+        plan = TokenBuckets(part.batch_tokens, bounds)
     return Batches(
         pairs,
         plan,
         bounds=bounds,
-        seed=config.seed,
-        num_batches=config.num_steps,
-        row_multiple=make_config_placement(config).row_multiple,
+        seed=config.train.seed,
+        num_batches=config.train.num_steps,
+        row_multiple=config_placement(config).row_multiple,
     )
 
 
-def _check_shapes(config: TranslationConfig, pairs: EncodedPairs, count: int) -> None:
+def _check_shapes(config: Config, pairs: EncodedPairs, count: int) -> None:
     """ValueError where batches have more shapes than --max_compiles, with a flag that helps."""
-    limit, wider = config.max_compiles, config
+    limit, width, found = config.execution.max_compiles, config.task.batching.bucket_width, count
     if not limit or count <= limit:
         return
-    found = count
-    while found > limit and wider.bound_step <= config.max_words:
-        wider = dataclasses.replace(wider, bound_step=2 * wider.bound_step)
-        found = len(_bucket(wider, pairs).shapes())
-    way = f"--bound_step={wider.bound_step} makes {found}"
+    while found > limit and width <= config.task.encoding.max_words:
+        width *= 2
+        found = len(_bucket(config.replace(bucket_width=width), pairs).shapes())
+    way = f"--bucket_width={width} makes {found}"
     if found > limit:
         way = "--batching=packed makes 1, where the model takes it"
     raise ValueError(f"--max_compiles={limit}: batches have {count} shapes; {way}")
 
 
-def _pack(config: TranslationConfig, pairs: EncodedPairs) -> PackedBatches:
-    rows = max(1, config.batch_tokens // config.row_length)
+def _pack(config: Config, pairs: EncodedPairs) -> PackedBatches:
+    part = config.task.batching
     batches = PackedBatches(
         pairs,
-        rows=rows,
-        length=config.row_length,
-        seed=config.seed,
-        row_multiple=make_config_placement(config).row_multiple,
+        rows=max(1, part.batch_tokens // part.row_length),
+        length=part.row_length,
+        seed=config.train.seed,
+        row_multiple=config_placement(config).row_multiple,
     )
     logging.info(
         "%d pairs in rows of %d, %d batches an epoch, %.1f%% of positions hold words",
         len(pairs),
-        config.row_length,
+        part.row_length,
         batches.per_epoch,
         100 * batches.padding_efficiency(),
     )
     return batches
 
 
+def largest_batch(config: Config) -> dict[str, tuple[int, int]]:
+    """The shapes of a batch of the longest sentences, by name."""
+    part, length = config.task.batching, config.task.encoding.max_words + 1
+    rows, names = part.batch_size, ["source", "target"]
+    if part.batching == "tokens":
+        rows = max(1, part.batch_tokens // length)
+    if part.batching == "packed":
+        rows, length = max(1, part.batch_tokens // part.row_length), part.row_length
+        names += ["source_segments", "target_segments"]
+    rows += -rows % config_placement(config).row_multiple
+    return dict.fromkeys(names, (rows, length))
+
+
 def eval_batches(
-    config: TranslationConfig, pairs: EncodedPairs, batch_size: int = 64
+    config: BatchingConfig, pairs: EncodedPairs, batch_size: int = 64
 ) -> Iterator[tuple[np.ndarray, dict]]:
     """Every pair once, as (indices, batch), in few shapes."""
     longest = int(pair_lengths(pairs).max()) - 1
-    return ordered_batches(pairs, batch_size, bounds_for(longest, max(20, config.bound_step)))
+    return ordered_batches(pairs, batch_size, bounds_for(longest, max(20, config.bucket_width)))
 
 
 def sample(pairs: EncodedPairs, count: int = 500) -> EncodedPairs:
@@ -109,7 +122,7 @@ def sample(pairs: EncodedPairs, count: int = 500) -> EncodedPairs:
 def previous_words(
     target: Int[Array, "B T"], segments: Int[Array, "B T"] | None = None
 ) -> Int[Array, "B T"]:
-    """What stands before each target word: BOS, then the word before; BOS in every segment."""
+    """The target shifted by one: BOS, then the word before each; BOS begins every segment."""
     before = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
     if segments is None:
         return before

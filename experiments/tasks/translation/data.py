@@ -1,10 +1,10 @@
-"""What every translation experiment shares: its data by flag, encoded."""
+"""Corpora of translation by config, with their tokenizers, encoded."""
 
 import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,90 +19,25 @@ from attn_research.data.records import Records, write_records
 from attn_research.data.resegment import drop_merges
 from attn_research.data.tatoeba import Tatoeba
 from attn_research.data.text import HuggingFace, TextFiles
-from attn_research.data.tokenizers import PAD, SubwordTokenizer, Tokenizer, WordTokenizer
+from attn_research.data.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer
 from attn_research.data.treebank import LINES, Tree, Treebank
-from experiments.paper import Config, knob
+from experiments.tasks.translation.config import TESTS, EncodingConfig, TextConfig
 
-TESTS = {
-    "grammar": ("test",),
-    "multi30k": ("test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"),
-    "hansards": ("test",),
-    "treebank": ("test",),
-    "text": ("test",),
-    "huggingface": ("test",),
-}
+Tokenizers = tuple[Tokenizer, Tokenizer]
 
 
 @dataclasses.dataclass(frozen=True)
-class TranslationConfig(Config):
-    """The knobs of data, batches and search."""
-
-    data: Literal["grammar", "multi30k", "hansards", "treebank", "text", "huggingface"] = knob(
-        "grammar",
-        "the built-in corpus, Multi30k, aligned Hansards, WSJ trees, parallel files, or a Hugging "
-        "Face set",
-    )
-    languages: str = knob("en-fr", "source and target language, as in en-de")
-    data_dir: str = knob("", "folder of data sets; ATTN_DATA_DIR if unset")
-    train: str = knob("", "--data=text: the training files, as SOURCE,TARGET")
-    dev: str = knob("", "--data=text: the development files, as SOURCE,TARGET")
-    test: str = knob("", "--data=text: the test files, as SOURCE,TARGET")
-    dataset: str = knob("", "--data=huggingface: a name on the hub, or a folder")
-    dataset_config: str = knob("", "--data=huggingface: the configuration of the data set")
-    records: str = knob("", "folder for encoded training pairs; in memory if unset")
-    join: str = knob("1", "consecutive pairs made one; 1,2,3 trains and tests on each number")
-    train_pairs: int = knob(100_000, "--data=grammar: training pairs", 1)
-    test_pairs: int = knob(600, "--data=grammar: test pairs", 1)
-    same_gender: float = knob(
-        0.0,
-        "--data=grammar: share of the pairs of nouns that one pronoun can mean with one gender",
-        0.0,
-    )
-    tokenizer: Literal["words", "moses", "bpe"] = knob(
-        "words", "split at spaces, by Moses's rules, or into joint SentencePiece subwords"
-    )
-    vocab_size: int = knob(30_000, "ids a language, special ones included; joint for bpe", 5)
-    bpe_dropout: float = knob(
-        0.0, "--tokenizer=bpe: probability that a merge is left out in training", 0.0
-    )
-    segmentations: int = knob(8, "--bpe_dropout: ways each training sentence is cut", 1)
-    max_words: int = knob(50, "longest training sentence", 1)
-    batching: Literal["sorted", "tokens", "packed"] = knob(
-        "sorted",
-        "20 minibatches sorted by length, as in 2014; by a budget of tokens; or sentences packed "
-        "into rows",
-    )
-    batch_size: int = knob(80, "sentences in a minibatch", 1)
-    batch_tokens: int = knob(2000, "--batching=tokens, packed: padded positions of a side", 1)
-    row_length: int = knob(128, "--batching=packed: positions of a row", 2)
-    bound_step: int = knob(
-        10, "batches are padded to lengths this far apart; fewer shapes, or less padding", 1
-    )
-    beam_size: int = knob(5, "hypotheses kept in search", 1)
-    limit_times: float = knob(2.0, "a translation has at most this many times the source's ids,", 0)
-    limit_plus: int = knob(10, "plus this many", 1)
-    length_penalty: float = knob(1.0, "alpha of Wu et al. 2016, equation 14", 0.0)
-    length_offset: float = knob(5.0, "the 5 of that equation; 0: lengths count as they are", 0.0)
-    replace_unknown: bool = knob(
-        False, "also score with unknown words replaced by what they are aligned with"
-    )
-    dictionary_pairs: int = knob(10_000, "training pairs its dictionary is learned from", 1)
-    soft_links: bool = knob(False, "also keep and score the weights of forced alignments")
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
+class Data:
     """A corpus, encoded."""
 
-    languages: tuple[str, str]
-    tokenizers: tuple[Tokenizer, Tokenizer]
+    tokenizers: Tokenizers
     train: EncodedPairs
     dev: EncodedPairs
     tests: dict[str, Sequence[Pair]]
     about: dict[str, Any]
 
 
-def corpora(config: TranslationConfig) -> list[Corpus]:
+def corpora(config: TextConfig) -> list[Corpus]:
     """The corpora a config names: one, or one for each number of joined pairs."""
     languages = tuple(config.languages.split("-"))
     if len(languages) != 2:
@@ -157,7 +92,7 @@ class _Validated(HuggingFace):
 
 
 @functools.lru_cache(maxsize=4)  # the rows of a table share their corpus
-def pairs_of(config: TranslationConfig, split: str) -> Sequence[Pair]:
+def pairs_of(config: TextConfig, split: str) -> Sequence[Pair]:
     """The pairs of a split, those of several joins one after the other.
 
     With --tokenizer=moses all but the training pairs are tokenized here, once: their words are what
@@ -165,10 +100,10 @@ def pairs_of(config: TranslationConfig, split: str) -> Sequence[Pair]:
     """
     found = [corpus.split(split) for corpus in corpora(config)]
     pairs = found[0] if len(found) == 1 else [pair for pairs in found for pair in pairs]
-    return pairs if split == "train" else _in_words(config, pairs)
+    return pairs if split == "train" else in_words(config, pairs)
 
 
-def _in_words(config: TranslationConfig, pairs: Sequence[Pair]) -> Sequence[Pair]:
+def in_words(config: TextConfig, pairs: Sequence[Pair]) -> Sequence[Pair]:
     """The pairs with a space between words, as --tokenizer=moses finds them."""
     if config.tokenizer != "moses":
         return pairs
@@ -179,20 +114,20 @@ def _in_words(config: TranslationConfig, pairs: Sequence[Pair]) -> Sequence[Pair
     ]
 
 
-def sample_text(config: TranslationConfig, count: int) -> list[Pair]:
-    """Training pairs in words, evenly spread over those that are not too long."""
-    pairs = pairs_of(_text_of(config), "train")
+def sample_text(config: TextConfig, max_words: int, count: int) -> list[Pair]:
+    """Training pairs in words, evenly spread over those of at most `max_words` a side."""
+    pairs = pairs_of(config, "train")
     chosen = [pairs[i] for i in range(0, len(pairs), max(1, len(pairs) // count))][:count]
     return [
         pair
-        for pair in _in_words(config, chosen)
-        if all(1 <= len(side.split()) <= config.max_words for side in pair[:2])
+        for pair in in_words(config, chosen)
+        if all(1 <= len(side.split()) <= max_words for side in pair[:2])
     ]
 
 
 @functools.lru_cache(maxsize=4)
-def make_tokenizers(config: TranslationConfig) -> tuple[Tokenizer, Tokenizer]:
-    """Tokenizers made from the training text of a config."""
+def make_tokenizers(config: TextConfig) -> Tokenizers:
+    """The tokenizers of both sides, made from the training text."""
     pairs = pairs_of(config, "train")
     languages = config.languages.split("-")
     if config.tokenizer == "bpe":
@@ -210,25 +145,18 @@ def make_tokenizers(config: TranslationConfig) -> tuple[Tokenizer, Tokenizer]:
     )
 
 
-def load(config: TranslationConfig) -> Task:
+@functools.lru_cache(maxsize=2)  # the rows of a table share what they have in common
+def load(text: TextConfig, encoding: EncodingConfig) -> Data:
     """Reads, tokenizes and encodes what a config names."""
-    # The rows of a table differ in more than their data: what they share is cached by it alone.
-    return _load(_only(config, *_TEXT, *_ENCODING))
-
-
-@functools.lru_cache(maxsize=2)
-def _load(config: TranslationConfig) -> Task:
-    text = _text_of(config)
     tokenizers = make_tokenizers(text)
-    train = _encode_train(config, text, tokenizers)
-    if config.tokenizer == "moses":
-        tokenizers = tuple(dataclasses.replace(each, moses=False) for each in tokenizers)
+    train = _encode_train(text, encoding, tokenizers)
+    tokenizers = of_words(text, tokenizers)
     dev = encode_pairs(pairs_of(text, "dev"), *tokenizers)
-    tests = test_pairs(config)
-    if config.bpe_dropout:
-        if config.tokenizer != "bpe":
-            raise ValueError(f"--bpe_dropout={config.bpe_dropout} needs --tokenizer=bpe")
-        rate, copies = config.bpe_dropout, config.segmentations
+    tests = test_pairs(text)
+    if encoding.bpe_dropout:
+        if text.tokenizer != "bpe":
+            raise ValueError(f"--bpe_dropout={encoding.bpe_dropout} needs --tokenizer=bpe")
+        rate, copies = encoding.bpe_dropout, encoding.segmentations
         train = drop_merges(train, tokenizers[0], rate, seed=0, copies=copies)
     lengths = np.asarray(train.lengths, np.int64)
     about = {
@@ -241,53 +169,30 @@ def _load(config: TranslationConfig) -> Task:
         "vocabulary": [tokenizer.vocab_size for tokenizer in tokenizers],
         "tokenizers": [tokenizer.fingerprint for tokenizer in tokenizers],
     }
-    return Task(tuple(config.languages.split("-")), tokenizers, train, dev, tests, about)
+    return Data(tokenizers, train, dev, tests, about)
 
 
-def test_pairs(config: TranslationConfig) -> dict[str, Sequence[Pair]]:
-    """The test sets of a config."""
-    text = _text_of(config)
-    return {name: pairs_of(text, name) for name in TESTS[config.data]}
+def of_words(config: TextConfig, tokenizers: Tokenizers) -> Tokenizers:
+    """The tokenizers for text that has a space between words already."""
+    if config.tokenizer != "moses":
+        return tokenizers
+    return tuple(dataclasses.replace(each, moses=False) for each in tokenizers)
 
 
-def gold(config: TranslationConfig) -> dict[str, Sequence[Pair] | Sequence[Tree]]:
-    """What the test sets of a config are scored against."""
+def test_pairs(config: TextConfig) -> dict[str, Sequence[Pair]]:
+    """The test sets."""
+    return {name: pairs_of(config, name) for name in TESTS[config.data]}
+
+
+def gold(config: TextConfig) -> dict[str, Sequence[Pair] | Sequence[Tree]]:
+    """What predictions on the test sets are scored against."""
     if config.data == "treebank":
         (corpus,) = corpora(config)
         return {name: corpus.trees(name) for name in TESTS[config.data]}
     return test_pairs(config)
 
 
-# The knobs that make the text of a run, and those that make ids of it.
-_TEXT = (
-    "data",
-    "languages",
-    "data_dir",
-    "train",
-    "dev",
-    "test",
-    "dataset",
-    "dataset_config",
-    "join",
-    "train_pairs",
-    "test_pairs",
-    "same_gender",
-    "tokenizer",
-    "vocab_size",
-)
-_ENCODING = ("records", "max_words", "bpe_dropout", "segmentations")
-
-
-def _only(config: TranslationConfig, *names: str) -> TranslationConfig:
-    """A config with these values of another, and else the defaults."""
-    return TranslationConfig(**{name: getattr(config, name) for name in names})
-
-
-def _text_of(config: TranslationConfig) -> TranslationConfig:
-    return _only(config, *_TEXT)
-
-
-def _encode_train(config, text, tokenizers) -> EncodedPairs:
+def _encode_train(text: TextConfig, config: EncodingConfig, tokenizers: Tokenizers) -> EncodedPairs:
     if not config.records:
         return encode_pairs(pairs_of(text, "train"), *tokenizers, max_words=config.max_words)
     folder = Path(config.records)
@@ -306,13 +211,3 @@ def _encode_train(config, text, tokenizers) -> EncodedPairs:
             "name another folder"
         )
     return records
-
-
-def limits(config: TranslationConfig, source: np.ndarray) -> np.ndarray:
-    """The most ids of a translation, by its own source, so that it does not depend on its batch."""
-    return longest(config, (source != PAD).sum(axis=1)).astype(np.int32)
-
-
-def longest(config: TranslationConfig, length):
-    """The most ids of a translation of a source of that many."""
-    return np.ceil(config.limit_times * length) + config.limit_plus

@@ -1,17 +1,16 @@
-"""What a translation model says of its test sets, kept as text beside the results.
+"""Predictions of a translation model on its test sets, kept as text beside the results.
 
 For each test set SET: `SET.hypotheses.txt`; where a shortlist leaves words out `SET.no_unk.txt`
 (index, tab, hypothesis), the sentences without an unknown word, and with `--replace_unknown`
 `SET.replaced.txt`; where gold links are known `SET.links.txt` (i-j from forced decoding), with
 `--soft_links` `SET.soft.txt` (i-j:weight), and of a model with heads `SET.heads.json`: for every
-sentence, layer and head the source word that each row of weights looks at most.
-`experiments.scores` makes every number from them.
+sentence, layer and head the source word that each row of weights attends to most. Every number of a
+result is computed from these files by `experiments.tasks.translation.scores`.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -23,97 +22,102 @@ from attn_research.data.treebank import LINES
 from attn_research.evaluation.alignment import links_from_weights, soft_links
 from attn_research.evaluation.bleu import without_unknown
 from attn_research.evaluation.unknown import learn_dictionary, replace_unknown
-from experiments.pair_batches import eval_batches
-from experiments.translation import Task, TranslationConfig, limits, sample_text
+from experiments.harness.config import Config
+from experiments.tasks.translation.batches import eval_batches
+from experiments.tasks.translation.data import Data, Tokenizers, sample_text
+from experiments.tasks.translation.inference import Members
 
-Search = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 Align = Callable[[np.ndarray, np.ndarray], np.ndarray]
 LEAST_WEIGHT = 0.005  # of a soft link that is kept
 
 
-def predict(
-    task: Task,
-    config: TranslationConfig,
-    search: Search,
-    align: Align | None,
-    row_of: Literal["predicted", "input"],
-    folder: Path,
-) -> None:
-    """Translates and aligns every test set, and writes the predictions.
-
-    `search(source, limits, forbidden)` gives ids [B, T] without that id; `align(source, target)`
-    gives weights [B, T, S], a row of which belongs to the word that `row_of` says.
-    """
-    dictionary = None
-    if align is not None and config.replace_unknown and _has_unknown(task):
-        dictionary = _learn(task, config, align, row_of)
-    for name, pairs in task.tests.items():
-        encoded = encode_pairs(pairs, *task.tokenizers)
-        found = _translate(task, config, encoded, range(len(pairs)), search, PAD)
+def predict(config: Config, data: Data, members: Members, folder: Path) -> None:
+    """Translates and aligns every test set, and writes the predictions."""
+    spec, part, dictionary = members.alignment, config.task.alignment, None
+    if spec is not None and part.replace_unknown and _has_unknown(data.tokenizers):
+        dictionary = _learn(config, data, members)
+    for name, pairs in data.tests.items():
+        encoded = encode_pairs(pairs, *data.tokenizers)
+        found = translate(config, data.tokenizers, encoded, members)
         hypotheses = [found[i] for i in range(len(pairs))]
         _write_lines(folder / f"{name}.hypotheses.txt", hypotheses)
-        if _has_unknown(task) and task.languages[1] not in LINES:
-            words = [frozenset(tokenizer.shortlist) for tokenizer in task.tokenizers]
+        if _has_unknown(data.tokenizers) and _target_language(config) not in LINES:
+            words = [frozenset(tokenizer.shortlist) for tokenizer in data.tokenizers]
             sides = [[pair[side] for pair in pairs] for side in (0, 1)]
             known = without_unknown(*sides, *words)
-            clean = _translate(task, config, encoded, known, search, UNK)
+            clean = translate(
+                config, data.tokenizers, encoded, members, chosen=known, forbidden=UNK
+            )
             lines = [f"{i}\t{clean[i]}" for i in known]
             _write_lines(folder / f"{name}.no_unk.txt", lines)
         if dictionary is not None:
-            replaced = _replace(task, config, pairs, hypotheses, align, row_of, dictionary)
+            replaced = _replace(config, data, pairs, hypotheses, members, dictionary)
             _write_lines(folder / f"{name}.replaced.txt", replaced)
-        if align is not None and any(pair.sure for pair in pairs):
-            _write_links(config, encoded, align, row_of, folder / name)
+        if spec is not None and any(pair.sure for pair in pairs):
+            _write_links(config, encoded, members, folder / name)
 
 
-def _write_links(config, encoded, align, row_of, stem: Path) -> None:
+def _target_language(config: Config) -> str:
+    return config.task.text.languages.split("-")[1]
+
+
+def _write_links(config: Config, encoded, members: Members, stem: Path) -> None:
     """Forced alignments of a test set: the largest weight of each word, and all where asked for."""
+    soft_wanted, row_of = config.task.alignment.soft_links, members.alignment.row
     hard, soft = [""] * len(encoded), [""] * len(encoded)
-    for i, weights in _weights(config, encoded, align):
+    for i, weights in _weights(config, encoded, members.align):
         sizes = tuple(map(int, encoded.lengths[i]))
         links = sorted(links_from_weights(weights, *sizes, row_of=row_of))
         hard[i] = " ".join(f"{i}-{j}" for i, j in links)
-        if config.soft_links:
+        if soft_wanted:
             every = sorted(soft_links(weights, *sizes, row_of=row_of).items())
             soft[i] = " ".join(f"{i}-{j}:{w:.3f}" for (i, j), w in every if w > LEAST_WEIGHT)
     _write_lines(stem.with_name(f"{stem.name}.links.txt"), hard)
-    if config.soft_links:
+    if soft_wanted:
         _write_lines(stem.with_name(f"{stem.name}.soft.txt"), soft)
 
 
-def keep_heads(task: Task, config: TranslationConfig, align: Align, folder: Path) -> None:
-    """Where each head looks in forced decoding, for test sets with gold links.
+def keep_heads(config: Config, data: Data, align: Align, folder: Path) -> None:
+    """Writes where each head attends in forced decoding, for test sets with gold links.
 
     `align(source, target)` gives weights [B, L, N, T, S].
     """
-    for name, pairs in task.tests.items():
+    for name, pairs in data.tests.items():
         if not any(pair.sure for pair in pairs):
             continue
-        encoded = encode_pairs(pairs, *task.tokenizers)
+        encoded = encode_pairs(pairs, *data.tokenizers)
         found: list = [None] * len(pairs)
         for i, weights in _weights(config, encoded, align):
             source, target = map(int, encoded.lengths[i])
-            # The last row is that of the end symbol, which has no word to look at it before.
+            # The last row is that of the end symbol, before which no word attends to it.
             found[i] = weights[:, :, : target + 1, :source].argmax(axis=-1).tolist()
         write_whole(folder / f"{name}.heads.json", json.dumps(found).encode())
 
 
-def _has_unknown(task: Task) -> bool:
+def _has_unknown(tokenizers: Tokenizers) -> bool:
     """Whether a word can be unknown: subwords spell out every one."""
-    return not isinstance(task.tokenizers[0], SubwordTokenizer)
+    return not isinstance(tokenizers[0], SubwordTokenizer)
 
 
-def _translate(task, config, encoded, chosen, search, forbidden) -> dict[int, str]:
-    """The translations of the chosen sentences."""
-    chosen = set(chosen)
+def translate(
+    config: Config,
+    tokenizers: Tokenizers,
+    encoded,
+    members: Members,
+    *,
+    chosen: Iterable[int] | None = None,
+    forbidden: int = PAD,
+) -> dict[int, str]:
+    """The translations of the chosen pairs, or of all, by index."""
+    chosen = set(range(len(encoded)) if chosen is None else chosen)
     found = {}
-    for members, batch in eval_batches(config, encoded):
-        if chosen.isdisjoint(members.tolist()):
+    for indices, batch in eval_batches(config.task.batching, encoded):
+        if chosen.isdisjoint(indices.tolist()):
             continue
-        ids = np.asarray(search(batch["source"], limits(config, batch["source"]), forbidden))
-        for i, row in zip(members.tolist(), ids, strict=False):
+        ids = members.translate(batch["source"], forbidden)
+        for i, row in zip(indices.tolist(), ids, strict=False):
             if i in chosen:
-                found[i] = task.tokenizers[1].decode(row[: _end(row)])
+                found[i] = tokenizers[1].decode(row[: _end(row)])
     return found
 
 
@@ -122,35 +126,43 @@ def _end(ids: np.ndarray) -> int:
     return int(ends[0]) if len(ends) else len(ids)
 
 
-def _weights(config, encoded, align) -> Iterator[tuple[int, np.ndarray]]:
+def _weights(config: Config, encoded, align: Align) -> Iterator[tuple[int, np.ndarray]]:
     """(index, weights [T, S]) of every pair."""
-    for members, batch in eval_batches(config, encoded):
+    for indices, batch in eval_batches(config.task.batching, encoded):
         weights = np.asarray(align(batch["source"], batch["target"]))
-        yield from zip(members.tolist(), weights, strict=False)
+        yield from zip(indices.tolist(), weights, strict=False)
 
 
-def _learn(task: Task, config: TranslationConfig, align: Align, row_of) -> dict[str, str]:
+def _links(config: Config, encoded, members: Members) -> Iterator[tuple[int, frozenset]]:
+    """(index, links of the largest weights) of every pair."""
+    for i, weights in _weights(config, encoded, members.align):
+        sizes = map(int, encoded.lengths[i])
+        yield i, links_from_weights(weights, *sizes, row_of=members.alignment.row)
+
+
+def _learn(config: Config, data: Data, members: Members) -> dict[str, str]:
     """A dictionary from forced alignments of training pairs."""
-    pairs = sample_text(config, config.dictionary_pairs)
-    encoded = encode_pairs(pairs, *task.tokenizers)
+    count, longest = config.task.alignment.dictionary_pairs, config.task.encoding.max_words
+    pairs = sample_text(config.task.text, longest, count)
     links = [frozenset()] * len(pairs)
-    for i, weights in _weights(config, encoded, align):
-        links[i] = links_from_weights(weights, *map(int, encoded.lengths[i]), row_of=row_of)
+    for i, found in _links(config, encode_pairs(pairs, *data.tokenizers), members):
+        links[i] = found
     sentences = [(pair.source.split(), pair.target.split()) for pair in pairs]
     return learn_dictionary(sentences, links)
 
 
-def _replace(task, config, pairs, translations, align, row_of, dictionary) -> list[str]:
+def _replace(
+    config: Config, data: Data, pairs, translations, members: Members, dictionary
+) -> list[str]:
     """The translations of pairs, with their unknown words replaced."""
     sources = [pair.source.split() for pair in pairs]
     targets = [line.split() for line in translations]
     replaced = list(translations)
     again = encode_pairs(
         (Pair(*sides) for sides in zip((p.source for p in pairs), translations, strict=True)),
-        *task.tokenizers,
+        *data.tokenizers,
     )
-    for i, weights in _weights(config, again, align):
-        links = links_from_weights(weights, *map(int, again.lengths[i]), row_of=row_of)
+    for i, links in _links(config, again, members):
         words = replace_unknown(targets[i], sources[i], links, dictionary)
         replaced[i] = " ".join(words)
     return replaced

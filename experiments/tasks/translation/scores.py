@@ -1,6 +1,6 @@
-"""Every number of a translation result, from its kept predictions and nothing else.
+"""Scores of translations, computed from the predictions that were kept and nothing else.
 
-What the files hold is said in `experiments.predictions`, which writes them.
+`experiments.tasks.translation.predictions` describes the files and writes them.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from attn_research.evaluation.alignment import Gold, alignment_error
 from attn_research.evaluation.bleu import sacre_bleu, tokenized_bleu
 from attn_research.evaluation.by_length import bleu_by_bucket, bleu_by_window
 from attn_research.evaluation.parsing import bracket_score
-from experiments import probe
+from experiments.tasks.translation import pronouns
 
 EDGES = (3, 10, 20, 30, 40, 50, 61)
 
@@ -82,7 +82,7 @@ def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict
             json.loads((folder / f"{name}.heads.json").read_text()), gold
         )
     if (folder / f"{name}.pronouns.json").exists():
-        scores["pronouns"] = probe.score(folder / f"{name}.pronouns.json")
+        scores["pronouns"] = pronouns.score(folder / f"{name}.pronouns.json")
     return scores
 
 

@@ -1,114 +1,113 @@
-"""What the encoder-decoder papers share: attention by flag, the loss, and one row of each.
-
-A network here is anything with the methods of `attn_research.layers.contracts`.
-"""
+"""The task of translation: batches, loss, predictions and their scores."""
 
 import dataclasses
 import functools
-import inspect
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
+import numpy as np
 
-from attn_research.data.tokenizers import EOS, PAD
-from attn_research.layers import attention
+from attn_research.data.batching import Rows
+from attn_research.data.corpus import Pair
+from attn_research.data.encoding import encode_pairs
+from attn_research.data.tokenizers import EOS, PAD, UNK, load_tokenizer
+from attn_research.evaluation.bleu import tokenized_bleu
+from attn_research.layers.contracts import EncoderDecoder
 from attn_research.training.objectives import vocabulary_loss
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
-from experiments import pair_batches, reading, translation
-from experiments.paper import Experiment, Model, knob, make_config_placement
+from experiments.harness.config import Config
+from experiments.harness.task import AttentionMap, Evaluator, Response
+from experiments.tasks.translation import batches, data, maps, predictions, pronouns, scores
+from experiments.tasks.translation.batches import eval_batches, previous_words
+from experiments.tasks.translation.data import Data, Tokenizers
+from experiments.tasks.translation.inference import Members
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(translation.TranslationConfig):
-    """The knobs of the loss."""
+class TranslationTask:
+    """Translation of sentence pairs.
 
-    label_smoothing: float = knob(0.0, "probability spread over the vocabulary", 0.0)
-    loss_per: Literal["token", "sentence"] = knob(
-        "token", "what the gradient of a batch is the mean over"
-    )
-    loss_chunk: int = knob(
-        0, "target words whose scores the loss holds at once; 0: as many as are fast", 0
-    )
+    `data` is there after `load`, the tokenizers after `load` or `restore`; before, vocabularies are
+    as large as the config allows.
+    """
 
+    config: Config
+    tokenizers: Tokenizers | None = None
+    data: Data | None = None
 
-@dataclasses.dataclass(frozen=True)
-class MemoryConfig(Config):
-    """The knobs of where a recurrent decoder looks."""
+    inputs = "text"
 
-    score: Literal["additive", "concat", "dot", "scaled_dot", "general", "location"] = knob(
-        "additive", "how alike a state and an annotation are"
-    )
-    locality: Literal["global", "local_m", "local_p"] = knob(
-        "global", "look at all words, around the same place, or around a predicted one"
-    )
-    half_width: int = knob(10, "words on either side a local look reaches", 1)
+    @property
+    def vocab_sizes(self) -> tuple[int, int]:
+        """The vocabulary sizes of source and target."""
+        if self.tokenizers is None:
+            return (self.config.task.text.vocab_size,) * 2
+        source, target = self.tokenizers
+        return source.vocab_size, target.vocab_size
 
+    @functools.cached_property
+    def about(self) -> dict[str, Any]:
+        efficiency = round(self._train.padding_efficiency(), 4)
+        return self.data.about | {"padding_efficiency": efficiency}
 
-def make_attention(
-    config: MemoryConfig, features: int, init: nn.initializers.Initializer | None = None
-) -> attention.MemoryAttention:
-    """The attention a config names, its matrices drawn by `init`, else as each layer has it."""
-    drawn = {} if init is None else {"kernel_init": init}
-    match config.score:
-        case "additive":
-            scoring = attention.AdditiveScoring(features, **drawn)
-        case "concat":
-            drawn_too = {} if init is None else {"vector_init": init}
-            scoring = attention.AdditiveScoring(features, use_bias=False, **drawn, **drawn_too)
-        case "dot":
-            scoring = attention.DotScoring()
-        case "scaled_dot":
-            scoring = attention.ScaledDotScoring(features, **drawn)
-        case "general":
-            scoring = attention.GeneralScoring(**drawn)
-        case "location":
-            scoring = attention.LocationScoring(config.max_words + 1, **drawn)
-    match config.locality:
-        case "global":
-            locality = attention.Global()
-        case "local_m":
-            locality = attention.Monotonic(config.half_width)
-        case "local_p":
-            locality = attention.Predictive(config.half_width, **drawn)
-    return attention.MemoryAttention(scoring, locality, config.named_implementation)
+    @property
+    def steps_per_epoch(self) -> float:
+        encoding = self.config.task.encoding
+        return self._train.per_epoch / (encoding.segmentations if encoding.bpe_dropout else 1)
 
+    def load(self) -> "TranslationTask":
+        found = data.load(self.config.task.text, self.config.task.encoding)
+        return dataclasses.replace(self, tokenizers=found.tokenizers, data=found)
 
-def make_model(config: Config, network: nn.Module) -> Model:
-    """Init and loss of a network."""
-    if (
-        config.batching == "packed"
-        and "segments" not in inspect.signature(network.encode).parameters
-    ):
-        raise ValueError(
-            "--batching=packed needs a network that keeps the sentences of a row apart, as the "
-            f"Transformer does; {type(network).__name__} does not"
-        )
+    def save(self, folder: Path) -> None:
+        for side, tokenizer in zip(("source", "target"), self.tokenizers, strict=True):
+            tokenizer.save(folder / side)
 
-    def init(key):
+    def restore(self, folder: Path) -> "TranslationTask":
+        found = tuple(load_tokenizer(folder / side) for side in ("source", "target"))
+        return dataclasses.replace(self, tokenizers=found)
+
+    def batch_spec(self) -> PyTree:
+        shapes = batches.largest_batch(self.config)
+        return {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in shapes.items()}
+
+    def init_inputs(self) -> tuple:
         ids = jnp.zeros((1, 2), jnp.int32)
-        return network.init(key, ids, ids == PAD, ids)
+        return ids, ids == PAD, ids
 
-    def loss(params, batch, key, train=True):
-        source, target = batch["source"], batch["target"]
+    @functools.cached_property
+    def _train(self):
+        return batches.make_batches(self.config, self.data.train)
+
+    def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
+        return self._train.iterate(start, rows)
+
+    def eval_batches(self, split: str) -> Iterator[PyTree]:
+        pairs = self.data.dev if split == "dev" else batches.sample(self.data.train)
+        return (batch for _, batch in eval_batches(self.config.task.batching, pairs))
+
+    def loss(self, network: EncoderDecoder, params, batch, key, *, train: bool) -> Sums:
+        config, source, target = self.config.task.loss, batch["source"], batch["target"]
         segments = None
         if "target_segments" in batch:
             segments = batch["source_segments"], batch["target_segments"]
-        states = network.apply(
+        hidden = network.apply(
             params,
             source,
             source != PAD,
-            pair_batches.previous_words(target, segments and segments[1]),
-            train,
-            segments,
+            previous_words(target, segments and segments[1]),
+            train=train,
+            segments=segments,
             rngs={"dropout": key},
             method="hidden_states",
         )
         total, tokens = vocabulary_loss(
-            lambda states: network.apply(params, states, method="score_words"),
-            states,
+            lambda states: network.apply(params, states, method="logits"),
+            hidden.states,
             target,
             target != PAD,
             config.label_smoothing if train else 0.0,
@@ -118,38 +117,76 @@ def make_model(config: Config, network: nn.Module) -> Model:
         weight = sentences if train and config.loss_per == "sentence" else tokens
         return Sums(total, weight, {"target_tokens": tokens, "examples": sentences})
 
-    eval_loss = functools.partial(loss, train=False)
-    return Model(init, loss, eval_loss, _largest_batch(config), network.tensor_rules)
+    def summarize(self, sums: Sums) -> dict[str, float]:
+        """The loss per token, and the negative log likelihood per sentence, in nats."""
+        return {"loss": sums.total / sums.weight, "nll": sums.total / sums.counts["examples"]}
+
+    def predict(
+        self, networks: Sequence[EncoderDecoder], params: Sequence[PyTree], folder: Path
+    ) -> None:
+        members = self._members(networks, params)
+        predictions.predict(self.config, self.data, members, folder)
+        if members.alignment is not None:
+            maps.keep_alignments(self.config, self.data, members, folder)
+        if len(networks) == 1:  # where one network attends, head by head
+            maps.keep_heads(self.config, self.data, networks[0], params[0], folder)
+            if pronouns.has_pronouns(self.config.task.text):
+                pronouns.predict(self.config, self.data, networks[0], params[0], folder)
+
+    def score(self, folder: Path) -> dict[str, Any]:
+        text = self.config.task.text
+        return scores.score_all(data.gold(text), folder, text.languages.split("-")[1])
+
+    def respond(
+        self, networks: Sequence[EncoderDecoder], params: Sequence[PyTree], inputs: Iterable[str]
+    ) -> Iterator[Response]:
+        members = self._members(networks, params)
+        for line in inputs:
+            yield self._translate(members, line)
+
+    def _translate(self, members: Members, line: str) -> Response:
+        """The translation of a line, its log probability, and its alignment."""
+        text = self.config.task.text
+        if not line.strip():
+            return Response(line, "", {}, {}, ["an empty line has no translation"])
+        ((words, *_),) = data.in_words(text, [Pair(line, "")])
+        encoded = encode_pairs([Pair(words, "")], *self.tokenizers)
+        ((_, batch),) = eval_batches(self.config.task.batching, encoded, batch_size=1)
+        found = members.search(batch["source"])
+        ids = np.asarray(found.tokens[0, 0])
+        ids = ids[: int(found.lengths[0, 0])]
+        source = [int(i) for i in encoded[0][0]]
+        sides = [
+            [tokenizer.decode([i]) for i in side if i != EOS]
+            for tokenizer, side in zip(self.tokenizers, (source, ids), strict=True)
+        ]
+        scored = {
+            "log_probability": float(found.log_probs[0, 0]),
+            "per_token": float(found.log_probs[0, 0]) / max(1, len(ids)),
+        }
+        found_maps = {}
+        if members.alignment is not None:
+            weights = members.align(batch["source"], ids[None])[0, : len(ids), : len(source) + 1]
+            found_maps["alignment"] = AttentionMap(weights, sides[1], sides[0])
+        unknown = [word for word, i in zip(words.split(), source, strict=False) if i == UNK]
+        notes = [f"not in the vocabulary: {', '.join(unknown)}"] if unknown else []
+        return Response(line, self.tokenizers[1].decode(ids), scored, found_maps, notes)
+
+    def _members(self, networks, params) -> Members:
+        return Members(tuple(networks), tuple(params), self.config.task.search)
 
 
-def _largest_batch(config: Config) -> PyTree:
-    """The shapes of a batch of the longest sentences."""
-    rows, length = config.batch_size, config.max_words + 1
-    names = ["source", "target"]
-    if config.batching == "tokens":
-        rows = max(1, config.batch_tokens // length)
-    if config.batching == "packed":
-        rows, length = max(1, config.batch_tokens // config.row_length), config.row_length
-        names += ["source_segments", "target_segments"]
-    rows += -rows % make_config_placement(config).row_multiple
-    return dict.fromkeys(names, jax.ShapeDtypeStruct((rows, length), jnp.int32))
+def evaluators(config: Config, task: TranslationTask) -> list[Evaluator]:
+    """BLEU of the development set, where the config asks for it."""
+    every = config.task.alignment.bleu_every
+    if not every:
+        return []
 
+    def measure(network: EncoderDecoder, params: PyTree) -> dict[str, float]:
+        members = task._members([network], [params])
+        pairs = data.pairs_of(config.task.text, "dev")
+        found = predictions.translate(config, task.tokenizers, task.data.dev, members)
+        hypotheses = [found[i] for i in range(len(pairs))]
+        return {"bleu": tokenized_bleu(hypotheses, [pair.target for pair in pairs]).score}
 
-def make_experiment(config: Config, task: translation.Task, reader: reading.Reader) -> Experiment:
-    """One row: its data, model and evaluation."""
-    batches = pair_batches.make_batches(config, task.train)
-
-    def evaluate(params, folder):
-        return reading.evaluate_members(config, task, [(reader, params)], folder)
-
-    return Experiment(
-        model=make_model(config, reader.network),
-        batches=batches.iterate,
-        dev_batches=lambda: (batch for _, batch in pair_batches.eval_batches(config, task.dev)),
-        train_sample=lambda: (
-            batch for _, batch in pair_batches.eval_batches(config, pair_batches.sample(task.train))
-        ),
-        evaluate=evaluate,
-        about=task.about | {"padding_efficiency": round(batches.padding_efficiency(), 4)},
-        steps_per_epoch=batches.per_epoch / (config.segmentations if config.bpe_dropout else 1),
-    )
+    return [Evaluator(every, measure)]

@@ -1,0 +1,1 @@
+"""Bahdanau, Cho, Bengio 2014: attention in a recurrent translator."""

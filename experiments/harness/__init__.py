@@ -1,0 +1,1 @@
+"""The harness of every experiment: configs, flags, training runs, results and their verification."""

@@ -1,0 +1,186 @@
+"""Configs: frozen dataclasses of values, grouped in parts, one flag for each value."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from attn_research.attention.api import IMPLEMENTATIONS
+from attn_research.layers.remat import Remat
+
+ScaleName = Literal["tiny", "small", "paper"]
+OptimizerName = Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"]
+ScheduleName = Literal["constant", "cosine", "halving", "inverse_sqrt"]
+
+
+def knob(default: Any, text: str, minimum: float | None = None, *, local: bool = False) -> Any:
+    """A field of a config: its default, the flag's help, and the least value that it takes.
+
+    A `local` value, such as a folder of this machine, is no part of what a run is.
+    """
+    about = {"help": text, "minimum": minimum, "local": local}
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Training: its length, its measurements and its checkpoints."""
+
+    scale: ScaleName = knob(
+        "small",
+        "Size of the experiment: tiny takes seconds, small minutes on a CPU, paper is the paper's.",
+    )
+    seed: int = knob(0, "Seed of initial parameters, data order and dropout.", 0)
+    num_steps: int = knob(1000, "Number of training steps.", 1)
+    eval_every: int = knob(500, "Steps between two evaluations on the development set.", 1)
+    save_every: int = knob(500, "Steps between two checkpoints.", 1)
+    average: int = knob(
+        0,
+        "Number of last checkpoints whose mean parameters are evaluated; 0 evaluates the best ones.",
+        0,
+    )
+    best_by: str = knob(
+        "loss",
+        "Development measurement that chooses the best parameters: the lowest, or the highest with "
+        "a plus sign before its name, as in +accuracy.",
+    )
+    init_from: str = knob(
+        "", "Run folder whose best parameters training starts from, where the shapes are the same."
+    )
+    dtype: Literal["float32", "bfloat16"] = knob(
+        "float32",
+        "Type that training computes in; parameters, sums and losses are float32 always.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer and its learning rate."""
+
+    optimizer: OptimizerName = knob("adam", "Optimizer.")
+    weight_decay: float = knob(0.0, "Decoupled weight decay of matrices, for adamw and muon.", 0.0)
+    learning_rate: float = knob(1e-3, "Learning rate at the peak of the schedule.", 0.0)
+    schedule: ScheduleName = knob("cosine", "Schedule of the learning rate over the steps.")
+    warmup_steps: int = knob(
+        100, "Steps of linear warmup of the schedules cosine and inverse_sqrt.", 0
+    )
+    halve_after: float = knob(
+        0.5, "Fraction of the steps before the schedule halving first halves the rate.", 0.0
+    )
+    halve_every: float = knob(
+        0.1, "Fraction of the steps between two halvings of the schedule halving.", 1e-6
+    )
+    clip_norm: float = knob(
+        1.0, "Largest global L2 norm of a gradient; larger ones are scaled.", 1e-6
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionConfig:
+    """Execution: how a step is computed, which leaves its result as it is."""
+
+    implementation: Literal["auto", *(each.name for each in IMPLEMENTATIONS)] = knob(
+        "auto",
+        "Implementation of attention; auto takes the first of the chain that supports a call.",
+    )
+    placement: Literal["jit", "sharded", "pmap"] = knob(
+        "jit",
+        "Devices of a step: one (jit), a mesh (sharded), or data parallel by jax.pmap (pmap).",
+    )
+    mesh: str = knob(
+        "",
+        "Sizes of the mesh axes data, fsdp and tensor, as in data=4,fsdp=2; unset, all devices are "
+        "on the axis data.",
+    )
+    num_microbatches: int = knob(
+        1, "Number of microbatches that the gradient of a batch is accumulated over.", 1
+    )
+    remat: Remat = knob(
+        "none",
+        "Rematerialization in the backward pass: of nothing, of all but matrix products (dots), or "
+        "of whole layers (all).",
+    )
+    max_bytes: str = knob(
+        "", "Memory of a device, as in 1.5GiB; a step that needs more is refused with a way out."
+    )
+    max_compiles: int = knob(
+        0,
+        "Number of batch shapes, each a program to compile, above which a run is refused; 0: any.",
+        0,
+    )
+
+    @property
+    def named_implementation(self) -> str | None:
+        """The argument of `attend`."""
+        return None if self.implementation == "auto" else self.implementation
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All values of a run, in parts.
+
+    A part is a frozen dataclass of values made by `knob`, or of further parts. Names of values are
+    unique over all parts, so that flags, rows, scales and result files are flat.
+    """
+
+    train: TrainConfig = TrainConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    task: Any = None
+    model: Any = None
+
+    def __post_init__(self):
+        names = [field.name for _, field in self.fields()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise TypeError(f"two parts of a config have the values {', '.join(twice)}")
+
+    def fields(self) -> Iterator[tuple[Any, dataclasses.Field]]:
+        """(part, field) of every value."""
+        return _fields(self)
+
+    def values(self) -> dict[str, Any]:
+        """Every value by its name."""
+        return {field.name: getattr(part, field.name) for part, field in self.fields()}
+
+    def replace(self, **values: Any) -> "Config":
+        """A copy with other values, by name; ValueError for a name that is none."""
+        known = {field.name for _, field in self.fields()}
+        if unknown := sorted(values.keys() - known):
+            raise ValueError(f"no value of this experiment is called {', '.join(unknown)}")
+        return _replace(self, values)
+
+    def identity(self) -> dict[str, Any]:
+        """What a run is: every value but those of execution and of this machine."""
+        return {
+            field.name: getattr(part, field.name)
+            for part, field in self.fields()
+            if part is not self.execution and not field.metadata["local"]
+        }
+
+    @property
+    def data(self) -> str:
+        """The name of the data set, for tasks that have several."""
+        return self.values().get("data", "")
+
+
+def _is_part(value: Any) -> bool:
+    return dataclasses.is_dataclass(value)
+
+
+def _fields(part: Any) -> Iterator[tuple[Any, dataclasses.Field]]:
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if _is_part(value):
+            yield from _fields(value)
+        elif value is not None or "help" in field.metadata:
+            yield part, field
+
+
+def _replace(part: Any, values: dict[str, Any]) -> Any:
+    changes = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if _is_part(value):
+            changes[field.name] = _replace(value, values)
+        elif "help" in field.metadata and field.name in values:
+            changes[field.name] = values[field.name]
+    return dataclasses.replace(part, **changes)

@@ -1,0 +1,96 @@
+"""A program: network and task of one config, as pure functions of parameters."""
+
+import dataclasses
+import functools
+
+import jax
+import optax
+from flax import linen as nn
+
+from attn_research.training.cost import matmul_flops
+from attn_research.training.mesh import TensorRules
+from attn_research.training.placement import Placement, make_placement
+from attn_research.training.step import (
+    Sums,
+    TrainState,
+    computed_in,
+    make_state,
+    make_train_step,
+)
+from attn_research.types import Array, Key, PyTree
+from experiments.harness.config import Config
+from experiments.harness.paper import Paper
+from experiments.harness.task import Task
+
+
+def config_placement(config: Config, tensor_rules: TensorRules = ()) -> Placement:
+    """The placement that a config names, over the devices there are."""
+    part = config.execution
+    return make_placement(part.placement, part.mesh, tensor_rules, part.num_microbatches)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What is trained and measured; with a task that has read nothing, its shapes are known."""
+
+    paper: Paper
+    config: Config
+    task: Task
+
+    @functools.cached_property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
+        return self.paper.network(self.config, self.task)
+
+    @functools.cached_property
+    def eval_network(self) -> nn.Module:
+        """The network that is evaluated, in float32 always.
+
+        A kernel named for training in 16 bits may not compute float32, so its name counts for
+        training alone.
+        """
+        if self.config.train.dtype == "float32":
+            return self.network
+        return self.paper.network(self.config.replace(implementation="auto"), self.task)
+
+    @functools.cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimizer."""
+        return self.paper.optimizer(self.config)
+
+    @functools.cached_property
+    def placement(self) -> Placement:
+        """The placement of a step."""
+        return config_placement(self.config, getattr(self.network, "tensor_rules", ()))
+
+    def init(self, key: Key[Array, ""]) -> PyTree:
+        """Random initial parameters."""
+        return self.network.init(key, *self.task.init_inputs())
+
+    def loss(self, params: PyTree, batch: PyTree, key: Key[Array, ""]) -> Sums:
+        """The training loss, in the dtype of the config."""
+        loss = functools.partial(self.task.loss, self.network, train=True)
+        dtype = self.config.train.dtype
+        return (loss if dtype == "float32" else computed_in(loss, dtype))(params, batch, key)
+
+    def eval_loss(self, params: PyTree, batch: PyTree, key: Key[Array, ""]) -> Sums:
+        """The loss without dropout or smoothing."""
+        return self.task.loss(self.eval_network, params, batch, key, train=False)
+
+    def initial_state(self, key: Key[Array, ""]) -> TrainState:
+        """The state before the first step, from random parameters."""
+        return make_state(self.init(key), self.optimizer)
+
+    def state_shapes(self) -> TrainState:
+        """The shapes of the state; nothing is allocated."""
+        return jax.eval_shape(self.initial_state, jax.random.key(0))
+
+    def step_flops(self) -> int:
+        """FLOPs of the matrix products and convolutions of a step, over all devices."""
+        step = make_train_step(self.loss, self.optimizer, jax.random.key(0))
+        return matmul_flops(step, self.state_shapes(), self.task.batch_spec())
+
+
+def make_program(paper: Paper, config: Config, task: Task | None = None) -> Program:
+    """The program of a config, with a task that has read nothing unless one is given."""
+    return Program(paper, config, paper.task(config) if task is None else task)

@@ -1,0 +1,110 @@
+"""The protocol of a task: data, loss and metrics, of which the harness knows nothing else."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from flax import linen as nn
+
+from attn_research.training.step import Sums
+from attn_research.types import Array, Key, PyTree
+
+# From the rows of a whole batch to those that this process reads.
+Rows = Callable[[int], slice]
+
+
+class AttentionMap(NamedTuple):
+    """Attention weights of one example, with a label for each row and column.
+
+    With `pixels` [H, W, C] the map is a grid of patches that lies over them.
+    """
+
+    weights: np.ndarray
+    rows: Sequence[str]
+    columns: Sequence[str]
+    pixels: np.ndarray | None = None
+
+
+class Response(NamedTuple):
+    """A model's output for one input, with its scores, its attention maps and remarks."""
+
+    input: str
+    output: str
+    scores: dict[str, float]
+    maps: dict[str, AttentionMap]
+    notes: Sequence[str] = ()
+
+
+class Evaluator(NamedTuple):
+    """A measurement on the development set every so many steps: numbers by name."""
+
+    every: int
+    measure: Callable[[nn.Module, PyTree], dict[str, float]]
+
+
+class Task(Protocol):
+    """Data, loss and metrics.
+
+    A task is made from a config, without reading anything: shapes and the loss are known. `load`
+    gives the task with its data; `restore` gives it with what a run folder kept, enough to
+    `respond`.
+    """
+
+    inputs: str  # the flag of experiments.predict that gives this task an input
+    about: dict[str, Any]  # hashes and sizes of the data, for the result file
+    steps_per_epoch: float
+
+    def load(self) -> "Task":
+        """The task with its data."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Writes what `restore` reads."""
+        ...
+
+    def restore(self, folder: Path) -> "Task":
+        """The task as a run folder kept it."""
+        ...
+
+    def batch_spec(self) -> PyTree:
+        """Shapes of the largest batch, from the config alone."""
+        ...
+
+    def init_inputs(self) -> tuple:
+        """Arguments of `network.init` after the key."""
+        ...
+
+    def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
+        """Training batches from a step on, some rows of each: a pure function of (seed, step)."""
+        ...
+
+    def eval_batches(self, split: str) -> Iterator[PyTree]:
+        """Every example of "dev" once, or a sample of "train"."""
+        ...
+
+    def loss(
+        self, network: nn.Module, params: PyTree, batch: PyTree, key: Key[Array, ""], *, train: bool
+    ) -> Sums:
+        """Total and weight of the loss over a batch, never a mean, with counts to report."""
+        ...
+
+    def summarize(self, sums: Sums) -> dict[str, float]:
+        """The numbers of a split by name, "loss" among them, from the sums over its batches."""
+        ...
+
+    def predict(
+        self, networks: Sequence[nn.Module], params: Sequence[PyTree], folder: Path
+    ) -> None:
+        """Predictions on the test sets, written to a folder; several networks are an ensemble."""
+        ...
+
+    def score(self, folder: Path) -> dict[str, Any]:
+        """The scores of a run, computed from the predictions in a folder alone."""
+        ...
+
+    def respond(
+        self, networks: Sequence[nn.Module], params: Sequence[PyTree], inputs: Iterable[Any]
+    ) -> Iterator[Response]:
+        """Outputs and attention maps for inputs of the user's own."""
+        ...

@@ -1,0 +1,30 @@
+"""The papers: every folder under experiments/ that holds a paper.py."""
+
+import functools
+import importlib
+from pathlib import Path
+
+from experiments.harness import flags
+from experiments.harness.paper import Paper, nearest
+
+
+def names() -> list[str]:
+    """The names of the papers, which are those of their folders, oldest first."""
+    found = {path.parent.name for path in Path(__file__).parent.glob("*/paper.py")}
+    found.discard("harness")
+    return sorted(found, key=lambda name: (name[-4:], name))
+
+
+@functools.cache
+def find(name: str) -> Paper:
+    """A paper by its name; ValueError where there is none."""
+    if name not in names():
+        raise ValueError(
+            f"no paper {name!r}: there are {', '.join(names())}{nearest(name, names())}"
+        )
+    return importlib.import_module(f"experiments.{name}.paper").PAPER
+
+
+def main(paper: Paper) -> None:
+    """The command line of a paper."""
+    flags.main(paper, find)

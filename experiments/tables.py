@@ -1,0 +1,48 @@
+"""Tables of every folder of results, rendered anew or verified.
+
+python -m experiments.tables                          tables and figures from the results
+python -m experiments.tables --verify --data_dir=DIR  every cell from its predictions, or fail
+"""
+
+import itertools
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments.conformance.tables import verify_conformance
+from experiments.harness.paper import RESULTS
+from experiments.harness.verify import render, result_folders, verify
+from experiments.papers import find
+
+
+def _main(argv: Sequence[str]) -> None:
+    del argv
+    root = Path(flags.FLAGS.results_dir)
+    folders = result_folders(root)
+    if not folders:
+        sys.exit(f"error: no results in {root}: name another --results_dir")
+    if not flags.FLAGS.verify:
+        for folder in folders:
+            render(folder, find)
+            print(f"{folder}: tables and figures written")
+        return
+    failed = 0
+    matrices = map(verify_conformance, sorted(root.rglob("conformance.json")))
+    papers = (verify(folder, find, flags.FLAGS.data_dir) for folder in folders)
+    for name, finding, holds in itertools.chain(matrices, *papers):
+        word = {True: "verified", False: "FAILED", None: "not verified"}[holds]
+        print(f"{word:>12}  {name}: {finding}", flush=True)
+        failed += holds is False
+    if failed:
+        sys.exit(f"error: {failed} of the results do not follow from their predictions")
+
+
+if __name__ == "__main__":
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    flags.DEFINE_bool("verify", False, "Compute every number again from the kept predictions.")
+    flags.DEFINE_string("results_dir", str(RESULTS), "Folder of results.")
+    flags.DEFINE_string("data_dir", "", "Folder of data sets; ATTN_DATA_DIR if unset.")
+    app.run(_main)

@@ -1,0 +1,52 @@
+"""The config of image classification: data, augmentation, batches and loss."""
+
+import dataclasses
+from typing import Literal
+
+from experiments.harness.config import knob
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageDataConfig:
+    """Images."""
+
+    data: Literal["digits", "mnist", "cifar10", "folder"] = knob(
+        "digits", "Data set: scikit-learn's digits, MNIST, CIFAR-10, or a folder of images."
+    )
+    data_dir: str = knob(
+        "", "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.", local=True
+    )
+    image_dir: str = knob("", "Folder train/CLASS/* and test/CLASS/* of --data=folder.")
+    image_size: int = knob(8, "Height and width of an image, in pixels.", 1)
+    channels: int = knob(1, "Channels of a pixel.", 1)
+    num_classes: int = knob(10, "Classes of the data.", 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Augmentation of training images."""
+
+    crop: int = knob(0, "Pixels that an image is shifted by, at most.", 0)
+    flip: bool = knob(False, "Mirror every other image.")
+    rotate: float = knob(0.0, "Degrees that an image is rotated by, at most.", 0.0)
+    scale_jitter: float = knob(
+        1.0, "Factor that an image is enlarged or reduced by, at most; 1: none.", 1.0
+    )
+    color_jitter: float = knob(
+        0.0, "Fraction that brightness, contrast and saturation change by, at most.", 0.0
+    )
+    cutout: int = knob(
+        0, "Side of a gray square that covers a part of an image, in pixels, at most.", 0
+    )
+    cutmix: float = knob(0.0, "Fraction of the images that get a rectangle of another one.", 0.0)
+    mixup: float = knob(0.0, "Fraction of the images that are blended with another one.", 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageClassificationConfig:
+    """Batches and loss."""
+
+    images: ImageDataConfig = ImageDataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    batch_size: int = knob(128, "Images of a batch.", 1)
+    label_smoothing: float = knob(0.1, "Label smoothing: probability spread over the classes.", 0.0)

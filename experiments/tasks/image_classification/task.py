@@ -1,0 +1,227 @@
+"""The task of image classification: batches, loss, predictions and their accuracy."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attn_research.data.batching import Rows
+from attn_research.data.files import write_whole
+from attn_research.data.image_batches import ImageBatches, ordered
+from attn_research.data.image_files import decode
+from attn_research.data.images import ImageSet, load_images
+from attn_research.evaluation.rollout import rollout
+from attn_research.models.vit import ViT
+from attn_research.training.objectives import cross_entropy, mixed_cross_entropy
+from attn_research.training.step import Sums
+from attn_research.types import Array, Float, PyTree
+from attn_research.viewing import plots
+from attn_research.viewing.image_maps import ImageMaps, image_figure
+from experiments.harness.config import Config
+from experiments.harness.task import AttentionMap, Response
+from experiments.tasks.image_classification.config import ImageDataConfig
+
+BATCH = 256  # images of a batch of evaluation
+
+
+def as_floats(images: np.ndarray) -> Float[Array, "B H W C"]:
+    """Bytes as numbers from -1 to 1."""
+    return jnp.asarray(images, jnp.float32) / 127.5 - 1
+
+
+@functools.lru_cache(maxsize=2)  # the rows of a table share their images
+def _load(config: ImageDataConfig) -> dict[str, ImageSet]:
+    folders = dict(folder=config.image_dir or None, size=config.image_size)
+    splits = load_images(config.data, config.data_dir or None, **folders)
+    found = splits["train"].images.shape[1:], len(splits["train"].classes)
+    wanted = (config.image_size, config.image_size, config.channels), config.num_classes
+    if found != wanted:
+        (height, width, channels), classes = found
+        raise ValueError(
+            f"--data={config.data} has {classes} classes of {height} x {width} pixels of "
+            f"{channels}: give --num_classes={classes} --image_size={height} --channels={channels}"
+        )
+    return splits
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageClassificationTask:
+    """Classification of images of one size; `splits` and `classes` are there after `load`."""
+
+    config: Config
+    splits: dict[str, ImageSet] | None = None
+    classes: tuple[str, ...] | None = None
+
+    inputs = "image"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        hashes = {name: [split.fingerprint] for name, split in self.splits.items()}
+        return {"sha256": hashes, "train_images": len(self.splits["train"])}
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return self._batches.per_epoch
+
+    def load(self) -> "ImageClassificationTask":
+        splits = _load(self.config.task.images)
+        return dataclasses.replace(self, splits=splits, classes=splits["train"].classes)
+
+    def save(self, folder: Path) -> None:
+        write_whole(folder / "classes.json", json.dumps(self.classes).encode())
+
+    def restore(self, folder: Path) -> "ImageClassificationTask":
+        classes = tuple(json.loads((folder / "classes.json").read_text()))
+        return dataclasses.replace(self, classes=classes)
+
+    def batch_spec(self) -> PyTree:
+        part = self.config.task
+        image = part.images.image_size, part.images.image_size, part.images.channels
+        specs = {"image": (image, jnp.uint8), "label": ((), jnp.int32)}
+        if part.augment.cutmix + part.augment.mixup:
+            specs |= {"other": ((), jnp.int32), "share": ((), jnp.float32)}
+        return {
+            name: jax.ShapeDtypeStruct((part.batch_size, *shape), dtype)
+            for name, (shape, dtype) in specs.items()
+        }
+
+    def init_inputs(self) -> tuple:
+        images = self.config.task.images
+        return (jnp.zeros((1, images.image_size, images.image_size, images.channels)),)
+
+    @functools.cached_property
+    def _batches(self) -> ImageBatches:
+        augment, part = self.config.task.augment, self.config.task
+        return ImageBatches(
+            self.splits["train"],
+            part.batch_size,
+            self.config.train.seed,
+            pad=augment.crop,
+            flip=augment.flip,
+            turn=augment.rotate,
+            zoom=augment.scale_jitter,
+            color=augment.color_jitter,
+            erase=augment.cutout,
+            cutmix=augment.cutmix,
+            mixup=augment.mixup,
+        )
+
+    def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
+        return self._batches.iterate(start, rows)
+
+    def eval_batches(self, split: str) -> Iterator[PyTree]:
+        # A folder's images may stand in the order of their classes: a sample is spread over them.
+        images, dev = self.splits[split], self.splits["dev"]
+        every = max(1, len(images) // len(dev)) if split == "train" else 1
+        return (batch for _, batch in ordered(images, BATCH, every))
+
+    def loss(self, network: ViT, params, batch, key, *, train: bool) -> Sums:
+        label = batch["label"]
+        images, rngs = as_floats(batch["image"]), {"dropout": key}
+        logits = network.apply(params, images, train=train, rngs=rngs).logits
+        smoothing = self.config.task.label_smoothing if train else 0.0
+        if "share" in batch:
+            second = batch["other"], batch["share"]
+            total, count = mixed_cross_entropy(logits, label, *second, label >= 0, smoothing)
+        else:
+            total, count = cross_entropy(logits, label, label >= 0, smoothing)
+        counts = {"examples": count}
+        if not train:
+            right = (logits.argmax(axis=-1) == label) & (label >= 0)
+            counts["correct"] = jnp.sum(right, dtype=jnp.float32)
+        return Sums(total, count, counts)
+
+    def summarize(self, sums: Sums) -> dict[str, float]:
+        """The loss, and the accuracy, of an image."""
+        return {"loss": sums.total / sums.weight, "accuracy": sums.counts["correct"] / sums.weight}
+
+    def predict(self, networks: Sequence[ViT], params: Sequence[PyTree], folder: Path) -> None:
+        test = self.splits["test"]
+        found = np.zeros(len(test), int)
+        for indices, batch in ordered(test, BATCH):
+            logits = _mean_logits(tuple(networks), tuple(params), batch["image"])
+            found[indices] = np.asarray(logits.argmax(axis=-1))[: len(indices)]
+        write_whole(folder / "test.predictions.txt", "".join(f"{x}\n" for x in found).encode())
+        network, some = networks[0], test[:4]
+        if len(networks) == 1 and network.pooling == "class":
+            maps = _maps(network, params[0], some.images)
+            pictures = [
+                ImageMaps(image, grids, self.classes[label])
+                for image, grids, label in zip(some.images, maps, some.labels, strict=True)
+            ]
+            plots.save(image_figure(pictures), folder / "attention.png")
+
+    def score(self, folder: Path) -> dict[str, Any]:
+        path = folder / "test.predictions.txt"
+        if not path.is_file():
+            raise ValueError(f"{path} is missing: the predictions of this row were not kept")
+        data = path.read_bytes()
+        found, labels = np.array(data.split(), int), _load(self.config.task.images)["test"].labels
+        if len(found) != len(labels):
+            raise ValueError(f"{path} has {len(found)} lines for {len(labels)} images")
+        right = int((found == labels).sum())
+        return {
+            "tests": {"test": {"accuracy": round(right / len(labels), 6), "images": len(labels)}},
+            "predictions": {path.name: hashlib.sha256(data).hexdigest()},
+        }
+
+    def respond(
+        self, networks: Sequence[ViT], params: Sequence[PyTree], inputs: Iterable[str]
+    ) -> Iterator[Response]:
+        config = self.config.task.images
+        for name in inputs:
+            pixels = read_image(Path(name), config.image_size, config.channels)
+            logits = _mean_logits(tuple(networks), tuple(params), pixels[None])
+            probabilities = np.asarray(jax.nn.softmax(logits[0]))
+            order = np.argsort(-probabilities)
+            scores = {self.classes[i]: float(probabilities[i]) for i in order[:5]}
+            maps = {}
+            if len(networks) == 1 and networks[0].pooling == "class":
+                ((grids),) = _maps(networks[0], params[0], pixels[None])
+                for title, grid in grids.items():
+                    rows, columns = (tuple(map(str, range(size))) for size in grid.shape)
+                    maps[title] = AttentionMap(grid, rows, columns, pixels)
+            yield Response(str(name), self.classes[order[0]], scores, maps)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _mean_logits(networks, params, images) -> Float[Array, "B V"]:
+    """The logits of one network, or the log of the mean distribution of several."""
+    pairs = zip(networks, params, strict=True)
+    logits = [network.apply(p, as_floats(images)).logits for network, p in pairs]
+    if len(logits) == 1:
+        return logits[0]
+    return jnp.log(sum(jax.nn.softmax(each) for each in logits) / len(logits))
+
+
+def _maps(network: ViT, params: PyTree, images: np.ndarray) -> list[dict[str, np.ndarray]]:
+    """Attention of the class token over each image: by rollout, and by head of the last layer."""
+    weights = network.apply(params, as_floats(images), capture="all").weights
+    side = network.grid(images.shape[1:3])
+    return [
+        {"rollout": rollout(np.asarray(one))[0, 1:].reshape(side)}
+        | {
+            f"head {head + 1}": np.asarray(one[-1, head, 0, 1:]).reshape(side)
+            for head in range(one.shape[1])
+        }
+        for one in weights
+    ]
+
+
+def read_image(path: Path, size: int, channels: int) -> np.ndarray:
+    """The pixels of an image file, resized to a square; ValueError where it is no image."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): name an image file") from None
+    pixels = decode(data, str(path), size)
+    if channels == 1:
+        return np.round(pixels.mean(axis=-1, keepdims=True)).astype(np.uint8)
+    return pixels

@@ -1,0 +1,1 @@
+"""Translation: pairs of sentences, alignments and parse trees written as text."""

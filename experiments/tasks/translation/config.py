@@ -1,0 +1,152 @@
+"""The config of translation, in parts: text, encoding, batches, loss, search and alignments."""
+
+import dataclasses
+from typing import Literal
+
+from experiments.harness.config import knob
+
+TESTS = {
+    "grammar": ("test",),
+    "multi30k": ("test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"),
+    "hansards": ("test",),
+    "treebank": ("test",),
+    "text": ("test",),
+    "huggingface": ("test",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """Text: the pairs of sentences and their tokenizers."""
+
+    data: Literal["grammar", "multi30k", "hansards", "treebank", "text", "huggingface"] = knob(
+        "grammar",
+        "Data set: the built-in corpus, Multi30k, word-aligned Hansards, WSJ trees, parallel text "
+        "files, or a Hugging Face data set.",
+    )
+    languages: str = knob("en-fr", "Languages of source and target, as in en-de.")
+    data_dir: str = knob(
+        "", "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.", local=True
+    )
+    train: str = knob("", "Training files SOURCE,TARGET of --data=text.")
+    dev: str = knob("", "Development files SOURCE,TARGET of --data=text.")
+    test: str = knob("", "Test files SOURCE,TARGET of --data=text.")
+    dataset: str = knob("", "Name on the hub, or folder, of --data=huggingface.")
+    dataset_config: str = knob("", "Configuration of the data set of --data=huggingface.")
+    join: str = knob(
+        "1",
+        "Numbers of consecutive captions of --data=multi30k that are joined into one, as in 1,2,3.",
+    )
+    train_pairs: int = knob(100_000, "Training pairs of --data=grammar.", 1)
+    test_pairs: int = knob(600, "Test pairs of --data=grammar.", 1)
+    same_gender: float = knob(
+        0.0,
+        "Fraction of the pairs of nouns that a pronoun of --data=grammar may stand for which have "
+        "one gender.",
+        0.0,
+    )
+    tokenizer: Literal["words", "moses", "bpe"] = knob(
+        "words", "Tokenizer: words between spaces, Moses's rules, or joint SentencePiece subwords."
+    )
+    vocab_size: int = knob(
+        30_000,
+        "Vocabulary size of a language, special ids included; of both for --tokenizer=bpe.",
+        5,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodingConfig:
+    """Encoding: training pairs as ids."""
+
+    records: str = knob("", "Folder for encoded training pairs; unset, they are held in memory.")
+    max_words: int = knob(50, "Words of the longest training sentence.", 1)
+    bpe_dropout: float = knob(
+        0.0, "Probability that a merge of --tokenizer=bpe is left out in training.", 0.0
+    )
+    segmentations: int = knob(
+        8, "Segmentations of each training sentence that --bpe_dropout draws.", 1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchingConfig:
+    """Batches: how training pairs share them."""
+
+    batching: Literal["sorted", "tokens", "packed"] = knob(
+        "sorted",
+        "Batches of --batch_size pairs sorted by length within 20 batches, of a budget of tokens, "
+        "or of rows packed with several sentences.",
+    )
+    batch_size: int = knob(80, "Sentence pairs of a batch.", 1)
+    batch_tokens: int = knob(
+        2000, "Padded tokens of a side of a batch, for --batching=tokens and packed.", 1
+    )
+    row_length: int = knob(128, "Tokens of a row of --batching=packed.", 2)
+    bucket_width: int = knob(
+        10,
+        "Tokens between two lengths that batches are padded to: fewer shapes, or less padding.",
+        1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """The loss."""
+
+    label_smoothing: float = knob(
+        0.0, "Label smoothing: probability spread over the vocabulary.", 0.0
+    )
+    loss_per: Literal["token", "sentence"] = knob(
+        "token", "Unit that the gradient of a batch is the mean over."
+    )
+    loss_chunk: int = knob(
+        0, "Target tokens whose logits are held in memory at once; 0: as many as are fast.", 0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """Beam search."""
+
+    beam_size: int = knob(5, "Hypotheses of a beam.", 1)
+    max_length_factor: float = knob(
+        2.0,
+        "Largest number of ids of a translation for each id of its source, before the offset.",
+        0,
+    )
+    max_length_offset: int = knob(10, "Ids that a translation may have beyond that.", 1)
+    length_penalty: float = knob(
+        1.0, "Exponent alpha of the length penalty of Wu et al. 2016, equation 14.", 0.0
+    )
+    length_offset: float = knob(
+        5.0, "Constant of that equation, 5 there; 0 divides by the length itself.", 0.0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignmentConfig:
+    """Alignments: what is made of attention weights."""
+
+    replace_unknown: bool = knob(
+        False, "Also score translations with unknown words replaced by what they attend to."
+    )
+    dictionary_pairs: int = knob(
+        10_000, "Training pairs that the dictionary of --replace_unknown is learned from.", 1
+    )
+    soft_links: bool = knob(False, "Also keep and score the attention weights of forced decoding.")
+    bleu_every: int = knob(
+        0, "Steps between two translations of the development set for its BLEU; 0: never.", 0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslationConfig:
+    """Translation."""
+
+    text: TextConfig = TextConfig()
+    encoding: EncodingConfig = EncodingConfig()
+    batching: BatchingConfig = BatchingConfig()
+    loss: LossConfig = LossConfig()
+    search: SearchConfig = SearchConfig()
+    alignment: AlignmentConfig = AlignmentConfig()

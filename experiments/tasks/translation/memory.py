@@ -1,0 +1,35 @@
+"""Attention of recurrent translators over the source, by flag."""
+
+import dataclasses
+from typing import Literal
+
+from attn_research.layers.masking import LOCALITIES, make_locality
+from attn_research.layers.scoring import SCORINGS, make_scoring
+from flax import linen as nn
+
+from attn_research.layers.attention import MemoryAttention
+from experiments.harness.config import Config, knob
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+    """Attention of a recurrent decoder over the source."""
+
+    score: Literal[*SCORINGS] = knob("additive", "Score of a decoder state and an annotation.")
+    locality: Literal[*LOCALITIES] = knob(
+        "global",
+        "Words attended to: all, those around the same position, or around a predicted one.",
+    )
+    half_width: int = knob(10, "Words on either side of the center of local attention.", 1)
+
+
+def make_attention(
+    config: Config, features: int, kernel_init: nn.initializers.Initializer | None = None
+) -> MemoryAttention:
+    """The attention that a config names, its matrices drawn by `kernel_init`, or as usual."""
+    part, max_length = config.model.memory, config.task.encoding.max_words + 1
+    return MemoryAttention(
+        make_scoring(part.score, features=features, max_length=max_length, kernel_init=kernel_init),
+        make_locality(part.locality, part.half_width, kernel_init=kernel_init),
+        implementation=config.execution.named_implementation,
+    )

@@ -1,0 +1,1 @@
+"""Dosovitskiy et al. 2020: the Vision Transformer."""
