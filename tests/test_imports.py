@@ -1,4 +1,4 @@
-"""Who may import whom: types, trees < draws < attention < layers < models, the rest beside them."""
+"""Who may import whom: types, trees < rng < attention < layers < models, the rest beside them."""
 
 import ast
 import pathlib
@@ -6,13 +6,13 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-BESIDE = {"types", "trees", "draws", "attention"}
+BESIDE = {"types", "trees", "rng", "attention"}
 # Each part of the package, and the other parts it may import.
 MAY_IMPORT = {
     "types": set(),
     "trees": set(),
-    "draws": {"types"},
-    "attention": {"types", "trees", "draws"},
+    "rng": {"types"},
+    "attention": {"types", "trees", "rng"},
     "layers": BESIDE,
     "models": BESIDE | {"layers"},
     "data": BESIDE,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.draws import mixed
+from attn_research.rng import mixed
 from attn_research.trees import pytree
 from attn_research.types import Array, ArrayLike, Bool, Float, Int, Key, UInt
 

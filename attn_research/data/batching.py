@@ -13,9 +13,9 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
-from attn_research.data.ahead import made_ahead
-from attn_research.data.encoding import Ids
-from attn_research.data.tokenizers import EOS, PAD
+from attn_research.data.prefetch import made_ahead
+from attn_research.data.text.encoding import Ids
+from attn_research.data.text.tokenizers import EOS, PAD
 
 Batch = dict[str, Int[np.ndarray, "B _"]]
 # Of a number of rows, those that one of several processes reads.

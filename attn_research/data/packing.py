@@ -13,7 +13,7 @@ from typing import SupportsIndex
 import numpy as np
 
 from attn_research.data.batching import Batch, EncodedPairs, Rows, all_rows, pair_lengths
-from attn_research.data.tokenizers import EOS
+from attn_research.data.text.tokenizers import EOS
 
 
 class PackedBatches:

@@ -22,10 +22,10 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from attn_research.data.corpus import Pair
-from attn_research.data.encoding import Ids, encode_stream
 from attn_research.data.files import write_whole
-from attn_research.data.tokenizers import Tokenizer
+from attn_research.data.text.corpus import Pair
+from attn_research.data.text.encoding import Ids, encode_stream
+from attn_research.data.text.tokenizers import Tokenizer
 
 _METADATA, _LENGTHS, _SHARD = "metadata.json", "lengths.npy", "records-{:05d}.arrayrecord"
 _LETTERS = {"<u2": "H", "<u4": "I"}  # numpy's name of an id's type: the one of struct

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh
 
-from attn_research.training.mapped import Mapped
 from attn_research.training.mesh import AXES, TensorRules, parse_mesh
+from attn_research.training.pmapped import Mapped
 from attn_research.training.sharded import Sharded
 from attn_research.training.step import (
     Loss,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from attn_research.draws import example_key
+from attn_research.rng import example_key
 from attn_research.types import Array, Float, Int, Key, PyTree
 
 
@@ -52,7 +52,7 @@ def make_gradients(loss: Loss, parts: int = 1, axes: tuple[str, ...] = ()) -> Gr
 
     Memory is that of one part; part n is rows n, n + parts, ... With `axes` the batch is this
     device's share, its rows after those of the devices before it along these axes, and the results
-    are its share of two sums. What is drawn for an example, by keys of `attn_research.draws`,
+    are its share of two sums. What is drawn for an example, by keys of `attn_research.rng`,
     depends neither on parts nor on devices.
     """
 

@@ -14,8 +14,8 @@ from attn_research.data.batching import (
     ordered_batches,
     pair_lengths,
 )
-from attn_research.data.encoding import Encoded
-from attn_research.data.tokenizers import EOS, PAD
+from attn_research.data.text.encoding import Encoded
+from attn_research.data.text.tokenizers import EOS, PAD
 
 COUNT, LONGEST, STEP = 53, 12, 4
 BOUNDS = bounds_for(LONGEST, STEP)  # 5, 9, 13

@@ -6,9 +6,9 @@ import itertools
 import numpy as np
 import pytest
 
-from attn_research.data.encoding import Encoded
 from attn_research.data.packing import PackedBatches
-from attn_research.data.tokenizers import EOS
+from attn_research.data.text.encoding import Encoded
+from attn_research.data.text.tokenizers import EOS
 
 
 def make_pairs(count=200, longest=12):

@@ -12,10 +12,10 @@ import grain
 import numpy as np
 import pytest
 
-from attn_research.data.corpus import Pair
-from attn_research.data.encoding import encode_pairs, encode_stream
 from attn_research.data.records import Records, write_records
-from attn_research.data.tokenizers import SubwordTokenizer, WordTokenizer
+from attn_research.data.text.corpus import Pair
+from attn_research.data.text.encoding import encode_pairs, encode_stream
+from attn_research.data.text.tokenizers import SubwordTokenizer, WordTokenizer
 
 LANGUAGES = ("en", "de")
 PAIRS = [

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attn_research.data.aligned import AlignedText
+from attn_research.data.text.aligned import AlignedText
 from attn_research.evaluation.alignment import (
     Gold,
     alignment_error,

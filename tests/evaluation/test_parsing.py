@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn_research.data.treebank import Treebank, from_linear, linearize, parse_trees
+from attn_research.data.text.treebank import Treebank, from_linear, linearize, parse_trees
 from attn_research.evaluation.parsing import bracket_score, count_brackets
 
 

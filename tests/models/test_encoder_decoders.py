@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from attn_research.data.tokenizers import BOS, EOS, PAD
+from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.decoding import search
 from attn_research.layers.attention import (
     AdditiveScoring,

@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 from flax import traverse_util
 
-from attn_research.data.tokenizers import BOS, EOS, PAD
+from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.layers.attention import AdditiveScoring, MemoryAttention
 from attn_research.models.seq2seq import Seq2Seq
 from attn_research.training.objectives import cross_entropy

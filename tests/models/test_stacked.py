@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.data.tokenizers import BOS, EOS, PAD
+from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.layers.attention import (
     AdditiveScoring,
     DotScoring,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from attn_research.draws import example_key
 from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.embeddings import resize_positions
 from attn_research.models.vit import SIZES, ViT
+from attn_research.rng import example_key
 
 # With a head of 1,000 classes: patches of 14, 16 and 32 at 224 pixels, and of 16 at 384.
 COUNTS = {

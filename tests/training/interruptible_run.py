@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attn_research.data.batching import Batches, SortedWindows, bounds_for
-from attn_research.data.encoding import Encoded
+from attn_research.data.text.encoding import Encoded
 from attn_research.training.checkpoints import Checkpoints, digest
 from attn_research.training.loop import Hook, fit
 from attn_research.training.metrics import MetricsLog

@@ -7,9 +7,9 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from attn_research.training.mapped import Mapped
 from attn_research.training.mesh import layout, parse_mesh
 from attn_research.training.placement import OneDevice, check_rows, make_placement
+from attn_research.training.pmapped import Mapped
 from attn_research.training.sharded import Sharded
 from attn_research.training.step import Sums, TrainState, make_state
 

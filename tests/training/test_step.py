@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from attn_research.draws import example_key
+from attn_research.rng import example_key
 from attn_research.training.objectives import cross_entropy
 from attn_research.training.step import Sums, make_eval_step, make_state, make_train_step
 

@@ -1,0 +1,1 @@
+"""Sentence pairs: corpora, tokenizers and encoding to ids."""

@@ -1,0 +1,126 @@
+"""Parallel text from the outside: pairs of files, and data sets in Hugging Face's layout."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attn_research.data.files import read_lines
+from attn_research.data.text.corpus import Pair
+
+
+def make_pair(source: str, target: str) -> Pair:
+    """Returns a pair of two lines; any run of whitespace in them becomes a single space."""
+    return Pair(" ".join(source.split()), " ".join(target.split()))
+
+
+def fingerprint_pairs(pairs: Iterable[Pair]) -> str:
+    """Returns the SHA-256, in hex, of the sentences of `pairs`: a line each, tab between sides."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(f"{pair.source}\t{pair.target}\n".encode())
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFiles:
+    """A corpus of parallel files, plain or gzip: `files` gives (source, target) paths by split.
+
+    Line i of one file translates line i of the other; empty lines are kept, so that the pairs of
+    a test set stay aligned with its references. A ValueError names the file and the line at fault.
+    """
+
+    languages: tuple[str, str]
+    files: Mapping[str, tuple[str | Path, str | Path]]
+
+    def split(self, name: str) -> Sequence[Pair]:
+        """Returns the pairs of one split, held in memory."""
+        return list(self.stream(name))
+
+    def stream(self, name: str) -> Iterator[Pair]:
+        """Yields the pairs of one split in memory that does not grow with the corpus."""
+        if name not in self.files:
+            raise ValueError(f"no split {name!r}: there are {', '.join(self.files) or 'none'}")
+        source_path, target_path = self.files[name]
+        sources, targets = read_lines(source_path), read_lines(target_path)
+        number = 0
+        for number, (source, target) in enumerate(itertools.zip_longest(sources, targets), 1):
+            if source is None or target is None:
+                longer = number + sum(1 for _ in (sources if target is None else targets))
+                counts = (longer, number - 1) if target is None else (number - 1, longer)
+                raise ValueError(
+                    f"{source_path} has {counts[0]} lines but {target_path} has {counts[1]}: "
+                    f"line i of one has to translate line i of the other"
+                )
+            yield make_pair(source, target)
+        if not number:
+            raise ValueError(f"{source_path} and {target_path} are empty")
+
+    def fingerprint(self, name: str) -> str:
+        """Returns the SHA-256 of the split's pairs, in hex."""
+        return fingerprint_pairs(self.stream(name))
+
+
+@dataclasses.dataclass(frozen=True)
+class HuggingFace:
+    """A corpus read by the package `datasets`, rows of {"translation": {"en": ..., "fr": ...}}.
+
+    `name` is a data set of the hub or a folder, `config` its configuration, as in
+    `HuggingFace("wmt14", ("en", "fr"), "fr-en")`. Rows stay on disk, memory-mapped.
+    """
+
+    name: str
+    languages: tuple[str, str]
+    config: str | None = None
+
+    def split(self, name: str) -> Sequence[Pair]:
+        """Returns the pairs of one split, read from disk row by row."""
+        splits = self._load()
+        if name not in splits:
+            raise ValueError(f"no split {name!r}: {self.name} has {', '.join(splits)}")
+        rows = splits[name]
+        there = rows[0].get("translation", {}) if len(rows) else {}
+        if not set(self.languages) <= set(there):
+            raise ValueError(
+                f"{self.name}, split {name!r}: its rows have no translation in "
+                f"{' and '.join(self.languages)} (they have: {', '.join(there) or 'none'})"
+            )
+        return _Rows(rows, self.languages)
+
+    def fingerprint(self, name: str) -> str:
+        """Returns the SHA-256 of the split's pairs, in hex."""
+        return fingerprint_pairs(self.split(name))
+
+    def _load(self) -> Mapping[str, Any]:
+        try:
+            import datasets
+        except ImportError:
+            raise ImportError(
+                f"reading {self.name} needs the package datasets: pip install datasets"
+            ) from None
+        if (Path(self.name) / "dataset_dict.json").is_file():  # as save_to_disk leaves it
+            return datasets.load_from_disk(self.name)
+        return datasets.load_dataset(self.name, self.config)
+
+
+class _Rows(Sequence[Pair]):
+    """Rows of a Hugging Face data set, seen as pairs."""
+
+    def __init__(self, rows: Any, languages: tuple[str, str]):
+        self._rows, self._languages = rows, languages
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._pair(self._rows[int(index)])
+
+    def __iter__(self) -> Iterator[Pair]:
+        return map(self._pair, self._rows)
+
+    def _pair(self, row: Mapping[str, Any]) -> Pair:
+        return make_pair(*(row["translation"][language] for language in self._languages))
