@@ -13,7 +13,7 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
-from attn_research.data.prefetch import made_ahead
+from attn_research.data.prefetch import prefetch
 from attn_research.data.text.encoding import Ids
 from attn_research.data.text.tokenizers import EOS, PAD
 
@@ -134,7 +134,7 @@ class Batches(Sequence[Batch]):
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
         """Batches from `start` on, made ahead; only the given rows of each are read."""
-        return made_ahead(lambda n: self._make(n, rows), start, len(self))
+        return prefetch(lambda n: self._make(n, rows), start, len(self))
 
     def shapes(self) -> list[tuple[int, int]]:
         """The distinct (rows, length) of an epoch's batches: as many programs are compiled."""
@@ -168,9 +168,10 @@ def pair_lengths(pairs: EncodedPairs) -> Int[np.ndarray, "_"]:
     return np.asarray(pairs.lengths, np.int64).max(axis=1, initial=0) + 1
 
 
-def bounds_for(longest: int, step: int = 10) -> tuple[int, ...]:
-    """Bounds every `step` words, plus one for EOS, up to the first that holds `longest` ids."""
-    return tuple(range(step + 1, max(longest, 1) + step + 1, step))
+def bucket_bounds(longest: int, bucket_width: int = 10) -> tuple[int, ...]:
+    """Upper bounds of buckets `bucket_width` ids wide, plus 1 for EOS, up to `longest` ids."""
+    first, stop = bucket_width + 1, max(longest, 1) + bucket_width + 1
+    return tuple(range(first, stop, bucket_width))
 
 
 def ordered_batches(

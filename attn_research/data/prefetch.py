@@ -13,7 +13,7 @@ from typing import Any
 _make: Callable[[int], Any] | None = None  # of a worker
 
 
-def made_ahead(
+def prefetch(
     make: Callable[[int], Any], start: int, stop: int = sys.maxsize, workers: int = 0
 ) -> Iterator[Any]:
     """make(start) to make(stop - 1), by a thread, or each in one of so many processes.

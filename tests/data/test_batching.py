@@ -9,7 +9,7 @@ from attn_research.data.batching import (
     Batches,
     SortedWindows,
     TokenBuckets,
-    bounds_for,
+    bucket_bounds,
     collate,
     ordered_batches,
     pair_lengths,
@@ -18,7 +18,7 @@ from attn_research.data.text.encoding import Encoded
 from attn_research.data.text.tokenizers import EOS, PAD
 
 COUNT, LONGEST, STEP = 53, 12, 4
-BOUNDS = bounds_for(LONGEST, STEP)  # 5, 9, 13
+BOUNDS = bucket_bounds(LONGEST, STEP)  # 5, 9, 13
 PLANS = {
     "sorted": SortedWindows(batch_size=4, window=3),
     "tokens": TokenBuckets(tokens=30, bounds=BOUNDS),
@@ -187,7 +187,7 @@ def test_empty_sides_are_an_end_symbol():
     ],
 )
 def test_bounds_hold_the_longest_and_its_end(longest, step, bounds):
-    assert bounds_for(longest, step) == bounds
+    assert bucket_bounds(longest, step) == bounds
 
 
 def test_what_cannot_be_batched_is_named(plan):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.data.batching import Batches, SortedWindows, bounds_for
+from attn_research.data.batching import Batches, SortedWindows, bucket_bounds
 from attn_research.data.text.encoding import Encoded
 from attn_research.training.checkpoints import Checkpoints, digest
 from attn_research.training.loop import Hook, fit
@@ -32,7 +32,7 @@ def make_batches():
     pairs = Encoded(rng.integers(4, VOCAB, lengths.sum()).astype(np.int32), lengths)
     # Less than three epochs, so that the run stops and goes on in the middle of one.
     return Batches(
-        pairs, SortedWindows(4, window=2), bounds=bounds_for(7, 3), seed=1, num_batches=NUM_STEPS
+        pairs, SortedWindows(4, window=2), bounds=bucket_bounds(7, 3), seed=1, num_batches=NUM_STEPS
     )
 
 

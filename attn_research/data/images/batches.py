@@ -1,4 +1,4 @@
-"""Batches of images, augmented; every batch is a pure function of (seed, n)."""
+"""Augmented image batches; batch n is a pure function of (seed, n)."""
 
 import dataclasses
 import functools
@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from attn_research.data.batching import Rows, all_rows
-from attn_research.data.images import augment as changes
+from attn_research.data.images import augment
 from attn_research.data.images.datasets import ImageSet
 from attn_research.data.images.files import ImageFiles
-from attn_research.data.prefetch import made_ahead
+from attn_research.data.prefetch import prefetch
 
 ImageBatch = dict[str, Shaped[np.ndarray, "B ..."]]
-# Processes that make batches, where there are processors to spare.
+# Worker processes that make batches, where there are processors to spare.
 WORKERS = max(0, min(14, (os.cpu_count() or 1) - 2))
 
 
@@ -23,14 +23,14 @@ WORKERS = max(0, min(14, (os.cpu_count() or 1) - 2))
 class ImageBatches:
     """Batches {"image": uint8 [B, H, W, C], "label": int32 [B]} of shuffled epochs.
 
-    An image is moved by up to `pad` pixels each way, turned by up to `turn` degrees and made up to
-    `zoom` times as large or as small, black where nothing is left of it; with `flip` every other
-    one is mirrored. Its brightness, contrast and saturation are each changed by up to a `color`th
-    part, and a gray square of up to `erase` pixels a side covers some of it.
+    Augmentation: random crops with a padding of `pad` pixels; with `flip` a horizontal flip of half
+    of the images; rotation by up to `rotate` degrees; scaling by a factor between 1 / `scale` and
+    `scale`; color jitter, which changes brightness, contrast and saturation by up to a fraction of
+    `color_jitter` each; cutout of a square of up to `cutout` pixels a side.
 
-    Then a part `cutmix` of the images get a rectangle of another one in their place, and a part
-    `mixup` are blended with another; where there are any, a batch also holds the label of the
-    "other" (int32 [B]) and the "share" that is the image's own (float32 [B], 1 of unmixed ones).
+    Then CutMix mixes a fraction `cutmix` of the images with another image, and mixup a fraction
+    `mixup`. Where there are any, a batch also has "other" (int32 [B], the label of the other image)
+    and "share" (float32 [B], the weight λ of the image's own label, 1 where it is not mixed).
 
     What an image gets depends on (seed, epoch, its index) alone. ValueError where the images do not
     fill a batch, or a range is impossible.
@@ -39,61 +39,65 @@ class ImageBatches:
     data: ImageSet
     batch_size: int
     seed: int
+    _: dataclasses.KW_ONLY
     pad: int = 0
     flip: bool = False
-    turn: float = 0.0
-    zoom: float = 1.0
-    color: float = 0.0
-    erase: int = 0
+    rotate: float = 0.0
+    scale: float = 1.0
+    color_jitter: float = 0.0
+    cutout: int = 0
     cutmix: float = 0.0
     mixup: float = 0.0
 
     def __post_init__(self):
         if len(self.data) < self.batch_size:
             raise ValueError(f"{len(self.data)} images do not fill a batch of {self.batch_size}")
-        if self.zoom < 1:
-            raise ValueError(f"zoom {self.zoom}: give a factor of 1 or more, for both directions")
-        if self.color > 1:
-            raise ValueError(f"color {self.color}: give a part of 1, which is the most")
+        if self.scale < 1:
+            raise ValueError(
+                f"--scale_jitter={self.scale}: give a factor of 1 or more, for both directions"
+            )
+        if self.color_jitter > 1:
+            raise ValueError(f"--color_jitter={self.color_jitter}: give a fraction, at most 1")
         if self.cutmix + self.mixup > 1:
             raise ValueError(
-                f"cutmix {self.cutmix} and mixup {self.mixup}: no more than all images can be mixed"
+                f"--cutmix={self.cutmix} and --mixup={self.mixup} are fractions of the images: "
+                "lower them to a sum of at most 1"
             )
 
     @property
     def per_epoch(self) -> int:
-        """Batches in an epoch; the images that fill none wait for the next."""
+        """The number of batches in an epoch; images that fill none are left to the next epoch."""
         return len(self.data) // self.batch_size
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[ImageBatch]:
-        """Batches from `start` on, without end, the given rows of each; made ahead."""
-        make = functools.partial(self.make, part=rows(self.batch_size))
+        """Endless batches from number `start` on, the given rows of each; prefetched."""
+        make = functools.partial(self.make, rows=rows(self.batch_size))
         files = isinstance(self.data.images, ImageFiles)
-        slow = files or self.turn or self.zoom > 1 or self.color or self.mixes
-        return made_ahead(make, start, workers=WORKERS if slow else 0)
+        slow = files or self.rotate or self.scale > 1 or self.color_jitter or self.mixes
+        return prefetch(make, start, workers=WORKERS if slow else 0)
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed with others."""
+        """Whether images are mixed with others, by CutMix or mixup."""
         return self.cutmix + self.mixup > 0
 
-    def make(self, number: int, part: slice = slice(None)) -> ImageBatch:
-        """Batch `number`, a part of its rows."""
+    def make(self, number: int, rows: slice = slice(None)) -> ImageBatch:
+        """Batch `number`, or some rows of it."""
         epoch, number = divmod(int(number), self.per_epoch)
         order = self._order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
-        chosen = order[part]
+        chosen = order[rows]
         if not self.mixes:
             return {"image": self._augment(chosen, epoch), "label": self._labels(chosen)}
         draws = self._draws(epoch, 3, 5)[chosen].T
-        other = changes.other_indices(chosen, draws[0], len(self.data))
+        other = augment.other_indices(chosen, draws[0], len(self.data))
         weight = self._weights(*draws[1:])
         both = self._augment(np.concatenate([chosen, other]), epoch)
         own, another = both[: len(chosen)], both[len(chosen) :]
         return {
-            "image": changes.mix(own, another, weight),
+            "image": augment.mix(own, another, weight),
             "label": self._labels(chosen),
             "other": self._labels(other),
-            "share": changes.share(weight),
+            "share": augment.share(weight),
         }
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
@@ -102,7 +106,7 @@ class ImageBatches:
 
     @functools.lru_cache(maxsize=6)  # noqa: B019 (lives as long as the run)
     def _draws(self, epoch: int, use: int, count: int) -> np.ndarray:
-        """Draws [N, count] in [0, 1), a row for every image: none depends on its batch mates."""
+        """Uniform draws [N, count], a row for every image, which no batch mate changes."""
         return np.random.default_rng((self.seed, epoch, use)).random((len(self.data), count))
 
     def _labels(self, chosen: np.ndarray) -> np.ndarray:
@@ -110,42 +114,42 @@ class ImageBatches:
 
     def _augment(self, chosen: np.ndarray, epoch: int) -> np.ndarray:
         images = self.data.images[chosen]
-        down, right, mirror, angle, size = self._draws(epoch, 1, 5)[chosen].T
+        down, right, flip, angle, size = self._draws(epoch, 1, 5)[chosen].T
         if self.flip:
-            images = changes.mirrored(images, mirror >= 0.5)
-        if self.turn or self.zoom > 1:
-            angle = np.deg2rad(self.turn) * (2 * angle - 1)
+            images = augment.horizontal_flip(images, flip >= 0.5)
+        if self.rotate or self.scale > 1:
+            angle = np.deg2rad(self.rotate) * (2 * angle - 1)
             shift = self.pad * (2 * np.stack([down, right], axis=-1) - 1)
-            images = changes.warp(images, angle, self.zoom ** (2 * size - 1), shift)
+            images = augment.affine(images, angle, self.scale ** (2 * size - 1), shift)
         else:
-            images = changes.crop(images, self.pad, down, right)
-        if not self.color and not self.erase:
+            images = augment.crop(images, self.pad, down, right)
+        if not self.color_jitter and not self.cutout:
             return images
         *factors, y, x, side = self._draws(epoch, 2, 6)[chosen].T
-        if self.color:
-            factors = (1 + self.color * (2 * draw - 1) for draw in factors)
-            images = changes.recolor(images, *factors)
-        if self.erase:
+        if self.color_jitter:
+            factors = (1 + self.color_jitter * (2 * draw - 1) for draw in factors)
+            images = augment.color_jitter(images, *factors)
+        if self.cutout:
             height, width = images.shape[1:3]
-            side = side * self.erase
-            where = changes.boxes((height, width), y, x, side / height, side / width)
-            images = changes.cover(images, where)
+            side = side * self.cutout
+            covered = augment.boxes((height, width), y, x, side / height, side / width)
+            images = augment.cutout(images, covered)
         return images
 
     def _weights(self, kind, own, y, x) -> np.ndarray:
-        """The own image's part in every pixel [B, H, W]: of cut, blended and other images."""
+        """The weight [B, H, W] of the own image in every pixel: by CutMix, mixup, or 1."""
         shape = self.data.images.shape[1:3]
-        weight = changes.blend_weights(shape, np.where(kind < self.cutmix + self.mixup, own, 1.0))
+        weight = augment.mixup_weights(shape, np.where(kind < self.cutmix + self.mixup, own, 1.0))
         cut = kind < self.cutmix
-        return np.where(cut[:, None, None], changes.cut_weights(shape, own, y, x), weight)
+        return np.where(cut[:, None, None], augment.cutmix_weights(shape, own, y, x), weight)
 
 
-def ordered(
+def ordered_batches(
     data: ImageSet, batch_size: int, every: int = 1
 ) -> Iterator[tuple[Int[np.ndarray, "B"], ImageBatch]]:
-    """Each image once, or each `every`th: (indices, batch); the last batch is filled up, label -1.
+    """Evaluation batches: (indices, batch) with each image once, or each `every`th.
 
-    It is for evaluation.
+    The last batch is filled up with empty images of label -1.
     """
     chosen = np.arange(0, len(data), every)
     for start in range(0, len(chosen), batch_size):

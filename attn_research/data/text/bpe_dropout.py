@@ -18,7 +18,7 @@ END_OF_WORD = "▁"
 WAYS = 32  # of cutting one word that are drawn, and drawn from again at each occurrence
 
 
-def drop_merges(
+def apply_bpe_dropout(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     tokenizer: SubwordTokenizer,
     rate: float,

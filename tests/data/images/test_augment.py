@@ -1,4 +1,4 @@
-"""Images recoloured, covered and mixed, and what a batch says of it."""
+"""Color jitter, cutout, CutMix and mixup, and the labels of mixed images."""
 
 import hashlib
 import itertools
@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from attn_research.data.images import augment as changes
+from attn_research.data.images import augment
 from attn_research.data.images.batches import ImageBatches
 from attn_research.data.images.datasets import ImageSet
 
@@ -34,7 +34,7 @@ def flat_set():
         ({"pad": 2}, "5c377ee7c8204066"),
         ({"flip": True}, "ff284da02adf2d22"),
         ({"pad": 3, "flip": True}, "c9913971c2cf0b43"),
-        ({"pad": 1, "turn": 9.0, "zoom": 1.2, "flip": True}, "4029505ffa9d7906"),
+        ({"pad": 1, "rotate": 9.0, "scale": 1.2, "flip": True}, "4029505ffa9d7906"),
     ],
 )
 def test_batches_of_unmixed_images_are_those_that_were_published_with(options, digest):
@@ -86,42 +86,42 @@ def test_parts_of_the_images_are_cut_blended_and_left():
 
 
 def test_the_other_image_is_changed_by_its_own_draws():
-    options = dict(pad=2, flip=True, color=0.4, erase=5)
+    options = dict(pad=2, flip=True, color_jitter=0.4, cutout=5)
     data = make_set()
     plain, mixed = (ImageBatches(data, COUNT, 0, **options, **mix) for mix in ({}, {"cutmix": 1.0}))
     order = np.random.default_rng((0, 0)).permutation(COUNT)
     alone = plain.make(0)["image"][np.argsort(order)]
     draw = np.random.default_rng((0, 0, 3)).random((COUNT, 5))[order, 0]
-    other = changes.other_indices(order, draw, COUNT)
+    other = augment.other_indices(order, draw, COUNT)
     for image, index, partner in zip(mixed.make(0)["image"], order, other, strict=True):
         assert ((image == alone[index]) | (image == alone[partner])).all()
 
 
 def test_others_are_all_but_oneself():
     index, draw = np.repeat(3, 1000), np.linspace(0, 1, 1000, endpoint=False)
-    assert set(changes.other_indices(index, draw, 5).tolist()) == {0, 1, 2, 4}
+    assert set(augment.other_indices(index, draw, 5).tolist()) == {0, 1, 2, 4}
 
 
 def test_colors_by_hand():
     one = np.ones(1)
     image = np.array([[[100, 50, 0], [20, 20, 20]]], np.uint8)[None]
-    np.testing.assert_array_equal(changes.recolor(image, one, one, one), image)
+    np.testing.assert_array_equal(augment.color_jitter(image, one, one, one), image)
     np.testing.assert_array_equal(
-        changes.recolor(image, 1.5 * one, one, one)[0, 0], [[150, 75, 0], [30, 30, 30]]
+        augment.color_jitter(image, 1.5 * one, one, one)[0, 0], [[150, 75, 0], [30, 30, 30]]
     )
     gray = 0.299 * 100 + 0.587 * 50
-    found = changes.recolor(image, one, one, 0 * one)[0, 0]
+    found = augment.color_jitter(image, one, one, 0 * one)[0, 0]
     assert found.tolist() == [[round(gray)] * 3, [20] * 3]
     mean = (gray + 20) / 2
-    found = changes.recolor(image, one, 0.5 * one, one)[0, 0]
+    found = augment.color_jitter(image, one, 0.5 * one, one)[0, 0]
     np.testing.assert_array_equal(found, np.rint((image[0, 0] + mean) / 2))
-    assert changes.recolor(image, 9 * one, one, one)[0, 0].max() == 255
+    assert augment.color_jitter(image, 9 * one, one, one)[0, 0].max() == 255
 
 
 def test_a_square_of_some_side_is_gray():
     white = ImageSet(np.full((40, 9, 9, 1), 255, np.uint8), np.zeros(40, int), ("a",))
     sizes = set()
-    for image in ImageBatches(white, 40, 0, erase=4).make(0)["image"]:
+    for image in ImageBatches(white, 40, 0, cutout=4).make(0)["image"]:
         gray = image[..., 0] == 128
         assert (image[~gray] == 255).all()
         height, width = gray.any(axis=1).sum(), gray.any(axis=0).sum()
@@ -130,7 +130,7 @@ def test_a_square_of_some_side_is_gray():
     assert len(sizes) > 5
 
 
-def test_an_error_while_batches_are_made_ahead_reaches_the_caller():
+def test_an_error_while_batches_are_prefetched_reaches_the_caller():
     def rows(total):
         raise RuntimeError("no rows today")
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from attn_research.data.images import batches as image_batches
 from attn_research.data.images import datasets
-from attn_research.data.images.augment import warp
-from attn_research.data.images.batches import ImageBatches, ordered
+from attn_research.data.images.augment import affine
+from attn_research.data.images.batches import ImageBatches, ordered_batches
 from attn_research.data.images.datasets import ImageSet, load_images
 from attn_research.data.images.files import ImageFiles
 
@@ -35,10 +35,12 @@ def test_an_epoch_holds_every_image_once_and_the_next_has_another_order():
     assert not np.array_equal(*flat)
 
 
-EVERY = dict(pad=2, flip=True, turn=9.0, zoom=1.2, color=0.5, erase=4, cutmix=0.4, mixup=0.4)
+EVERY = dict(
+    pad=2, flip=True, rotate=9.0, scale=1.2, color_jitter=0.5, cutout=4, cutmix=0.4, mixup=0.4
+)
 
 
-@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}, {"turn": 9.0}, EVERY])
+@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}, {"rotate": 9.0}, EVERY])
 def test_batch_n_is_a_function_of_the_seed_and_n(options):
     batches = ImageBatches(make_set(), 4, seed=0, **options)
     whole = take(batches, 0, 7)
@@ -82,15 +84,15 @@ def test_a_crop_is_a_window_of_the_image_with_a_border_and_a_flip_mirrors_it():
     assert len(seen) > 40  # of 50: places and ways vary
 
 
-def test_a_warp_of_whole_pixels_and_right_angles_is_exact():
+def test_an_affine_map_of_whole_pixels_and_right_angles_is_exact():
     images, zero = make_set(4).images, np.zeros(4)
     one, still = np.ones(4), np.zeros((4, 2))
-    np.testing.assert_array_equal(warp(images, zero, one, still), images)
+    np.testing.assert_array_equal(affine(images, zero, one, still), images)
     down_left = np.tile([2.0, -1.0], (4, 1))
-    moved = warp(images, zero, one, down_left)
+    moved = affine(images, zero, one, down_left)
     np.testing.assert_array_equal(moved[:, 2:, :-1], images[:, :-2, 1:])
     assert not moved[:, :2].any() and not moved[:, :, -1].any()
-    quarter = warp(images, np.full(4, np.pi / 2), one, still)
+    quarter = affine(images, np.full(4, np.pi / 2), one, still)
     np.testing.assert_array_equal(quarter, np.rot90(images, -1, axes=(1, 2)))
 
 
@@ -98,7 +100,9 @@ def test_a_zoom_enlarges_about_the_center():
     image = np.zeros((1, 7, 7, 1), np.uint8)
     image[0, 2:5, 2:5] = 200
     one, still = np.ones(1), np.zeros((1, 2))
-    larger, smaller = (warp(image, 0 * one, factor * one, still)[0, ..., 0] for factor in (2, 0.5))
+    larger, smaller = (
+        affine(image, 0 * one, factor * one, still)[0, ..., 0] for factor in (2, 0.5)
+    )
     # A pixel of the result is read at half, or twice, its distance from the center.
     assert larger[3].tolist() == [100, 200, 200, 200, 200, 200, 100]
     assert smaller[3].tolist() == [0, 0, 0, 200, 0, 0, 0]
@@ -106,7 +110,7 @@ def test_a_zoom_enlarges_about_the_center():
 
 def test_evaluation_sees_every_image_once_in_order():
     data = make_set()
-    found = list(ordered(data, 4))
+    found = list(ordered_batches(data, 4))
     assert np.concatenate([members for members, _ in found]).tolist() == list(range(10))
     assert found[-1][1]["label"].tolist() == [2, 0, -1, -1]
 
@@ -140,7 +144,9 @@ def test_a_folder_of_images(tmp_path, monkeypatch):
     assert [len(splits[name]) for name in ("train", "dev", "test")] == [18, 2, 2]
     assert splits["test"].images.shape == (2, 4, 4, 3)
     assert splits["test"].labels.tolist() == [1, 1]
-    sample = np.concatenate([batch["label"] for _, batch in ordered(splits["train"], 5, every=2)])
+    sample = np.concatenate(
+        [batch["label"] for _, batch in ordered_batches(splits["train"], 5, every=2)]
+    )
     assert sample.tolist() == [*splits["train"].labels[::2], -1]
     monkeypatch.setattr(datasets, "IN_MEMORY", 0)
     files = load_images("folder", folder=tmp_path, size=4)
@@ -148,7 +154,7 @@ def test_a_folder_of_images(tmp_path, monkeypatch):
     options = dict(pad=1, flip=True, cutmix=0.5)
     for split in splits:
         for (_, lazy), (_, whole) in zip(
-            ordered(files[split], 4), ordered(splits[split], 4), strict=True
+            ordered_batches(files[split], 4), ordered_batches(splits[split], 4), strict=True
         ):
             for name in whole:
                 np.testing.assert_array_equal(lazy[name], whole[name])
@@ -186,8 +192,8 @@ def test_what_is_missing_is_one_line(tmp_path):
         load_images("faces")
     with pytest.raises(ValueError, match="10 images do not fill a batch of 16"):
         ImageBatches(make_set(), 16, seed=0)
-    with pytest.raises(ValueError, match=r"zoom 0\.5: give a factor of 1 or more"):
-        ImageBatches(make_set(), 4, seed=0, zoom=0.5)
+    with pytest.raises(ValueError, match=r"--scale_jitter=0\.5: give a factor of 1 or more"):
+        ImageBatches(make_set(), 4, seed=0, scale=0.5)
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "train10k.npz").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"train10k\.npz is not a file of arrays"):
@@ -196,7 +202,7 @@ def test_what_is_missing_is_one_line(tmp_path):
 
 def test_other_processes_make_the_same_batches(monkeypatch):
     monkeypatch.setattr(image_batches, "WORKERS", 2)
-    batches = ImageBatches(load_images("digits")["train"], 64, seed=3, turn=10.0)
+    batches = ImageBatches(load_images("digits")["train"], 64, seed=3, rotate=10.0)
     made = batches.iterate(5, lambda total: slice(0, total // 2))
     for number in (5, 6, 7):
         got, whole = next(made), batches.make(number)
@@ -207,6 +213,6 @@ def test_other_processes_make_the_same_batches(monkeypatch):
 
 def test_an_error_of_another_process_arrives(monkeypatch):
     monkeypatch.setattr(image_batches, "WORKERS", 1)
-    batches = ImageBatches(load_images("digits")["train"], 64, seed=3, turn=10.0)
+    batches = ImageBatches(load_images("digits")["train"], 64, seed=3, rotate=10.0)
     with pytest.raises(IndexError):
         next(batches.iterate(0, lambda total: np.array([total])))

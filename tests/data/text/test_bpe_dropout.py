@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attn_research.data.grammar.grammar import Grammar
-from attn_research.data.text.bpe_dropout import drop_merges, segment
+from attn_research.data.text.bpe_dropout import apply_bpe_dropout, segment
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.encoding import encode_pairs
 from attn_research.data.text.tokenizers import SubwordTokenizer
@@ -25,12 +25,12 @@ def sides(encoded):
 
 def test_without_dropout_it_is_the_tokenizer(corpus):
     _, tokenizer, encoded = corpus
-    assert sides(drop_merges(encoded, tokenizer, 0.0, seed=0)) == sides(encoded)
+    assert sides(apply_bpe_dropout(encoded, tokenizer, 0.0, seed=0)) == sides(encoded)
 
 
 def test_the_text_stays_and_the_pieces_change(corpus):
     pairs, tokenizer, encoded = corpus
-    found = drop_merges(encoded, tokenizer, 0.2, seed=0, copies=2)
+    found = apply_bpe_dropout(encoded, tokenizer, 0.2, seed=0, copies=2)
     assert len(found) == 2 * len(pairs)
     for i, pair in enumerate(pairs * 2):
         assert [tokenizer.decode(side) for side in found[i]] == list(pair[:2])
@@ -41,13 +41,15 @@ def test_the_text_stays_and_the_pieces_change(corpus):
 
 def test_it_is_a_function_of_its_arguments(corpus):
     _, tokenizer, encoded = corpus
-    one, again, other = (sides(drop_merges(encoded, tokenizer, 0.2, seed)) for seed in (1, 1, 2))
+    one, again, other = (
+        sides(apply_bpe_dropout(encoded, tokenizer, 0.2, seed)) for seed in (1, 1, 2)
+    )
     assert one == again != other
 
 
 def test_every_merge_left_out_leaves_characters(corpus):
     _, tokenizer, encoded = corpus
-    found = drop_merges(encoded, tokenizer, 1.0, seed=0)
+    found = apply_bpe_dropout(encoded, tokenizer, 1.0, seed=0)
     pieces = tokenizer.pieces()
     assert {len(pieces[i]) for side in sides(found) for i in side} == {1}
 
@@ -55,7 +57,7 @@ def test_every_merge_left_out_leaves_characters(corpus):
 def test_unknown_characters_are_left_as_they_are(corpus):
     _, tokenizer, _ = corpus
     encoded = encode_pairs([Pair("the 猫 .", "le 猫 .")], tokenizer, tokenizer)
-    assert sides(drop_merges(encoded, tokenizer, 0.0, seed=0)) == sides(encoded)
+    assert sides(apply_bpe_dropout(encoded, tokenizer, 0.0, seed=0)) == sides(encoded)
 
 
 def test_merges_are_taken_best_first_and_passed_over():
