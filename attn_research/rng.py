@@ -1,9 +1,9 @@
-"""Random keys whose draws belong to examples, however their batch is cut.
+"""Per-example random keys: draws that do not depend on how a batch is divided.
 
-A draw of shape [B, ...] gives row b what depends on the key, on which example of the whole batch
-row b is, and on the place within the row: a device that holds a part of the batch, or a step that
-takes it in parts, draws what one that holds it whole would. Any Flax module draws so when it is
-given such a key, because keys made of it by `fold_in` and `split` know their examples too.
+Row b of a draw of shape [B, ...] depends on the key, on the index of example b in the whole batch,
+and on the position within the row. So a device with some rows of a batch, or a microbatch, draws
+what the whole batch would. Any Flax module that gets such a key draws like this, because keys
+derived from it by `fold_in` and `split` are per-example keys too.
 """
 
 import math
@@ -19,35 +19,35 @@ from attn_research.types import Int, Key, UInt
 _ODD = np.uint32(0x9E3779B9)  # 2^32 over the golden ratio: multiples of it are far apart
 
 
-def example_key(
+def per_example_key(
     key: Key[jax.Array, ""], first: Int[ArrayLike, ""] = 0, stride: Int[ArrayLike, ""] = 1
 ) -> Key[jax.Array, ""]:
-    """A key that draws for examples `first`, `first + stride`, ... of a batch, one for each row.
+    """The per-example key of rows that are examples `first`, `first + stride`, ... of a batch.
 
-    Its bits decide dropouts and masks well; they are not for secrets.
+    Its bits are good enough for dropout and masks, not for cryptography.
     """
     words = jax.random.key_data(key)
     if jax.random.key_impl(key) == _IMPLEMENTATION:
         words = words[:2]
     elif words.shape != (2,):
         raise ValueError(f"{key} is not a threefry key: make it by jax.random.key(seed)")
-    place = jnp.stack([jnp.asarray(first, jnp.uint32), jnp.asarray(stride, jnp.uint32)])
-    return jax.random.wrap_key_data(jnp.concatenate([words, place]), impl=_IMPLEMENTATION)
+    rows = jnp.stack([jnp.asarray(first, jnp.uint32), jnp.asarray(stride, jnp.uint32)])
+    return jax.random.wrap_key_data(jnp.concatenate([words, rows]), impl=_IMPLEMENTATION)
 
 
-def mixed(
+def hash_words(
     first: UInt[ArrayLike, "..."], second: UInt[ArrayLike, "..."], index: UInt[ArrayLike, "..."]
 ) -> UInt[jax.Array, "..."]:
-    """A random word for each index of a sequence that two words of a seed name.
+    """A 32-bit hash of each index with two words of a seed.
 
-    The index and the seed go through two rounds of a 32-bit mixer in which each bit of its input
-    reverses each bit of its output half the time.
+    Index and seed go through two rounds of a 32-bit finalizer in which a change of any input bit
+    flips each output bit half the time.
     """
     return _mix(_mix(first ^ (index * _ODD)) + second)
 
 
 def _mix(word):
-    # Multipliers found by C. Wellons' search for the least bias, 2018.
+    # Multipliers that C. Wellons' search found to have the least bias (2018).
     word = (word ^ (word >> 16)) * np.uint32(0x7FEB352D)
     word = (word ^ (word >> 15)) * np.uint32(0x846CA68B)
     return word ^ (word >> 16)
@@ -58,16 +58,16 @@ def _seed(seed):
     return jnp.concatenate([words, jnp.array([0, 1], jnp.uint32)])
 
 
-# Numbers that keys are made of, by what they are for, so that no two uses of a key are alike.
+# A tag for each use of a key, so that no two uses hash the same number.
 _SPLIT, _FOLD, _ROW = (np.uint32(use << 30) for use in range(3))
 
 
 def _derived(words, index):
-    """Words of new keys [*index, 4] for numbers of any shape."""
-    first = mixed(words[0], words[1], index)
-    second = mixed(words[1] + np.uint32(1), first, index)
-    place = jnp.broadcast_to(words[2:], (*index.shape, 2))
-    return jnp.concatenate([first[..., None], second[..., None], place], axis=-1)
+    """The words [*index, 4] of the keys derived for an array of indices."""
+    first = hash_words(words[0], words[1], index)
+    second = hash_words(words[1] + np.uint32(1), first, index)
+    rows = jnp.broadcast_to(words[2:], (*index.shape, 2))
+    return jnp.concatenate([first[..., None], second[..., None], rows], axis=-1)
 
 
 def _fold_in(words, index):
@@ -80,12 +80,12 @@ def _split(words, shape):
 
 def _random_bits(words, bit_width, shape):
     if bit_width > 32:
-        raise ValueError("keys of examples draw at most 32 bits at a time")
+        raise ValueError("per-example keys draw at most 32 bits at a time: use a 32-bit dtype")
     rows, columns = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
     example = words[2] + words[3] * jnp.arange(rows, dtype=jnp.uint32)
     of_example = _derived(words, example ^ _ROW)[:, :, None]
     index = jnp.arange(columns, dtype=jnp.uint32)[None]
-    bits = mixed(of_example[:, 0], of_example[:, 1], index).reshape(shape)
+    bits = hash_words(of_example[:, 0], of_example[:, 1], index).reshape(shape)
     return bits.astype(jnp.dtype(f"uint{bit_width}"))
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom: types, trees < rng < attention < layers < models, the rest beside them."""
+"""Import rules: types, trees < rng < attention < layers < models, the rest beside them."""
 
 import ast
 import pathlib

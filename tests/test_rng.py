@@ -1,4 +1,4 @@
-"""Keys of examples: draws follow the example, not the part of a batch it is in."""
+"""Per-example keys: draws follow the example, not the part of a batch it is in."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from attn_research.rng import example_key
+from attn_research.rng import per_example_key
 
 KEY = jax.random.key(7)
 
@@ -17,23 +17,23 @@ def test_a_part_draws_what_the_whole_draws_for_its_examples(first, stride):
         key = jax.random.split(jax.random.fold_in(key, 5), 3)[1]
         return jax.random.bits(key, (rows, 5, 7))
 
-    whole = draw(example_key(KEY), 16)
-    part = jax.jit(draw, static_argnums=1)(example_key(KEY, first, stride), 3)
+    whole = draw(per_example_key(KEY), 16)
+    part = jax.jit(draw, static_argnums=1)(per_example_key(KEY, first, stride), 3)
     np.testing.assert_array_equal(part, whole[first::stride][:3])
 
 
 def test_a_module_of_flax_draws_so():
     module = nn.Dropout(0.5, deterministic=False)
     x = jnp.ones((8, 6, 5))
-    whole = module.apply({}, x, rngs={"dropout": example_key(KEY)})
-    part = module.apply({}, x[:2], rngs={"dropout": example_key(KEY, 4)})
+    whole = module.apply({}, x, rngs={"dropout": per_example_key(KEY)})
+    part = module.apply({}, x[:2], rngs={"dropout": per_example_key(KEY, 4)})
     np.testing.assert_array_equal(part, whole[4:6])
 
 
 def test_bits_are_even_and_independent():
     """Over rows, places, and keys made by both functions: within 5 standard deviations."""
-    keys = [example_key(KEY), jax.random.fold_in(example_key(KEY), 0)]
-    keys += list(jax.random.split(example_key(KEY), 2))
+    keys = [per_example_key(KEY), jax.random.fold_in(per_example_key(KEY), 0)]
+    keys += list(jax.random.split(per_example_key(KEY), 2))
     draws = np.stack([np.asarray(jax.random.bits(key, (64, 512))) for key in keys])
     bits = np.unpackbits(draws.view(np.uint8), axis=-1).astype(float) * 2 - 1  # ±1
     limit = 5 / np.sqrt(bits[0].size)
@@ -46,8 +46,8 @@ def test_bits_are_even_and_independent():
 
 def test_the_key_must_be_one_that_it_can_extend():
     assert (
-        jax.random.key_data(example_key(example_key(KEY, 3), 2, 4)).tolist()
-        == jax.random.key_data(example_key(KEY, 2, 4)).tolist()
+        jax.random.key_data(per_example_key(per_example_key(KEY, 3), 2, 4)).tolist()
+        == jax.random.key_data(per_example_key(KEY, 2, 4)).tolist()
     )
     with pytest.raises(ValueError, match="not a threefry key"):
-        example_key(jax.random.key(0, impl="rbg"))
+        per_example_key(jax.random.key(0, impl="rbg"))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.rng import mixed
+from attn_research.rng import hash_words
 from attn_research.trees import pytree
 from attn_research.types import Array, ArrayLike, Bool, Float, Int, Key, UInt
 
@@ -151,6 +151,6 @@ class Dropout:
         self, first: UInt[Array, "..."], second: UInt[Array, "..."], index: Int[Array, "..."]
     ) -> Float[Array, "..."]:
         """The factor, of the two words of a row each by itself."""
-        word = mixed(first, second, index.astype(jnp.uint32))
+        word = hash_words(first, second, index.astype(jnp.uint32))
         keep = word >= np.uint32(min(round(self.rate * 2**32), 2**32 - 1))
         return jnp.where(keep, np.float32(1 / (1 - self.rate)), np.float32(0))

@@ -1,8 +1,8 @@
-"""A mesh of devices, and which of them holds what of a state. Its axes are
+"""Device meshes and the partition specs of a train state. The axes of a mesh are
 
-data     devices that share a batch
-fsdp     devices that share a batch, and the state too: parameters are put together for a step
-tensor   devices that share the matrices of each layer, by the rules of a model
+data     data parallel: devices that share a batch
+fsdp     fully sharded data parallel: the state is sharded too, parameters are gathered for a step
+tensor   tensor parallel: devices that share the matrices of each layer, by the rules of a model
 """
 
 import math
@@ -16,21 +16,21 @@ from jax.sharding import PartitionSpec as P
 from attn_research.types import PyTree
 
 AXES = ("data", "fsdp", "tensor")
-SHARE_ROWS = ("data", "fsdp")
-# Smaller arrays are not worth the message that puts them together.
-FEW = 2**12
+BATCH_AXES = ("data", "fsdp")
+# Gathering smaller arrays costs more than sharding them saves.
+MIN_FSDP_SIZE = 2**12
 
 # (pattern of a parameter's path, axis of the mesh or None for each of its last dimensions)
 TensorRules = Sequence[tuple[str, tuple[Literal["tensor"] | None, ...]]]
 
 
 def mesh_size(text: str) -> int:
-    """The devices of a mesh as "data=4,fsdp=2" where no others are."""
+    """The number of devices of a mesh such as "data=4,fsdp=2"; axes it leaves out have 1."""
     return math.prod(_sizes(text).values())
 
 
 def parse_mesh(text: str, num_devices: int) -> dict[str, int]:
-    """Sizes of all axes from text as "data=4,fsdp=2"; what is left of the devices shares data."""
+    """The sizes of all axes from text such as "data=4,fsdp=2"; remaining devices go to data."""
     sizes = _sizes(text)
     others = math.prod(size for axis, size in sizes.items() if axis != "data")
     if "data" not in sizes:
@@ -59,12 +59,12 @@ def _sizes(text: str) -> dict[str, int]:
     return sizes
 
 
-def layout(tree: PyTree, sizes: dict[str, int], rules: TensorRules) -> PyTree:
-    """The axes of a mesh that cut each array of a tree, as partition specs.
+def partition_specs(tree: PyTree, sizes: dict[str, int], rules: TensorRules) -> PyTree:
+    """The partition spec of each array of a tree.
 
-    The first rule whose pattern is found in an array's path says what tensor cuts, where that
-    divides it; fsdp cuts the longest dimension left that it divides. Arrays of an optimizer are
-    cut as the parameters they belong to, whose paths they contain.
+    The first rule whose pattern is found in an array's path gives the dimensions that tensor
+    shards, where its size divides them; fsdp shards the longest other dimension that its size
+    divides. Arrays of an optimizer are sharded as their parameters, whose paths they contain.
     """
     paths = jax.tree_util.tree_map_with_path(
         lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), tree
@@ -86,7 +86,7 @@ def _spec(path: str, shape: tuple[int, ...], sizes: dict[str, int], rules: Tenso
                 if axis and shape[place] % sizes[axis] == 0:
                     axes[place] = axis
             break
-    if sizes["fsdp"] > 1 and math.prod(shape) >= FEW:
+    if sizes["fsdp"] > 1 and math.prod(shape) >= MIN_FSDP_SIZE:
         free = [i for i, axis in enumerate(axes) if axis is None and shape[i] % sizes["fsdp"] == 0]
         if free:
             axes[max(free, key=lambda i: shape[i])] = "fsdp"

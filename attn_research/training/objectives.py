@@ -51,7 +51,7 @@ MAX_SCORES_ELSEWHERE = 2**26
 MIN_WORDS = 256
 
 
-def vocabulary_loss(
+def chunked_cross_entropy(
     score: Callable[[Float[Array, "W D"]], Float[Array, "W V"]],
     states: Float[Array, "*B D"],
     targets: Int[Array, "*B"],

@@ -1,4 +1,4 @@
-"""Steps mapped over devices by `jax.pmap`, each with a copy of the state."""
+"""Data-parallel training by `jax.pmap`, with a copy of the state on every device."""
 
 import dataclasses
 
@@ -10,34 +10,34 @@ from jax.sharding import PartitionSpec as P
 from attn_research.training.step import (
     Step,
     TrainState,
+    bind_key,
     key_words,
     make_gradients,
     make_update,
-    of_key,
 )
 from attn_research.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class Mapped:
-    """`jax.pmap` over the devices of every process, each with a copy of the state."""
+class Pmapped:
+    """`jax.pmap` over the devices of every process, with replicated state."""
 
     num_devices: int  # of this process
     num_processes: int = 1
-    parts: int = 1
+    num_microbatches: int = 1
 
     @property
     def row_multiple(self) -> int:
-        return self.num_devices * self.num_processes * self.parts
+        return self.num_devices * self.num_processes * self.num_microbatches
 
     def rows(self, total: int) -> slice:
         share = total // self.num_processes
         return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
-    def put(self, batch: PyTree) -> PyTree:
+    def shard_batch(self, batch: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x.reshape(self.num_devices, -1, *x.shape[1:]), batch)
 
-    def lay_out(self, state: TrainState) -> TrainState:
+    def shard_state(self, state: TrainState) -> TrainState:
         mesh = Mesh(np.array(self._devices), ("data",))
         copies = NamedSharding(mesh, P("data"))
 
@@ -48,22 +48,22 @@ class Mapped:
 
         return jax.tree.map(copy, state)
 
-    def whole(self, tree: PyTree) -> PyTree:
+    def gather(self, tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
 
     def compile(self, loss, optimizer, key, like) -> Step:
-        mapped = of_key(self._map(loss, optimizer), key)
+        mapped = bind_key(self._map(loss, optimizer), key)
 
         def step(state, batch):
             state, metrics = mapped(state, batch)
-            return state, self.whole(metrics)
+            return state, self.gather(metrics)
 
         return step
 
     def lower(self, loss, optimizer, key, like, batch) -> jax.stages.Lowered:
         if self.num_processes > 1:
             raise NotImplementedError(
-                "what pmap over several processes needs is not known before it runs: "
+                "the memory that pmap needs over several processes is not known before it runs: "
                 "--max_bytes needs --placement=sharded"
             )
         n = self.num_devices
@@ -81,7 +81,7 @@ class Mapped:
         return jax.pmap(update, "data", in_axes=(0, 0, None), donate_argnums=0, devices=devices)
 
     def _gradients(self, loss):
-        of_share = make_gradients(loss, self.parts, ("data",))
+        of_share = make_gradients(loss, num_microbatches=self.num_microbatches, axes=("data",))
         return lambda *arguments: jax.lax.psum(of_share(*arguments), "data")
 
     @property

@@ -1,7 +1,8 @@
-"""Several processes that train one model: how they meet, who leads, and how they part.
+"""Multi-process training: initialization, the primary process, broadcasts, shutdown.
 
-Each starts with the same flags, holds its own devices and reads its own rows of every batch. The
-first one leads: it alone reads and writes the run's folder, so that no two machines need share one.
+Every process starts with the same flags, has its own devices and reads its own rows of every batch.
+The primary process, number 0, alone reads and writes the run's folder, so that machines need no
+shared disk.
 """
 
 import contextlib
@@ -17,13 +18,13 @@ from jax.experimental import multihost_utils
 from attn_research.types import PyTree
 
 
-def meet(
+def initialize(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Joins the processes of one run; with no arguments the cluster's own environment says which.
+    """Connection of the processes of one run; without arguments the cluster's environment has them.
 
-    `coordinator` is HOST:PORT of the first process. To be called before any device is used. Raises
-    ValueError where the arguments, or the cluster, do not say it all.
+    `coordinator` is HOST:PORT of the primary process. Call it before any device is used. Raises
+    ValueError where the arguments, or the cluster's environment, are incomplete or wrong.
     """
     given: Sequence = (coordinator, num_processes, process_id)
     if any(x is not None for x in given):
@@ -43,35 +44,35 @@ def meet(
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"the processes of this run did not meet ({str(error).splitlines()[0]}): start each "
+            f"the processes of this run did not connect ({str(error).splitlines()[0]}): start each "
             "of them, with the same --coordinator and --num_processes"
         ) from error
 
 
-def leads() -> bool:
-    """Whether this process is the one that reads and writes the run's folder."""
+def is_primary() -> bool:
+    """Whether this is the primary process, which alone reads and writes the run's folder."""
     return jax.process_index() == 0
 
 
-def from_leader(tree: PyTree) -> PyTree:
-    """The leader's arrays, on every process; the others give arrays of the same shapes."""
+def broadcast_from_primary(tree: PyTree) -> PyTree:
+    """Broadcast of the primary process's arrays; the others give arrays of the same shapes."""
     if jax.process_count() == 1:
         return tree
     return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, tree))
 
 
-def met() -> bool:
-    """Whether others now count on this process."""
+def is_initialized() -> bool:
+    """Whether this process is connected to others."""
     return jax.distributed.is_initialized()
 
 
 @contextlib.contextmanager
-def ended_by_errors() -> Iterator[None]:
-    """Where others wait, an error inside ends the process at once: an orderly end waits for all."""
+def exit_on_error() -> Iterator[None]:
+    """Immediate exit on an error, if connected: an orderly exit would wait for the others."""
     try:
         yield
     except (Exception, SystemExit) as error:
-        if met():
+        if is_initialized():
             if not isinstance(error, SystemExit):
                 traceback.print_exception(error)
             sys.stderr.flush()
@@ -79,7 +80,7 @@ def ended_by_errors() -> Iterator[None]:
         raise
 
 
-def part() -> None:
-    """The end of what the processes do together; each then has its own devices alone."""
-    if met():
+def shutdown() -> None:
+    """Disconnection of the processes; each then has its own devices alone."""
+    if is_initialized():
         jax.distributed.shutdown()

@@ -1,4 +1,4 @@
-"""The pure training step."""
+"""The pure training step: gradients with accumulation, the update, and the state it changes."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from attn_research.rng import example_key
+from attn_research.rng import per_example_key
 from attn_research.types import Array, Float, Int, Key, PyTree
 
 
 class Sums(NamedTuple):
-    """What a loss returns: a total, the weight it is to be divided by, and counts to report."""
+    """The result of a loss: a total, the weight it is divided by, and counts to report."""
 
     total: Float[Array, ""]
     weight: Float[Array, ""]
@@ -24,7 +24,7 @@ Loss = Callable[[PyTree, PyTree, Key[Array, ""]], Sums]
 
 
 class TrainState(NamedTuple):
-    """All that a step changes, and all that a checkpoint must hold."""
+    """The train state: all that a step changes, and all that a checkpoint must hold."""
 
     step: Int[Array, ""]
     params: PyTree
@@ -32,7 +32,7 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """What one step measured."""
+    """The measurements of one step."""
 
     sums: Sums
     gradient_norm: Float[Array, ""]
@@ -47,16 +47,18 @@ def make_state(params: PyTree, optimizer: optax.GradientTransformation) -> Train
 Gradients = Callable[[PyTree, PyTree, Key[Array, ""]], tuple[PyTree, Sums]]
 
 
-def make_gradients(loss: Loss, parts: int = 1, axes: tuple[str, ...] = ()) -> Gradients:
-    """The gradient of the total over a batch, taken in `parts` one after another.
+def make_gradients(
+    loss: Loss, *, num_microbatches: int = 1, axes: tuple[str, ...] = ()
+) -> Gradients:
+    """The gradient of the total over a batch, accumulated over `num_microbatches`.
 
-    Memory is that of one part; part n is rows n, n + parts, ... With `axes` the batch is this
-    device's share, its rows after those of the devices before it along these axes, and the results
-    are its share of two sums. What is drawn for an example, by keys of `attn_research.rng`,
-    depends neither on parts nor on devices.
+    Memory is that of one microbatch; microbatch n is rows n, n + num_microbatches, ... With `axes`
+    the batch is this device's share, its rows after those of the devices before it along these
+    axes of a mesh, and the results are its share of two sums. What is drawn for an example, by keys
+    of `attn_research.rng`, depends neither on microbatches nor on devices.
     """
 
-    def of_part(params, batch, key):
+    def of_microbatch(params, batch, key):
         def total(params):
             sums = loss(params, batch, key)
             return sums.total, sums
@@ -66,36 +68,40 @@ def make_gradients(loss: Loss, parts: int = 1, axes: tuple[str, ...] = ()) -> Gr
     def gradients(params, batch, key):
         rows = len(jax.tree.leaves(batch)[0])
         first = jax.lax.axis_index(axes) * rows if axes else 0
-        if parts == 1:
-            return of_part(params, batch, example_key(key, first))
-        cut = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch)
+        if num_microbatches == 1:
+            return of_microbatch(params, batch, per_example_key(key, first))
 
-        def add(sums, part):
-            number, batch = part
-            one = of_part(params, batch, example_key(key, first + number, parts))
-            return jax.tree.map(jnp.add, sums, one), None
+        def split(x):
+            return jnp.moveaxis(x.reshape(-1, num_microbatches, *x.shape[1:]), 1, 0)
 
-        one = jax.tree.map(lambda x: x[0], cut)
-        shapes = jax.eval_shape(of_part, params, one, example_key(key))
-        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        return jax.lax.scan(add, empty, (jnp.arange(parts), cut))[0]
+        def accumulate(sums, microbatch):
+            number, batch = microbatch
+            key_here = per_example_key(key, first + number, num_microbatches)
+            return jax.tree.map(jnp.add, sums, of_microbatch(params, batch, key_here)), None
+
+        microbatches = jax.tree.map(split, batch)
+        one = jax.tree.map(lambda x: x[0], microbatches)
+        shapes = jax.eval_shape(of_microbatch, params, one, per_example_key(key))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        numbered = (jnp.arange(num_microbatches), microbatches)
+        return jax.lax.scan(accumulate, zeros, numbered)[0]
 
     return gradients
 
 
-def computed_in(loss: Loss, dtype: str) -> Loss:
-    """The loss with parameters rounded to `dtype`, in which modules then compute.
+def with_compute_dtype(loss: Loss, dtype: str) -> Loss:
+    """The loss in mixed precision: with parameters cast to `dtype`, in which modules then compute.
 
     Scores, normalizers and losses stay float32, and gradients arrive in the parameters' own type.
     """
 
-    def rounded(params, batch, key):
+    def mixed_precision_loss(params, batch, key):
         def cast(leaf):
             return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
         return loss(jax.tree.map(cast, params), batch, key)
 
-    return rounded
+    return mixed_precision_loss
 
 
 Step = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
@@ -128,8 +134,8 @@ def key_words(key: Key[Array, ""]) -> np.ndarray:
     return np.asarray(jax.random.key_data(key))
 
 
-def of_key(update: Callable[[TrainState, PyTree, Array], Any], key: Key[Array, ""]) -> Step:
-    """The step of an update whose draws come from a key."""
+def bind_key(update: Callable[[TrainState, PyTree, Array], Any], key: Key[Array, ""]) -> Step:
+    """The step of an update whose draws come from `key`."""
     words = key_words(key)
     return lambda state, batch: update(state, batch, words)
 
@@ -139,9 +145,9 @@ def make_train_step(
 ) -> Step:
     """`make_update` compiled for one device. It takes the old state's memory."""
     update = make_update(make_gradients(loss), optimizer)
-    return of_key(jax.jit(update, donate_argnums=0), key)
+    return bind_key(jax.jit(update, donate_argnums=0), key)
 
 
 def make_eval_step(loss: Loss) -> Callable[[PyTree, PyTree], Sums]:
-    """A compiled (params, batch) -> sums; the key it passes on is always the same."""
+    """The compiled evaluation step: (params, batch) -> sums; its key is always the same."""
     return jax.jit(lambda params, batch: loss(params, batch, jax.random.key(0)))

@@ -12,7 +12,7 @@ from flax import traverse_util
 from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.embeddings import resize_positions
 from attn_research.models.vit import SIZES, ViT
-from attn_research.rng import example_key
+from attn_research.rng import per_example_key
 
 # With a head of 1,000 classes: patches of 14, 16 and 32 at 224 pixels, and of 16 at 384.
 COUNTS = {
@@ -101,7 +101,7 @@ def test_a_layer_is_skipped_by_whole_examples_whoever_stands_beside_them():
     plain = make_case()[0].apply
 
     def logits(images, first):
-        key = example_key(jax.random.key(1), first)
+        key = per_example_key(jax.random.key(1), first)
         return network.apply(params, images, True, rngs={"dropout": key}).logits
 
     found = np.asarray(logits(images, 0))

@@ -5,7 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.training.objectives import cross_entropy, mixed_cross_entropy, vocabulary_loss
+from attn_research.training.objectives import (
+    chunked_cross_entropy,
+    cross_entropy,
+    mixed_cross_entropy,
+)
 
 B, T, V = 2, 5, 7
 
@@ -89,7 +93,7 @@ def test_chunks_of_any_size_give_the_whole(batch, chunk):
     kernel = jnp.array(rng.normal(size=(3, V)), jnp.float32)
 
     def chunked(states, kernel):
-        return vocabulary_loss(lambda x: x @ kernel, states, targets, valid, 0.1, chunk)
+        return chunked_cross_entropy(lambda x: x @ kernel, states, targets, valid, 0.1, chunk)
 
     def whole(states, kernel):
         return cross_entropy(states @ kernel, targets, valid, 0.1)
@@ -109,7 +113,7 @@ def test_a_chunk_is_all_that_is_held():
 
     def loss(states, kernel, chunk):
         targets = jnp.zeros(words, jnp.int32)
-        return vocabulary_loss(lambda x: x @ kernel, states, targets, valid, 0.0, chunk)[0]
+        return chunked_cross_entropy(lambda x: x @ kernel, states, targets, valid, 0.0, chunk)[0]
 
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((words, 8), (8, vocabulary))]
     sizes = {}

@@ -1,4 +1,4 @@
-"""One update, wherever it is computed; and meshes that cannot be."""
+"""Placements: sharding, gathering, equal programs for all seeds, and meshes that do not fit."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,9 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from attn_research.training.mesh import layout, parse_mesh
+from attn_research.training.mesh import parse_mesh, partition_specs
 from attn_research.training.placement import OneDevice, check_rows, make_placement
-from attn_research.training.pmapped import Mapped
+from attn_research.training.pmapped import Pmapped
 from attn_research.training.sharded import Sharded
 from attn_research.training.step import Sums, TrainState, make_state
 
@@ -55,12 +55,12 @@ def test_a_placement_takes_only_the_axes_it_has():
         make_placement("jit", "data=2")
     with pytest.raises(ValueError, match="pmap has the axis data alone"):
         make_placement("pmap", "fsdp=2")
-    assert make_placement("jit", parts=3) == OneDevice(3)
-    assert make_placement("pmap", "data=4") == Mapped(4)
+    assert make_placement("jit", num_microbatches=3) == OneDevice(3)
+    assert make_placement("pmap", "data=4") == Pmapped(4)
 
 
 def test_rows_must_be_shared_evenly():
-    placement = make_placement("sharded", "data=2,fsdp=2", parts=3)
+    placement = make_placement("sharded", "data=2,fsdp=2", num_microbatches=3)
     assert placement.row_multiple == 12
     check_rows({"x": np.zeros((24, 5))}, placement)
     with pytest.raises(ValueError, match=r"batch of 16 rows .* make it a multiple of 12"):
@@ -68,13 +68,15 @@ def test_rows_must_be_shared_evenly():
 
 
 def test_rules_and_lengths_say_who_holds_what():
-    specs = layout({"optimizer": tree()}, {"data": 1, "fsdp": 2, "tensor": 4}, RULES)["optimizer"]
+    specs = partition_specs({"optimizer": tree()}, {"data": 1, "fsdp": 2, "tensor": 4}, RULES)[
+        "optimizer"
+    ]
     assert specs["up"]["kernel"] == P("fsdp", "tensor")
     assert specs["down"]["kernel"] == P("tensor", "fsdp")
     assert specs["norm"]["kernel"] == P(None)  # few
     assert specs["odd"]["kernel"] == P(None, None)  # 2 divides neither
     with pytest.raises(ValueError, match="tensor=3, and that divides no matrix"):
-        layout(tree(), {"data": 1, "fsdp": 1, "tensor": 3}, RULES)
+        partition_specs(tree(), {"data": 1, "fsdp": 1, "tensor": 3}, RULES)
 
 
 def test_what_is_laid_out_comes_back_whole():
@@ -82,18 +84,18 @@ def test_what_is_laid_out_comes_back_whole():
     state = TrainState(np.int32(5), {"up": {"kernel": kernel}}, ())
     for name, mesh in (("pmap", "data=8"), ("sharded", "data=2,fsdp=2,tensor=2")):
         placement = make_placement(name, mesh, RULES)
-        laid = placement.lay_out(state)
+        laid = placement.shard_state(state)
         if isinstance(placement, Sharded):
             [one, *_] = laid.params["up"]["kernel"].addressable_shards
             assert one.data.shape == (32, 64)
-        np.testing.assert_array_equal(placement.whole(laid).params["up"]["kernel"], kernel)
+        np.testing.assert_array_equal(placement.gather(laid).params["up"]["kernel"], kernel)
 
 
 def test_a_batch_is_put_where_its_rows_belong():
     batch = {"x": np.arange(16).reshape(16, 1)}
-    mapped = make_placement("pmap", "data=4").put(batch)["x"]
+    mapped = make_placement("pmap", "data=4").shard_batch(batch)["x"]
     np.testing.assert_array_equal(mapped[1, :, 0], [4, 5, 6, 7])
-    sharded = make_placement("sharded", "data=2,fsdp=4").put(batch)["x"]
+    sharded = make_placement("sharded", "data=2,fsdp=4").shard_batch(batch)["x"]
     assert {shard.data.shape for shard in sharded.addressable_shards} == {(2, 1)}
     np.testing.assert_array_equal(jax.device_get(sharded), batch["x"])
 
@@ -116,4 +118,4 @@ def test_seeds_share_a_program(placement):
 
 def test_what_pmap_over_processes_needs_is_not_known_before_it_runs():
     with pytest.raises(NotImplementedError, match="--max_bytes needs --placement=sharded"):
-        Mapped(2, 2).lower(None, optax.sgd(1.0), jax.random.key(0), None, None)
+        Pmapped(2, 2).lower(None, optax.sgd(1.0), jax.random.key(0), None, None)

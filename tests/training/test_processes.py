@@ -1,4 +1,4 @@
-"""What processes that cannot meet are told; tests/experiments/test_processes.py has them train."""
+"""Errors of processes that cannot connect; tests/experiments/test_processes.py trains with some."""
 
 import pytest
 
@@ -13,12 +13,12 @@ from attn_research.training import processes
         (("localhost", 2, 0), "HOST:PORT"),
     ],
 )
-def test_processes_that_cannot_meet_are_told_why(given, message):
+def test_processes_that_cannot_connect_are_told_why(given, message):
     with pytest.raises(ValueError, match=message):
-        processes.meet(*given)
+        processes.initialize(*given)
 
 
-def test_one_process_leads_and_waits_for_none():
-    assert processes.leads() and not processes.met()
-    assert processes.from_leader({"x": 1}) == {"x": 1}
-    processes.part()
+def test_one_process_is_primary_and_waits_for_none():
+    assert processes.is_primary() and not processes.is_initialized()
+    assert processes.broadcast_from_primary({"x": 1}) == {"x": 1}
+    processes.shutdown()

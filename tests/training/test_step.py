@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from attn_research.rng import example_key
+from attn_research.rng import per_example_key
 from attn_research.training.objectives import cross_entropy
 from attn_research.training.step import Sums, make_eval_step, make_state, make_train_step
 
@@ -67,7 +67,7 @@ def test_the_key_of_a_step_follows_from_its_number():
     for number in range(3):
         assert state.step == number
         state, metrics = step(state, make_batch())
-        expected = jax.random.uniform(example_key(jax.random.fold_in(KEY, number)))
+        expected = jax.random.uniform(per_example_key(jax.random.fold_in(KEY, number)))
         assert metrics.sums.counts["draw"] == expected
 
 
