@@ -25,6 +25,7 @@ from attn_research.training.step import (
     make_gradients,
     make_update,
 )
+from attn_research.training.trainable import Trainable
 from attn_research.types import Array, Key, PyTree
 
 
@@ -56,6 +57,8 @@ class Placement(Protocol):
         optimizer: optax.GradientTransformation,
         key: Key[Array, ""],
         like: TrainState,
+        *,
+        trainable: Trainable | None = None,
     ) -> Step:
         """The compiled step for a state of the shapes `like`; it takes the old state's memory."""
         ...
@@ -67,6 +70,8 @@ class Placement(Protocol):
         key: Key[Array, ""],
         like: TrainState,
         batch: PyTree,
+        *,
+        trainable: Trainable | None = None,
     ) -> jax.stages.Lowered:
         """The lowered program of that step, from the shapes of a whole state and a whole batch."""
         ...
@@ -94,17 +99,17 @@ class OneDevice:
     def gather(self, tree: PyTree) -> PyTree:
         return tree
 
-    def compile(self, loss, optimizer, key, like) -> Step:
-        return bind_key(self._step(loss, optimizer), key)
+    def compile(self, loss, optimizer, key, like, *, trainable=None) -> Step:
+        return bind_key(self._step(loss, optimizer, trainable), key)
 
-    def lower(self, loss, optimizer, key, like, batch) -> jax.stages.Lowered:
-        return self._step(loss, optimizer).lower(like, batch, key_words(key))
+    def lower(self, loss, optimizer, key, like, batch, *, trainable=None) -> jax.stages.Lowered:
+        return self._step(loss, optimizer, trainable).lower(like, batch, key_words(key))
 
-    def _step(self, loss, optimizer):
-        update = make_update(
-            make_gradients(loss, num_microbatches=self.num_microbatches), optimizer
+    def _step(self, loss, optimizer, trainable):
+        gradients = make_gradients(
+            loss, num_microbatches=self.num_microbatches, trainable=trainable
         )
-        return jax.jit(update, donate_argnums=0)
+        return jax.jit(make_update(gradients, optimizer, trainable=trainable), donate_argnums=0)
 
 
 def make_placement(

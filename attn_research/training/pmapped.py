@@ -51,8 +51,8 @@ class Pmapped:
     def gather(self, tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
 
-    def compile(self, loss, optimizer, key, like) -> Step:
-        mapped = bind_key(self._map(loss, optimizer), key)
+    def compile(self, loss, optimizer, key, like, *, trainable=None) -> Step:
+        mapped = bind_key(self._map(loss, optimizer, trainable), key)
 
         def step(state, batch):
             state, metrics = mapped(state, batch)
@@ -60,7 +60,7 @@ class Pmapped:
 
         return step
 
-    def lower(self, loss, optimizer, key, like, batch) -> jax.stages.Lowered:
+    def lower(self, loss, optimizer, key, like, batch, *, trainable=None) -> jax.stages.Lowered:
         if self.num_processes > 1:
             raise NotImplementedError(
                 "the memory that pmap needs over several processes is not known before it runs: "
@@ -73,15 +73,17 @@ class Pmapped:
 
         state = jax.tree.map(lambda x: shape(x, n, *x.shape), like)
         rows = jax.tree.map(lambda x: shape(x, n, x.shape[0] // n, *x.shape[1:]), batch)
-        return self._map(loss, optimizer).lower(state, rows, key_words(key))
+        return self._map(loss, optimizer, trainable).lower(state, rows, key_words(key))
 
-    def _map(self, loss, optimizer):
-        update = make_update(self._gradients(loss), optimizer)
+    def _map(self, loss, optimizer, trainable):
+        update = make_update(self._gradients(loss, trainable), optimizer, trainable=trainable)
         devices = None if self.num_processes > 1 else self._devices
         return jax.pmap(update, "data", in_axes=(0, 0, None), donate_argnums=0, devices=devices)
 
-    def _gradients(self, loss):
-        of_share = make_gradients(loss, num_microbatches=self.num_microbatches, axes=("data",))
+    def _gradients(self, loss, trainable):
+        of_share = make_gradients(
+            loss, num_microbatches=self.num_microbatches, axes=("data",), trainable=trainable
+        )
         return lambda *arguments: jax.lax.psum(of_share(*arguments), "data")
 
     @property

@@ -22,6 +22,7 @@ from attn_research.training.step import (
     make_gradients,
     make_update,
 )
+from attn_research.training.trainable import split
 from attn_research.types import PyTree
 
 
@@ -65,15 +66,15 @@ class Sharded:
         replicate = jax.jit(_identity, out_shardings=NamedSharding(self.mesh, P()))
         return jax.tree.map(lambda x: x.addressable_data(0), replicate(tree))
 
-    def compile(self, loss, optimizer, key, like) -> Step:
-        return bind_key(self._step(loss, optimizer, like), key)
+    def compile(self, loss, optimizer, key, like, *, trainable=None) -> Step:
+        return bind_key(self._step(loss, optimizer, like, trainable), key)
 
-    def lower(self, loss, optimizer, key, like, batch) -> jax.stages.Lowered:
-        return self._step(loss, optimizer, like).lower(like, batch, key_words(key))
+    def lower(self, loss, optimizer, key, like, batch, *, trainable=None) -> jax.stages.Lowered:
+        return self._step(loss, optimizer, like, trainable).lower(like, batch, key_words(key))
 
-    def _step(self, loss, optimizer, like):
+    def _step(self, loss, optimizer, like, trainable):
         state_sharding, replicated = self.shardings(like), NamedSharding(self.mesh, P())
-        update = make_update(self._gradients(loss), optimizer)
+        update = make_update(self._gradients(loss, trainable), optimizer, trainable=trainable)
         return jax.jit(
             update,
             in_shardings=(state_sharding, self._by_row, replicated),
@@ -88,9 +89,11 @@ class Sharded:
             partition_specs(tree, self.mesh.shape, self.rules),
         )
 
-    def _gradients(self, loss):
+    def _gradients(self, loss, trainable):
         axes = tuple(axis for axis in BATCH_AXES if self.mesh.shape[axis] > 1)
-        of_share = make_gradients(loss, num_microbatches=self.num_microbatches, axes=axes)
+        of_share = make_gradients(
+            loss, num_microbatches=self.num_microbatches, axes=axes, trainable=trainable
+        )
         if not axes:
             return of_share
 
@@ -114,7 +117,8 @@ class Sharded:
                     x = jax.lax.psum_scatter(x, "fsdp", scatter_dimension=axis, tiled=True)
                     return jax.lax.psum(x, "data") if "data" in axes else x
 
-                return jax.tree.map(reduce, gradient, fsdp_axes), jax.lax.psum(sums, axes)
+                learned_axes, _ = split(fsdp_axes, trainable)
+                return jax.tree.map(reduce, gradient, learned_axes), jax.lax.psum(sums, axes)
 
             param_specs = jax.tree.map(
                 lambda axis: P() if axis < 0 else P(*[None] * axis, "fsdp"), fsdp_axes
@@ -123,7 +127,7 @@ class Sharded:
                 local_gradients,
                 mesh=self.mesh,
                 in_specs=(param_specs, P(axes), P()),
-                out_specs=(param_specs, P()),
+                out_specs=(split(param_specs, trainable)[0], P()),
                 axis_names=set(axes),
                 check_vma=False,  # the sums over devices are explicit, above
             )

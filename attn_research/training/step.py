@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from attn_research.rng import per_example_key
+from attn_research.training.trainable import Trainable, merge, split
 from attn_research.types import Array, Float, Int, Key, PyTree
 
 
@@ -38,9 +39,14 @@ class Metrics(NamedTuple):
     gradient_norm: Float[Array, ""]
 
 
-def make_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
-    return TrainState(jnp.int32(0), params, optimizer.init(params))
+def make_state(
+    params: PyTree,
+    optimizer: optax.GradientTransformation,
+    *,
+    trainable: Trainable | None = None,
+) -> TrainState:
+    """The state before the first step; the optimizer's covers the trainable parameters alone."""
+    return TrainState(jnp.int32(0), params, optimizer.init(split(params, trainable)[0]))
 
 
 # (parameters, batch, key) -> the gradient of a loss's total, and its sums.
@@ -48,22 +54,29 @@ Gradients = Callable[[PyTree, PyTree, Key[Array, ""]], tuple[PyTree, Sums]]
 
 
 def make_gradients(
-    loss: Loss, *, num_microbatches: int = 1, axes: tuple[str, ...] = ()
+    loss: Loss,
+    *,
+    num_microbatches: int = 1,
+    axes: tuple[str, ...] = (),
+    trainable: Trainable | None = None,
 ) -> Gradients:
     """The gradient of the total over a batch, accumulated over `num_microbatches`.
 
     Memory is that of one microbatch; microbatch n is rows n, n + num_microbatches, ... With `axes`
     the batch is this device's share, its rows after those of the devices before it along these
     axes of a mesh, and the results are its share of two sums. What is drawn for an example, by keys
-    of `attn_research.rng`, depends neither on microbatches nor on devices.
+    of `attn_research.rng`, depends neither on microbatches nor on devices. Frozen parameters have
+    None for a gradient (see `split`), and what only their gradients need is not computed.
     """
 
     def of_microbatch(params, batch, key):
-        def total(params):
-            sums = loss(params, batch, key)
+        learned, frozen = split(params, trainable)
+
+        def total(learned):
+            sums = loss(merge(learned, frozen), batch, key)
             return sums.total, sums
 
-        return jax.grad(total, has_aux=True)(params)
+        return jax.grad(total, has_aux=True)(learned)
 
     def gradients(params, batch, key):
         rows = len(jax.tree.leaves(batch)[0])
@@ -108,21 +121,25 @@ Step = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
 
 
 def make_update(
-    gradients: Gradients, optimizer: optax.GradientTransformation
+    gradients: Gradients,
+    optimizer: optax.GradientTransformation,
+    *,
+    trainable: Trainable | None = None,
 ) -> Callable[[TrainState, PyTree, Array], tuple[TrainState, Metrics]]:
     """The pure step: (state, batch, words of the run's key) -> (state, metrics).
 
     The gradient is that of the loss's total / weight. The key of step n is `fold_in(key, n)`, so an
     interrupted run draws what the whole run would have. The key comes as the words in it, so that
-    all seeds share a compiled program.
+    all seeds share a compiled program. `trainable` is the rule that `gradients` was made with.
     """
 
     def update(state: TrainState, batch: PyTree, words: Array) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), state.step)
         total, sums = gradients(state.params, batch, key)
         gradient = jax.tree.map(lambda x: x / jnp.maximum(sums.weight, 1), total)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+        learned, frozen = split(state.params, trainable)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, learned)
+        params = merge(optax.apply_updates(learned, updates), frozen)
         after = TrainState(state.step + 1, params, optimizer_state)
         return after, Metrics(sums, optax.tree.norm(gradient))
 
@@ -141,10 +158,14 @@ def bind_key(update: Callable[[TrainState, PyTree, Array], Any], key: Key[Array,
 
 
 def make_train_step(
-    loss: Loss, optimizer: optax.GradientTransformation, key: Key[Array, ""]
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, ""],
+    *,
+    trainable: Trainable | None = None,
 ) -> Step:
     """`make_update` compiled for one device. It takes the old state's memory."""
-    update = make_update(make_gradients(loss), optimizer)
+    update = make_update(make_gradients(loss, trainable=trainable), optimizer, trainable=trainable)
     return bind_key(jax.jit(update, donate_argnums=0), key)
 
 
