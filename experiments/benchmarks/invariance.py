@@ -28,7 +28,7 @@ import numpy as np
 from absl import app, flags
 
 from attn_research.data.files import write_whole
-from attn_research.training.mapped import Mapped
+from attn_research.training.pmapped import Mapped
 from attn_research.training.step import make_gradients, make_state
 from attn_research.types import PyTree
 from attn_research.viewing.tables import Cell, Column, Table, to_dict, to_markdown
@@ -117,10 +117,10 @@ def train(
     state = jax.jit(lambda: make_state(experiment.model.init(key), optimizer))()
     start = jax.tree.map(np.asarray, state.params)
     step = placement.compile(training_loss(config, experiment.model), optimizer, key, state)
-    state = placement.lay_out(state)
+    state = placement.shard_state(state)
     for batch in itertools.islice(experiment.batches(0, placement.rows), NUM_STEPS):
-        state, _ = step(state, placement.put(batch))
-    return start, jax.tree.map(np.asarray, placement.whole(state.params))
+        state, _ = step(state, placement.shard_batch(batch))
+    return start, jax.tree.map(np.asarray, placement.gather(state.params))
 
 
 def distance(found: PyTree, expected: PyTree, start: PyTree) -> float:

@@ -3,7 +3,7 @@
 python -m experiments.benchmarks.seq2seq_training                      ours and plain PyTorch
 python -m experiments.benchmarks.seq2seq_training --peers=torch,joeynmt --peer_python=PATH
 
-The peers need `experiments/benchmarks/requirements-peers.txt`, in this environment or in that of
+The peers need `pip install -e .[peers]`, in this environment or in that of
 `--peer_python`. They take turns as `experiments.benchmarks.race` says. The figure is non-padding
 target tokens per second.
 """

@@ -3,7 +3,7 @@
 python -m experiments.benchmarks.transformer_decoding --peer_python=PATH
 
 Random weights of equal sizes translate the same random sources by a beam of 4 into exactly 30 words
-each. The peers need `experiments/benchmarks/requirements-peers.txt`, in this environment or in that
+each. The peers need `pip install -e .[peers]`, in this environment or in that
 of `--peer_python`. They take turns as `experiments.benchmarks.race` says. The figure is words of
 the best translations per second.
 """

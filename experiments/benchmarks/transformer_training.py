@@ -3,7 +3,7 @@
 python -m experiments.benchmarks.transformer_training --peer_python=PATH
 python -m experiments.benchmarks.transformer_training --data=multi30k --peer_python=PATH
 
-The peers need `experiments/benchmarks/requirements-peers.txt`, in this environment or in that of
+The peers need `pip install -e .[peers]`, in this environment or in that of
 `--peer_python`. They take turns as `experiments.benchmarks.race` says. The figure is non-padding
 target tokens per second.
 """

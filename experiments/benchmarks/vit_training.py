@@ -5,7 +5,7 @@ python -m experiments.benchmarks.vit_training --peer_python=PATH
 ViT-S on images of 32 x 32: in patches of 16, as the name ViT-S/16 says, a sequence of 5; in patches
 of 4 one of 65. Both have a class token, learned positions, dropout 0.1 and AdamW. Ours keeps matrix
 products for the gradient and computes the rest again, as its recipes for a CPU do. The peers need
-`experiments/benchmarks/requirements-peers.txt`, in this environment or in that of `--peer_python`.
+`pip install -e .[peers]`, in this environment or in that of `--peer_python`.
 They take turns as `experiments.benchmarks.race` says.
 """
 

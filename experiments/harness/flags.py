@@ -137,7 +137,7 @@ def _main(paper: Paper, find: Callable[[str], Paper] | None, argv: Sequence[str]
     logging.getLogger().setLevel(logging.INFO)
     for noisy in ("absl", "jax", "orbax"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    with processes.ended_by_errors():
+    with processes.exit_on_error():
         try:
             if len(argv) > 1:
                 raise ValueError(f"not a flag: {' '.join(argv[1:])}")
@@ -175,7 +175,7 @@ def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
     if values.cluster or any(x is not None for x in together):
         if len(rows) > 1:
             raise ValueError("several processes train one row together: give one --row")
-        processes.meet(*together)
+        processes.initialize(*together)
     # A resumed run, and the rows after the first, find their programs compiled.
     jax.config.update("jax_compilation_cache_dir", str(Path("runs/compiled").absolute()))
     place = "-".join(filter(None, (first.data, first.train.scale)))
@@ -193,7 +193,7 @@ def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
             progress=values.progress,
             find=find,
         )
-    if processes.leads():
+    if processes.is_primary():
         paper.report(results_dir, paper)
         print(summary(paper, rows, run_dir, results_dir))
 

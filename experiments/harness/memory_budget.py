@@ -35,10 +35,8 @@ class Needs(NamedTuple):
 
 def needs(program: Program) -> Needs:
     """Compiles the largest step for the devices that the config names; nothing is allocated."""
-    placement, batch = program.placement, program.task.batch_spec()
-    check_rows(batch, placement)
-    key, shapes = jax.random.key(program.config.train.seed), program.state_shapes()
-    compiled = placement.lower(program.loss, program.optimizer, key, shapes, batch).compile()
+    check_rows(program.task.batch_spec(), program.placement)
+    compiled = program.lower(jax.random.key(program.config.train.seed)).compile()
     memory = compiled.memory_analysis()
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Needs(

@@ -11,9 +11,10 @@ from attn_research.training.cost import matmul_flops
 from attn_research.training.mesh import TensorRules
 from attn_research.training.placement import Placement, make_placement
 from attn_research.training.step import (
+    Step,
     Sums,
     TrainState,
-    computed_in,
+    with_compute_dtype,
     make_state,
     make_train_step,
 )
@@ -71,7 +72,7 @@ class Program:
         """The training loss, in the dtype of the config."""
         loss = functools.partial(self.task.loss, self.network, train=True)
         dtype = self.config.train.dtype
-        return (loss if dtype == "float32" else computed_in(loss, dtype))(params, batch, key)
+        return (loss if dtype == "float32" else with_compute_dtype(loss, dtype))(params, batch, key)
 
     def eval_loss(self, params: PyTree, batch: PyTree, key: Key[Array, ""]) -> Sums:
         """The loss without dropout or smoothing."""
@@ -79,7 +80,23 @@ class Program:
 
     def initial_state(self, key: Key[Array, ""]) -> TrainState:
         """The state before the first step, from random parameters."""
-        return make_state(self.init(key), self.optimizer)
+        return self.start(self.init(key))
+
+    def start(self, params: PyTree) -> TrainState:
+        """The state before the first step, from given parameters."""
+        return make_state(params, self.optimizer, trainable=self.paper.trainable)
+
+    def compile(self, key: Key[Array, ""]) -> Step:
+        """The step on the devices that the config names."""
+        like, rule = self.state_shapes(), self.paper.trainable
+        return self.placement.compile(self.loss, self.optimizer, key, like, trainable=rule)
+
+    def lower(self, key: Key[Array, ""]) -> jax.stages.Lowered:
+        """The program of the largest step on those devices, from shapes alone."""
+        like, batch = self.state_shapes(), self.task.batch_spec()
+        return self.placement.lower(
+            self.loss, self.optimizer, key, like, batch, trainable=self.paper.trainable
+        )
 
     def state_shapes(self) -> TrainState:
         """The shapes of the state; nothing is allocated."""
@@ -87,7 +104,9 @@ class Program:
 
     def step_flops(self) -> int:
         """FLOPs of the matrix products and convolutions of a step, over all devices."""
-        step = make_train_step(self.loss, self.optimizer, jax.random.key(0))
+        step = make_train_step(
+            self.loss, self.optimizer, jax.random.key(0), trainable=self.paper.trainable
+        )
         return matmul_flops(step, self.state_shapes(), self.task.batch_spec())
 
 

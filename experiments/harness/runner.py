@@ -15,7 +15,7 @@ from attn_research.data.files import write_whole
 from attn_research.training import processes
 from attn_research.training.loop import Hook, fit
 from attn_research.training.placement import check_rows
-from attn_research.training.step import Sums, TrainState, make_eval_step, make_state
+from attn_research.training.step import Sums, TrainState, make_eval_step
 from attn_research.types import PyTree
 from experiments.harness import memory_budget
 from experiments.harness.config import Config
@@ -46,13 +46,13 @@ def run_row(
     """
     name = run_name(row, config.train.seed)
     result_file, folder = results_dir / f"{name}.json", run_dir / name
-    primary = processes.leads()
+    primary = processes.is_primary()
     finished = primary and _is_finished(paper, result_file, config.identity())
-    if processes.from_leader(finished):
+    if processes.broadcast_from_primary(finished):
         logging.info("%s is finished: %s", name, result_file)
         return result_file
     if paper.rows[row].members:
-        processes.part()
+        processes.shutdown()
         if primary:
             _make_folders(folder, results_dir)
             found = _evaluate_ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
@@ -64,7 +64,7 @@ def run_row(
         if primary:  # nothing before this has written a thing
             _make_folders(folder, results_dir)
         kept = _train(program, row, folder, start, resume=resume, progress=progress)
-        processes.part()
+        processes.shutdown()
         if primary:
             found = _evaluate(program, kept, results_dir / name)
     if not primary:
@@ -136,23 +136,23 @@ def _train(
     config, placement, task = program.config, program.placement, program.task
     key = jax.random.key(config.train.seed)
     kept = None
-    if processes.leads():
+    if processes.is_primary():
         kept = RunFolder(folder, program, row, resume=resume, progress=progress)
     state = kept and kept.state
     if state is None:
         state = _initial_state(program, start, key)
-    state = processes.from_leader(state)
+    state = processes.broadcast_from_primary(state)
     first = int(state.step)
-    step = placement.compile(program.loss, program.optimizer, key, program.state_shapes())
-    state = placement.lay_out(state)
+    step = program.compile(key)
+    state = placement.shard_state(state)
 
     def save(step: int, state: TrainState) -> None:
-        state = placement.whole(state)
+        state = placement.gather(state)
         if kept:
             kept.save(step, state)
 
     hooks = [*_evaluation_hooks(program, kept), Hook(config.train.save_every, save)]
-    batches = map(placement.put, task.train_batches(first, placement.rows))
+    batches = map(placement.shard_batch, task.train_batches(first, placement.rows))
     writer = kept and kept.log
     try:
         fit(step, state, batches, num_steps=config.train.num_steps, writer=writer, hooks=hooks)
@@ -165,7 +165,7 @@ def _train(
 def _initial_state(program: Program, start: PyTree | None, key: jax.Array) -> TrainState:
     if start is None:
         return jax.jit(program.initial_state)(key)
-    return make_state(jax.tree.map(jnp.asarray, start), program.optimizer)
+    return program.start(jax.tree.map(jnp.asarray, start))
 
 
 def _evaluation_hooks(program: Program, kept: RunFolder | None) -> list[Hook]:
@@ -180,7 +180,7 @@ def _evaluation_hooks(program: Program, kept: RunFolder | None) -> list[Hook]:
             if step == 0:
                 return
             with kept.log.paused() if kept else contextlib.nullcontext():
-                params = program.placement.whole(state.params)
+                params = program.placement.gather(state.params)
                 values = evaluate(program.eval_network, params)
                 if kept:
                     kept.record(step, params, values)

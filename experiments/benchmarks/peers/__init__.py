@@ -42,7 +42,7 @@ def missing(error: ModuleNotFoundError, importer: str) -> BaseException:
     """What to raise for a package that is not there: one line, also when run as a program."""
     message = (
         f"{error.name} is not installed: "
-        "pip install -r experiments/benchmarks/requirements-peers.txt"
+        "pip install -e .[peers]"
     )
     if importer == "__main__":
         return SystemExit(message)

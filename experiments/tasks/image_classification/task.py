@@ -14,9 +14,9 @@ import numpy as np
 
 from attn_research.data.batching import Rows
 from attn_research.data.files import write_whole
-from attn_research.data.image_batches import ImageBatches, ordered
-from attn_research.data.image_files import decode
-from attn_research.data.images import ImageSet, load_images
+from attn_research.data.images.batches import ImageBatches, ordered_batches
+from attn_research.data.images.files import decode
+from attn_research.data.images.datasets import ImageSet, load_images
 from attn_research.evaluation.rollout import rollout
 from attn_research.models.vit import ViT
 from attn_research.training.objectives import cross_entropy, mixed_cross_entropy
@@ -105,10 +105,10 @@ class ImageClassificationTask:
             self.config.train.seed,
             pad=augment.crop,
             flip=augment.flip,
-            turn=augment.rotate,
-            zoom=augment.scale_jitter,
-            color=augment.color_jitter,
-            erase=augment.cutout,
+            rotate=augment.rotate,
+            scale=augment.scale_jitter,
+            color_jitter=augment.color_jitter,
+            cutout=augment.cutout,
             cutmix=augment.cutmix,
             mixup=augment.mixup,
         )
@@ -120,7 +120,7 @@ class ImageClassificationTask:
         # A folder's images may stand in the order of their classes: a sample is spread over them.
         images, dev = self.splits[split], self.splits["dev"]
         every = max(1, len(images) // len(dev)) if split == "train" else 1
-        return (batch for _, batch in ordered(images, BATCH, every))
+        return (batch for _, batch in ordered_batches(images, BATCH, every))
 
     def loss(self, network: ViT, params, batch, key, *, train: bool) -> Sums:
         label = batch["label"]
@@ -145,7 +145,7 @@ class ImageClassificationTask:
     def predict(self, networks: Sequence[ViT], params: Sequence[PyTree], folder: Path) -> None:
         test = self.splits["test"]
         found = np.zeros(len(test), int)
-        for indices, batch in ordered(test, BATCH):
+        for indices, batch in ordered_batches(test, BATCH):
             logits = _mean_logits(tuple(networks), tuple(params), batch["image"])
             found[indices] = np.asarray(logits.argmax(axis=-1))[: len(indices)]
         write_whole(folder / "test.predictions.txt", "".join(f"{x}\n" for x in found).encode())

@@ -11,13 +11,13 @@ from attn_research.data.batching import (
     EncodedPairs,
     SortedWindows,
     TokenBuckets,
-    bounds_for,
+    bucket_bounds,
     ordered_batches,
     pair_lengths,
 )
-from attn_research.data.encoding import Encoded
+from attn_research.data.text.encoding import Encoded
 from attn_research.data.packing import PackedBatches
-from attn_research.data.tokenizers import BOS
+from attn_research.data.text.tokenizers import BOS
 from attn_research.types import Array, Int
 from experiments.harness.config import Config
 from experiments.harness.program import config_placement
@@ -43,7 +43,7 @@ def make_batches(config: Config, pairs: EncodedPairs) -> Batches | PackedBatches
 
 def _bucket(config: Config, pairs: EncodedPairs) -> Batches:
     part = config.task.batching
-    bounds = bounds_for(int(pair_lengths(pairs).max(initial=1)) - 1, part.bucket_width)
+    bounds = bucket_bounds(int(pair_lengths(pairs).max(initial=1)) - 1, part.bucket_width)
     if part.batching == "sorted":
         plan = SortedWindows(part.batch_size)
     else:
@@ -109,7 +109,7 @@ def eval_batches(
 ) -> Iterator[tuple[np.ndarray, dict]]:
     """Every pair once, as (indices, batch), in few shapes."""
     longest = int(pair_lengths(pairs).max()) - 1
-    return ordered_batches(pairs, batch_size, bounds_for(longest, max(20, config.bucket_width)))
+    return ordered_batches(pairs, batch_size, bucket_bounds(longest, max(20, config.bucket_width)))
 
 
 def sample(pairs: EncodedPairs, count: int = 500) -> EncodedPairs:

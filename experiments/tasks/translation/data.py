@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from attn_research.data.aligned import AlignedText
+from attn_research.data.text.aligned import AlignedText
 from attn_research.data.batching import EncodedPairs
-from attn_research.data.contractions import Uncontracted
-from attn_research.data.corpus import Corpus, Mixture, Pair
-from attn_research.data.encoding import encode_pairs
-from attn_research.data.grammar import Grammar
-from attn_research.data.multi30k import Multi30k
+from attn_research.data.text.contractions import Uncontracted
+from attn_research.data.text.corpus import Corpus, Mixture, Pair
+from attn_research.data.text.encoding import encode_pairs
+from attn_research.data.grammar.grammar import Grammar
+from attn_research.data.text.multi30k import Multi30k
 from attn_research.data.records import Records, write_records
-from attn_research.data.resegment import drop_merges
-from attn_research.data.tatoeba import Tatoeba
-from attn_research.data.text import HuggingFace, TextFiles
-from attn_research.data.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer
-from attn_research.data.treebank import LINES, Tree, Treebank
+from attn_research.data.text.bpe_dropout import apply_bpe_dropout
+from attn_research.data.text.tatoeba import Tatoeba
+from attn_research.data.text.parallel import HuggingFace, TextFiles
+from attn_research.data.text.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer
+from attn_research.data.text.treebank import LINES, Tree, Treebank
 from experiments.tasks.translation.config import TESTS, EncodingConfig, TextConfig
 
 Tokenizers = tuple[Tokenizer, Tokenizer]
@@ -157,7 +157,7 @@ def load(text: TextConfig, encoding: EncodingConfig) -> Data:
         if text.tokenizer != "bpe":
             raise ValueError(f"--bpe_dropout={encoding.bpe_dropout} needs --tokenizer=bpe")
         rate, copies = encoding.bpe_dropout, encoding.segmentations
-        train = drop_merges(train, tokenizers[0], rate, seed=0, copies=copies)
+        train = apply_bpe_dropout(train, tokenizers[0], rate, seed=0, copies=copies)
     lengths = np.asarray(train.lengths, np.int64)
     about = {
         "sha256": {

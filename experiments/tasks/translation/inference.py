@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.data.tokenizers import BOS, EOS, PAD
+from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.decoding import Hypotheses, Vocabulary, beam_search
 from attn_research.layers.contracts import AlignmentSpec, EncoderDecoder
 from attn_research.types import Array, Float, Int, PyTree

@@ -7,9 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from attn_research.data.encoding import encode_pairs
+from attn_research.data.text.encoding import encode_pairs
 from attn_research.data.files import write_whole
-from attn_research.data.tokenizers import EOS, PAD
+from attn_research.data.text.tokenizers import EOS, PAD
 from attn_research.layers.contracts import EncoderDecoder
 from attn_research.types import PyTree
 from attn_research.viewing import plots

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from attn_research.data.corpus import Pair
-from attn_research.data.encoding import encode_pairs
+from attn_research.data.text.corpus import Pair
+from attn_research.data.text.encoding import encode_pairs
 from attn_research.data.files import write_whole
-from attn_research.data.tokenizers import EOS, PAD, UNK, SubwordTokenizer
-from attn_research.data.treebank import LINES
+from attn_research.data.text.tokenizers import EOS, PAD, UNK, SubwordTokenizer
+from attn_research.data.text.treebank import LINES
 from attn_research.evaluation.alignment import links_from_weights, soft_links
 from attn_research.evaluation.bleu import without_unknown
-from attn_research.evaluation.unknown import learn_dictionary, replace_unknown
+from attn_research.evaluation.unk_replacement import learn_dictionary, replace_unknown
 from experiments.harness.config import Config
 from experiments.tasks.translation.batches import eval_batches
 from experiments.tasks.translation.data import Data, Tokenizers, sample_text

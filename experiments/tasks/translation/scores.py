@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attn_research.data.corpus import Pair
-from attn_research.data.tokenizers import detokenize
-from attn_research.data.treebank import LINES, Tree, from_linear
+from attn_research.data.text.corpus import Pair
+from attn_research.data.text.tokenizers import detokenize
+from attn_research.data.text.treebank import LINES, Tree, from_linear
 from attn_research.evaluation.alignment import Gold, alignment_error
 from attn_research.evaluation.bleu import sacre_bleu, tokenized_bleu
 from attn_research.evaluation.by_length import bleu_by_bucket, bleu_by_window

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from attn_research.data.batching import Rows
-from attn_research.data.corpus import Pair
-from attn_research.data.encoding import encode_pairs
-from attn_research.data.tokenizers import EOS, PAD, UNK, load_tokenizer
+from attn_research.data.text.corpus import Pair
+from attn_research.data.text.encoding import encode_pairs
+from attn_research.data.text.tokenizers import EOS, PAD, UNK, load_tokenizer
 from attn_research.evaluation.bleu import tokenized_bleu
 from attn_research.layers.contracts import EncoderDecoder
-from attn_research.training.objectives import vocabulary_loss
+from attn_research.training.objectives import chunked_cross_entropy
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
 from experiments.harness.config import Config
@@ -105,7 +105,7 @@ class TranslationTask:
             rngs={"dropout": key},
             method="hidden_states",
         )
-        total, tokens = vocabulary_loss(
+        total, tokens = chunked_cross_entropy(
             lambda states: network.apply(params, states, method="logits"),
             hidden.states,
             target,

@@ -1,0 +1,133 @@
+"""Outputs of a trained model for inputs of one's own.
+
+python -m experiments.predict --run=FOLDER --text="the cat sleeps ." --attention=map.png
+python -m experiments.predict --run=FOLDER --file=lines.txt      one output for each line
+python -m experiments.predict --run=FOLDER --image=a.png,b.png   images
+some command | python -m experiments.predict --run=FOLDER        standard input, a line at a time
+
+FOLDER is that of a finished or interrupted run, runs/PAPER/DATA-SCALE/ROW.seedN.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from attn_research.viewing import plots
+from attn_research.viewing.attention_maps import Panel, attention_figure
+from attn_research.viewing.image_maps import ImageMaps, image_figure
+from experiments.harness.flags import fail, parse_flags
+from experiments.harness.run_folder import load_run
+from experiments.harness.task import AttentionMap, Response
+from experiments.papers import find
+
+
+def read_inputs(kind: str) -> Iterator[str]:
+    """The inputs that the flags name, or the lines of standard input; ValueError for another kind.
+
+    `kind` is what the task of the run reads: text or image.
+    """
+    values = flags.FLAGS
+    given = [name for name in ("text", "file", "image") if values[name].present]
+    if len(given) > 1:
+        raise ValueError(f"--{given[0]} and --{given[1]}: give one of them")
+    name = given[0] if given else None
+    if name is not None and (name == "image") != (kind == "image"):
+        right = "--image=FILE" if kind == "image" else '--text="...", --file or standard input'
+        raise ValueError(f"--{name}: this run's model reads {kind}; give {right}")
+    if name == "text":
+        return iter([values.text])
+    if name == "image":
+        return iter(values.image.split(","))
+    if name == "file":
+        try:
+            return iter(Path(values.file).read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"--file={values.file}: cannot be read as text ({error})") from None
+    if kind == "image":
+        raise ValueError("this run's model reads images: give --image=FILE")
+    if sys.stdin.isatty():
+        print("A line at a time; end with Ctrl-D.", file=sys.stderr)
+    return (line.rstrip("\n") for line in sys.stdin)
+
+
+def draw(responses: Sequence[Response], path: Path) -> None:
+    """Draws the attention maps of responses; ValueError where there are none."""
+    over_pixels, panels = [], []
+    for response in responses:
+        grids = {name: each for name, each in response.maps.items() if each.pixels is not None}
+        if grids:
+            pixels = next(iter(grids.values())).pixels
+            weights = {name: each.weights for name, each in grids.items()}
+            over_pixels.append(ImageMaps(pixels, weights, response.output))
+        panels += [
+            Panel(each.weights, each.columns, each.rows, title=name)
+            for name, each in response.maps.items()
+            if each.pixels is None
+        ]
+    if not over_pixels and not panels:
+        raise ValueError(f"--attention={path}: this model has no attention to draw")
+    figure = image_figure(over_pixels) if over_pixels else attention_figure(panels)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plots.save(figure, path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--attention={path}: cannot be written ({error})") from None
+
+
+def _as_json(response: Response) -> str:
+    def plain(each: AttentionMap) -> dict:
+        return {
+            "rows": list(each.rows),
+            "columns": list(each.columns),
+            "weights": each.weights.round(4).tolist(),
+        }
+
+    maps = {name: plain(each) for name, each in response.maps.items()}
+    found = {**response._asdict(), "maps": maps, "notes": list(response.notes)}
+    return json.dumps(found, ensure_ascii=False)
+
+
+def _readable(response: Response) -> str:
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in response.scores.items())
+    lines = [response.output, *(f"  ({scores})" for _ in [scores] if scores)]
+    return "\n".join([*lines, *(f"  ({note})" for note in response.notes)])
+
+
+def _main(argv: Sequence[str]) -> None:
+    values = flags.FLAGS
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"not a flag: {' '.join(argv[1:])}")
+        if not values.run:
+            raise ValueError(
+                "--run=FOLDER is missing: the folder of a run, as in "
+                "runs/bahdanau2014/grammar-tiny/RNNsearch-50.seed0"
+            )
+        run = load_run(values.run, find)
+        inputs = read_inputs(run.task.inputs)
+        responses = []
+        for response in run.task.respond([run.network], [run.params], inputs):
+            print(_as_json(response) if values.json else _readable(response), flush=True)
+            if values.attention:
+                responses.append(response)
+        if values.attention:
+            draw(responses, Path(values.attention))
+            print(f"attention: {values.attention}", file=sys.stderr)
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
+        if values.debug:
+            raise
+        fail(error)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("run", "", "Folder of a run.")
+    flags.DEFINE_string("text", "", "Text to give to the model.")
+    flags.DEFINE_string("file", "", "Text file, an input on each line.")
+    flags.DEFINE_string("image", "", "Image file, or several with commas.")
+    flags.DEFINE_string("attention", "", "Picture file for the attention maps of the inputs.")
+    flags.DEFINE_bool("json", False, "Print outputs, scores and maps as JSON, one line each.")
+    flags.DEFINE_bool("debug", False, "Show where an error came from.")
+    app.run(_main, flags_parser=parse_flags)

@@ -1,0 +1,103 @@
+"""The harness on a task that it does not know: training, scores, tables, verification, responses."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.harness.paper import resolve, trace
+from experiments.harness.run_folder import load_run
+from experiments.harness.runner import run_row
+from experiments.harness.verify import verify
+from tests.experiments.reverse import PAPER
+
+HARNESS = Path(__file__).parents[2] / "experiments" / "harness"
+
+
+def run(folder, row="wide", **given):
+    return run_row(
+        PAPER, row, resolve(PAPER, row, given), run_dir=folder / "runs",
+        results_dir=folder / "reverse" / "results", progress=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("harness")
+    run(folder)
+    PAPER.report(folder / "reverse" / "results", PAPER)
+    return folder
+
+
+def find(name):
+    assert name == PAPER.name
+    return PAPER
+
+
+def test_the_harness_names_no_task():
+    words = "translation source target sentence nll bleu image pronoun grammar".split()
+    for path in HARNESS.glob("*.py"):
+        found = [word for word in words if re.search(word, path.read_text(), re.IGNORECASE)]
+        assert not found, f"{path.name} says {found}"
+
+
+def test_a_new_task_is_learned_scored_tabulated_and_verified(finished):
+    results = finished / "reverse" / "results"
+    result = json.loads((results / "wide.seed0.json").read_text())
+    assert result["scores"]["accuracy"] > 0.95
+    assert {"dev_loss", "dev_accuracy", "train_loss", "train_accuracy"} <= result.keys()
+    assert "| wide " in (results / "tables.md").read_text()
+    assert [holds for *_, holds in verify(results, find)] == [True, True]
+    path = results / "wide.seed0" / "test.txt"
+    text = path.read_text()
+    path.write_text(str((int(text[0]) + 1) % 10) + text[1:])
+    assert [holds for *_, holds in verify(results, find)] == [False, True]
+    path.write_text(text)
+
+
+def test_a_run_folder_answers_inputs_of_ones_own(finished):
+    run = load_run(finished / "runs" / "wide.seed0", find)
+    (response,) = run.task.respond([run.network], [run.params], ["314159"])
+    assert response.output == "951413"
+    assert response.maps["alignment"].weights.argmax(-1).tolist() == [5, 4, 3, 2, 1, 0]
+
+
+def test_the_best_checkpoint_is_that_of_the_measurement_it_is_chosen_by(finished):
+    lines = (finished / "runs" / "wide.seed0" / "metrics.jsonl").read_text().splitlines()
+    measured = [line for line in map(json.loads, lines) if "dev_accuracy" in line]
+    best = max(measured, key=lambda line: line["dev_accuracy"])
+    result = json.loads((finished / "reverse" / "results" / "wide.seed0.json").read_text())
+    assert result["dev_accuracy"] == best["dev_accuracy"] and result["best_step"] == best["step"]
+
+
+def test_parameters_come_from_another_run_where_they_fit(finished, tmp_path):
+    kept = str(finished / "runs" / "wide.seed0")
+    found = run(tmp_path, scale="tiny", init_from=kept, learning_rate=0.0)
+    result = json.loads(found.read_text())
+    assert result["scores"]["accuracy"] > 0.95
+    with pytest.raises(ValueError, match=r"--init_from=.* do not fit .* \(16, 10\) there and \(2, 10\)"):
+        run(tmp_path, "narrow", scale="tiny", init_from=kept)
+
+
+def test_every_value_has_the_layer_it_came_from():
+    config, layers = trace(PAPER, "narrow", {"scale": "tiny", "length": 4})
+    assert config.task.length == 4 and config.model.width == 2 and config.train.num_steps == 4
+    wanted = {"num_steps": "scale tiny", "width": "row narrow", "length": "flag"}
+    assert {name: layers[name] for name in wanted} == wanted
+    assert layers["batch_size"] == "default"
+
+
+def test_folders_without_a_run_are_named(tmp_path, finished):
+    with pytest.raises(ValueError, match="no folder of a run"):
+        load_run(tmp_path, find)
+    with pytest.raises(ValueError, match=r"it holds the runs wide.seed0: name one of them"):
+        load_run(finished / "runs", find)
+
+
+def test_a_measurement_that_is_none_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"--best_by=\+: the name of a measurement"):
+        run(tmp_path, scale="tiny", best_by="+")
+    with pytest.raises(ArithmeticError, match=r"'speed' .* name another measurement by --best_by"):
+        run(tmp_path, scale="tiny", best_by="speed")
