@@ -32,7 +32,7 @@ from experiments.benchmarks.timing import (
     medians,
     ours,
 )
-from experiments.reporting import command_line, environment
+from experiments.harness.results import command_line, environment
 
 LONG, WINDOW = 4096, 256
 PEER = Path(__file__).parent / "peers" / "attention_torch.py"

@@ -28,7 +28,7 @@ from attn_research.attention.masks import grid
 from attn_research.data.files import write_whole
 from experiments.benchmarks.race import define_output
 from experiments.benchmarks.timing import compile_run, in_turn, ours
-from experiments.reporting import command_line, environment
+from experiments.harness.results import command_line, environment
 
 TOKENS, MODEL_DIM = 16384, 2048  # of a batch, and of all heads
 IMPLEMENTATIONS = "hopper", "pallas"

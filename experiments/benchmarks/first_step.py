@@ -26,16 +26,15 @@ def our_step(config: dict) -> race.Run:
     """One training step of this code."""
     import jax
 
-    from attn_research.training.step import make_state, make_train_step
-    from experiments import paper, vaswani2017
+    from attn_research.training.step import make_train_step
+    from experiments.harness.program import make_program
+    from experiments.vaswani2017.paper import PAPER
 
-    knobs = vaswani2017.Config(**config, schedule="constant", learning_rate=1e-3)
-    model = vaswani2017.make_model(knobs)
-    optimizer, key = paper.make_config_optimizer(knobs), jax.random.key(0)
+    fixed = {"schedule": "constant", "learning_rate": 1e-3}
+    program, key = make_program(PAPER, PAPER.config.replace(**config, **fixed)), jax.random.key(0)
     # Zeros in the shapes of the parameters: only the compilation of the step is to be seen.
-    shapes = jax.eval_shape(lambda: make_state(model.init(key), optimizer))
-    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    train_step = make_train_step(model.loss, optimizer, key)
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.state_shapes())
+    train_step = make_train_step(program.loss, program.optimizer, key)
 
     def step(batch):
         inputs = {name: batch[name] for name in ("source", "target")}

@@ -1,4 +1,4 @@
-"""The same parameters however a step is placed: on any devices, in any parts, by any processes.
+"""Equality of the parameters that one device, meshes, pmap and processes end with.
 
 python -m experiments.benchmarks.invariance --output=experiments/results/benchmarks
 
@@ -28,17 +28,16 @@ import numpy as np
 from absl import app, flags
 
 from attn_research.data.files import write_whole
-from attn_research.training.pmapped import Mapped
-from attn_research.training.step import make_gradients, make_state
+from attn_research.training.pmapped import Pmapped
+from attn_research.training.step import make_gradients
 from attn_research.types import PyTree
 from attn_research.viewing.tables import Cell, Column, Table, to_dict, to_markdown
-from experiments import bahdanau2014, reporting, vaswani2017, vit2020
-from experiments.paper import (
-    make_config_optimizer,
-    make_config_placement,
-    resolve,
-    training_loss,
-)
+from experiments.bahdanau2014.paper import PAPER as BAHDANAU
+from experiments.harness import results
+from experiments.harness.paper import resolve
+from experiments.harness.program import make_program
+from experiments.vaswani2017.paper import PAPER as VASWANI
+from experiments.vit2020.paper import PAPER as VIT
 
 # Below this the distance is that of sums taken in another order. Measured ones are below 1e-6, of
 # the ViT 1e-5; wrong ones are above 8e-3.
@@ -46,14 +45,14 @@ TOLERANCE = 3e-5
 SGD = {"optimizer": "sgd", "schedule": "constant"}
 MODELS = {
     "RNNsearch": (
-        bahdanau2014.PAPER,
+        BAHDANAU,
         "RNNsearch-50",
         {"annotation_dropout": 0.2, "output_dropout": 0.2},
         SGD | {"learning_rate": 0.5},
     ),
-    "Transformer": (vaswani2017.PAPER, "base", {}, SGD | {"learning_rate": 0.5}),
+    "Transformer": (VASWANI, "base", {}, SGD | {"learning_rate": 0.5}),
     "ViT": (
-        vit2020.PAPER,
+        VIT,
         "small",
         {"data": "digits", "dropout": 0.1},
         SGD | {"learning_rate": 0.02},
@@ -62,19 +61,22 @@ MODELS = {
 # What each way is called, what it sets, and by how many processes it is done.
 WAYS = {
     "one device": ({}, 1),
-    "2 parts": ({"parts": 2}, 1),
-    "8 parts": ({"parts": 8}, 1),
-    "forget all": ({"remat": "all"}, 1),
-    "forget all but products": ({"remat": "products"}, 1),
+    "2 microbatches": ({"num_microbatches": 2}, 1),
+    "8 microbatches": ({"num_microbatches": 8}, 1),
+    "remat all": ({"remat": "all"}, 1),
+    "remat dots": ({"remat": "dots"}, 1),
     "pmap 2": ({"placement": "pmap", "mesh": "data=2"}, 1),
     "pmap 8": ({"placement": "pmap", "mesh": "data=8"}, 1),
-    "pmap 4, 2 parts": ({"placement": "pmap", "mesh": "data=4", "parts": 2}, 1),
+    "pmap 4, 2 microbatches": (
+        {"placement": "pmap", "mesh": "data=4", "num_microbatches": 2},
+        1,
+    ),
     "data=8": ({"placement": "sharded", "mesh": "data=8"}, 1),
     "fsdp=4": ({"placement": "sharded", "mesh": "fsdp=4,data=1"}, 1),
     "tensor=4": ({"placement": "sharded", "mesh": "tensor=4,data=1"}, 1),
     "data=2,fsdp=2,tensor=2": ({"placement": "sharded", "mesh": "data=2,fsdp=2,tensor=2"}, 1),
-    "data=4,fsdp=2, 2 parts, forget all": (
-        {"placement": "sharded", "mesh": "data=4,fsdp=2", "parts": 2, "remat": "all"},
+    "data=4,fsdp=2, 2 microbatches, remat all": (
+        {"placement": "sharded", "mesh": "data=4,fsdp=2", "num_microbatches": 2, "remat": "all"},
         1,
     ),
     "4 processes, pmap 8": ({"placement": "pmap", "mesh": "data=8"}, 4),
@@ -86,11 +88,13 @@ NUM_STEPS, NUM_DEVICES = 20, 8
 
 
 @dataclasses.dataclass(frozen=True)
-class MeansOfMeans(Mapped):
+class MeansOfMeans(Pmapped):
     """Wrong on purpose: each device divides by its own weight, and the mean of that is taken."""
 
-    def _gradients(self, loss):
-        of_share = make_gradients(loss, self.parts, ("data",))
+    def _gradients(self, loss, trainable):
+        of_share = make_gradients(
+            loss, num_microbatches=self.num_microbatches, axes=("data",), trainable=trainable
+        )
 
         def gradients(params, batch, key):
             gradient, sums = of_share(params, batch, key)
@@ -109,16 +113,16 @@ def train(
     paper, row, settings, _ = MODELS[model]
     given = {"scale": "tiny", "num_steps": NUM_STEPS} | settings | optimizer | way
     config = resolve(paper, row, given)
-    experiment = paper.build(config)
-    optimizer, key = make_config_optimizer(config), jax.random.key(config.seed)
-    placement = make_config_placement(config, experiment.model.tensor_rules)
+    program = make_program(paper, config, paper.task(config).load())
+    placement, key = program.placement, jax.random.key(config.train.seed)
     if wrong:
         placement = MeansOfMeans(placement.num_devices)
-    state = jax.jit(lambda: make_state(experiment.model.init(key), optimizer))()
+    state = jax.jit(program.initial_state)(key)
     start = jax.tree.map(np.asarray, state.params)
-    step = placement.compile(training_loss(config, experiment.model), optimizer, key, state)
+    step = placement.compile(program.loss, program.optimizer, key, state)
     state = placement.shard_state(state)
-    for batch in itertools.islice(experiment.batches(0, placement.rows), NUM_STEPS):
+    batches = program.task.train_batches(0, placement.rows)
+    for batch in itertools.islice(batches, NUM_STEPS):
         state, _ = step(state, placement.shard_batch(batch))
     return start, jax.tree.map(np.asarray, placement.gather(state.params))
 
@@ -234,7 +238,7 @@ def main(argv: Sequence[str]) -> None:
         found = {
             "command": "python -m experiments.benchmarks.invariance",
             "table": to_dict(table),
-            "environment": reporting.environment(),
+            "environment": results.environment(),
         }
         write_whole(Path(values.output) / "invariance.md", text.encode())
         write_whole(Path(values.output) / "invariance.json", json.dumps(found, indent=1).encode())

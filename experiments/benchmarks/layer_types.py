@@ -23,7 +23,7 @@ from attn_research.attention import Window, attend
 from attn_research.data.files import write_whole
 from attn_research.training.cost import matmul_flops
 from attn_research.viewing.tables import Cell, Column, Table, to_dict, to_markdown
-from experiments import reporting
+from experiments.harness import results
 
 KERNEL, NEIGHBORHOOD = 3, 8
 LENGTHS, WIDTHS = (64, 128, 256, 512), (32, 64, 128, 256)
@@ -169,7 +169,7 @@ def main(argv: Sequence[str]) -> None:
             "command": "python -m experiments.benchmarks.layer_types",
             "table": to_dict(table),
             "crossover": to_dict(crossovers),
-            "environment": reporting.environment(),
+            "environment": results.environment(),
         }
         write_whole(Path(folder) / "layer_types.md", text.encode())
         write_whole(Path(folder) / "layer_types.json", json.dumps(found, indent=1).encode())

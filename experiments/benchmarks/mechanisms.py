@@ -20,11 +20,15 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from attn_research.attention import Around, Gaussian, General, Window, attend, softmax
+from attn_research.data.batching import all_rows
 from attn_research.data.files import write_whole
-from attn_research.training.step import make_state, make_train_step
+from attn_research.training.step import make_train_step
 from attn_research.viewing import plots
-from experiments import luong2015, paper, reporting
 from experiments.benchmarks.timing import in_turn, medians, time_call
+from experiments.harness import results
+from experiments.harness.paper import resolve
+from experiments.harness.program import make_program
+from experiments.luong2015.paper import PAPER
 
 ROWS = (
     "additive", "dot", "general", "concat", "location", "local-m-general", "local-p-general",
@@ -38,13 +42,11 @@ WIDTH, HALF_WIDTH = 128, 10
 def step_of(row: str, hidden: int) -> Callable[[], None]:
     """A training step of a row on one batch, compiled and run once."""
     given = {"data": "grammar", "hidden": hidden, "embedding": hidden, "train_pairs": 5000}
-    config = paper.resolve(luong2015.PAPER, row, given)
-    experiment = luong2015.build(config)
-    optimizer, key = paper.make_config_optimizer(config), jax.random.key(0)
-    model = experiment.model
-    state = jax.jit(lambda: make_state(model.init(key), optimizer))()
-    step = make_train_step(model.loss, optimizer, key)
-    batches = experiment.batches(0)
+    config, key = resolve(PAPER, row, given), jax.random.key(0)
+    program = make_program(PAPER, config, PAPER.task(config).load())
+    state = jax.jit(program.initial_state)(key)
+    step = make_train_step(program.loss, program.optimizer, key)
+    batches = program.task.train_batches(0, all_rows)
     # Of the first batches the longest: every row gets the same.
     batch = max((next(batches) for _ in range(20)), key=lambda one: one["target"].shape[1])
 
@@ -132,12 +134,12 @@ def main(argv: Sequence[str]) -> None:
         )
     }
     found = {
-        "command": reporting.command_line(__spec__.name, sys.argv[1:]),
+        "command": results.command_line(__spec__.name, sys.argv[1:]),
         "hidden": values.hidden,
         "rounds": values.rounds,
         "steps": time_steps(values.hidden, values.rounds),
         "local": {"width": WIDTH, "half_width": HALF_WIDTH, "curves": curves},
-        "environment": reporting.environment(),
+        "environment": results.environment(),
     }
     text = json.dumps(found, indent=1)
     print(text)

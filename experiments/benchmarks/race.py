@@ -85,7 +85,7 @@ def main(race: Race, tasks: Callable[[], Iterable[Task]]) -> None:
         _work(race, values.worker, Path(values.folder))
         return
     from attn_research.data.files import write_whole
-    from experiments.reporting import command_line, environment
+    from experiments.harness.results import command_line, environment
 
     names = ["ours", *filter(None, values.peers.split(","))]
     if set(names[1:]) - set(_peers(race)):
@@ -105,20 +105,19 @@ def main(race: Race, tasks: Callable[[], Iterable[Task]]) -> None:
         write_whole(Path(values.output), (json.dumps(result, indent=1) + "\n").encode())
 
 
-def our_training(knobs: Any, model: Any) -> Run:
-    """Training steps of this code, from a config and its `experiments.paper.Model`."""
+def our_training(program: Any) -> Run:
+    """Training steps of this code, of an `experiments.harness.program.Program`."""
     import jax
 
-    from attn_research.training.step import make_state, make_train_step
-    from experiments import paper
+    from attn_research.training.step import make_train_step
 
-    optimizer, key = paper.make_config_optimizer(knobs), jax.random.key(0)
-    state = jax.jit(lambda: make_state(model.init(key), optimizer))()
-    train_step = make_train_step(model.loss, optimizer, key)
+    key = jax.random.key(0)
+    state = jax.jit(program.initial_state)(key)
+    train_step = make_train_step(program.loss, program.optimizer, key)
 
     def step(batch):
         nonlocal state
-        inputs = {name: batch[name] for name in model.batch}
+        inputs = {name: batch[name] for name in program.task.batch_spec()}
         state, metrics = train_step(state, inputs)
         return float(metrics.sums.total / metrics.sums.weight)
 

@@ -19,12 +19,17 @@ from experiments.benchmarks import race
 
 def our_step(config: dict) -> race.Run:
     """One training step of this code: Adam, the gradient's norm at most 1."""
-    from experiments import bahdanau2014
+    from experiments.bahdanau2014.paper import PAPER
+    from experiments.harness.program import Program
+    from experiments.tasks.translation.task import TranslationTask
+
+    class Task(TranslationTask):
+        vocab_sizes = config["source_vocab"], config["target_vocab"]
 
     names = ("hidden", "embedding", "maxout", "alignment", "attention")
-    knobs = bahdanau2014.Config(**{name: config[name] for name in names}, schedule="constant")
-    model = bahdanau2014.make_model(knobs, (config["source_vocab"], config["target_vocab"]))
-    return race.our_training(knobs, model)
+    sizes = {name: config[name] for name in names}
+    ours = PAPER.config.replace(**sizes, schedule="constant")
+    return race.our_training(Program(PAPER, ours, Task(ours)))
 
 
 RACE = race.Race(
@@ -41,12 +46,14 @@ RACE = race.Race(
 
 def write_task(folder: Path, hidden: int, data: str, data_dir: str, count: int) -> dict:
     """Batches of 64 as the RNNsearch-50 row draws them, and the sizes; says what they hold."""
-    from experiments import bahdanau2014, pair_batches, paper, translation
+    from experiments.bahdanau2014.paper import PAPER
+    from experiments.harness.paper import resolve
+    from experiments.tasks.translation.batches import make_batches
 
     given = {"data": data, "data_dir": data_dir, "batching": "sorted", "batch_size": 64}
-    knobs = paper.resolve(bahdanau2014.PAPER, "RNNsearch-50", given)
-    task = translation.load(knobs)
-    source_vocab, target_vocab = (tokenizer.vocab_size for tokenizer in task.tokenizers)
+    drawn = resolve(PAPER, "RNNsearch-50", given)
+    task = PAPER.task(drawn).load()
+    source_vocab, target_vocab = task.vocab_sizes
     config = {
         "source_vocab": source_vocab,
         "target_vocab": target_vocab,
@@ -56,7 +63,7 @@ def write_task(folder: Path, hidden: int, data: str, data_dir: str, count: int) 
         "alignment": hidden,
         "attention": True,
     }
-    batches = pair_batches.make_batches(knobs, task.train)
+    batches = make_batches(drawn, task.data.train)
     about = race.write_work(folder, config, (batches[number] for number in range(count)))
     return {**about, "data": data}
 

@@ -27,21 +27,24 @@ PAD, BOS, EOS = 0, 1, 2
 
 
 def our_search(config: dict) -> race.Run:
-    """The search of `experiments.encoder_decoder`, compiled."""
+    """The search of `experiments.tasks.translation`, compiled."""
     import jax
 
-    from experiments import reading, vaswani2017
+    from experiments.harness.program import make_program
+    from experiments.tasks.translation.inference import search
+    from experiments.vaswani2017.paper import PAPER
 
     # The limit is the same for all; below it no translation ends, as `never_ending` sees to.
-    knobs = vaswani2017.Config(**config, limit_times=0, limit_plus=LENGTH, length_penalty=0.0)
-    network = vaswani2017.make_network(knobs, (knobs.vocab_size,) * 2)
-    params = jax.jit(vaswani2017.make_model(knobs).init)(jax.random.key(0))
-    search = jax.jit(functools.partial(reading.search, [network], knobs))
-    params = never_ending(params)
+    fixed = {"max_length_factor": 0, "max_length_offset": LENGTH, "length_penalty": 0.0}
+    ours = PAPER.config.replace(**config, **fixed)
+    program = make_program(PAPER, ours)
+    params = never_ending(jax.jit(program.init)(jax.random.key(0)))
+    run_search = jax.jit(functools.partial(search, [program.network], ours.task.search))
 
     def run(batch):
         source = batch["source"]
-        found = np.asarray(search([params], source, np.full(len(source), LENGTH), PAD))
+        limits = np.full(len(source), LENGTH)
+        found = np.asarray(run_search([params], source, limits, PAD).tokens[:, 0])
         assert found.shape == (len(source), LENGTH) and (found != PAD).all(), found
         return found
 
@@ -50,9 +53,9 @@ def our_search(config: dict) -> race.Run:
 
 def never_ending(params):
     """The end symbol's vector is 0, so its logit is too, far below the best of 10,000."""
-    table = params["params"]["source_words"]["embedding"]
+    table = params["params"]["source_embedding"]["embedding"]
     words = {"embedding": table.at[EOS].set(0.0)}
-    return {"params": {**params["params"], "source_words": words}}
+    return {"params": {**params["params"], "source_embedding": words}}
 
 
 RACE = race.Race(

@@ -26,12 +26,11 @@ SHARED = {"vocab_size": VOCABULARY, "dropout": 0.1, "label_smoothing": 0.1}
 
 def our_step(config: dict) -> race.Run:
     """One training step of this code: Adam, the gradient's norm at most 1."""
-    from experiments import vaswani2017
+    from experiments.harness.program import make_program
+    from experiments.vaswani2017.paper import PAPER
 
     fixed = {"schedule": "constant", "learning_rate": 1e-3}
-    knobs = vaswani2017.Config(**config, **fixed)
-    model = vaswani2017.make_model(knobs)
-    return race.our_training(knobs, model)
+    return race.our_training(make_program(PAPER, PAPER.config.replace(**config, **fixed)))
 
 
 RACE = race.Race(
@@ -46,10 +45,12 @@ RACE = race.Race(
 
 def write_task(folder: Path, size: str, data: str, data_dir: str, count: int) -> dict:
     """Batches by a budget of tokens as the base row draws them, and the sizes."""
-    from experiments import pair_batches, paper, translation, vaswani2017
+    from experiments.harness.paper import resolve
+    from experiments.tasks.translation.batches import make_batches
+    from experiments.vaswani2017.paper import PAPER
 
-    knobs = paper.resolve(vaswani2017.PAPER, "base", {"data": data, "data_dir": data_dir})
-    batches = pair_batches.make_batches(knobs, translation.load(knobs).train)
+    resolved = resolve(PAPER, "base", {"data": data, "data_dir": data_dir})
+    batches = make_batches(resolved, PAPER.task(resolved).load().data.train)
     # The ids of a small vocabulary are ids of the large one too.
     config = SIZES[size] | SHARED
     drawn = (batches[number] for number in range(count))

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Literal
 
-import optax
 from attn_research.layers.masking import MASKS
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.rnn_search import RNNSearch
@@ -93,11 +92,10 @@ def make_network(config: Config, task: TranslationTask) -> nn.Module:
     )
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """The optimizer; a learning rate of 0 is the paper's (d_model * warmup)^-1/2, section 5.3."""
-    rate = config.optimizer.learning_rate
-    paper = (config.model.model_dim * max(1, config.optimizer.warmup_steps)) ** -0.5
-    return config_optimizer(config, rate or paper)
+def peak_rate(config: Config) -> float:
+    """The learning rate; 0 stands for the paper's (d_model * warmup)^-1/2, section 5.3."""
+    warmup = max(1, config.optimizer.warmup_steps)
+    return config.optimizer.learning_rate or (config.model.model_dim * warmup) ** -0.5
 
 
 PAPER = Paper(
@@ -122,6 +120,6 @@ PAPER = Paper(
     network=make_network,
     report=tables.report,
     example='--text="the cat sleeps ." --attention=map.png',
-    optimizer=make_optimizer,
+    optimizer=lambda config: config_optimizer(config, peak_rate(config)),
     evaluators=evaluators,
 )

@@ -1,6 +1,5 @@
 """The experiment at tiny scale through its flags, its table's verification, and its refusals."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -10,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import bahdanau2014, paper, running, tables
+from experiments.bahdanau2014.paper import PAPER
+from experiments.harness.paper import resolve
+from experiments.harness.runner import run_row
+from experiments.harness.verify import verify
+from experiments.papers import find
 
 ROOT = Path(__file__).parents[2]
 TINY = {"scale": "tiny", "num_steps": 4, "eval_every": 2, "save_every": 2, "train_pairs": 300}
@@ -38,17 +41,17 @@ def error_of(*arguments: str) -> str:
 def finished(tmp_path_factory) -> Path:
     """A results folder with one row of the tiny experiment."""
     folder = tmp_path_factory.mktemp("paper") / "grammar-tiny"
-    config = paper.resolve(bahdanau2014.PAPER, "RNNsearch-50", TINY)
-    running.run_row(
-        bahdanau2014.PAPER, "RNNsearch-50", config,
+    config = resolve(PAPER, "RNNsearch-50", TINY)
+    run_row(
+        PAPER, "RNNsearch-50", config,
         run_dir=folder / "run", results_dir=folder / "results", resume=False, progress=False,
     )  # fmt: skip
-    bahdanau2014.report(folder / "results")
+    PAPER.report(folder / "results", PAPER)
     return folder / "results"
 
 
 def findings(folder: Path) -> dict[str, bool | None]:
-    return {name.split("/")[-1]: holds for name, _, holds in tables.verify(folder, "")}
+    return {name.split("/")[-1]: holds for name, _, holds in verify(folder, find)}
 
 
 def test_a_row_leaves_tables_and_pictures_that_verify(finished):
@@ -79,16 +82,16 @@ def test_an_edited_table_fails_the_verification(finished, tmp_path):
 
 
 def test_a_finished_row_is_not_run_again(finished, caplog):
-    config = paper.resolve(bahdanau2014.PAPER, "RNNsearch-50", TINY)
+    config = resolve(PAPER, "RNNsearch-50", TINY)
     arguments = dict(
         run_dir=finished.parent / "run", results_dir=finished, resume=False, progress=False
     )
     before = (finished / "RNNsearch-50.seed0.json").stat().st_mtime_ns
-    path = running.run_row(bahdanau2014.PAPER, "RNNsearch-50", config, **arguments)
+    path = run_row(PAPER, "RNNsearch-50", config, **arguments)
     assert path.stat().st_mtime_ns == before
-    other = dataclasses.replace(config, hidden=25)
+    other = config.replace(hidden=25)
     with pytest.raises(ValueError, match="another configuration"):
-        running.run_row(bahdanau2014.PAPER, "RNNsearch-50", other, **arguments)
+        run_row(PAPER, "RNNsearch-50", other, **arguments)
 
 
 def test_describe_at_paper_scale_counts_what_the_paper_has():
@@ -103,11 +106,11 @@ def test_describe_at_paper_scale_counts_what_the_paper_has():
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--row=RNNsearch-40"], ["RNNsearch-40", "RNNencdec-30"]),
+        (["--row=RNNsearch-40"], ["RNNsearch-40", "did you mean RNNsearch-"]),
         (["--hidden=-3"], ["--hidden", "-3"]),
-        (["--hiden=3"], ["hiden"]),
+        (["--hiden=3"], ["hiden", "did you mean hidden?"]),
         (["--row=RNNsearch-50", "--implementation=gathered"], ["gathered: the mask sets no bound"]),
-        (["--optimizer=adagrad"], ["--optimizer", "adagrad", "adam"]),
+        (["--optimizer=adagrad"], ["--optimizer", "adagrad", "did you mean adam"]),
         (["--join=0", "--data=multi30k"], ["--join=0"]),
         (["--data=multi30k", "--data_dir=/nowhere"], ["/nowhere"]),
         (["--data=text"], ["--train"]),

@@ -11,7 +11,9 @@ from experiments.harness.paper import resolve, trace
 from experiments.harness.run_folder import load_run
 from experiments.harness.runner import run_row
 from experiments.harness.verify import verify
-from tests.experiments.reverse import PAPER
+from tests.experiments.contributing import load_reversal
+
+PAPER = load_reversal().PAPER
 
 HARNESS = Path(__file__).parents[2] / "experiments" / "harness"
 
@@ -19,7 +21,7 @@ HARNESS = Path(__file__).parents[2] / "experiments" / "harness"
 def run(folder, row="wide", **given):
     return run_row(
         PAPER, row, resolve(PAPER, row, given), run_dir=folder / "runs",
-        results_dir=folder / "reverse" / "results", progress=False,
+        results_dir=folder / "reversal2026" / "results", progress=False,
     )  # fmt: skip
 
 
@@ -27,7 +29,7 @@ def run(folder, row="wide", **given):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("harness")
     run(folder)
-    PAPER.report(folder / "reverse" / "results", PAPER)
+    PAPER.report(folder / "reversal2026" / "results", PAPER)
     return folder
 
 
@@ -44,7 +46,7 @@ def test_the_harness_names_no_task():
 
 
 def test_a_new_task_is_learned_scored_tabulated_and_verified(finished):
-    results = finished / "reverse" / "results"
+    results = finished / "reversal2026" / "results"
     result = json.loads((results / "wide.seed0.json").read_text())
     assert result["scores"]["accuracy"] > 0.95
     assert {"dev_loss", "dev_accuracy", "train_loss", "train_accuracy"} <= result.keys()
@@ -61,14 +63,14 @@ def test_a_run_folder_answers_inputs_of_ones_own(finished):
     run = load_run(finished / "runs" / "wide.seed0", find)
     (response,) = run.task.respond([run.network], [run.params], ["314159"])
     assert response.output == "951413"
-    assert response.maps["alignment"].weights.argmax(-1).tolist() == [5, 4, 3, 2, 1, 0]
+    assert response.maps["attention"].weights.argmax(-1).tolist() == [5, 4, 3, 2, 1, 0]
 
 
 def test_the_best_checkpoint_is_that_of_the_measurement_it_is_chosen_by(finished):
     lines = (finished / "runs" / "wide.seed0" / "metrics.jsonl").read_text().splitlines()
     measured = [line for line in map(json.loads, lines) if "dev_accuracy" in line]
     best = max(measured, key=lambda line: line["dev_accuracy"])
-    result = json.loads((finished / "reverse" / "results" / "wide.seed0.json").read_text())
+    result = json.loads((finished / "reversal2026" / "results" / "wide.seed0.json").read_text())
     assert result["dev_accuracy"] == best["dev_accuracy"] and result["best_step"] == best["step"]
 
 

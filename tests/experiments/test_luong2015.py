@@ -6,7 +6,13 @@ import shutil
 import jax
 import pytest
 
-from experiments import luong2015, luong_tables, paper, running, tables
+from experiments.harness.paper import Row, resolve
+from experiments.harness.program import make_program
+from experiments.harness.runner import run_row
+from experiments.harness.verify import verify
+from experiments.luong2015 import tables
+from experiments.luong2015.paper import PAPER
+from experiments.papers import find
 
 TINY = {
     "scale": "tiny", "num_steps": 2, "eval_every": 2, "save_every": 2, "train_pairs": 300,
@@ -16,9 +22,9 @@ MEMBERS = ("dot", "local-p-general")
 
 
 def run(row, folder, **changes):
-    config = paper.resolve(luong2015.PAPER, row, TINY | changes)
-    return running.run_row(
-        luong2015.PAPER, row, config, given=TINY | changes,
+    config = resolve(PAPER, row, TINY | changes)
+    return run_row(
+        PAPER, row, config, given=TINY | changes,
         run_dir=folder / "run", results_dir=folder / "results", resume=False, progress=False,
     )  # fmt: skip
 
@@ -27,19 +33,19 @@ def run(row, folder, **changes):
 def finished(tmp_path_factory):
     """Results of two rows and of their ensemble."""
     folder = tmp_path_factory.mktemp("paper") / "grammar-tiny"
-    row = luong2015.ROWS["ensemble"]
+    row = PAPER.rows["ensemble"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(luong2015.ROWS, "ensemble", paper.Row(row.config, row.paper, MEMBERS))
+        patch.setitem(PAPER.rows, "ensemble", Row(row.config, row.paper, MEMBERS))
         for name in (*MEMBERS, "ensemble"):
             run(name, folder)
-    luong2015.report(folder / "results")
+    PAPER.report(folder / "results", PAPER)
     return folder / "results"
 
 
 def test_rows_and_their_ensemble_leave_tables_and_pictures_that_verify(finished):
     names = {path.name for path in finished.iterdir()}
     assert {"tables.md", "figure5.png", "figure6.png", "figure7-dot.png"} <= names
-    verified = {name.split("/")[-1]: holds for name, _, holds in tables.verify(finished, "")}
+    verified = {name.split("/")[-1]: holds for name, _, holds in verify(finished, find)}
     rows = {f"{name}.seed0": True for name in (*MEMBERS, "ensemble")}
     assert verified == rows | {"tables.md": True}
     text = (finished / "tables.md").read_text()
@@ -62,15 +68,14 @@ def test_an_edited_replacement_fails_the_verification(finished, tmp_path):
     shutil.copytree(finished, copy)
     path = copy / "dot.seed0" / "test.replaced.txt"
     path.write_text(path.read_text().replace("\n", " mot\n", 1))
-    assert False in [holds for _, _, holds in tables.verify(copy, "")]
+    assert False in [holds for _, _, holds in verify(copy, find)]
 
 
-@pytest.mark.parametrize("row", luong2015.ROWS)
+@pytest.mark.parametrize("row", PAPER.rows)
 def test_every_row_names_a_network_that_takes_shapes(row):
-    config = paper.resolve(luong2015.PAPER, row, {"scale": "tiny"})
-    model = luong2015.make_model(config)
-    params = jax.eval_shape(model.init, jax.random.key(0))
-    sums = jax.eval_shape(model.loss, params, model.batch, jax.random.key(0))
+    program = make_program(PAPER, resolve(PAPER, row, {"scale": "tiny"}))
+    params, key = program.state_shapes().params, jax.random.key(0)
+    sums = jax.eval_shape(program.loss, params, program.task.batch_spec(), key)
     assert sums.total.shape == ()
 
 
@@ -78,12 +83,13 @@ def test_a_named_implementation_computes_the_looks_or_leaves_nothing_behind(tmp_
     losses, programs = {}, set()
     for name in ("gathered", "reference"):
         given = TINY | {"half_width": 2, "implementation": name}
-        model = luong2015.make_model(paper.resolve(luong2015.PAPER, "local-m-dot", given))
-        words = jax.tree.map(lambda x: jax.numpy.full(x.shape, 7, x.dtype), model.batch)
-        params, key = model.init(jax.random.key(0)), jax.random.key(1)
-        program = jax.jit(model.loss).lower(params, words, key)
-        losses[name] = float(program.compile()(params, words, key).total)
-        programs.add(program.as_text())
+        program = make_program(PAPER, resolve(PAPER, "local-m-dot", given))
+        batch = program.task.batch_spec()
+        words = jax.tree.map(lambda x: jax.numpy.full(x.shape, 7, x.dtype), batch)
+        params, key = program.init(jax.random.key(0)), jax.random.key(1)
+        lowered = jax.jit(program.loss).lower(params, words, key)
+        losses[name] = float(lowered.compile()(params, words, key).total)
+        programs.add(lowered.as_text())
     assert len(programs) == 2
     assert losses["gathered"] == pytest.approx(losses["reference"], rel=1e-5)
     with pytest.raises(NotImplementedError, match="gathered: the mask sets no bound"):
@@ -92,20 +98,20 @@ def test_a_named_implementation_computes_the_looks_or_leaves_nothing_behind(tmp_
 
 
 def test_the_sizes_of_the_paper():
-    resolve = paper.resolve
-    dot = resolve(luong2015.PAPER, "dot", {"scale": "paper"})
-    assert (dot.hidden, dot.num_layers, dot.vocab_size, dot.batch_size) == (1000, 4, 50_000, 128)
-    assert (dot.optimizer, dot.clip_norm, dot.dropout, dot.half_width) == ("sgd", 5.0, 0.2, 10)
-    assert dot.num_steps == 12 * 4_500_000 // 128
-    base = resolve(luong2015.PAPER, "base", {"scale": "paper"})
-    assert base.num_steps == 10 * 4_500_000 // 128
-    assert (base.halve_after, base.halve_every) == (0.5, 0.1)
+    dot = resolve(PAPER, "dot", {"scale": "paper"}).values()
+    sizes = {"hidden": 1000, "num_layers": 4, "vocab_size": 50_000, "batch_size": 128}
+    sizes |= {"optimizer": "sgd", "clip_norm": 5.0, "dropout": 0.2, "half_width": 10}
+    assert {name: dot[name] for name in sizes} == sizes
+    assert dot["num_steps"] == 12 * 4_500_000 // 128
+    base = resolve(PAPER, "base", {"scale": "paper"}).values()
+    assert base["num_steps"] == 10 * 4_500_000 // 128
+    assert (base["halve_after"], base["halve_every"]) == (0.5, 0.1)
 
 
 def test_every_ordering_names_rows_of_which_the_paper_gives_the_bleu():
-    for above, below in luong_tables.ORDERINGS:
+    for above, below in tables.ORDERINGS:
         best, worst = (
-            luong2015.ROWS[row].paper.get("bleu") or luong2015.ROWS[row].paper["replaced"]
+            PAPER.rows[row].paper.get("bleu") or PAPER.rows[row].paper["replaced"]
             for row in (above, below)
         )
         assert best > worst, (above, below)

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import pytest
 
 from attn_research.training.cost import inner_jaxprs
-from experiments import vaswani2017, vit2020
-from experiments.paper import resolve, training_loss
+from experiments.harness.paper import resolve
+from experiments.harness.program import make_program
+from experiments.papers import find
 
-PAPERS = {"base": vaswani2017.PAPER, "small": vit2020.PAPER}
+PAPERS = {"base": find("vaswani2017"), "small": find("vit2020")}
 
 
 def products(jaxpr):
@@ -22,16 +23,15 @@ def products(jaxpr):
 @pytest.mark.parametrize("row", PAPERS)
 def test_only_attention_weights_and_angles_are_multiplied_in_float32(row):
     config = resolve(PAPERS[row], row, {"scale": "tiny", "dtype": "bfloat16"})
-    model = PAPERS[row].make_model(config)
-    loss = training_loss(config, model)
-    params = jax.eval_shape(model.init, jax.random.key(0))
+    program = make_program(PAPERS[row], config)
+    params, batch = program.state_shapes().params, program.task.batch_spec()
 
     def total(params, batch, key):
-        return loss(params, batch, key).total
+        return program.loss(params, batch, key).total
 
-    gradient = jax.make_jaxpr(jax.grad(total))(params, model.batch, jax.random.key(0))
+    gradient = jax.make_jaxpr(jax.grad(total))(params, batch, jax.random.key(0))
     assert all(x.dtype == jnp.float32 for x in gradient.out_avals)
-    length = 17 if row == "small" else config.max_words + 1
+    length = 17 if row == "small" else config.task.encoding.max_words + 1
     found = list(products(gradient.jaxpr))
     in_float32 = [pair for pair in found if any(x.dtype == jnp.float32 for x in pair)]
     assert len(in_float32) < len(found) / 2

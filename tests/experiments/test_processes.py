@@ -9,10 +9,10 @@ import jax
 import pytest
 
 from attn_research.training.checkpoints import Checkpoints, digest
-from attn_research.training.step import make_state
-from experiments import vit2020
 from experiments.benchmarks.invariance import TOLERANCE, distance, free_address
-from experiments.paper import identify, make_config_optimizer, resolve
+from experiments.harness.paper import resolve
+from experiments.harness.program import make_program
+from experiments.vit2020.paper import PAPER
 
 NUM_STEPS = 15
 # SGD, as in the invariance table: it passes a difference on as it is.
@@ -21,7 +21,8 @@ FLAGS |= {"num_steps": NUM_STEPS, "eval_every": NUM_STEPS, "save_every": 5}
 # The command line, in a process that dies while the checkpoint of a step gets its name.
 PROGRAM = """
 import os, pathlib, signal, sys
-from experiments import harness, vit2020
+from experiments.papers import main
+from experiments.vit2020.paper import PAPER
 
 rename, last = os.rename, sys.argv.pop(1)
 
@@ -31,7 +32,7 @@ def rename_or_die(source, target, **options):
     rename(source, target, **options)
 
 os.rename = rename_or_die
-harness.main(vit2020.PAPER)
+main(PAPER)
 """
 
 
@@ -84,12 +85,11 @@ def ends(tmp_path_factory):
         finish(process)
     assert (folders["four"] / "results" / "small.seed0.json").is_file()
 
-    config = resolve(vit2020.PAPER, "small", FLAGS)
-    model, key = vit2020.make_model(config), jax.random.key(config.seed)
-    begin = make_state(jax.jit(model.init)(key), make_config_optimizer(config))
+    config = resolve(PAPER, "small", FLAGS)
+    begin = jax.jit(make_program(PAPER, config).initial_state)(jax.random.key(config.train.seed))
     found = {"begin": begin}
     for name, folder in folders.items():
-        kept = Checkpoints(folder / "small.seed0" / "checkpoints", identify(config))
+        kept = Checkpoints(folder / "small.seed0" / "checkpoints", config.identity())
         step, found[name], _ = kept.restore(begin)
         kept.close()
         assert step == NUM_STEPS

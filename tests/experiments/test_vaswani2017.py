@@ -8,18 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.training.step import make_state, make_train_step
-from experiments import (
-    paper,
-    probe,
-    running,
-    tables,
-    transformer_tables,
-    translation,
-    vaswani2017,
-)
-from experiments.pair_batches import previous_words
-from experiments.paper import make_config_optimizer, resolve
+from attn_research.data.batching import all_rows
+from attn_research.training.step import make_train_step
+from experiments.harness.paper import resolve
+from experiments.harness.program import make_program
+from experiments.harness.runner import run_row
+from experiments.harness.verify import verify
+from experiments.papers import find
+from experiments.tasks.translation import pronouns
+from experiments.tasks.translation.batches import previous_words
+from experiments.tasks.translation.data import corpora
+from experiments.tasks.translation.inference import Predicted
+from experiments.vaswani2017 import tables
+from experiments.vaswani2017.paper import PAPER, peak_rate
 
 TINY = {"scale": "tiny", "train_pairs": 200, "test_pairs": 12}
 # The formula column: 37,000 shared rows, biases of the feed-forward layers and of normalization.
@@ -41,21 +42,21 @@ PARAMETERS = {
 
 
 def describe(row):
-    config = resolve(vaswani2017.PAPER, row, {"scale": "paper"})
-    model = vaswani2017.make_model(config)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
-    return config, sum(x.size for x in jax.tree.leaves(shapes))
+    config = resolve(PAPER, row, {"scale": "paper"})
+    shapes = jax.eval_shape(make_program(PAPER, config).init, jax.random.key(0))
+    return config.values(), sum(x.size for x in jax.tree.leaves(shapes))
 
 
 @pytest.mark.parametrize("row", PARAMETERS)
 def test_rows_at_paper_scale_have_the_parameters_of_the_formula(row):
     config, count = describe(row)
     assert count == PARAMETERS[row]
-    np.testing.assert_allclose(count, vaswani2017.ROWS[row].paper.get("params", count), rtol=0.075)
+    np.testing.assert_allclose(count, PAPER.rows[row].paper.get("params", count), rtol=0.075)
     if row != "big":
-        assert (config.num_steps, config.average) == (100_000, 5)
+        assert (config["num_steps"], config["average"]) == (100_000, 5)
     else:
-        assert (config.num_steps, config.average, config.dropout) == (300_000, 20, 0.3)
+        found = config["num_steps"], config["average"], config["dropout"]
+        assert found == (300_000, 20, 0.3)
 
 
 def test_rows_change_what_table_3_says():
@@ -73,42 +74,38 @@ def test_rows_change_what_table_3_says():
         "D-smoothing-0.2": {"label_smoothing": 0.2},
         "E-learned-positions": {"positions": "learned"},
     }
-    base = resolve(vaswani2017.PAPER, "base", {"scale": "paper"})
+    base = resolve(PAPER, "base", {"scale": "paper"})
     for row, changed in changes.items():
-        config = paper.identify(resolve(vaswani2017.PAPER, row, {"scale": "paper"}))
-        assert config == paper.identify(base) | changed
+        config = resolve(PAPER, row, {"scale": "paper"}).identity()
+        assert config == base.identity() | changed
 
 
 def test_the_cost_and_the_rate_of_the_paper():
-    printed = [vaswani2017.ROWS[row].paper for row in ("base", "big")]
+    printed = [PAPER.rows[row].paper for row in ("base", "big")]
     recomputed = [one["training_flops_recomputed"] for one in printed]
     np.testing.assert_allclose(recomputed, [one["training_flops"] for one in printed], rtol=0.01)
-    rates = [
-        resolve(vaswani2017.PAPER, row, {"scale": "paper"}).peak_rate for row in ("base", "big")
-    ]
+    rates = [peak_rate(resolve(PAPER, row, {"scale": "paper"})) for row in ("base", "big")]
     np.testing.assert_allclose(rates, [6.99e-4, 4.94e-4], rtol=1e-3)
 
 
 def take_a_step(row, **changes):
-    config = resolve(vaswani2017.PAPER, row, TINY | changes)
-    experiment = vaswani2017.build(config)
-    optimizer, key = make_config_optimizer(config), jax.random.key(0)
-    model = experiment.model
+    config, key = resolve(PAPER, row, TINY | changes), jax.random.key(0)
+    program = make_program(PAPER, config, PAPER.task(config).load())
     # Drawn here, which need not be compiled: models are tested to begin as they should elsewhere.
     rng = np.random.default_rng(0)
     before = jax.tree.map(
         lambda x: rng.normal(scale=0.1, size=x.shape).astype(x.dtype),
-        jax.eval_shape(model.init, key),
+        jax.eval_shape(program.init, key),
     )
-    state = make_state(jax.tree.map(jnp.array, before), optimizer)
-    step = make_train_step(model.loss, optimizer, key)
-    batches = experiment.batches(0)
+    state = program.start(jax.tree.map(jnp.array, before))
+    step = make_train_step(program.loss, program.optimizer, key)
+    batches = program.task.train_batches(0, all_rows)
     for _ in range(2):  # a warmup from 0 does not move in its first step
         state, metrics = step(state, next(batches))
     return before, state.params, float(metrics.sums.total / metrics.sums.weight)
 
 
-@pytest.mark.parametrize("row", vaswani2017.ROWS)
+@pytest.mark.parametrize("row", PAPER.rows)
 def test_every_row_takes_a_step(row):
     before, after, loss = take_a_step(row)
     assert 4 < loss < 12
@@ -136,16 +133,16 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vaswani2017") / "grammar-tiny"
     given = TINY | {"average": 2}
     for row in ("base", "RNNsearch"):
-        running.run_row(
-            vaswani2017.PAPER,
+        run_row(
+            PAPER,
             row,
-            resolve(vaswani2017.PAPER, row, given),
+            resolve(PAPER, row, given),
             run_dir=folder / "runs",
             results_dir=folder / "results",
             resume=False,
             progress=False,
         )
-    vaswani2017.report(folder / "results")
+    PAPER.report(folder / "results", PAPER)
     return folder / "results"
 
 
@@ -153,7 +150,7 @@ def test_a_run_leaves_tables_and_pictures_that_verify(results):
     files = {path.name for path in results.iterdir()}
     assert {f"{name}-base.png" for name in ("heads", "cross", "decoder")} <= files
     assert {"pronouns-test.png", "tables.md"} <= files
-    found = {name: holds for name, _, holds in tables.verify(results, "")}
+    found = {name: holds for name, _, holds in verify(results, find)}
     assert len(found) == 3 and all(found.values())
     text = (results / "tables.md").read_text()
     for title in ("Table 2", "Table 3", "Whom pronouns mean", "by layer and head"):
@@ -172,7 +169,7 @@ def test_rows_are_compared_with_base_where_they_change_it_as_in_the_paper():
         "D-no-dropout": runs(35.0, dropout=0.0),
         "D-dropout-0.2": runs(41.0, dropout=0.2),
     }
-    same, other, skipped = transformer_tables._orderings(results, vaswani2017.ROWS, "test")
+    same, other, skipped = tables._orderings(results, PAPER.rows, "test")
     assert "A-1-head (-1.00; there -0.9), D-no-dropout (-5.00; there -1.2)." in same
     assert other.endswith(": C-twice-mlp (-0.50; there +0.4).")
     assert skipped.endswith(": D-dropout-0.2.")
@@ -192,50 +189,51 @@ def test_pronouns_and_heads_are_scored(results):
 
 
 def test_a_pronoun_is_asked_for_where_it_is_first_given_away(tmp_path):
-    config = resolve(vaswani2017.PAPER, "base", TINY | {"test_pairs": 120})
-    task = translation.load(config)
+    config = resolve(PAPER, "base", TINY | {"test_pairs": 120})
+    task = PAPER.task(config).load()
 
-    def look(source, target, unsure=()):
+    def predict(source, target, unsure=()):
         """A model that knows every word but those of which it is unsure."""
         log_probs = np.full((*target.shape, task.tokenizers[1].vocab_size), -5.0)
         np.put_along_axis(log_probs, target[..., None], 0.0, axis=-1)
         log_probs[..., unsure] = -1.0
-        return probe.Look(log_probs, None, None)
+        return Predicted(log_probs, None, None)
 
     def accuracy(*words):
         unsure = [task.tokenizers[1].encode(word)[0] for word in words]
-        probe.predict(task, config, functools.partial(look, unsure=unsure), tmp_path)
-        return probe.score(tmp_path / "test.pronouns.json")["accuracy"]
+        predict_unsure = functools.partial(predict, unsure=unsure)
+        pronouns.probe(config, task.data, predict_unsure, tmp_path)
+        return pronouns.score(tmp_path / "test.pronouns.json")["accuracy"]
 
     after_if = accuracy("il", "elle", "ils", "elles")
     assert accuracy() == 1 and 0.1 < after_if < 0.9
     np.testing.assert_allclose(accuracy("s'", "si"), 1 - after_if, atol=1e-3)
 
 
-def test_a_head_that_looks_at_the_translated_noun_is_found(tmp_path):
-    config = resolve(vaswani2017.PAPER, "base", TINY | {"test_pairs": 60})
-    task = translation.load(config)
-    (corpus,) = translation.corpora(config)
+def test_a_head_that_attends_to_the_translated_noun_is_found(tmp_path):
+    config = resolve(PAPER, "base", TINY | {"test_pairs": 60})
+    task = PAPER.task(config).load()
+    (corpus,) = corpora(config.task.text)
     nouns = {
         source.split()[p.antecedent]: None
-        for i, (source, *_) in enumerate(task.tests["test"]) for p in corpus.pronouns("test", i)
+        for i, (source, *_) in enumerate(task.data.tests["test"]) for p in corpus.pronouns("test", i)
     }  # fmt: skip
     meant = [
         task.tokenizers[1].encode(pair.target.split()[j])[0]
-        for pair in task.tests["test"]
+        for pair in task.data.tests["test"]
         for i, j in pair.sure
         if pair.source.split()[i] in nouns
     ]
 
-    def look(source, target):
-        """A head that looks as much at the step that writes such a noun as at the next one."""
+    def predict(source, target):
+        """A head that attends as much at the step that writes such a noun as at the next one."""
         log_probs = np.zeros((*target.shape, task.tokenizers[1].vocab_size))
         known = (np.isin(target, meant) + 1.0 * np.isin(previous_words(target), meant)) / 2
         weights = np.broadcast_to(known[:, None, :], (len(target), *target.shape[1:] * 2))
-        return probe.Look(log_probs, None, None, weights[:, None, None])
+        return Predicted(log_probs, None, None, weights[:, None, None])
 
-    probe.predict(task, config, look, tmp_path)
-    found = probe.score(tmp_path / "test.pronouns.json")["decoder"]
+    pronouns.probe(config, task.data, predict, tmp_path)
+    found = pronouns.score(tmp_path / "test.pronouns.json")["decoder"]
     assert found["antecedent"] == [[1.0]] and 0 < found["chance"] < 0.3
 
 
@@ -248,6 +246,6 @@ def test_an_edited_pronoun_fails_the_verification(results, tmp_path):
     cases = json.loads(path.read_text())
     cases[0]["log_probs"].reverse()
     path.write_text(json.dumps(cases))
-    found = {name: (finding, holds) for name, finding, holds in tables.verify(copy, "")}
+    found = {name: (finding, holds) for name, finding, holds in verify(copy, find)}
     (finding, holds) = next(v for k, v in found.items() if k.endswith("base.seed0"))
     assert not holds and "pronouns/accuracy" in finding

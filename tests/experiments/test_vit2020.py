@@ -12,31 +12,35 @@ import numpy as np
 import pytest
 
 from attn_research.training.step import make_eval_step
-from experiments import running, tables, vit2020
-from experiments.paper import Experiment, Model, resolve
+from experiments.harness.paper import resolve
+from experiments.harness.program import Program, make_program
+from experiments.harness.runner import measure, run_row
+from experiments.harness.verify import verify
+from experiments.papers import find
+from experiments.vit2020.paper import PAPER
 
-CHANGES = dict(crop=1, flip=True, color=0.3, erase=2, cutmix=0.4, mixup=0.4, skip=0.1)
+CHANGES = dict(crop=1, flip=True, color_jitter=0.3, cutout=2, cutmix=0.4, mixup=0.4, drop_path=0.1)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vit2020") / "digits-tiny"
-    running.run_row(
-        vit2020.PAPER,
+    run_row(
+        PAPER,
         "small",
-        resolve(vit2020.PAPER, "small", {"scale": "tiny"} | CHANGES),
+        resolve(PAPER, "small", {"scale": "tiny"} | CHANGES),
         run_dir=folder / "runs",
         results_dir=folder / "results",
         resume=False,
         progress=False,
     )
-    vit2020.report(folder / "results")
+    PAPER.report(folder / "results", PAPER)
     return folder / "results"
 
 
 def test_a_run_leaves_a_table_and_a_picture_that_verify(results):
     assert (results / "small.seed0" / "attention.png").stat().st_size > 1000
-    assert all(holds for *_, holds in tables.verify(results, ""))
+    assert all(holds for *_, holds in verify(results, find))
     assert "test accuracy" in (results / "tables.md").read_text()
     scores = json.loads((results / "small.seed0.json").read_text())["scores"]["tests"]["test"]
     assert scores["images"] == 180 and 0 <= scores["accuracy"] <= 1
@@ -48,47 +52,48 @@ def test_an_edited_prediction_fails_the_verification(results):
     lines = before.splitlines()
     path.write_text("\n".join([str((int(lines[0]) + 1) % 10), *lines[1:]]) + "\n")
     try:
-        assert not all(holds for *_, holds in tables.verify(results, ""))
+        assert not all(holds for *_, holds in verify(results, find))
     finally:
         path.write_text(before)
 
 
 def test_sizes_that_are_not_those_of_the_data_are_named():
-    config = resolve(vit2020.PAPER, "small", {"scale": "tiny", "num_classes": 12})
+    config = resolve(PAPER, "small", {"scale": "tiny", "num_classes": 12})
     with pytest.raises(ValueError, match="--num_classes=10 --image_size=8 --channels=1"):
-        vit2020.build(config)
+        PAPER.task(config).load()
 
 
 def test_what_fills_a_batch_adds_nothing_to_a_loss():
-    config = resolve(vit2020.PAPER, "small", {"scale": "tiny"})
-    experiment, dev = vit2020.build(config), vit2020.load(config)["dev"]
-    loss, params = experiment.model.eval_loss, experiment.model.init(jax.random.key(0))
+    config = resolve(PAPER, "small", {"scale": "tiny"})
+    program = make_program(PAPER, config, PAPER.task(config).load())
+    dev, loss, params = program.task.splits["dev"], program.eval_loss, program.init(jax.random.key(0))
     rng = np.random.default_rng(0)  # the head begins with zeros
     params = jax.tree.map(lambda x: x + rng.normal(0, 0.3, x.shape).astype(x.dtype), params)
-    found = running.mean_loss(make_eval_step(loss), params, experiment.dev_batches())
+    found = measure(program, make_eval_step(loss), params, "dev")
     batch = jax.tree.map(jnp.asarray, {"image": dev.images, "label": dev.labels})
     whole = loss(params, batch, jax.random.key(0))
     assert whole.weight == whole.counts["examples"] == len(dev) == 180
     expected = float(whole.total / whole.weight)
     assert expected > 2.4  # unlike that of equal logits, log 10
-    np.testing.assert_allclose([found["loss"], found["nll"]], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
+    correct = whole.counts["correct"] / whole.weight
+    np.testing.assert_allclose(found["accuracy"], float(correct), rtol=1e-6)
 
 
 def test_a_mixed_batch_has_the_shapes_that_the_model_was_described_by():
     for given in ({}, {"mixup": 0.5}):
-        config = resolve(vit2020.PAPER, "small", {"scale": "tiny"} | given)
-        experiment = vit2020.build(config)
-        batch = next(experiment.batches(0, lambda total: slice(0, total)))
+        task = PAPER.task(resolve(PAPER, "small", {"scale": "tiny"} | given)).load()
+        batch = next(task.train_batches(0, lambda total: slice(0, total)))
         found = {name: (x.shape, x.dtype) for name, x in batch.items()}
-        assert found == {name: (x.shape, x.dtype) for name, x in experiment.model.batch.items()}
-        assert "share" not in next(experiment.dev_batches())
+        assert found == {name: (x.shape, x.dtype) for name, x in task.batch_spec().items()}
+        assert "share" not in next(task.eval_batches("dev"))
 
 
 def test_a_batch_that_cannot_be_shared_is_named_before_anything_is_read(tmp_path):
-    given = {"scale": "tiny", "data": "folder", "image_dir": "nowhere", "parts": 5}
+    given = {"scale": "tiny", "data": "folder", "image_dir": "nowhere", "num_microbatches": 5}
     with pytest.raises(ValueError, match="a batch of 16 rows cannot be shared evenly"):
-        running.run_row(
-            vit2020.PAPER, "small", resolve(vit2020.PAPER, "small", given), resume=False,
+        run_row(
+            PAPER, "small", resolve(PAPER, "small", given), resume=False,
             run_dir=tmp_path / "runs", results_dir=tmp_path / "results",
         )  # fmt: skip
     assert not list(tmp_path.iterdir())
@@ -96,19 +101,10 @@ def test_a_batch_that_cannot_be_shared_is_named_before_anything_is_read(tmp_path
 
 @pytest.mark.parametrize(("dtype", "evaluated"), [("float32", "tiled"), ("bfloat16", "auto")])
 def test_an_implementation_for_16_bits_is_not_asked_of_evaluation(dtype, evaluated):
-    def make_model(config):  # each part is what it would be computed with
-        return Model(None, loss=config.implementation, eval_loss=config.implementation, batch=None)
-
-    def build(config):
-        name = config.implementation
-        return Experiment(make_model(config), None, None, None, evaluate=name, about={},
-                          steps_per_epoch=1.0)  # fmt: skip
-
-    paper = dataclasses.replace(vit2020.PAPER, make_model=make_model, build=build)
+    named = dataclasses.replace(PAPER, network=lambda config, task: config.execution.implementation)
     given = {"scale": "tiny", "implementation": "tiled", "dtype": dtype}
-    found = running._build(paper, resolve(paper, "small", given))
-    assert found.model.loss == "tiled"
-    assert found.model.eval_loss == found.evaluate == evaluated
+    program = Program(named, resolve(named, "small", given), None)
+    assert (program.network, program.eval_network) == ("tiled", evaluated)
 
 
 def describe(*words):

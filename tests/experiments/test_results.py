@@ -3,8 +3,8 @@
 import json
 
 from attn_research.viewing.tables import Column, Table
-from experiments.paper import run_name
-from experiments.reporting import command_line, environment, read_results, write_tables
+from experiments.harness.paper import run_name
+from experiments.harness.results import command_line, environment, read_results, write_tables
 
 
 def test_a_command_names_no_path_of_one_machine():
