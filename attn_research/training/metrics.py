@@ -1,36 +1,49 @@
-"""Where measurements go: JSON lines and TensorBoard events every few steps, and a progress bar."""
+"""Metrics of a run: JSON lines and TensorBoard events every few steps, and progress."""
 
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import TextIOBase
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
+from attn_research.training.progress import make_progress
 from attn_research.training.step import Metrics
 
 
 class MetricsLog:
-    """Writes `metrics.jsonl` and TensorBoard events into a folder, and shows progress.
+    """Writer of `metrics.jsonl` and TensorBoard events in a folder, and of the run's progress.
 
-    A line holds the means over the steps since the last one: loss in nats per unit of weight, the
-    gradient's norm, and for every count c of the loss `c_per_second`. Lines after `start` are of a
-    run that was interrupted before its next checkpoint: they are dropped, for it is run again.
+    A line holds the means over the steps since the last one: loss per unit of weight, the norm of
+    the gradient, and for every count c of the loss `c_per_second`. Lines after step `start` are
+    from a run that was interrupted before its next checkpoint: they are dropped, as those steps are
+    taken again. With `progress`, a bar (on a terminal) or a line every half minute (elsewhere) goes
+    to `stream`, by default stderr. `clock` gives the time in seconds.
     """
 
     def __init__(
-        self, folder: Path, *, start: int, num_steps: int, every: int = 50, progress: bool = True
+        self,
+        folder: Path,
+        *,
+        start: int,
+        num_steps: int,
+        every: int = 50,
+        progress: bool = True,
+        stream: TextIOBase | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self._path, self._every, self._num_steps = folder / "metrics.jsonl", every, num_steps
         self._drop_after(start)
         self._file = self._path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(folder), purge_step=start + 1)
-        self._bar = tqdm(
-            total=num_steps, initial=start, desc=folder.name, unit="step", disable=not progress
-        )
+        self._clock, self._progress = clock, None
+        if progress:
+            self._progress = make_progress(
+                folder.name, start=start, num_steps=num_steps, stream=stream, clock=clock
+            )
         self._clear()
 
     def write(self, step: int, metrics: Metrics) -> None:
@@ -40,12 +53,13 @@ class MetricsLog:
         sums = {"total": metrics.sums.total, "weight": metrics.sums.weight, **metrics.sums.counts}
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
-        self._bar.update(1)
+        if self._progress:
+            self._progress.update(step, metrics.sums)
         if step % self._every == 0 or step == self._num_steps:
             self.flush(step)
 
     def record(self, step: int, values: dict[str, float]) -> None:
-        """Writes what a hook measured, as it is."""
+        """Writes the measurements of a hook as they are."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():
@@ -53,33 +67,38 @@ class MetricsLog:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves what happens inside out of the rates: a hook's time is no step's."""
-        began = time.perf_counter()
+        """Leaves the time spent inside, such as a hook's, out of the rates."""
+        began = self._clock()
         yield
-        self._since += time.perf_counter() - began
+        seconds = self._clock() - began
+        self._since += seconds
+        if self._progress:
+            self._progress.skip(seconds)
 
     def close(self) -> None:
-        """Ends the files and the bar."""
-        self._bar.close()
+        """Closes the files and ends the progress."""
+        if self._progress:
+            self._progress.close()
         self._events.close()
         self._file.close()
 
     def flush(self, step: int) -> None:
-        """Ends the line being averaged: after a checkpoint, a resumed run begins a new one."""
+        """Writes the line being averaged: a run resumed from a checkpoint begins a new one."""
         if not self._steps:
             return
-        seconds = time.perf_counter() - self._since
+        seconds = self._clock() - self._since
         total, weight = self._sums.pop("total"), self._sums.pop("weight")
         values = {"loss": total / max(weight, 1.0), "gradient_norm": self._norm / self._steps}
         values |= {f"{name}_per_second": value / seconds for name, value in self._sums.items()}
         self.record(step, values)
-        shown = {name: f"{value:,.4g}" for name, value in values.items() if name != "gradient_norm"}
-        self._bar.set_postfix(shown)
+        if self._progress:
+            del values["gradient_norm"]
+            self._progress.show(values)
         self._clear()
 
     def _clear(self) -> None:
         self._steps, self._norm, self._sums = 0, 0.0, {}
-        self._since = time.perf_counter()
+        self._since = self._clock()
 
     def _drop_after(self, start: int) -> None:
         if not self._path.exists():

@@ -1,13 +1,12 @@
-"""metrics.jsonl: means of sums, nothing twice, nothing by halves; and events for TensorBoard."""
+"""metrics.jsonl: means of sums, nothing twice or by halves; TensorBoard events; progress."""
 
+import io
 import json
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from attn_research.training import metrics as module
 from attn_research.training.metrics import MetricsLog
 from attn_research.training.step import Metrics, Sums
 
@@ -21,20 +20,21 @@ def lines_of(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def open_log(folder, start=0, num_steps=5, every=2):
-    return MetricsLog(folder, start=start, num_steps=num_steps, every=every, progress=False)
+def open_log(folder, start=0, num_steps=5, every=2, **options):
+    options = {"progress": False} | options
+    return MetricsLog(folder, start=start, num_steps=num_steps, every=every, **options)
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """The time, as the test sets it."""
-    now = [100.0]
-    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
-    return now
+class Terminal(io.StringIO):
+    """A stream that a person watches."""
+
+    def isatty(self):
+        return True
 
 
-def test_a_line_is_the_mean_over_its_steps(tmp_path, clock):
-    log = open_log(tmp_path / "run")
+def test_a_line_is_the_mean_over_its_steps(tmp_path):
+    clock = [100.0]
+    log = open_log(tmp_path / "run", clock=lambda: clock[0])
     for step, (total, weight, norm) in enumerate(
         [(8, 1, 3), (4, 5, 1), (9, 3, 2), (1, 1, 4), (5, 2, 7)]
     ):
@@ -95,3 +95,47 @@ def events_in(data):
         length = int(np.frombuffer(data[:8], "<u8")[0])
         content, data = data[12 : 12 + length], data[16 + length :]
         yield Event.FromString(content)
+
+
+def test_progress_is_a_line_every_half_minute_where_there_is_no_terminal(tmp_path):
+    now, stream = [100.0], io.StringIO()
+    options = dict(progress=True, stream=stream, clock=lambda: now[0])
+    log = open_log(tmp_path / "run", start=2000, num_steps=2010, **options)
+    expected = []
+    for step in range(1, 11):  # of 8 seconds each
+        now[0] += 8.0
+        log.write(2000 + step, measured(6 * step, 2))
+        if step == 4:
+            # 32 seconds for 4 steps: 6 more take 48.
+            expected.append("run: step 2,004 of 2,010, loss 7.5, 0.125 steps/s, 00:48 left")
+            with log.paused():  # a hook, in the time left but not in the rate
+                now[0] += 20.0
+        if step == 6:
+            expected.append("run: step 2,006 of 2,010, loss 16.5, 0.125 steps/s, 00:45 left")
+        if step == 10:
+            expected.append("run: step 2,010 of 2,010, loss 25.5, 0.125 steps/s, 00:00 left")
+        assert stream.getvalue().splitlines() == expected
+    log.close()
+    assert stream.getvalue().splitlines() == expected
+
+
+def test_progress_is_a_bar_on_a_terminal(tmp_path):
+    stream = Terminal()
+    log = open_log(tmp_path / "run", num_steps=2, progress=True, stream=stream)
+    log.write(1, measured(3, 2))
+    log.write(2, measured(4, 2))
+    log.close()
+    shown = stream.getvalue()
+    assert "run: 100%" in shown and "2/2" in shown and "loss=1.75" in shown
+    assert "steps/s," not in shown
+
+
+def test_without_progress_nothing_is_shown(tmp_path, capsys):
+    stream, now = io.StringIO(), [0.0]
+    log = open_log(tmp_path / "run", stream=stream, clock=lambda: now[0])
+    for step in range(1, 6):
+        now[0] += 60.0
+        log.write(step, measured(3, 2))
+    log.close()
+    assert stream.getvalue() == ""
+    assert capsys.readouterr() == ("", "")
