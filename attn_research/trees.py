@@ -10,11 +10,11 @@ Class = TypeVar("Class", bound=type)
 
 
 def pytree(cls: Class) -> Class:
-    """Registers a dataclass: its fields are leaves, or static where their metadata says so.
+    """Registration of a dataclass: fields are leaves, or static where their metadata says so.
 
-    `jax.tree_util.register_dataclass` does too, but structures of two of its classes compare equal
-    if their fields do. Their hashes differ, so that a compiled function mostly tells `Dot()` from
-    `ScaledDot()`; where it does not, it silently computes the one for the other.
+    `jax.tree_util.register_dataclass` registers too, but structures of two of its classes compare
+    equal if their fields do. As their hashes differ, a compiled function mostly distinguishes
+    `Dot()` from `ScaledDot()`; where it does not, it silently computes one for the other.
     """
     fields = dataclasses.fields(cls)
     static = [field.name for field in fields if field.metadata.get("static")]

@@ -1,1 +1,1 @@
-"""BLEU, alignment error rate, bracket F1, scores by length."""
+"""Metrics of predictions: BLEU, alignment error rate, bracket F1, scores by length."""

@@ -1,4 +1,4 @@
-"""Word alignments read off attention weights, and their error against gold links.
+"""Word alignments from attention weights, and their alignment error rate against gold links.
 
 A link is (source word, target word), counted from 0.
 """
@@ -70,11 +70,11 @@ def links_from_weights(
 ) -> frozenset[Link]:
     """One link for each target word, to the source word of largest weight (the first at a tie).
 
-    Lengths count words. What lies beyond them, the end symbol's row and column and padding, is cut
-    off before the maximum is taken: a word that attends most to the end symbol is linked to the
-    real word it attends to most.
+    Lengths count words. The row and column of the end symbol and padding are removed before the
+    maximum is taken: a word that attends most to the end symbol is linked to the real word that it
+    attends to most.
 
-    `row_of` says which target word a row belongs to: the one `predicted` at that step, or the one
+    `row_of` is the target word that a row belongs to: the one `predicted` at that step, or the one
     that was its `input`, so that word j takes row j + 1 and the last word the end symbol's row.
     Luong et al. 2015, footnote 14: predicted with location-based scores, input with content-based.
     """
@@ -99,9 +99,9 @@ def soft_links(
 def words_from_pieces(
     weights: Float[np.ndarray, "T S"], source_groups: Sequence[int], target_groups: Sequence[int]
 ) -> Float[np.ndarray, "T_words S_words"]:
-    """Weights between words from weights between their pieces, so that rows keep their sum.
+    """Attention weights between words from those between subwords, with the sums of rows kept.
 
-    A group list names the word of each piece, as in [0, 0, 1, 2, 2]; an end symbol is a word of its
+    A group list gives the word of each piece, as in [0, 0, 1, 2, 2]; an end symbol is a word of its
     own. A source word gets the sum of its pieces, a target word the mean of its pieces.
     """
     for axis, name, groups in ((1, "source", source_groups), (0, "target", target_groups)):

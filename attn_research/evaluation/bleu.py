@@ -1,7 +1,7 @@
-"""BLEU as the papers scored it (tokenized) and as the field scores it now (sacreBLEU), and chrF.
+"""Tokenized BLEU as in the papers (multi-bleu), detokenized BLEU (sacreBLEU), and chrF.
 
-The counting is sacreBLEU's; this module fixes the settings, carries the signature with the score
-and refuses text that would give a meaningless number.
+sacreBLEU counts; this module fixes the settings, keeps the signature with the score and refuses
+text that would give a meaningless number.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ Known = Callable[[str], bool] | Collection[str]
 
 @dataclasses.dataclass(frozen=True)
 class Bleu:
-    """Corpus BLEU in percent, with what it was made of; printed as multi-bleu prints it."""
+    """Corpus BLEU in percent, with its components; printed as multi-bleu prints it."""
 
     score: float
     precisions: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""A corpus score against source length: in buckets, or in a sliding window for a smooth curve."""
+"""Corpus scores by source length: in buckets, or in a sliding window for a smooth curve."""
 
 import dataclasses
 import itertools

@@ -44,12 +44,12 @@ class ParsingScore:
 
 
 def bracket_score(predicted: Sequence[Node], gold: Sequence[Node]) -> ParsingScore:
-    """Scores predicted trees against gold ones over the same words.
+    """Bracket scores of predicted trees against gold trees over the same words.
 
-    Brackets are counted over the corpus before they are divided (see `count_brackets`). Which words
-    are punctuation, and so no part of any span, the gold tree's tags say, for both trees: predicted
-    tags are never read. A match is exact if all its brackets are. Sentences of punctuation alone
-    are left out. A ValueError names the sentence whose two trees have different words.
+    Counts are summed over the corpus before they are divided (see `count_brackets`). The gold tags
+    decide, for both trees, which words are punctuation, and so in no span: predicted tags are never
+    read. A match is exact if all its brackets are. Sentences of punctuation alone are left out. A
+    ValueError names the sentence whose two trees have different words.
     """
     if len(predicted) != len(gold):
         raise ValueError(f"{len(predicted)} predicted trees but {len(gold)} gold ones")
@@ -81,7 +81,7 @@ def bracket_score(predicted: Sequence[Node], gold: Sequence[Node]) -> ParsingSco
 
 
 def count_brackets(tree: Node, tags: Sequence[str]) -> Counter[Bracket]:
-    """Returns how often the tree has each bracket that is scored, over words tagged `tags`.
+    """The scored brackets of a tree over words tagged `tags`, with their counts.
 
     Words are counted without punctuation. TOP, part-of-speech tags and constituents of punctuation
     alone are no brackets; PRT counts as ADVP.

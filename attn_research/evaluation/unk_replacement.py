@@ -1,4 +1,4 @@
-"""Unknown words of a translation, replaced by way of the source words they are aligned with.
+"""Unknown-word replacement by the translation or a copy of the aligned source word.
 
 Luong et al. 2015, section 4; Luong, Sutskever et al. 2015, section 3.
 """
@@ -12,10 +12,10 @@ from attn_research.evaluation.alignment import Link
 def learn_dictionary(
     sentences: Iterable[tuple[Sequence[str], Sequence[str]]], links: Iterable[Set[Link]]
 ) -> dict[str, str]:
-    """Returns for each source word the target word it is linked to most often.
+    """The dictionary of each source word's most frequently linked target word.
 
     `sentences` are the source and target words of training pairs, `links` the links of each. Among
-    equally frequent target words it is the first in code point order.
+    equally frequent target words the first in code point order counts.
     """
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for (source, target), linked in zip(sentences, links, strict=True):
@@ -34,11 +34,11 @@ def replace_unknown(
     dictionary: Mapping[str, str],
     unknown: str = "<unk>",
 ) -> list[str]:
-    """Returns the words of a hypothesis with each unknown one replaced.
+    """The words of a hypothesis with each unknown word replaced.
 
-    It becomes the dictionary's translation of the source word it is linked to, or a copy of that
-    word where the dictionary has none. Of several links the first source word counts; an unknown
-    word without a link stays.
+    An unknown word becomes the dictionary's translation of the source word it is linked to, or a
+    copy of that word where the dictionary has none. Of several links the first source word counts;
+    an unknown word without a link stays.
     """
     aligned = {target: source[i] for i, target in sorted(links, reverse=True)}
     return [

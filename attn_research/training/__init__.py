@@ -1,1 +1,1 @@
-"""The pure step, the loop, its hooks and checkpoints; knows losses, not models."""
+"""Training: objectives, the step, placements, the loop, metrics and checkpoints; no models."""

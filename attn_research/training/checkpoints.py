@@ -1,4 +1,4 @@
-"""Checkpoints through Orbax, each with what it was made by and a digest of what it holds."""
+"""Orbax checkpoints, each with the config of its run and a digest of its content."""
 
 import hashlib
 import logging
@@ -15,16 +15,16 @@ from attn_research.types import PyTree
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message says why, and the way out."""
+    """A checkpoint that cannot be used; the message gives the reason and the way out."""
 
 
 class Checkpoints:
     """The checkpoints of one run: pytrees of arrays by step, the newest `keep` of them.
 
-    `config` names what the run is: a checkpoint made by another config is refused; what it does not
-    name, for it is older, was as in `defaults`. Orbax writes
-    under a temporary name and renames, so a killed run leaves no half checkpoint; one that was
-    damaged later is found by its digest and passed over for the one before it.
+    `config` identifies the run: a checkpoint of another config is refused. An older checkpoint may
+    lack fields, whose values are then those of `defaults`. Orbax writes under a temporary name and
+    renames, so a killed run leaves no partial checkpoint. A checkpoint damaged later fails its
+    digest, and the one before it is used.
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             enable_async_checkpointing=False,
-            create=False,  # Orbax would have all processes wait for it
-            multiprocessing_options=_alone(),
+            create=False,  # Orbax would make all processes wait for it
+            multiprocessing_options=_this_process_alone(),
         )
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -47,14 +47,14 @@ class Checkpoints:
             ) from error
 
     def steps(self) -> list[int]:
-        """The steps there are checkpoints of, oldest first."""
+        """The steps with a checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, tree: PyTree, **about: float | int | str) -> None:
-        """Saves a pytree of arrays under `step`; nothing happens if that step is saved already."""
+        """Saves a pytree of arrays under `step`, unless that step is saved already."""
         if step in self._manager.all_steps():
             return
-        tree = jax.tree.map(np.asarray, tree)  # of several processes, Orbax takes no device's array
+        tree = jax.tree.map(np.asarray, tree)  # with several processes Orbax takes no device arrays
         about |= {"config": self._config, "digest": digest(tree)}
         try:
             self._manager.save(
@@ -71,7 +71,7 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: PyTree) -> tuple[int, PyTree, dict] | None:
-        """The newest checkpoint that is whole: (step, tree, about), or None if there is none.
+        """The newest undamaged checkpoint: (step, tree, about), or None if there is none at all.
 
         `like` gives the structure, shapes and dtypes, as arrays or `jax.ShapeDtypeStruct`. Raises
         CheckpointError for a checkpoint of another config, or when every one is damaged.
@@ -90,7 +90,7 @@ class Checkpoints:
                 _warn_damaged(self._folder / str(step), error)
                 continue
             for damaged in steps[steps.index(step) + 1 :]:
-                # Orbax passes over saves at or before a step that it has.
+                # Orbax ignores saves at or before a step that it has.
                 self._manager.delete(damaged)
             return step, tree, about
         if steps:
@@ -99,21 +99,22 @@ class Checkpoints:
             )
         return None
 
-    def mean(self, like: PyTree, count: int, part: Callable[[PyTree], PyTree]) -> PyTree:
-        """The mean of a `part` of the newest `count` checkpoints; Vaswani et al. 2017, section 6.1.
+    def average(self, like: PyTree, count: int, select: Callable[[PyTree], PyTree]) -> PyTree:
+        """Checkpoint averaging (Vaswani et al. 2017, section 6.1) of the newest `count`.
 
-        Raises CheckpointError where there are fewer, or one is damaged.
+        What `select` takes from each tree is averaged. Raises CheckpointError where there are fewer
+        checkpoints, or one is damaged.
         """
         steps = self.steps()[-count:]
         if len(steps) < count:
             raise CheckpointError(
-                f"{self._folder} holds {len(steps)} checkpoints and the mean of {count} is asked "
-                "for: save more often, or average fewer"
+                f"{self._folder} holds {len(steps)} checkpoints, too few to average {count}: "
+                "save more often, or average fewer"
             )
         total = None
         for step in steps:
             try:
-                one = part(self._read(step, like, self._about(step)["digest"]))
+                one = select(self._read(step, like, self._about(step)["digest"]))
             except Exception as error:
                 raise CheckpointError(
                     f"the checkpoint {self._folder / str(step)} is damaged ({error}): "
@@ -123,7 +124,7 @@ class Checkpoints:
         return jax.tree.map(lambda x: (x / count).astype(x.dtype), total)
 
     def close(self) -> None:
-        """Waits for and ends what is being written."""
+        """Closes the manager, after what it is writing is finished."""
         self._manager.close()
 
     def _about(self, step: int) -> dict:
@@ -154,8 +155,8 @@ class Checkpoints:
             )
 
 
-def _alone() -> MultiprocessingOptions:
-    """Of several processes only this one reads and writes: Orbax waits for no other."""
+def _this_process_alone() -> MultiprocessingOptions:
+    """Options for reads and writes by this process alone, so that Orbax waits for no other."""
     if jax.process_count() == 1:
         return MultiprocessingOptions()
     me = jax.process_index()

@@ -1,4 +1,4 @@
-"""What devices send each other in one call of a compiled program, read from its text."""
+"""Communication between devices in one call of a compiled program, read from its HLO text."""
 
 import math
 import re
@@ -12,21 +12,21 @@ _CALLED = re.compile(
     r"(?:body|calls|to_apply|condition|true_computation|false_computation)=%([^\s,)]+)"
 )
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
-_TURNS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+_TRIP_COUNT = re.compile(r'known_trip_count":\{"n":"(\d+)"')
 _ARRAY = re.compile(r"\b([a-z]+\d*)\w*\[([\d,]*)\]")
 
 
 class Traffic(NamedTuple):
-    """How often something is sent, and the bytes each device gets by it."""
+    """The number of calls of a collective, and the bytes each device receives by them."""
 
     count: int
     bytes: int
 
 
 def collectives(text: str) -> dict[str, Traffic]:
-    """The traffic of each kind of collective in optimized HLO, the turns of loops multiplied in.
+    """The traffic of each kind of collective in optimized HLO, with loops counted in full.
 
-    A loop whose number of turns depends on data counts once, and so does each branch of a choice.
+    A loop whose trip count depends on data counts once, and so does each branch of a conditional.
     """
     computations: dict[str, list[str]] = {}
     lines: list[str] = []
@@ -45,12 +45,12 @@ def collectives(text: str) -> dict[str, Traffic]:
             if found := _COLLECTIVE.match(line):
                 types, kind, started = found.groups()
                 if started and kind != "all-reduce":
-                    types = _second(types)  # the first is what is sent
+                    types = _second(types)  # the first is the operand
                 counts[kind] += times
                 sizes[kind] += times * _size(types)
                 continue
-            turns = _TURNS.search(line)
-            each = times * int(turns[1]) if turns else times
+            trips = _TRIP_COUNT.search(line)
+            each = times * int(trips[1]) if trips else times
             called = _CALLED.findall(line)
             if branches := _BRANCHES.search(line):
                 called += [branch.strip(" %") for branch in branches[1].split(",")]
@@ -59,7 +59,7 @@ def collectives(text: str) -> dict[str, Traffic]:
 
 
 def _second(types: str) -> str:
-    """The second of the types in a tuple, which may be tuples."""
+    """The second type of a tuple of types, which may be tuples themselves."""
     depth, commas = 0, []
     for place, letter in enumerate(types):
         depth += (letter in "([{") - (letter in ")]}")
@@ -69,7 +69,7 @@ def _second(types: str) -> str:
 
 
 def _size(types: str) -> int:
-    """Bytes of the arrays of a type, which may be a tuple."""
+    """The bytes of all arrays of a type, which may be a tuple."""
     total = 0
     for name, shape in _ARRAY.findall(types):
         bits = re.search(r"\d+$", name)

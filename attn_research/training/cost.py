@@ -1,4 +1,4 @@
-"""What a function costs, counted from its shapes; nothing is run or allocated."""
+"""The cost of a function in FLOPs, from shapes alone; nothing is run or allocated."""
 
 import math
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from jax.extend import core
 def matmul_flops(function: Callable, *shapes) -> int:
     """FLOPs of matrix products and convolutions: 2 for each multiply-add, loops counted in full.
 
-    Zeros around and between the places of an image are counted as if they were data. `shapes` are
-    arrays or `jax.ShapeDtypeStruct`. A loop whose number of turns depends on data counts once.
+    Padding and dilation of an image count as data. `shapes` are arrays or `jax.ShapeDtypeStruct`. A
+    loop whose trip count depends on data counts once.
     """
     return _flops(jax.make_jaxpr(function)(*shapes).jaxpr)
 
@@ -22,20 +22,20 @@ def _flops(jaxpr: core.Jaxpr) -> int:
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             shape = equation.invars[0].aval.shape
-            turns = math.prod(shape[axis] for axis in contracted)
-            total += 2 * turns * math.prod(equation.outvars[0].aval.shape)
+            products = math.prod(shape[axis] for axis in contracted)
+            total += 2 * products * math.prod(equation.outvars[0].aval.shape)
         if equation.primitive.name == "conv_general_dilated":
             kernel = equation.invars[1].aval.shape
             outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-            turns = math.prod(kernel) // outputs
-            total += 2 * turns * math.prod(equation.outvars[0].aval.shape)
+            products = math.prod(kernel) // outputs
+            total += 2 * products * math.prod(equation.outvars[0].aval.shape)
         times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
         total += times * sum(_flops(inner) for inner in inner_jaxprs(equation.params))
     return total
 
 
 def inner_jaxprs(params: dict) -> list[core.Jaxpr]:
-    """The programs that an equation with these parameters holds."""
+    """The inner programs of an equation with these parameters."""
     leaves = jax.tree.leaves(
         list(params.values()), is_leaf=lambda x: isinstance(x, core.Jaxpr | core.ClosedJaxpr)
     )

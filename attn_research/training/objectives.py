@@ -1,4 +1,4 @@
-"""Losses as sums and weights, never means: whoever adds them up divides once."""
+"""Losses as sums and weights, never means: the training step divides once."""
 
 import functools
 from collections.abc import Callable
@@ -15,10 +15,10 @@ def cross_entropy(
     valid: Bool[Array, "*B"],
     label_smoothing: float = 0.0,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Negative log likelihood in nats, summed over the valid targets, and how many there are.
+    """Cross entropy in nats, summed over the valid targets, and the number of valid targets.
 
-    With smoothing ε the target has probability 1 - ε, and ε is spread evenly over the vocabulary
-    (Szegedy et al. 2015, section 7).
+    With label smoothing ε the target has probability 1 - ε, and ε is spread evenly over the
+    vocabulary (Szegedy et al. 2015, section 7).
     """
     flat = logits.reshape(-1, logits.shape[-1])
     losses = _cross_entropy(flat, targets.reshape(-1), label_smoothing)
@@ -32,9 +32,10 @@ def mixed_cross_entropy(
     others: Int[Array, "B"],
     share: Float[Array, "B"],
     valid: Bool[Array, "B"],
+    *,
     label_smoothing: float = 0.0,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """`cross_entropy` of examples with two targets, the first one of probability `share`.
+    """Cross entropy of examples with two targets, of probabilities `share` and 1 - `share`.
 
     Zhang et al. 2018, section 2; Yun et al. 2019, equation 1.
     """
@@ -43,98 +44,99 @@ def mixed_cross_entropy(
     return jnp.sum(jnp.where(valid, losses, 0.0)), jnp.sum(valid, dtype=jnp.float32)
 
 
-# The scores, words times vocabulary, that a loss holds at once unless told otherwise: on a CPU what
-# its caches hold, elsewhere what a large product needs to be fast. Fewer words than `MIN_WORDS`
-# would not pay for adding up the gradient of the weights.
-MAX_SCORES = {"cpu": 2**21}
-MAX_SCORES_ELSEWHERE = 2**26
-MIN_WORDS = 256
+# The default size of a chunk in logits, targets times vocabulary: on a CPU what fits its caches,
+# elsewhere what makes a matrix product large enough to be fast. With fewer targets than
+# `MIN_TARGETS` the accumulation of the weights' gradient would dominate.
+MAX_LOGITS = {"cpu": 2**21}
+MAX_LOGITS_ELSEWHERE = 2**26
+MIN_TARGETS = 256
 
 
 def chunked_cross_entropy(
-    score: Callable[[Float[Array, "W D"]], Float[Array, "W V"]],
+    logits_fn: Callable[[Float[Array, "W D"]], Float[Array, "W V"]],
     states: Float[Array, "*B D"],
     targets: Int[Array, "*B"],
     valid: Bool[Array, "*B"],
+    *,
     label_smoothing: float = 0.0,
     chunk: int | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """`cross_entropy` of `score(states)`, of `chunk` words at a time, the others' scores forgotten.
+    """`cross_entropy` of `logits_fn(states)`, with the logits of `chunk` targets at a time.
 
-    Where a gradient is asked for, it is computed with the loss, so that no word is scored twice and
-    memory is that of one chunk. The valid words go first, and chunks without any are skipped. None
-    takes a number of words that is fast; words that are no more are scored without a loop.
+    The gradient is computed together with the loss, so that logits are computed once and memory is
+    that of one chunk. Valid targets go first, and chunks without any are skipped. None is a chunk
+    that is fast; a single chunk needs no loop.
     """
     states = states.reshape(-1, states.shape[-1])
     targets, valid = targets.reshape(-1), valid.reshape(-1)
-    num_words = len(states)
+    num_targets = len(states)
     if chunk is None:
-        vocab_size = jax.eval_shape(score, states[:1]).shape[-1]
-        most = MAX_SCORES.get(jax.default_backend(), MAX_SCORES_ELSEWHERE)
-        chunk = max(MIN_WORDS, most // vocab_size)
-    if num_words <= chunk:
-        return cross_entropy(score(states), targets, valid, label_smoothing)
+        vocab_size = jax.eval_shape(logits_fn, states[:1]).shape[-1]
+        most = MAX_LOGITS.get(jax.default_backend(), MAX_LOGITS_ELSEWHERE)
+        chunk = max(MIN_TARGETS, most // vocab_size)
+    if num_targets <= chunk:
+        return cross_entropy(logits_fn(states), targets, valid, label_smoothing)
     order = jnp.argsort(~valid, stable=True)
 
-    def cut(x):
+    def to_chunks(x):
         x = jnp.asarray(x).at[order].get(unique_indices=True)
-        filled = jnp.pad(x, [(0, -num_words % chunk)] + [(0, 0)] * (x.ndim - 1))
-        return filled.reshape(-1, chunk, *x.shape[1:])
+        padded = jnp.pad(x, [(0, -num_targets % chunk)] + [(0, 0)] * (x.ndim - 1))
+        return padded.reshape(-1, chunk, *x.shape[1:])
 
-    states, targets, valid = jax.tree.map(cut, (states, targets, valid))
-    score, weights = jax.closure_convert(score, states[0])
-    total = _chunked(score, states, tuple(weights), targets, valid, label_smoothing)
+    states, targets, valid = jax.tree.map(to_chunks, (states, targets, valid))
+    logits_fn, weights = jax.closure_convert(logits_fn, states[0])
+    total = _chunked(logits_fn, states, tuple(weights), (targets, valid), label_smoothing)
     return total, jnp.sum(valid, dtype=jnp.float32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chunked(score, states, weights, targets, valid, smoothing):
-    """The sum of the losses of states [chunks, W, D]; `weights` is what `score` depends on."""
+def _chunked(logits_fn, states, weights, labels, smoothing):
+    """The sum of the losses of states [chunks, W, D]; `weights` are the arrays of `logits_fn`."""
 
-    def add(total, part):
-        states, targets, valid = part
+    def accumulate(total, chunk):
+        states, (targets, valid) = chunk
 
-        def more(total):
-            losses = _cross_entropy(score(states, *weights), targets, smoothing)
+        def add_chunk(total):
+            losses = _cross_entropy(logits_fn(states, *weights), targets, smoothing)
             return total + jnp.sum(jnp.where(valid, losses, 0.0))
 
-        return jax.lax.cond(jnp.any(valid), more, lambda total: total, total), None
+        return jax.lax.cond(jnp.any(valid), add_chunk, lambda total: total, total), None
 
-    return jax.lax.scan(add, jnp.float32(0), (states, targets, valid))[0]
+    return jax.lax.scan(accumulate, jnp.float32(0), (states, labels))[0]
 
 
-def _chunked_forward(score, states, weights, targets, valid, smoothing):
-    def add(sums, part):
-        states, targets, valid = part
+def _chunked_forward(logits_fn, states, weights, labels, smoothing):
+    def accumulate(sums, chunk):
+        states, (targets, valid) = chunk
 
-        def more(sums):
-            logits, pull = jax.vjp(score, states, *weights)
+        def add_chunk(sums):
+            logits, pullback = jax.vjp(logits_fn, states, *weights)
             losses, saved = _forward(logits, targets, smoothing)
-            of_logits = _backward(saved, valid.astype(jnp.float32))[0]
-            of_states, *of_weights = pull(of_logits)
+            logits_gradient = _backward(saved, valid.astype(jnp.float32))[0]
+            states_gradient, *weights_gradient = pullback(logits_gradient)
             total = sums[0] + jnp.sum(jnp.where(valid, losses, 0.0))
-            return (total, *map(jnp.add, sums[1:], of_weights)), of_states
+            return (total, *map(jnp.add, sums[1:], weights_gradient)), states_gradient
 
-        def none(sums):
+        def skip_chunk(sums):
             return sums, jnp.zeros_like(states)
 
-        return jax.lax.cond(jnp.any(valid), more, none, sums)
+        return jax.lax.cond(jnp.any(valid), add_chunk, skip_chunk, sums)
 
     zeros = (jnp.float32(0), *map(jnp.zeros_like, weights))
-    (total, *of_weights), of_states = jax.lax.scan(add, zeros, (states, targets, valid))
-    return total, (of_states, tuple(of_weights))
+    (total, *weights_gradient), states_gradient = jax.lax.scan(accumulate, zeros, (states, labels))
+    return total, (states_gradient, tuple(weights_gradient))
 
 
-def _chunked_backward(score, saved, gradient):
+def _chunked_backward(logits_fn, saved, gradient):
     scaled = jax.tree.map(lambda x: (x * gradient).astype(x.dtype), saved)
-    return *scaled, None, None, None
+    return *scaled, None, None
 
 
 _chunked.defvjp(_chunked_forward, _chunked_backward)
 
 
 # Autodiff would keep exp(logits) beside the logits; this gradient needs only what the forward pass
-# has anyway, and makes one pass over an array that is most of a step's memory.
+# has anyway, and passes once over an array that is most of a step's memory.
 @jax.custom_vjp
 def _cross_entropy(logits, targets, smoothing):
     return _forward(logits, targets, smoothing)[0]

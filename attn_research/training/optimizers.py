@@ -1,4 +1,4 @@
-"""Optimizers by name, each with global-norm clipping."""
+"""Optimizers by name, with global-norm clipping, and learning-rate schedules."""
 
 import functools
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def _matrices(params: PyTree) -> PyTree:
 
 
 def _as_matrices(params: PyTree) -> PyTree:
-    """Which axes of a kernel are summed over and which remain; those before them count layers."""
+    """The input and output axes of every kernel; axes before them are those of stacked layers."""
 
     def axes(path, leaf):
         if _name(path) != "kernel":
@@ -36,7 +36,7 @@ def _as_matrices(params: PyTree) -> PyTree:
 
 
 def _muon(rate, weight_decay=0.0, mask=None):
-    del mask  # what is not a kernel has Adam, without decay
+    del mask  # parameters that are no kernels have Adam, without decay
     return muon(
         rate,
         weight_decay=weight_decay,
@@ -52,8 +52,8 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": functools.partial(optax.adamw, weight_decay=0.0),
     # Vaswani et al. 2017, section 5.3.
     "adam_2017": lambda rate: optax.adam(rate, b1=0.9, b2=0.98, eps=1e-9),
-    # Jordan et al. 2024: momentum whose singular values are made alike, for kernels; Adam for the
-    # rest. Updates are as large as Adam's (Liu et al. 2025), so that one rate serves both.
+    # Jordan et al. 2024: orthogonalized momentum for kernels, Adam for the rest. Updates are as
+    # large as Adam's (Liu et al. 2025), so that both have the same learning rate.
     "muon": _muon,
     "sgd": optax.sgd,
 }
@@ -65,17 +65,17 @@ def make_optimizer(
     clip_norm: float,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-    """The named optimizer on gradients whose L2 norm is at most `clip_norm`.
+    """The optimizer of a name, with clipping of the gradient's global L2 norm to `clip_norm`.
 
-    `weight_decay` is that of adamw and muon, on matrices alone: biases, gains and other vectors
-    keep theirs.
+    `weight_decay` is for adamw and muon, and applies to kernels and embeddings alone: biases, gains
+    and positions do not decay.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer {name!r} is not one of {', '.join(OPTIMIZERS)}")
     make = OPTIMIZERS[name]
     if weight_decay:
         if name not in ("adamw", "muon"):
-            raise ValueError(f"weight decay {weight_decay} is that of adamw or muon, not of {name}")
+            raise ValueError(f"weight decay {weight_decay} is for adamw or muon, not for {name}")
         make = functools.partial(make, weight_decay=weight_decay, mask=_matrices)
     return optax.chain(optax.clip_by_global_norm(clip_norm), make(learning_rate))
 
@@ -89,12 +89,12 @@ def make_schedule(
     halve_after: int = 0,
     halve_every: int = 1,
 ) -> optax.Schedule:
-    """The named rate over `steps` updates.
+    """The learning-rate schedule of a name over `steps` updates.
 
-    "constant"; "cosine", linear from 0 over `warmup`, then along half a cosine to rate / 100;
+    "constant"; "cosine", linear warmup from 0 over `warmup`, then cosine decay to rate / 100;
     "halving", which halves after `halve_after` and every `halve_every` from there (Luong, Pham,
-    Manning 2015, section 4.1); or "inverse_sqrt", linear over `warmup`, then falling with the root
-    of the step (Vaswani et al. 2017, equation 3, whose rate is (d_model · warmup)^-½).
+    Manning 2015, section 4.1); or "inverse_sqrt", linear warmup, then decay by the inverse square
+    root of the step (Vaswani et al. 2017, equation 3, whose rate is (d_model · warmup)^-½).
     """
     if name == "constant":
         return optax.constant_schedule(rate)

@@ -148,7 +148,7 @@ def make_placement(
 
 
 def check_rows(batch: PyTree, placement: Placement) -> None:
-    """Check that devices and microbatches divide the rows of a batch evenly; else a ValueError."""
+    """A ValueError where devices and microbatches do not divide the rows of a batch evenly."""
     for leaf in jax.tree.leaves(batch):
         if leaf.shape[0] % placement.row_multiple:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Attention weights as gray panels, source words on top, generated ones at left; heads by layer."""
+"""Figures of attention maps with row and column labels, and of numbers by layer and head."""
 
 import dataclasses
 import math
@@ -17,10 +17,11 @@ _SURE_COLOR, _POSSIBLE_COLOR = "#E69F00", "#56B4E9"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Panel:
-    """One sentence's weights [target words, source words] and its words.
+    """One attention map [target words, source words] with its words and a title.
 
-    An axis one longer than its words holds the end symbol last, labeled `<end>`. Gold links (source
-    word, target word) count from 0 and are outlined: sure ones solid, possible ones dotted.
+    Columns are labeled with source words, rows with target words. An axis with one more entry than
+    words ends with the end symbol, labeled `<end>`. Gold links (source word, target word), counted
+    from 0, are outlined: sure links solid, possible links dotted.
     """
 
     weights: Float[np.ndarray, "T S"]
@@ -46,7 +47,7 @@ class Panel:
 
 
 def attention_figure(panels: Sequence[Panel], *, columns: int = 2) -> Figure:
-    """A grid of alignments as in Bahdanau et al. 2014, Figure 3: black is 0, white is 1."""
+    """A grid of attention maps as in Bahdanau et al. 2014, Figure 3: black is 0, white is 1."""
     if not panels:
         raise ValueError("no panel to draw")
     columns = min(columns, len(panels))
@@ -78,7 +79,7 @@ def attention_figure(panels: Sequence[Panel], *, columns: int = 2) -> Figure:
 
 
 def heads_figure(panels: Mapping[str, Float[np.ndarray, "L N"]], *, label: str) -> Figure:
-    """A number for each layer and head, written and as a shade: a panel a model, one scale."""
+    """Heat maps of a number for each layer and head: one panel for each model, on one scale."""
     if not panels:
         raise ValueError("no panel to draw")
     most = max(float(values.max()) for values in panels.values())

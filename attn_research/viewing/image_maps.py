@@ -1,4 +1,4 @@
-"""Attention over an image: the picture, and maps of its patches laid over it."""
+"""Figures of attention over images: an image, and maps of its patches laid over it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from attn_research.types import Float, Shaped
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageMaps:
-    """One image of bytes, and named maps over its patches, each on a scale of its own."""
+    """One image of bytes and named maps over its patches, each on its own scale."""
 
     image: Shaped[np.ndarray, "H W C"]
     maps: Mapping[str, Float[np.ndarray, "rows cols"]]

@@ -65,7 +65,7 @@ def length_figure(
 def learning_figure(
     curves: Sequence[Curve], *, x_label: str = "target tokens", y_label: str = "loss per token"
 ) -> Figure:
-    """Learning curves: a loss against target tokens, seconds or whatever `x_label` names."""
+    """Learning curves: a loss against target tokens, seconds or another `x_label`."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     _draw(axes, curves, _styles(curves))
@@ -77,7 +77,7 @@ def learning_figure(
 
 
 def scaling_figure(panels: Mapping[str, Sequence[Curve]], *, x_label: str) -> Figure:
-    """What grows with a size, on logarithmic axes: a panel for each y label."""
+    """Scaling curves on logarithmic axes, with a panel for each y label."""
     styles = _styles([curve for curves in panels.values() for curve in curves])
     figure = Figure(figsize=(0.8 + 4.0 * len(panels), 4.0), layout="constrained")
     all_axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
@@ -92,7 +92,7 @@ def scaling_figure(panels: Mapping[str, Sequence[Curve]], *, x_label: str) -> Fi
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a PNG of 150 dots per inch, whole or not at all; equal figures give equal bytes."""
+    """Writes a PNG of 150 dots per inch, whole or not at all; equal figures give equal bytes."""
     path = pathlib.Path(path)
     if path.suffix != ".png":
         raise ValueError(f"figures are written as PNG: give a name that ends in .png, not {path}")

@@ -1,4 +1,4 @@
-"""Scores by source length: who falls into which bucket, and what an empty one gives."""
+"""Scores by source length: the members of each bucket, and empty buckets."""
 
 import pytest
 

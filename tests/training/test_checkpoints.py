@@ -1,4 +1,4 @@
-"""Checkpoints: whole ones come back bit for bit, and the others are passed over or refused."""
+"""Checkpoints: undamaged ones return bit for bit, damaged and foreign ones do not."""
 
 import gc
 import logging
@@ -125,18 +125,20 @@ def test_a_damaged_checkpoint_is_passed_over_and_replaced(folder, caplog, how):
 
 
 def test_the_mean_of_the_last_ones(folder):
-    found = reopen(folder).mean(make_state(0), 2, lambda state: state)
+    found = reopen(folder).average(make_state(0), 2, lambda state: state)
     expected = jax.tree.map(lambda a, b: (a + b) / 2, make_state(4), make_state(6))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), found, expected)
-    with pytest.raises(CheckpointError, match=r"holds 2 checkpoints and the mean of 3 is asked"):
-        reopen(folder).mean(make_state(0), 3, lambda state: state)
+    with pytest.raises(
+        CheckpointError, match=r"holds 2 checkpoints, too few to average 3: save more"
+    ):
+        reopen(folder).average(make_state(0), 3, lambda state: state)
 
 
 @pytest.mark.parametrize("kind", ["truncated", "missing"])
 def test_a_mean_needs_every_one_whole(folder, kind):
     damage(folder, 4, kind)
     with pytest.raises(CheckpointError, match=r"4 is damaged .*: average fewer"):
-        reopen(folder).mean(make_state(0), 2, lambda state: state)
+        reopen(folder).average(make_state(0), 2, lambda state: state)
 
 
 def test_when_all_are_damaged_nothing_is_removed(folder):

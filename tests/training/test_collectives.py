@@ -1,4 +1,4 @@
-"""What devices send each other, counted in compiled programs whose traffic is known."""
+"""Collectives of compiled programs whose traffic is known."""
 
 import jax
 import jax.numpy as jnp

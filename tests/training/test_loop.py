@@ -1,4 +1,4 @@
-"""The loop: what is called when, what is read when, and what stops it."""
+"""The loop: the order of hooks, steps and readings, and losses that are not finite."""
 
 import itertools
 

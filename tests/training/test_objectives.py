@@ -55,7 +55,7 @@ def test_two_targets_of_an_example_by_hand():
         jnp.array([1, 2, 0]),
         jnp.array([0.75, 0.25, 1.0]),
         jnp.array([True, True, False]),
-        0.3,
+        label_smoothing=0.3,
     )
     # The first is wanted with 0.7 * 0.75 + 0.1, its other with 0.7 * 0.25 + 0.1.
     wanted = np.array([[0.625, 0.275, 0.1], [0.1, 0.1, 0.8], [0, 0, 0]])
@@ -93,7 +93,9 @@ def test_chunks_of_any_size_give_the_whole(batch, chunk):
     kernel = jnp.array(rng.normal(size=(3, V)), jnp.float32)
 
     def chunked(states, kernel):
-        return chunked_cross_entropy(lambda x: x @ kernel, states, targets, valid, 0.1, chunk)
+        return chunked_cross_entropy(
+            lambda x: x @ kernel, states, targets, valid, label_smoothing=0.1, chunk=chunk
+        )
 
     def whole(states, kernel):
         return cross_entropy(states @ kernel, targets, valid, 0.1)
@@ -113,7 +115,7 @@ def test_a_chunk_is_all_that_is_held():
 
     def loss(states, kernel, chunk):
         targets = jnp.zeros(words, jnp.int32)
-        return chunked_cross_entropy(lambda x: x @ kernel, states, targets, valid, 0.0, chunk)[0]
+        return chunked_cross_entropy(lambda x: x @ kernel, states, targets, valid, chunk=chunk)[0]
 
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((words, 8), (8, vocabulary))]
     sizes = {}

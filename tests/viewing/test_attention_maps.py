@@ -1,4 +1,4 @@
-"""What an attention map shows, and that nothing is cut or overlaps."""
+"""Attention maps: their content, and labels that are neither cut nor overlap."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""What the plots contain, and that equal figures are equal files."""
+"""Plots: their content, and equal files of equal figures."""
 
 import math
 

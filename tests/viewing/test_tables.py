@@ -1,4 +1,4 @@
-"""Tables, character by character, and what they refuse."""
+"""Tables, character by character, and rows that they refuse."""
 
 import json
 
