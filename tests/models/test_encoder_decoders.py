@@ -23,8 +23,8 @@ from attn_research.layers.attention import (
 )
 from attn_research.layers.embeddings import LearnedPositions
 from attn_research.layers.multihead import AdditiveHeads, GeneralHeads
-from attn_research.models.seq2seq import Seq2Seq
-from attn_research.models.stacked import StackedSeq2Seq
+from attn_research.models.rnn_search import Seq2Seq
+from attn_research.models.luong import StackedSeq2Seq
 from attn_research.models.transformer import Transformer
 
 B, T, S, N_WORDS, HIDDEN = 2, 5, 9, 11, 6

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.layers.attention import MemoryAttention
-from attn_research.layers.blocks import Readout
+from attn_research.layers.readout import Readout
 from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
 from attn_research.layers.recurrent import GatedUnit, Recurrence
 from attn_research.layers.remat import Remat, remat

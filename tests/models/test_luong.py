@@ -16,7 +16,7 @@ from attn_research.layers.attention import (
     MemoryAttention,
     Predictive,
 )
-from attn_research.models.stacked import StackedSeq2Seq
+from attn_research.models.luong import StackedSeq2Seq
 
 BASE = 214_032_000
 COMBINE, FEED = 2_000_000, 4_000_000

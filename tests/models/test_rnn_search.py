@@ -12,7 +12,7 @@ from flax import traverse_util
 
 from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.layers.attention import AdditiveScoring, MemoryAttention
-from attn_research.models.seq2seq import Seq2Seq
+from attn_research.models.rnn_search import Seq2Seq
 from attn_research.training.objectives import cross_entropy
 from attn_research.training.optimizers import make_optimizer
 from attn_research.training.step import Sums, make_state, make_train_step

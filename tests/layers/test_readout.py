@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.layers.blocks import Readout, maxout
+from attn_research.layers.readout import Readout, maxout
 
 B, T, L, V = 2, 5, 3, 6
 
