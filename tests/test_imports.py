@@ -1,4 +1,8 @@
-"""Import rules: types, trees < rng < attention < layers < models, the rest beside them."""
+"""Import rules by folder: types, trees < rng < attention < decoding < layers < models < pretrained.
+
+The other parts of the package stand beside them. In experiments/ papers import tasks and the harness,
+tasks import what the harness says of tasks and configs, and the harness imports neither.
+"""
 
 import ast
 import pathlib
@@ -13,38 +17,22 @@ MAY_IMPORT = {
     "trees": set(),
     "rng": {"types"},
     "attention": {"types", "trees", "rng"},
-    "layers": BESIDE,
-    "models": BESIDE | {"layers"},
+    "layers": BESIDE | {"decoding"},
+    "models": BESIDE | {"decoding", "layers"},
     "data": BESIDE,
     "training": BESIDE,
     "decoding": BESIDE,
     "evaluation": BESIDE,
     "viewing": BESIDE,
-    "pretrained": BESIDE | {"layers", "models"},
+    "pretrained": BESIDE | {"decoding", "layers", "models"},
 }
-# What the papers share: an experiment may import these, and no other experiment.
-SHARED_EXPERIMENTS = {
-    "budget",
-    "cases",
-    "conformance_tables",
-    "encoder_decoder",
-    "examination",
-    "harness",
-    "luong_tables",
-    "pair_batches",
-    "paper",
-    "predictions",
-    "probe",
-    "reading",
-    "reporting",
-    "run_folder",
-    "running",
-    "scores",
-    "tables",
-    "image_tables",
-    "transformer_tables",
-    "translation",
+# Each folder of experiments/ that is no paper, and the parts of experiments/ it may import.
+EXPERIMENTS_MAY_IMPORT = {
+    "harness": {"harness"},
+    "tasks": {"tasks", "harness.task", "harness.config"},
+    "conformance": {"conformance", "harness.results"},
 }
+FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance"}  # and command lines beside them
 
 
 def modules_in(folder):
@@ -92,10 +80,61 @@ def test_nothing_below_experiments_imports_them_or_flags():
         assert tops.isdisjoint({"experiments", "absl"}), path.relative_to(ROOT)
 
 
-def test_experiments_import_no_other_experiment():
-    for path in (ROOT / "experiments").glob("*.py"):  # benchmarks below it time the papers
-        others = parts_after("experiments", imported(path)) - SHARED_EXPERIMENTS
-        assert not others, f"{path.relative_to(ROOT)} imports experiments.{sorted(others)}"
+def papers():
+    return sorted(path.parent.name for path in (ROOT / "experiments").glob("*/paper.py") if path.parent.name != "harness")
+
+
+def imports_of_experiments(path):
+    """What a file imports of experiments/, by the dotted names after it."""
+    return {n.removeprefix("experiments.") for n in imported(path) if n.startswith("experiments.")}
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS_MAY_IMPORT)
+def test_a_folder_of_experiments_imports_only_what_stands_below_it(folder):
+    allowed = EXPERIMENTS_MAY_IMPORT[folder]
+    for path in modules_in(f"experiments/{folder}"):
+        for name in imports_of_experiments(path):
+            below = any(name == one or name.startswith(f"{one}.") for one in allowed)
+            assert below, f"{path.relative_to(ROOT)} imports experiments.{name}"
+
+
+def test_no_task_imports_another():
+    for task in (ROOT / "experiments" / "tasks").iterdir():
+        for path in [task, *task.rglob("*.py")]:
+            if path.suffix == ".py":
+                names = {n for n in imports_of_experiments(path) if n.startswith("tasks.")}
+                others = {n for n in names if n.split(".")[1] != task.stem}
+                assert not others, f"{path.relative_to(ROOT)} imports {sorted(others)}"
+
+
+@pytest.mark.parametrize("paper", papers())
+def test_a_paper_imports_tasks_and_the_harness_alone(paper):
+    for path in modules_in(f"experiments/{paper}"):
+        others = {n.split(".")[0] for n in imports_of_experiments(path)}
+        others -= {paper, "tasks", "harness"}
+        allowed = {"papers"} if path.name == "__main__.py" else set()
+        assert others <= allowed, f"{path.relative_to(ROOT)} imports {sorted(others)}"
+
+
+def test_every_paper_has_the_same_files():
+    for paper in papers():
+        names = {path.name for path in (ROOT / "experiments" / paper).iterdir()}
+        assert {"__main__.py", "paper.py", "tables.py", "README.md"} <= names, paper
+        lines = (ROOT / "experiments" / paper / "paper.py").read_text().count("\n")
+        assert lines <= 150, f"{paper}/paper.py has {lines} lines"
+
+
+def test_no_file_is_two_ideas_long():
+    for folder in ("attn_research", "experiments", "tests"):
+        for path in modules_in(folder):
+            lines = path.read_text().count("\n")
+            assert lines <= 300, f"{path.relative_to(ROOT)} has {lines} lines"
+
+
+def test_neither_papers_nor_tasks_read_flags():
+    for path in (ROOT / "experiments").glob("*/**/*.py"):
+        if path.relative_to(ROOT / "experiments").parts[0] not in FLAGS_ARE_READ_BY:
+            assert not any(name.startswith("absl") for name in imported(path)), path
 
 
 def test_the_imports_of_a_file_are_found(tmp_path):

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from attn_research.attention.api import IMPLEMENTATIONS
 from attn_research.layers.remat import Remat
+from attn_research.training.mesh import TensorRules
+from attn_research.training.placement import Placement, make_placement
 
 ScaleName = Literal["tiny", "small", "paper"]
 OptimizerName = Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"]
@@ -160,6 +162,17 @@ class Config:
     def data(self) -> str:
         """The name of the data set, for tasks that have several."""
         return self.values().get("data", "")
+
+
+def config_placement(config: Config, tensor_rules: TensorRules = ()) -> Placement:
+    """The placement that a config names, over the devices there are."""
+    part = config.execution
+    return make_placement(part.placement, part.mesh, tensor_rules, part.num_microbatches)
+
+
+def run_name(row: str, seed: int | str) -> str:
+    """The name of a run's files: ROW.seedN, where a slash in the row is a hyphen."""
+    return f"{row.replace('/', '-')}.seed{seed}"
 
 
 def _is_part(value: Any) -> bool:

@@ -18,7 +18,8 @@ from absl import app, flags
 from attn_research.training import processes
 from experiments.harness.config import Config
 from experiments.harness.describe import describe, readable, simulate_mesh
-from experiments.harness.paper import Paper, Resolved, nearest, run_name, trace
+from experiments.harness.config import run_name
+from experiments.harness.paper import Paper, Resolved, nearest, trace
 from experiments.harness.runner import run_row
 
 # (name, kind, default, help) of the flags that say what to run; those of a config come beside them.

@@ -119,11 +119,6 @@ def resolve(paper: Paper, row: str, given: Values) -> Config:
     return trace(paper, row, given).config
 
 
-def run_name(row: str, seed: int | str) -> str:
-    """The name of a run's files: ROW.seedN, where a slash in the row is a hyphen."""
-    return f"{row.replace('/', '-')}.seed{seed}"
-
-
 def command(paper: Paper, row: str, config: Config) -> str:
     """The shortest command line of a run."""
     values = config.values()

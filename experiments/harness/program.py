@@ -8,8 +8,7 @@ import optax
 from flax import linen as nn
 
 from attn_research.training.cost import matmul_flops
-from attn_research.training.mesh import TensorRules
-from attn_research.training.placement import Placement, make_placement
+from attn_research.training.placement import Placement
 from attn_research.training.step import (
     Step,
     Sums,
@@ -19,15 +18,9 @@ from attn_research.training.step import (
     make_train_step,
 )
 from attn_research.types import Array, Key, PyTree
-from experiments.harness.config import Config
+from experiments.harness.config import Config, config_placement
 from experiments.harness.paper import Paper
 from experiments.harness.task import Task
-
-
-def config_placement(config: Config, tensor_rules: TensorRules = ()) -> Placement:
-    """The placement that a config names, over the devices there are."""
-    part = config.execution
-    return make_placement(part.placement, part.mesh, tensor_rules, part.num_microbatches)
 
 
 @dataclasses.dataclass(frozen=True)

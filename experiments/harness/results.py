@@ -16,7 +16,7 @@ import numpy as np
 from attn_research.data.files import write_whole
 from attn_research.viewing.plots import Curve
 from attn_research.viewing.tables import Cell, Table, to_dict, to_markdown
-from experiments.harness.paper import run_name
+from experiments.harness.config import run_name
 
 SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS")  # of the environment
 

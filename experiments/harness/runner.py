@@ -19,7 +19,8 @@ from attn_research.training.step import Sums, TrainState, make_eval_step
 from attn_research.types import PyTree
 from experiments.harness import memory_budget
 from experiments.harness.config import Config
-from experiments.harness.paper import Paper, command, resolve, run_name
+from experiments.harness.config import run_name
+from experiments.harness.paper import Paper, command, resolve
 from experiments.harness.program import Program, make_program
 from experiments.harness.results import environment
 from experiments.harness.run_folder import RunFolder, best_params, parse_best_by, start_params

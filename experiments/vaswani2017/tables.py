@@ -10,7 +10,8 @@ import numpy as np
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure, heads_figure
 from attn_research.viewing.tables import Column, Table
-from experiments.harness.paper import Paper, Row, run_name
+from experiments.harness.config import run_name
+from experiments.harness.paper import Paper, Row
 from experiments.harness.results import cell, mean, read_results, write_tables
 from experiments.tasks.translation import pronouns
 from experiments.vaswani2017.rows import TABLE_3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attn_research.decoding import Vocabulary, beam_search, length_penalty
-from attn_research.decoding.search import top_words
+from attn_research.decoding.search import top_tokens
 
 PAD, BOS, EOS = 0, 1, 2
 VOCABULARY = Vocabulary(PAD, BOS, EOS)
@@ -201,11 +201,11 @@ def test_sizes_must_be_positive(sizes):
 
 
 @pytest.mark.parametrize(("vocab_size", "count"), [(5, 3), (6, 6), (40, 4), (101, 3), (1000, 7)])
-def test_top_words_are_those_of_top_k(vocab_size, count):
+def test_top_tokens_are_those_of_top_k(vocab_size, count):
     rng = np.random.default_rng(0)
     for values in (rng.normal(size=(2, 3, vocab_size)), rng.integers(0, 3, (2, 3, vocab_size))):
         logits = jnp.array(np.where(rng.random(values.shape) < 0.3, -np.inf, values), jnp.float32)
         for found, expected in zip(
-            top_words(logits, count), jax.lax.top_k(logits, count), strict=True
+            top_tokens(logits, count), jax.lax.top_k(logits, count), strict=True
         ):
             np.testing.assert_array_equal(found, expected)

@@ -3,7 +3,7 @@
 import json
 
 from attn_research.viewing.tables import Column, Table
-from experiments.harness.paper import run_name
+from experiments.harness.config import run_name
 from experiments.harness.results import command_line, environment, read_results, write_tables
 
 

@@ -20,7 +20,7 @@ from attn_research.data.packing import PackedBatches
 from attn_research.data.text.tokenizers import BOS
 from attn_research.types import Array, Int
 from experiments.harness.config import Config
-from experiments.harness.program import config_placement
+from experiments.harness.config import config_placement
 from experiments.tasks.translation.config import BatchingConfig
 
 

@@ -15,7 +15,7 @@ from attn_research.types import PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from experiments.harness.config import Config
-from experiments.harness.paper import run_name
+from experiments.harness.config import run_name
 from experiments.tasks.translation import predictions, pronouns
 from experiments.tasks.translation.batches import eval_batches
 from experiments.tasks.translation.data import Data
