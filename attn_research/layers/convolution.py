@@ -1,4 +1,4 @@
-"""A small residual network: from an image to the feature map that a Transformer may read."""
+"""Residual convolutional stem, whose feature maps a Vision Transformer reads."""
 
 from einops import reduce
 from flax import linen as nn
@@ -9,12 +9,12 @@ GROUP = 16  # channels that are normalized together
 
 
 def _normalized(maps):
-    """max(0, ·) of the norm over groups of channels: a layer of the module that calls it."""
+    """Group normalization and max(0, ·), as a layer of the module that calls it."""
     return nn.relu(nn.GroupNorm(num_groups=None, group_size=GROUP)(maps))
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x) of two 3 x 3 convolutions, each after a norm and max(0, ·).
+    """Pre-activation residual block: x + f(x) of two 3 x 3 convolutions after norm and max(0, ·).
 
     He et al. 2016, "Identity Mappings", figure 4e; norms are over groups of 16 channels of one
     image (Wu and He 2018, equation 7), so that no example depends on its batch mates.
@@ -42,12 +42,12 @@ class ResidualStem(nn.Module):
 
     @property
     def reduction(self) -> int:
-        """How many pixels a side one place of the map stands for."""
+        """Pixels, down and across, for each position of the feature map."""
         return 2**self.stages
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The channels of each stage."""
+        """Channels of each stage."""
         return tuple(self.width * 2**stage for stage in range(self.stages))
 
     @nn.compact

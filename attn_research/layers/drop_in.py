@@ -1,10 +1,10 @@
-"""`attend` in place of Flax's own attention function, in Linen and in NNX.
+"""Drop-in attention function for Flax's own layers, of Linen and of NNX, that calls `attend`.
 
     nn.MultiHeadDotProductAttention(num_heads, attention_fn=make_attention_fn(score=Dot()))
     nnx.MultiHeadAttention(num_heads, features, attention_fn=make_attention_fn(), rngs=rngs)
 
-Linen passes a function only the arguments that it names and drops the others without a word, so all
-of them are named here, of both: what `attend` cannot do is an error.
+Linen passes a function only the arguments that it names and silently drops the others. So all
+arguments of both are named here, and what `attend` cannot do is an error.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from attn_research.types import Array, Float, Shaped, UInt
 @pytree
 @dataclasses.dataclass(frozen=True)
 class SharedDropout(Dropout):
-    """Drops the same weights in every example and head: Flax's `broadcast_dropout`."""
+    """Dropout of the same weights in every example and head: Flax's `broadcast_dropout`."""
 
     def rows(self, shape: tuple[int, ...]) -> UInt[Array, "*B N T 2"]:
         words = super().rows((*(1,) * (len(shape) - 1), shape[-1]))
@@ -42,13 +42,14 @@ def make_attention_fn(
     normalizer: Callable[..., Array] = softmax,
     implementation: str | None = None,
 ) -> Callable[..., Float[Array, "*B T N Hv"]]:
-    """An `attention_fn` of Flax that computes `attend` with those answers.
+    """An `attention_fn` of Flax that calls `attend` with this score, mask and normalizer.
 
-    Flax's own mask is met as well as ours, its bias added to the score, its dropout drawn from its
-    key in our way, its weights sown. Softmax is in float32 whatever `force_fp32_for_softmax`. A row
-    that may look nowhere gives 0, where Flax gives the mean of the values.
+    Flax's mask holds together with `mask`, its bias is added to the score, dropout is drawn from
+    its key in the way of `attend`, and weights are sown. Softmax is in float32 whatever
+    `force_fp32_for_softmax`. A query that may attend to nothing gives 0, where Flax gives the mean
+    of the values.
     """
-    own = mask
+    own_mask = mask
 
     def attention_fn(
         query: Float[Array, "*B T N H"],
@@ -78,18 +79,20 @@ def make_attention_fn(
             promote_dtype=promote_dtype,
         )
         query, key, value = promoted(query, key, value, dtype=dtype)
-        looks = own & Causal() if is_causal else own
-        if query.shape[-3] == 1 < key.shape[-3] and not _is_anywhere(looks):
+        allowed_mask = own_mask & Causal() if is_causal else own_mask
+        if query.shape[-3] == 1 < key.shape[-3] and not _is_independent_of_position(allowed_mask):
             raise ValueError(
-                f"where a single query stands is unknown, but {type(looks).__name__} asks: when "
-                "decoding leave the order to Flax's own mask, and ours at Full, Padding or Around"
+                f"the position of a single query is unknown, but {type(allowed_mask).__name__} "
+                "depends on it: in decoding leave the order to Flax's own mask, and give Full, "
+                "Padding or Around as ours"
             )
         bias = None if bias is None else _spread(bias, query.ndim)
         if mask is not None:
             allowed = _spread(mask, query.ndim).astype(bool)
             if allowed.shape[-3] == 1:
                 shape = *query.shape[:-3], 1, query.shape[-3], key.shape[-3]
-                looks = looks & Dense(jnp.broadcast_to(allowed, shape)[..., 0, :, :])
+                dense = Dense(jnp.broadcast_to(allowed, shape)[..., 0, :, :])
+                allowed_mask = allowed_mask & dense
             else:  # our masks are those of all heads
                 hidden = jnp.where(allowed, 0.0, -jnp.inf)
                 bias = hidden if bias is None else bias + hidden
@@ -98,12 +101,12 @@ def make_attention_fn(
             key,
             value,
             score=score,
-            mask=looks,
+            mask=allowed_mask,
             bias=bias,
             normalizer=normalizer,
             dropout=None
             if deterministic or not dropout_rate
-            else _dropout(dropout_rate, dropout_rng, broadcast_dropout),
+            else _dropout(dropout_rate, dropout_rng, shared=broadcast_dropout),
             implementation=implementation,
             capture=None if module is None else "all",
         )
@@ -125,21 +128,21 @@ def _refuse(**arguments: Any) -> None:
             )
 
 
-def _is_anywhere(mask: Mask) -> bool:
-    """Whether the mask allows the same wherever its queries stand."""
+def _is_independent_of_position(mask: Mask) -> bool:
+    """Whether the mask allows the same at every position of its queries."""
     parts = [getattr(mask, field.name) for field in dataclasses.fields(mask)]
     parts = [part for part in parts if isinstance(part, Mask)]
     return isinstance(mask, Full | Padding | Around) or (
-        bool(parts) and all(map(_is_anywhere, parts))
+        bool(parts) and all(map(_is_independent_of_position, parts))
     )
 
 
 def _spread(array: Array, rank: int) -> Array:
-    """With axes of one in front, for Flax takes what broadcasts."""
+    """With leading axes of one, since Flax takes arrays that broadcast."""
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
 
-def _dropout(rate: float, key: Array | None, shared: bool) -> Dropout:
+def _dropout(rate: float, key: Array | None, *, shared: bool) -> Dropout:
     if key is None:
         raise ValueError("dropout without a key: give dropout_rng, or deterministic=True")
     return (SharedDropout if shared else Dropout)(rate, key)

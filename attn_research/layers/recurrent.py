@@ -1,8 +1,8 @@
-"""Recurrent units and the loop that runs them over time.
+"""Recurrent units, and the layer that runs one over a sequence.
 
 A unit is called as `unit(state, projected) -> (state, output)`. `unit.project(inputs)` is the part
-of a step that needs no state, so that a loop computes it for every step at once; `unit.start(B)` is
-the state before the first step.
+of a step that needs no state, computed for all steps at once; `unit.start(B)` is the state before
+the first step.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ normal = nn.initializers.normal
 
 
 def orthogonal_blocks(num_blocks: int) -> nn.initializers.Initializer:
-    """Random orthogonal [D, D] matrices side by side: [D, num_blocks * D]."""
+    """Initialization by random orthogonal [D, D] matrices side by side, [D, num_blocks * D]."""
 
     def init(key, shape, dtype=jnp.float32):
         size = shape[0]
@@ -29,7 +29,7 @@ def orthogonal_blocks(num_blocks: int) -> nn.initializers.Initializer:
 
 
 def symmetric_uniform(limit: float) -> nn.initializers.Initializer:
-    """Uniform on [-limit, limit)."""
+    """Initialization uniform on [-limit, limit)."""
 
     def init(key, shape, dtype=jnp.float32):
         return jax.random.uniform(key, shape, dtype, -limit, limit)
@@ -38,13 +38,13 @@ def symmetric_uniform(limit: float) -> nn.initializers.Initializer:
 
 
 class GatedUnit(nn.Module):
-    """The gated recurrent unit of 2014, whose reset gate acts before the matrix product.
+    """Gated recurrent unit as of 2014, whose reset gate acts before the matrix product.
 
         z = σ(W_z x + U_z s)   r = σ(W_r x + U_r s)   s̃ = tanh(W x + U (r ∘ s))
         s' = (1 - z) ∘ s + z ∘ s̃
 
-    Bahdanau, Cho, Bengio 2014, appendix A.1.1, with biases. Inputs that come to be known only
-    inside a loop (C c) are added to the projected ones. The output is the state.
+    Bahdanau, Cho, Bengio 2014, appendix A.1.1, with biases. Inputs that are known only within the
+    loop, such as C c, are added to the projected ones. The output is the state.
     """
 
     features: int
@@ -56,7 +56,7 @@ class GatedUnit(nn.Module):
         self.candidate = nn.Dense(self.features, use_bias=False, kernel_init=orthogonal_blocks(1))
 
     def start(self, batch_size: int) -> Float[Array, "B D"]:
-        """Zeros."""
+        """The state before the first step: zeros."""
         return jnp.zeros((batch_size, self.features))
 
     def project(self, inputs: Float[Array, "*B Din"]) -> Float[Array, "*B Dgates"]:
@@ -66,7 +66,7 @@ class GatedUnit(nn.Module):
     def __call__(
         self, state: Float[Array, "*B D"], projected: Float[Array, "*B Dgates"]
     ) -> tuple[Float[Array, "*B D"], Float[Array, "*B D"]]:
-        """One step."""
+        """State and output of one step."""
         to_gates, to_candidate = jnp.split(projected, [2 * self.features], axis=-1)
         update, reset = jnp.split(nn.sigmoid(to_gates + self.gates(state)), 2, axis=-1)
         candidate = jnp.tanh(to_candidate + self.candidate(reset * state))
@@ -75,20 +75,20 @@ class GatedUnit(nn.Module):
 
 
 class LSTMState(NamedTuple):
-    """A long short-term memory between two steps."""
+    """The state of a long short-term memory between two steps."""
 
     cell: Float[Array, "*B D"]
     hidden: Float[Array, "*B D"]
 
 
 class LSTMUnit(nn.Module):
-    """Long short-term memory, without peepholes.
+    """Long short-term memory (LSTM) without peepholes.
 
         i, f, o = σ(W x + U h + b)   g = tanh(W_g x + U_g h + b_g)
         c' = f ∘ c + i ∘ g   h' = o ∘ tanh(c')
 
     Zaremba, Sutskever, Vinyals 2014, equation 1, as stacked by Luong, Pham, Manning 2015. All
-    parameters, the biases too, are drawn from `init`. The output is h'.
+    parameters, also biases, are drawn by `init_with`. The output is h'.
     """
 
     features: int
@@ -100,7 +100,7 @@ class LSTMUnit(nn.Module):
         self.gates = nn.Dense(width, use_bias=False, kernel_init=self.init_with)
 
     def start(self, batch_size: int) -> LSTMState:
-        """Zeros."""
+        """The state before the first step: zeros."""
         zeros = jnp.zeros((batch_size, self.features))
         return LSTMState(zeros, zeros)
 
@@ -111,7 +111,7 @@ class LSTMUnit(nn.Module):
     def __call__(
         self, state: LSTMState, projected: Float[Array, "*B Dgates"]
     ) -> tuple[LSTMState, Float[Array, "*B D"]]:
-        """One step."""
+        """State and output of one step."""
         total = projected + self.gates(state.hidden)
         gates, new = jnp.split(total, [3 * self.features], axis=-1)
         enter, stay, leave = jnp.split(nn.sigmoid(gates), 3, axis=-1)
@@ -121,9 +121,9 @@ class LSTMUnit(nn.Module):
 
 
 class Recurrence(nn.Module):
-    """Runs a unit over a sequence, from the last step to the first if `reverse`.
+    """A recurrent layer: a unit over a sequence, from the last step to the first if `reverse`.
 
-    Where `valid` is false the state stays as it is, so neither outputs at words nor the last state
+    Where `valid` is false the state does not change, so neither outputs at words nor the last state
     depend on padding.
     """
 
@@ -136,13 +136,13 @@ class Recurrence(nn.Module):
         valid: Bool[Array, "B S"],
         initial: PyTree | None = None,
     ) -> tuple[Float[Array, "B S D"], PyTree]:
-        """The output of each step, and the state after the last one taken."""
+        """The output of each step, and the state after the last valid one."""
 
-        def step(unit, state, now):
-            projected, here = now
+        def step(unit, state, inputs):
+            projected, valid = inputs
             after, output = unit(state, projected)
-            keep = here[:, None]
-            return jax.tree.map(lambda new, old: jnp.where(keep, new, old), after, state), output
+            valid = valid[:, None]
+            return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, state), output
 
         loop = nn.scan(
             step,

@@ -136,9 +136,9 @@ def test_nnx_decodes_step_by_step():
 
 
 def test_an_order_of_ours_needs_more_than_one_step():
-    with pytest.raises(ValueError, match="where a single query stands is unknown, but Causal"):
+    with pytest.raises(ValueError, match="position of a single query is unknown, but Causal"):
         make_attention_fn(mask=Causal())(QUERY[:, :1], KEY, VALUE)
-    with pytest.raises(ValueError, match="but And asks"):
+    with pytest.raises(ValueError, match="but And depends on it"):
         OURS(QUERY[:, :1], KEY, VALUE, is_causal=True)
     valid = Padding(jnp.asarray(np.arange(7) < np.array([[3], [7]])))
     make_attention_fn(mask=~valid)(QUERY[:, :1], KEY, VALUE)
