@@ -1,25 +1,20 @@
-"""What every encoder-decoder gives, so that losses, search and alignment need not know which.
+"""The interface of encoder-decoder models, so that losses, search and alignment serve them all."""
 
-A model has five methods. `encode(source, valid, train)` reads a batch; `decode_states(encoded,
-previous, train, capture)` goes through the target at once, and `score_words(states)` makes logits
-of what it ends in; `begin(encoded, max_length)` is the state before the first word, with leaves
-[B, 1, ...] unless it says itself how it is spread over a beam (`attn_research.decoding.search`);
-`step(memory, state, previous)` scores the next word of K hypotheses of each sentence. The chain of
-steps gives what `decode` gives.
-"""
-
-from typing import ClassVar, Literal, NamedTuple
+import dataclasses
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from flax import linen as nn
 
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
+Capture = Literal["all"] | None  # of attention weights
+
 
 class Encoded(NamedTuple):
-    """A batch of source sentences: what the decoder looks at, and the state it starts from, if any.
+    """The memory that a decoder attends to, and the state that it starts from, if any.
 
-    Leaves of the memory are [B, ...], those of the state [B, 1, ...]. `weights` say where the
-    encoder looked, if it does and they were captured.
+    Leaves of the memory are [B, ...], those of the state [B, 1, ...]. `weights` are those of the
+    encoder's self-attention, if it has any and they were captured.
     """
 
     memory: PyTree
@@ -28,71 +23,166 @@ class Encoded(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """What each next word is scored by, and where the decoder looked, if captured.
+    """The decoder's states, of which logits are made, and its attention weights, where captured.
 
-    `weights` over the source are [B, T, S], or more axes after the first where there are blocks and
-    heads; `past` are those of self-attention over the words before, where there is one.
+    `weights` of cross-attention are [B, T, S], or [B, L, N, T, S] where there are blocks and heads;
+    `self_weights` are those of self-attention, in decoders that have it.
     """
 
     states: Float[Array, "B T D"]
     weights: Float[Array, "B *heads T S"] | None
-    past: Float[Array, "B *heads T T"] | None = None
+    self_weights: Float[Array, "B *heads T T"] | None = None
 
 
 class Decoded(NamedTuple):
-    """Scores of each next word, and the weights of `Hidden`."""
+    """Logits of each next word, and the cross-attention weights of `Hidden`."""
 
     logits: Float[Array, "B T V"]
     weights: Float[Array, "B *heads T S"] | None
 
 
-class EncoderDecoder(nn.Module):
-    """What follows from the methods of a model.
+class StepOutput(NamedTuple):
+    """Logits of the next word of K hypotheses, the state after it, and weights where captured."""
 
-    `tensor_rules` say how devices may share its matrices (`attn_research.training.placement`).
+    logits: Float[Array, "B K V"]
+    state: PyTree
+    weights: Float[Array, "B K *heads S"] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignmentSpec:
+    """How word alignments are read from cross-attention weights.
+
+    The weights of a step belong to the word in `row`: the one that the step predicts, or the one
+    that it takes in (Luong, Pham, Manning 2015, footnote 14). `by_heads`: there are weights for
+    layers and heads, and the alignment is the mean over the heads of the layer before the last
+    (Garg et al. 2019).
+    """
+
+    row: Literal["predicted", "input"]
+    by_heads: bool = False
+
+
+class Pass(NamedTuple):
+    """The options of one forward pass over whole sequences."""
+
+    train: bool = False
+    capture: Capture = None
+    segments: Int[Array, "B length"] | None = None
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder, and a decoder that predicts each next word from the words before.
+
+    The chain of `step`s from `begin` on gives the logits that `decode` gives. A model defines
+    `_encode`, `_decode_states`, `logits`, `step`, `alignment`, and `begin` where its decoder does
+    not start from a state of the encoder. `tensor_rules` are its rules of tensor parallelism
+    (`attn_research.training.placement`). With `takes_segments` a row may hold several sequences.
     """
 
     tensor_rules: ClassVar = ()
+    takes_segments: ClassVar[bool] = False
 
-    def begin(self, encoded: Encoded, max_length: int) -> PyTree:
-        """The state before the first word: where `encode` made it, it needs no room for more."""
-        return encoded.state
+    @property
+    def alignment(self) -> AlignmentSpec | None:
+        """How alignments are read, or None if the model does not attend to its inputs."""
+        raise NotImplementedError
 
-    def decode(
+    def encode(
+        self,
+        inputs: Array,
+        valid: Bool[Array, "B S"],
+        *,
+        train: bool = False,
+        capture: Capture = None,
+        segments: Int[Array, "B S"] | None = None,
+    ) -> Encoded:
+        """The encoding of a batch of inputs [B, S, ...]: word ids, or whatever the model reads.
+
+        `valid` is false at padding. `segments` number the sequences of a row, from 1 on; none
+        attends to another. ValueError where the model does not take them.
+        """
+        return self._encode(inputs, valid, self._pass(train, capture, segments))
+
+    def decode_states(
         self,
         encoded: Encoded,
         previous: Int[Array, "B T"],
+        *,
         train: bool = False,
-        capture: Literal["all"] | None = None,
-    ) -> Decoded:
-        """Scores every next word given the true ones before it: `previous` begins with BOS."""
-        hidden = self.decode_states(encoded, previous, train, capture)
-        return Decoded(self.score_words(hidden.states), hidden.weights)
+        capture: Capture = None,
+        segments: Int[Array, "B T"] | None = None,
+    ) -> Hidden:
+        """The state for each next word, given the true words before it; `previous` has BOS first.
+
+        `segments` number the target sequences of a row as those of the inputs are numbered.
+        """
+        return self._decode_states(encoded, previous, self._pass(train, capture, segments))
+
+    def decode(self, encoded: Encoded, previous: Int[Array, "B T"], **options: Any) -> Decoded:
+        """The logits of `decode_states`, whose options it takes."""
+        hidden = self.decode_states(encoded, previous, **options)
+        return Decoded(self.logits(hidden.states), hidden.weights)
 
     def hidden_states(
         self,
-        source: Int[Array, "B S"],
+        inputs: Array,
         valid: Bool[Array, "B S"],
         previous: Int[Array, "B T"],
+        *,
         train: bool = False,
+        capture: Capture = None,
         segments: tuple[Int[Array, "B S"], Int[Array, "B T"]] | None = None,
-    ) -> Float[Array, "B T D"]:
-        """`encode`, then `decode_states`: what a loss scores the words of.
-
-        `segments` number the sentences of source and target rows that hold several, for models
-        whose two methods take them.
-        """
-        of_source, of_target = ({}, {}) if segments is None else ({"segments": x} for x in segments)
-        encoded = self.encode(source, valid, train, **of_source)
-        return self.decode_states(encoded, previous, train, **of_target).states
+    ) -> Hidden:
+        """`encode`, then `decode_states`, whose weights it captures. `segments` are of both."""
+        of_inputs, of_targets = segments or (None, None)
+        encoded = self.encode(inputs, valid, train=train, segments=of_inputs)
+        return self.decode_states(
+            encoded, previous, train=train, capture=capture, segments=of_targets
+        )
 
     def __call__(
-        self,
-        source: Int[Array, "B S"],
-        valid: Bool[Array, "B S"],
-        previous: Int[Array, "B T"],
-        train: bool = False,
-        capture: Literal["all"] | None = None,
+        self, inputs: Array, valid: Bool[Array, "B S"], previous: Int[Array, "B T"], **options: Any
     ) -> Decoded:
-        """`encode`, then `decode`."""
-        return self.decode(self.encode(source, valid, train), previous, train, capture)
+        """The logits of `hidden_states`, whose options it takes."""
+        hidden = self.hidden_states(inputs, valid, previous, **options)
+        return Decoded(self.logits(hidden.states), hidden.weights)
+
+    def logits(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
+        """The logits of decoder states."""
+        raise NotImplementedError
+
+    def begin(self, encoded: Encoded, max_length: int) -> PyTree:
+        """The state before the first of at most `max_length` words, of one hypothesis a sentence.
+
+        Leaves are [B, 1, ...]; what is not spread over a beam so has its own methods for that
+        (`attn_research.decoding.search`).
+        """
+        return encoded.state
+
+    def step(
+        self,
+        memory: PyTree,
+        state: PyTree,
+        previous: Int[Array, "B K"],
+        *,
+        capture: Capture = None,
+    ) -> StepOutput:
+        """One word of K hypotheses of each sentence. Weights are None unless captured."""
+        raise NotImplementedError
+
+    def _encode(self, inputs: Array, valid: Bool[Array, "B S"], options: Pass) -> Encoded:
+        raise NotImplementedError
+
+    def _decode_states(
+        self, encoded: Encoded, previous: Int[Array, "B T"], options: Pass
+    ) -> Hidden:
+        raise NotImplementedError
+
+    def _pass(self, train, capture, segments):
+        if segments is not None and not self.takes_segments:
+            raise ValueError(
+                f"{type(self).__name__} does not keep the sequences of a row apart: give it rows "
+                "of one sequence and no segments, or take a Transformer"
+            )
+        return Pass(train, capture, segments)

@@ -1,4 +1,4 @@
-"""Where a word stands, as a vector."""
+"""Positional embeddings, fixed and learned."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,9 @@ from attn_research.types import Array, Float, Int
 
 
 def sinusoids(positions: Int[Array, "*B T"], width: int) -> Float[Array, "*B T D"]:
-    """PE(pos, 2i) = sin(pos / 10000^(2i / D)), PE(pos, 2i + 1) = cos of the same.
+    """Sinusoidal positional embeddings.
+
+        PE(pos, 2i) = sin(pos / 10000^(2i / D))   PE(pos, 2i + 1) = cos(pos / 10000^(2i / D))
 
     Vaswani et al. 2017, section 3.5. PE(pos + k) is one linear map of PE(pos) for all pos.
     """
@@ -20,8 +22,13 @@ def sinusoids(positions: Int[Array, "*B T"], width: int) -> Float[Array, "*B T D
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, width)
 
 
-def places_in(ids: Int[Array, "*B T"], segments: Int[Array, "*B T"] | None) -> Int[Array, "*#B T"]:
-    """How many ids of the same segment stand before each; segments lie one after the other."""
+def segment_positions(
+    ids: Int[Array, "*B T"], segments: Int[Array, "*B T"] | None
+) -> Int[Array, "*#B T"]:
+    """Positions of ids within their segments, or within rows where there are no segments.
+
+    The ids of a segment are contiguous.
+    """
     index = jnp.arange(ids.shape[-1]).reshape((1,) * (ids.ndim - 1) + (-1,))
     if segments is None:
         return index
@@ -31,7 +38,7 @@ def places_in(ids: Int[Array, "*B T"], segments: Int[Array, "*B T"] | None) -> I
 
 
 class SinusoidalPositions(nn.Module):
-    """The fixed vectors of `sinusoids`."""
+    """Positional embeddings that are `sinusoids`."""
 
     @nn.compact
     def __call__(self, positions: Int[Array, "*B T"], width: int) -> Float[Array, "*B T D"]:
@@ -41,9 +48,9 @@ class SinusoidalPositions(nn.Module):
 def resize_positions(
     table: Float[Array, "P D"], grid: tuple[int, int], wanted: tuple[int, int]
 ) -> Float[Array, "_ D"]:
-    """Vectors for another grid of patches, by bilinear interpolation in two dimensions.
+    """Positional embeddings of another grid of patches, by bilinear interpolation.
 
-    Dosovitskiy et al. 2020, section 3.2. The same grid gives the same vectors.
+    Dosovitskiy et al. 2020, section 3.2. The same grid gives the same embeddings.
     """
     if grid == wanted:
         return table
@@ -54,7 +61,7 @@ def resize_positions(
 
 
 class LearnedPositions(nn.Module):
-    """A learned vector for each of `max_length` positions; those past the last have its vector.
+    """Learned positional embeddings of `max_length` positions; later ones have that of the last.
 
     Vaswani et al. 2017, Table 3, row (E); Gehring et al. 2017.
     """

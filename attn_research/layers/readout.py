@@ -1,4 +1,4 @@
-"""Small feed-forward parts."""
+"""Maxout output layer of recurrent decoders."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -7,16 +7,16 @@ from attn_research.types import Array, Float
 
 
 def maxout(inputs: Float[Array, "*B D2"]) -> Float[Array, "*B D"]:
-    """The larger of each two neighbors (Goodfellow et al. 2013; Bahdanau et al. 2014, A.2.2)."""
+    """Maxout: the larger of each two neighbors (Goodfellow et al. 2013; Bahdanau 2014, A.2.2)."""
     return jnp.max(inputs.reshape(*inputs.shape[:-1], -1, 2), axis=-1)
 
 
 class Readout(nn.Module):
-    """From what a decoder knows to scores of the next word: W_o maxout(Σ_k U_k x_k).
+    """Deep output layer: the logits of the next word are W_o maxout(Σ_k U_k x_k).
 
-    Bahdanau, Cho, Bengio 2014, appendix A.2.2: x are the state, the last word and the context.
-    Called, it gives the maxout units; `score_words` scores what they say. `tied` leaves W_o to the
-    vectors of the words, `embedding` (Press, Wolf 2017).
+    Bahdanau, Cho, Bengio 2014, appendix A.2.2: x are the state, the last word and the context. The
+    module called gives the maxout units, and `logits` multiplies them by W_o. With `tied` W_o is an
+    embedding matrix that the caller gives (Press, Wolf 2017).
     """
 
     features: int
@@ -41,6 +41,7 @@ class Readout(nn.Module):
         state: Float[Array, "B T _"],
         word: Float[Array, "B T _"],
         context: Float[Array, "B T _"],
+        *,
         train: bool = False,
     ) -> Float[Array, "B T D"]:
         """The maxout units."""
@@ -48,7 +49,7 @@ class Readout(nn.Module):
         hidden = maxout(sum(layer(x) for layer, x in parts))
         return self.drop(hidden, deterministic=not train)
 
-    def score_words(
+    def logits(
         self, hidden: Float[Array, "*B T D"], embedding: nn.Embed | None = None
     ) -> Float[Array, "*B T V"]:
         """Logits of maxout units."""

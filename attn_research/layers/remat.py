@@ -1,4 +1,4 @@
-"""What a loop over layers or words forgets, to compute it again for the gradient."""
+"""Rematerialization: activations computed again in the backward pass instead of stored."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -6,21 +6,21 @@ from typing import Any, Literal
 import jax
 from flax import linen as nn
 
-Remat = Literal["none", "products", "all"]
+Remat = Literal["none", "dots", "all"]
 
 
-def remat(body: Callable[..., Any], what: Remat) -> Callable[..., Any]:
-    """body(module, ...) for a loop, that keeps less between its forward and backward pass.
+def remat(body: Callable[..., Any], policy: Remat) -> Callable[..., Any]:
+    """The body of a loop, body(module, ...), with rematerialization. Results are the same.
 
-    "products" keeps the results of matrix products with parameters and forgets the rest; "all"
-    keeps what one turn hands to the next alone (Chen et al. 2016). Results are the same.
+    "dots" stores the results of matrix products with parameters and computes the rest again; "all"
+    stores only what one iteration passes to the next (Chen et al. 2016).
     """
-    if what == "none":
+    if policy == "none":
         return body
     policies = jax.checkpoint_policies
-    policy = {
-        "products": policies.dots_with_no_batch_dims_saveable,
+    saveable = {
+        "dots": policies.dots_with_no_batch_dims_saveable,
         "all": policies.nothing_saveable,
-    }[what]
-    # A loop's body is compiled by itself: nothing outside could make its forward pass stay.
-    return nn.remat(body, policy=policy, prevent_cse=False)
+    }[policy]
+    # The body of a loop is compiled by itself, so common subexpressions cannot undo this.
+    return nn.remat(body, policy=saveable, prevent_cse=False)

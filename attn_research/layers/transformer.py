@@ -1,119 +1,139 @@
-"""The Transformer's blocks: attention and feed-forward layers, each inside a residual connection.
+"""Blocks of the Transformer: attention and feed-forward layers, each within a residual connection.
 
-Vaswani et al. 2017, section 3.1. Which positions may look at which is the caller's mask, so one
-encoder block serves BERT and Longformer, and one decoder block every encoder.
+Vaswani et al. 2017, section 3.1. Which positions may attend to which is the caller's mask: BERT and
+Longformer have one encoder block, and a decoder without cross-attention is that of GPT.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import jax.numpy as jnp
 from einops import rearrange, reduce
 from flax import linen as nn
 
-from attn_research.attention import Mask, Positions
-from attn_research.layers.multihead import Cache, KeyValues, MultiHeadAttention
+from attn_research.attention import Full, Mask
+from attn_research.decoding.cache import KeyValueCache, KeyValues, Past
+from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat, remat
-from attn_research.types import Array, Float, Int
+from attn_research.types import Array, Float
 
-# How the matrices of blocks are cut among devices that share them (Shoeybi et al. 2019): whole
-# heads and parts of the hidden layer stay on a device, and each residual sum takes one message.
+# Tensor parallelism of blocks (Shoeybi et al. 2019): a device has whole heads and a part of the
+# hidden layer, and each residual connection takes one message.
 BLOCK_RULES = (
-    ("(query|key|value)/kernel$|mlp/input/kernel$", (None, "tensor")),
-    ("(query|key|value)/bias$|mlp/input/bias$", ("tensor",)),
+    ("(query|key|value)/kernel$|mlp/(input|gate)/kernel$", (None, "tensor")),
+    ("(query|key|value)/bias$|mlp/(input|gate)/bias$", ("tensor",)),
     ("(attention|cross)/output/kernel$|mlp/output/kernel$", ("tensor", None)),
 )
 
-
-class Weights(NamedTuple):
-    """Where the heads of the decoder looked; *K hypotheses, then blocks, where there are such."""
-
-    attention: Float[Array, "B *KL N T Tpast"] | None
-    cross: Float[Array, "B *KL N T S"] | None
-
-
-def over_layers(
-    body: Callable[..., Any], num_layers: int, forget: Remat = "none"
-) -> Callable[..., Any]:
-    """body(block, carry) for each of `num_layers` blocks, as a loop; the rest it gives on axis 1.
-
-    The parameters of all are one array each, dropout is drawn anew, and what is compiled does not
-    grow with their number. `forget` says what is computed again for the gradient.
-    """
-    return nn.scan(
-        remat(body, forget),
-        variable_axes={"params": 0},
-        split_rngs={"params": True, "dropout": True},
-        out_axes=1,
-        length=num_layers,
-    )
-
-
-class Past(NamedTuple):
-    """What a chunk of K hypotheses comes after: where it begins, what is kept, whose it is.
-
-    `origin` says in which place of the beam each position of a hypothesis was written.
-    """
-
-    length: Int[Array, ""]
-    origin: Int[Array, "B K Tpast"]
-    cache: Cache
-
-    def look(self, num_tokens: int) -> tuple[Positions, Float[Array, "B 1 Tall slots"]]:
-        """Where the tokens [K * T] and the slots [T * K] stand, and -inf at slots of others."""
-        places, room = self.origin.shape[1:]
-        query = jnp.tile(self.length + jnp.arange(num_tokens), places)
-        own = self.origin[..., None] == jnp.arange(places).reshape(1, 1, 1, -1)  # [B, K, Tpast, K]
-        bias = jnp.where(own, 0.0, -jnp.inf).reshape(-1, 1, places, room * places)
-        bias = jnp.repeat(bias, num_tokens, axis=2)
-        return Positions(query, jnp.repeat(jnp.arange(room), places)), bias
-
-
-class Residual(nn.Module):
-    """LayerNorm(x + dropout(f(x))), or x + dropout(f(LayerNorm(x))) where `pre_norm`.
-
-    Vaswani et al. 2017, sections 3.1 and 5.4. f takes what `enter` gives; `leave` takes what it
-    made of it. In training f(x) is 0 for a part `skip` of the examples, and larger for the others
-    (stochastic depth, Huang et al. 2016, section 3; as likely in every layer).
-    """
-
-    dropout: float
-    pre_norm: bool
-    skip: float = 0.0
-
-    def setup(self):
-        self.norm = nn.LayerNorm(epsilon=1e-6)
-        self.drop = nn.Dropout(self.dropout)
-        self.drop_all = nn.Dropout(self.skip, broadcast_dims=(-2, -1))
-
-    def enter(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
-        """What the layer inside reads."""
-        return self.norm(states) if self.pre_norm else states
-
-    def leave(
-        self,
-        states: Float[Array, "*B T D"],
-        made: Float[Array, "*B T D"],
-        train: bool,
-    ) -> Float[Array, "*B T D"]:
-        """The sum."""
-        made = self.drop_all(self.drop(made, deterministic=not train), deterministic=not train)
-        total = states + made
-        return total if self.pre_norm else self.norm(total)
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": nn.relu,
+    "gelu": functools.partial(nn.gelu, approximate=False),
+    "gelu_tanh": nn.gelu,  # the approximation by tanh, as in GPT-2
+    "silu": nn.silu,
+}
+# Of an epsilon, and whether a layer norm has a bias.
+NORMS: dict[str, Callable[[float, bool], nn.Module]] = {
+    "layer_norm": lambda epsilon, bias: nn.LayerNorm(epsilon=epsilon, use_bias=bias),
+    "rms_norm": lambda epsilon, bias: nn.RMSNorm(epsilon=epsilon),
+}
 
 
 class FeedForward(nn.Module):
-    """f(x W_1 + b_1) W_2 + b_2, f being max(0, ·) in Vaswani et al. 2017, equation 2."""
+    """f(x W_1 + b_1) W_2 + b_2, f being max(0, ·) in Vaswani et al. 2017, equation 2.
+
+    `gated` is (f(x W) ∘ (x V)) W_2, with biases if `use_bias`: GEGLU with "gelu", SwiGLU with
+    "silu" (Shazeer 2020, equations 5 and 6). W is `gate`, V is `input`.
+    """
 
     mlp_dim: int
-    activation: Callable[[Array], Array] = nn.relu
+    activation: str = "relu"
+    gated: bool = False
+    use_bias: bool = True
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
-        init = self.kernel_init
-        hidden = self.activation(nn.Dense(self.mlp_dim, kernel_init=init, name="input")(inputs))
-        return nn.Dense(inputs.shape[-1], kernel_init=init, name="output")(hidden)
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation {self.activation!r} is not one of {', '.join(ACTIVATIONS)}"
+            )
+        dense = functools.partial(nn.Dense, use_bias=self.use_bias, kernel_init=self.kernel_init)
+        hidden, activate = dense(self.mlp_dim, name="input")(inputs), ACTIVATIONS[self.activation]
+        if self.gated:
+            hidden = activate(dense(self.mlp_dim, name="gate")(inputs)) * hidden
+        else:
+            hidden = activate(hidden)
+        return dense(inputs.shape[-1], name="output")(hidden)
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockConfig:
+    """The choices that Transformers differ in, with those of Vaswani et al. 2017 as defaults.
+
+    `pre_norm` normalizes the input of each layer instead of its output. `gated` is of the
+    feed-forward layer (Shazeer 2020), and `use_bias` of its matrices and of layer norms. In
+    training `drop_path` is the probability that an example skips a layer (stochastic depth).
+    """
+
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    pre_norm: bool = False
+    norm: str = "layer_norm"
+    norm_epsilon: float = 1e-6
+    activation: str = "relu"
+    gated: bool = False
+    use_bias: bool = True
+
+    def make_norm(self) -> nn.Module:
+        """LayerNorm (Ba et al. 2016), or RMSNorm without mean and bias (Zhang, Sennrich 2019)."""
+        if self.norm not in NORMS:
+            raise ValueError(f"norm {self.norm!r} is not one of {', '.join(NORMS)}")
+        return NORMS[self.norm](self.norm_epsilon, self.use_bias)
+
+    def make_mlp(self, mlp_dim: int) -> FeedForward:
+        """The feed-forward layer of a block."""
+        return FeedForward(mlp_dim, self.activation, gated=self.gated, use_bias=self.use_bias)
+
+
+class Residual(nn.Module):
+    """norm(x + dropout(f(x))), or x + dropout(f(norm(x))) with `pre_norm`.
+
+    Vaswani et al. 2017, sections 3.1 and 5.4. With `drop_path` f(x) is 0 in training for that part
+    of the examples and scaled up for the others (Huang et al. 2016, section 3; here with the same
+    probability in every layer).
+    """
+
+    config: BlockConfig
+
+    def setup(self):
+        self.norm = self.config.make_norm()
+        self.drop = nn.Dropout(self.config.dropout)
+        self.drop_all = nn.Dropout(self.config.drop_path, broadcast_dims=(-2, -1))
+
+    def __call__(
+        self,
+        states: Float[Array, "*B T D"],
+        layer: Callable[[Array], Array],
+        *,
+        train: bool = False,
+    ) -> Float[Array, "*B T D"]:
+        """The residual connection around `layer`, which is f."""
+        return self.with_rest(states, lambda inputs: (layer(inputs), None), train=train)[0]
+
+    def with_rest(
+        self,
+        states: Float[Array, "*B T D"],
+        layer: Callable[[Array], tuple[Array, Any]],
+        *,
+        train: bool = False,
+    ) -> tuple[Float[Array, "*B T D"], Any]:
+        """The same for a layer that returns a pair, of which the second is passed on."""
+        pre_norm = self.config.pre_norm
+        output, rest = layer(self.norm(states) if pre_norm else states)
+        output = self.drop(output, deterministic=not train)
+        total = states + self.drop_all(output, deterministic=not train)
+        return total if pre_norm else self.norm(total), rest
 
 
 class EncoderBlock(nn.Module):
@@ -121,87 +141,135 @@ class EncoderBlock(nn.Module):
 
     attention: MultiHeadAttention
     mlp_dim: int
-    dropout: float
-    pre_norm: bool
-    activation: Callable[[Array], Array] = nn.relu
-    skip: float = 0.0
+    config: BlockConfig = BlockConfig()
 
     def setup(self):
-        self.around_attention = Residual(self.dropout, self.pre_norm, self.skip)
-        self.around_mlp = Residual(self.dropout, self.pre_norm, self.skip)
-        self.mlp = FeedForward(self.mlp_dim, self.activation)
+        self.around_attention = Residual(self.config)
+        self.around_mlp = Residual(self.config)
+        self.mlp = self.config.make_mlp(self.mlp_dim)
 
     def __call__(
         self,
         states: Float[Array, "B S D"],
         mask: Mask,
+        *,
         train: bool = False,
         capture: Literal["all"] | None = None,
     ) -> tuple[Float[Array, "B S D"], Float[Array, "B N S S"] | None]:
-        """The states after it, and where its heads looked, if captured."""
-        inner = self.around_attention.enter(states)
-        memory = self.attention.project(inner)
-        seen, weights = self.attention(inner, memory, mask, None, train, capture)
-        states = self.around_attention.leave(states, seen, train)
-        made = self.mlp(self.around_mlp.enter(states))
-        return self.around_mlp.leave(states, made, train), weights
+        """The output of the block, and the weights of its heads, if captured."""
+
+        def attend_to_self(inputs):
+            memory = self.attention.project(inputs)
+            return self.attention(inputs, memory, mask, train=train, capture=capture)
+
+        states, weights = self.around_attention.with_rest(states, attend_to_self, train=train)
+        return self.around_mlp(states, self.mlp, train=train), weights
+
+
+class DecoderWeights(NamedTuple):
+    """Attention weights of a decoder block, where captured; *K hypotheses, where there are such."""
+
+    attention: Float[Array, "B *KL N T Tpast"] | None
+    cross: Float[Array, "B *KL N T S"] | None
 
 
 class DecoderBlock(nn.Module):
-    """Self-attention over the past, a look at the source, then a feed-forward layer."""
+    """Self-attention, cross-attention if there is `cross`, then a feed-forward layer."""
 
     attention: MultiHeadAttention
-    cross: MultiHeadAttention
     mlp_dim: int
-    dropout: float
-    pre_norm: bool
+    config: BlockConfig = BlockConfig()
+    cross: MultiHeadAttention | None = None
 
     def setup(self):
-        self.around_attention = Residual(self.dropout, self.pre_norm)
-        self.around_cross = Residual(self.dropout, self.pre_norm)
-        self.around_mlp = Residual(self.dropout, self.pre_norm)
-        self.mlp = FeedForward(self.mlp_dim)
+        self.around_attention = Residual(self.config)
+        if self.cross is not None:
+            self.around_cross = Residual(self.config)
+        self.around_mlp = Residual(self.config)
+        self.mlp = self.config.make_mlp(self.mlp_dim)
 
     def __call__(
         self,
         states: Float[Array, "B *K T D"],
         mask: Mask,
-        memory: KeyValues,
-        memory_mask: Mask,
+        *,
+        memory: KeyValues | None = None,
+        memory_mask: Mask | None = None,
         past: Past | None = None,
         train: bool = False,
         capture: Literal["all"] | None = None,
-    ) -> tuple[Float[Array, "B *K T D"], Cache | None, Weights]:
-        """The states after it, the cache with theirs in it, and where its heads looked.
+    ) -> tuple[Float[Array, "B *K T D"], KeyValueCache | None, DecoderWeights]:
+        """The output of the block, the cache with the keys and values of `states`, and weights.
 
-        Without a `past` the states [B, T, D] are a whole sequence; with one, those of the chunks of
-        K hypotheses that come after it, which all look at one memory [B, S, ...].
+        Without a `past` the states [B, T, D] are whole sequences. With one they are the next T
+        tokens of K hypotheses [B, K, T, D], which all attend to one memory [B, S, ...]; `mask` must
+        then be causal, since later slots of the cache are empty.
         """
-        inner = self.around_attention.enter(states)
-        now, cache = self.attention.project(inner), None
-        if past is None:
-            seen, own = self.attention(inner, now, mask, None, train, capture)
-        else:
-            # All hypotheses look at all slots at once: what each wastes on those of others is
-            # little, and no slot has to move when the beam does.
-            cache = past.cache.write(now, past.length)
-            positions, bias = past.look(inner.shape[2])
-            queries = inner.reshape(inner.shape[0], -1, inner.shape[-1])
-            seen, own = self.attention(
-                queries, cache.slots(), mask, positions, train, capture, bias
+        if (memory is None) != (self.cross is None):
+            raise ValueError(
+                "a decoder block takes a memory if it has cross-attention, and only then"
             )
-            seen = seen.reshape(inner.shape)
-            if own is not None:
-                places = inner.shape[1]
-                own = reduce(own, "b n (k t) (s j) -> b k n t s", "sum", k=places, j=places)
-        states = self.around_attention.leave(states, seen, train)
+        memory_mask = Full() if memory_mask is None else memory_mask
 
-        inner = self.around_cross.enter(states)
-        queries = inner.reshape(inner.shape[0], -1, inner.shape[-1])  # [B, K * T, D]
-        seen, weights = self.cross(queries, memory, memory_mask, None, train, capture)
-        states = self.around_cross.leave(states, seen.reshape(inner.shape), train)
-        if weights is not None and past is not None:
-            weights = rearrange(weights, "b n (k t) s -> b k n t s", k=inner.shape[1])
+        def attend_to_self(inputs):
+            return self._attend_to_self(inputs, mask, past, train=train, capture=capture)
 
-        made = self.mlp(self.around_mlp.enter(states))
-        return self.around_mlp.leave(states, made, train), cache, Weights(own, weights)
+        def attend_to_memory(inputs):
+            queries = inputs.reshape(inputs.shape[0], -1, inputs.shape[-1])  # [B, K * T, D]
+            output, weights = self.cross(queries, memory, memory_mask, train=train, capture=capture)
+            if weights is not None and past is not None:
+                weights = rearrange(weights, "b n (k t) s -> b k n t s", k=inputs.shape[1])
+            return output.reshape(inputs.shape), weights
+
+        states, (own, cache) = self.around_attention.with_rest(states, attend_to_self, train=train)
+        weights = None
+        if self.cross is not None:
+            states, weights = self.around_cross.with_rest(states, attend_to_memory, train=train)
+        states = self.around_mlp(states, self.mlp, train=train)
+        return states, cache, DecoderWeights(own, weights)
+
+    def _attend_to_self(self, inputs, mask, past, *, train, capture):
+        """The output, and a pair: weights and the cache."""
+        chunk = self.attention.project(inputs)
+        if past is None:
+            output, weights = self.attention(inputs, chunk, mask, train=train, capture=capture)
+            return output, (weights, None)
+        if self.attention.scoring.by_location:
+            raise ValueError(
+                'the score "location" goes by the index of a key, and the slots of a key-value '
+                "cache are not in the order of positions: decode whole targets without a cache, "
+                'or score by the keys, as "general" does'
+            )
+        places, num_tokens = inputs.shape[1:3]
+        cache = past.cache.write(chunk, past.history.length - num_tokens)
+        positions, bias = past.history.visibility(num_tokens)
+        output, weights = self.attention(
+            inputs.reshape(inputs.shape[0], -1, inputs.shape[-1]),
+            cache.slots(),
+            mask,
+            positions=positions,
+            bias=bias,
+            train=train,
+            capture=capture,
+        )
+        if weights is not None:
+            pattern = "b n (k t) (s j) -> b k n t s"
+            weights = reduce(weights, pattern, "sum", k=places, j=places)
+        return output.reshape(inputs.shape), (weights, cache)
+
+
+def scan_blocks(
+    body: Callable[..., Any], num_layers: int, policy: Remat = "none"
+) -> Callable[..., Any]:
+    """A loop over `num_layers` blocks: body(block, carry) -> (carry, outputs), those on axis 1.
+
+    The parameters of all blocks are one array each, every block draws its own dropout, and the size
+    of the compiled program does not grow with their number. `policy` is of rematerialization.
+    """
+    return nn.scan(
+        remat(body, policy),
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        out_axes=1,
+        length=num_layers,
+    )

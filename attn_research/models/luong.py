@@ -1,48 +1,59 @@
-"""Stacked LSTMs, one reading and one writing, with any attention between their top layers.
+"""Stacked LSTMs, an encoder and a decoder, with attention between their top layers.
 
-Luong, Pham, Manning 2015. One batch: source ids [B, S] -> `encode`: L layers, their last states
-start the decoder's L layers -> `decode`: the top state h_t looks at the top annotations, and
-h̃_t = tanh(W_c [c_t; h_t]) is read out -> logits [B, T, V]. With `feed`, h̃_{t-1} is part of the
-next input, so that a look knows of the looks before; without, all T looks are one call.
+Luong, Pham, Manning 2015. One batch: source ids [B, S] -> `encode`: L layers, whose last states
+start the decoder's L layers -> `decode`: the top state h_t attends to the top annotations, and
+h̃_t = tanh(W_c [c_t; h_t]) is read out -> logits [B, T, V]. With `input_feeding`, h̃_{t-1} is part
+of the next input, so that attention knows what was attended to before; without, attention at all T
+positions is one call.
 """
 
-from typing import ClassVar, Literal, NamedTuple
+import dataclasses
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.layers.attention import MemoryAttention
-from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
+from attn_research.layers.contracts import (
+    AlignmentSpec,
+    Capture,
+    Encoded,
+    EncoderDecoder,
+    Hidden,
+    Pass,
+    StepOutput,
+)
 from attn_research.layers.recurrent import LSTMState, LSTMUnit, Recurrence, symmetric_uniform
 from attn_research.layers.remat import Remat, remat
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
 
 class State(NamedTuple):
-    """A decoder between two words: its layers, h̃, and how many words came before."""
+    """The decoder's state between two words: its layers, h̃, and the number of words before."""
 
     layers: tuple[LSTMState, ...]
     attentional: Float[Array, "B K D"]
     position: Int[Array, "B K"]
 
 
-class StackedSeq2Seq(EncoderDecoder):
+class LuongSeq2Seq(EncoderDecoder):
     """Encoder and decoder of `num_layers` LSTM layers each; `attention` None is the base system.
 
     Sizes in the paper: 4 layers, hidden and embedding 1000, dropout 0.2. `reverse` reads the source
-    from its end; annotations keep the place of their word. Dropout is on the input of every layer
+    from its end; annotations keep the order of the words. Dropout is on the input of every layer
     and on what is read out, not between steps (Zaremba, Sutskever, Vinyals 2014).
     """
 
     source_vocab: int
     target_vocab: int
-    hidden: int
-    embedding: int
+    hidden_dim: int
+    embedding_dim: int
     num_layers: int
+    _: dataclasses.KW_ONLY
     attention: MemoryAttention | None = None
     reverse: bool = False
-    feed: bool = False
+    input_feeding: bool = False
     dropout: float = 0.0
     init_limit: float = 0.1
     remat: Remat = "none"
@@ -51,45 +62,56 @@ class StackedSeq2Seq(EncoderDecoder):
         ("(vocabulary|scoring/key|scoring/query)/kernel$", (None, "tensor")),
     )
 
+    @property
+    def alignment(self) -> AlignmentSpec | None:
+        if self.attention is None:
+            return None
+        # Footnote 14. The current state knows the word before, not the one to come; attention by
+        # location alone is trained to point to the one to come.
+        return AlignmentSpec("predicted" if self.attention.scoring.by_location else "input")
+
     def setup(self):
         init = symmetric_uniform(self.init_limit)
-        self.source_embedding = nn.Embed(self.source_vocab, self.embedding, embedding_init=init)
-        self.target_embedding = nn.Embed(self.target_vocab, self.embedding, embedding_init=init)
+        hidden, width = self.hidden_dim, self.embedding_dim
+        self.source_embedding = nn.Embed(self.source_vocab, width, embedding_init=init)
+        self.target_embedding = nn.Embed(self.target_vocab, width, embedding_init=init)
         layers = range(self.num_layers)
-        self.encoder = [Recurrence(LSTMUnit(self.hidden, init), self.reverse) for _ in layers]
-        self.decoder = [Recurrence(LSTMUnit(self.hidden, init)) for _ in layers]
+        self.encoder = [Recurrence(LSTMUnit(hidden, init), reverse=self.reverse) for _ in layers]
+        self.decoder = [Recurrence(LSTMUnit(hidden, init)) for _ in layers]
         if self.attention is not None:
-            self.combine = nn.Dense(self.hidden, use_bias=False, kernel_init=init)
+            self.combine = nn.Dense(hidden, use_bias=False, kernel_init=init)
         self.vocabulary = nn.Dense(self.target_vocab, use_bias=False, kernel_init=init)
         self.drop = nn.Dropout(self.dropout)
 
-    def encode(
-        self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], train: bool = False
-    ) -> Encoded:
-        """Reads the source. `valid` is true at words, the end symbol included."""
+    def logits(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
+        """W_s h̃_t."""
+        return self.vocabulary(states)
+
+    def step(
+        self, memory: PyTree, state: State, previous: Int[Array, "B K"], *, capture: Capture = None
+    ) -> StepOutput:
+        embedded = self.target_embedding(previous)
+        after, weights = self._advance(memory, state, embedded, Pass(capture=capture))
+        return StepOutput(self.logits(after.attentional), after, weights)
+
+    def _encode(self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], options: Pass):
         annotations, lasts = self.source_embedding(source), []
         for layer in self.encoder:
-            annotations, last = layer(self._drop(annotations, train), valid)
+            annotations, last = layer(self._drop(annotations, options), valid)
             lasts.append(last)
         layers = jax.tree.map(lambda x: x[:, None], tuple(lasts))
         memory = None if self.attention is None else self.attention.project(annotations, valid)
-        nothing = jnp.zeros((source.shape[0], 1, self.hidden), annotations.dtype)
-        return Encoded(memory, State(layers, nothing, jnp.zeros(nothing.shape[:2], jnp.int32)))
+        zeros = jnp.zeros((source.shape[0], 1, self.hidden_dim), annotations.dtype)
+        return Encoded(memory, State(layers, zeros, jnp.zeros(zeros.shape[:2], jnp.int32)))
 
-    def decode_states(
-        self,
-        encoded: Encoded,
-        previous: Int[Array, "B T"],
-        train: bool = False,
-        capture: Literal["all"] | None = None,
-    ) -> Hidden:
-        """What every next word is scored by, h̃_t, given the true ones before it."""
+    def _decode_states(self, encoded: Encoded, previous: Int[Array, "B T"], options: Pass):
+        """h̃_t for every next word."""
         memory, state, _ = encoded
-        words = self.target_embedding(previous)
-        if self.feed:
+        embedded = self.target_embedding(previous)
+        if self.input_feeding:
 
             def advance(model, state, word):
-                after, weights = model._advance(memory, state, word[:, None], train, capture)
+                after, weights = model._advance(memory, state, word[:, None], options)
                 return after, jax.tree.map(lambda x: x[:, 0], (after.attentional, weights))
 
             loop = nn.scan(
@@ -99,45 +121,34 @@ class StackedSeq2Seq(EncoderDecoder):
                 in_axes=1,
                 out_axes=1,
             )
-            attentional, weights = loop(self, state, words)[1]
+            attentional, weights = loop(self, state, embedded)[1]
         else:
-            top, everywhere = words, jnp.ones(previous.shape, bool)
+            top, valid = embedded, jnp.ones(previous.shape, bool)
             for layer, start in zip(self.decoder, state.layers, strict=True):
                 start = jax.tree.map(lambda x: x[:, 0], start)
-                top, _ = layer(self._drop(top, train), everywhere, start)
+                top, _ = layer(self._drop(top, options), valid, start)
             positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
-            attentional, weights = self._look(memory, top, positions, capture)
-        return Hidden(self._drop(attentional, train), weights)
+            attentional, weights = self._attend(memory, top, positions, options.capture)
+        return Hidden(self._drop(attentional, options), weights)
 
-    def score_words(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
-        """Logits: W_s h̃_t."""
-        return self.vocabulary(states)
+    def _drop(self, inputs, options):
+        return self.drop(inputs, deterministic=not options.train)
 
-    def step(
-        self, memory: PyTree, state: State, previous: Int[Array, "B K"]
-    ) -> tuple[Float[Array, "B K V"], State, Float[Array, "B K S"] | None]:
-        """One word of K hypotheses a sentence: logits, next state, and where each looked."""
-        words = self.target_embedding(previous)
-        after, weights = self._advance(memory, state, words, train=False, capture="all")
-        return self.score_words(after.attentional), after, weights
-
-    def _drop(self, inputs, train):
-        return self.drop(inputs, deterministic=not train)
-
-    def _advance(self, memory, state, words, train, capture):
-        """From y_{t-1} to h̃_t: through the layers, then the look of the top one."""
-        if self.feed:
-            words = jnp.concatenate([words, state.attentional], axis=-1)
+    def _advance(self, memory, state, inputs, options):
+        """From y_{t-1} to h̃_t: the layers, then attention of the top state."""
+        if self.input_feeding:
+            inputs = jnp.concatenate([inputs, state.attentional], axis=-1)
         layers = []
         for layer, before in zip(self.decoder, state.layers, strict=True):
-            after, words = layer.unit(before, layer.unit.project(self._drop(words, train)))
+            projected = layer.unit.project(self._drop(inputs, options))
+            after, inputs = layer.unit(before, projected)
             layers.append(after)
-        attentional, weights = self._look(memory, words, state.position, capture)
+        attentional, weights = self._attend(memory, inputs, state.position, options.capture)
         return State(tuple(layers), attentional, state.position + 1), weights
 
-    def _look(self, memory, states, positions, capture):
-        """h̃ of each top state, or the state itself where there is nothing to look at."""
+    def _attend(self, memory, states, positions, capture):
+        """h̃ of each top state, or the state itself where there is no attention."""
         if self.attention is None:
             return states, None
-        context, weights = self.attention(states, memory, positions, capture)
+        context, weights = self.attention(states, memory, positions=positions, capture=capture)
         return jnp.tanh(self.combine(jnp.concatenate([context, states], axis=-1))), weights

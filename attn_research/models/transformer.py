@@ -1,40 +1,51 @@
 """The Transformer: an encoder and a decoder of attention and feed-forward layers, and nothing else.
 
 Vaswani et al. 2017. One batch: source ids [B, S] -> `encode`: L blocks -> `decode`: target ids
-[B, T] through L blocks of masked self-attention, a look at the source, and a feed-forward layer ->
-logits [B, T, V]. Search goes by `extend`, of which `step` is one token of K hypotheses: keys and
-values of the source are computed once for all steps, those of the past are kept, and both go in and
-out as values. Blocks are scanned: the parameters of all L are one array each, and what is compiled
-does not grow with L; encoder and decoder have arrays of the same axes, and so, where sentences are
-as long, compiled loops in common. Where a row holds several sentences, `segments` numbers them from
-1, and none sees another.
+[B, T] through L blocks of causal self-attention, cross-attention and a feed-forward layer ->
+logits [B, T, V]. Search calls `extend`, of which `step` is one token of K hypotheses: keys and
+values of the source are computed once for all steps, those of the tokens before are kept in
+key-value caches. Blocks are scanned: the parameters of all L are one array each, and the size of
+the compiled program does not grow with L. Where a row holds several sentences, `segments` numbers
+them from 1, and none attends to another.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.attention import Causal, Padding, Segments
-from attn_research.layers.contracts import Encoded, EncoderDecoder, Hidden
-from attn_research.layers.embeddings import SinusoidalPositions, places_in
-from attn_research.layers.multihead import Cache, MultiHeadAttention, ScaledDotHeads
+from attn_research.attention import Causal, Full, Mask, Padding, Segments
+from attn_research.decoding.cache import BeamHistory, KeyValueCache, Past, Shared
+from attn_research.layers.contracts import (
+    AlignmentSpec,
+    Capture,
+    Encoded,
+    EncoderDecoder,
+    Hidden,
+    Pass,
+    StepOutput,
+)
+from attn_research.layers.embeddings import SinusoidalPositions, segment_positions
+from attn_research.layers.masking import intersect
+from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
+from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.layers.transformer import (
     BLOCK_RULES,
+    BlockConfig,
     DecoderBlock,
+    DecoderWeights,
     EncoderBlock,
-    Past,
-    Weights,
-    over_layers,
+    scan_blocks,
 )
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
 
 class Source(NamedTuple):
-    """What the decoder's blocks look at in a sentence, and which of it is real."""
+    """The encoder's states of a sentence, and which of them are words."""
 
     states: Float[Array, "B S D"]
     valid: Bool[Array, "B S"]
@@ -42,43 +53,27 @@ class Source(NamedTuple):
 
 
 class BlockState(NamedTuple):
-    """What the steps of one block need, cut once out of the arrays of all blocks."""
+    """One block between two steps: its parameters and source keys and values, and its cache."""
 
-    params: PyTree
-    memory: Cache  # of the source, where K is 1
-    cache: Cache
+    constant: Shared  # (parameters, KeyValueCache of the source)
+    cache: KeyValueCache
 
 
 class State(NamedTuple):
-    """A decoder between two chunks, of K hypotheses that are all of the same length.
-
-    The caches of the blocks stay as they are when the beam moves: `origin` alone, the place of the
-    beam where each position of a hypothesis was written, goes with the hypotheses.
-    """
+    """The decoder between two chunks of K hypotheses that are all of the same length."""
 
     blocks: tuple[BlockState, ...]
-    origin: Int[Array, "B K Tpast"]
-    length: Int[Array, ""]
-
-    def spread(self, beam_size: int) -> "State":
-        """That of one hypothesis for each of several. Only an empty past can be shared so."""
-        blocks = (b._replace(cache=b.cache.spread(beam_size)) for b in self.blocks)
-        origin = jnp.repeat(self.origin, beam_size, axis=1)
-        return State(tuple(blocks), origin, self.length)
-
-    def choose(self, parents: Int[Array, "B K"]) -> "State":
-        """Every hypothesis goes on from the one that stood in the place of its parent."""
-        origin = jnp.take_along_axis(self.origin, parents[..., None], axis=1)
-        return self._replace(origin=origin)
+    history: BeamHistory
 
 
 class Transformer(EncoderDecoder):
-    """`num_layers` blocks that read and as many that write.
+    """An encoder and a decoder of `num_layers` blocks each.
 
     Sizes of the paper's base: 6 layers, model_dim 512, mlp_dim 2048, 8 heads, dropout 0.1; d_k and
-    d_v are model_dim / num_heads unless given. One matrix makes source words, target words and
-    scores where `shared`. `positions` says where a word stands; `scoring` makes the score of every
-    head. `num_kv_heads`, `pre_norm` and `attention_dropout` are not in the paper.
+    d_v are model_dim / num_heads unless given. `tied` shares one matrix among source embedding,
+    target embedding and logits. `positions` makes positional embeddings, `scoring` the score of
+    every head. `num_kv_heads`, `pre_norm` and `attention_dropout` are not in the paper, nor are
+    `mask`, of the encoder's self-attention, and `decoder_mask`, which holds beside the causal one.
     """
 
     source_vocab: int
@@ -87,6 +82,7 @@ class Transformer(EncoderDecoder):
     model_dim: int
     mlp_dim: int
     num_heads: int
+    _: dataclasses.KW_ONLY
     head_dim: int | None = None
     value_dim: int | None = None
     num_kv_heads: int | None = None
@@ -94,17 +90,24 @@ class Transformer(EncoderDecoder):
     attention_dropout: float = 0.0
     attention_bias: bool = False
     pre_norm: bool = False
-    shared: bool = True
+    tied: bool = True
     positions: nn.Module = SinusoidalPositions()
-    scoring: nn.Module = ScaledDotHeads()
+    scoring: Scoring = make_scoring("scaled_dot")
+    mask: Mask = Full()
+    decoder_mask: Mask = Full()
     implementation: str | None = None
     remat: Remat = "none"
-    tensor_rules: ClassVar = (*BLOCK_RULES, ("words/embedding$", ("tensor", None)))
+    tensor_rules: ClassVar = (*BLOCK_RULES, ("_embedding/embedding$", ("tensor", None)))
+    takes_segments: ClassVar[bool] = True
+
+    @property
+    def alignment(self) -> AlignmentSpec | None:
+        return AlignmentSpec("predicted", by_heads=True)
 
     def setup(self):
-        if self.shared and self.source_vocab != self.target_vocab:
+        if self.tied and self.source_vocab != self.target_vocab:
             raise ValueError(
-                f"shared words need one vocabulary, not {self.source_vocab} and {self.target_vocab}"
+                f"tied words need one vocabulary, not {self.source_vocab} and {self.target_vocab}"
             )
         if self.head_dim is None and self.model_dim % self.num_heads:
             raise ValueError(
@@ -112,174 +115,155 @@ class Transformer(EncoderDecoder):
                 "give head_dim"
             )
         init = nn.initializers.normal(self.model_dim**-0.5)
-        self.source_words = nn.Embed(self.source_vocab, self.model_dim, embedding_init=init)
-        if not self.shared:
-            self.target_words = nn.Embed(self.target_vocab, self.model_dim, embedding_init=init)
-        sizes = self.mlp_dim, self.dropout, self.pre_norm
-        self.encoder = EncoderBlock(self._heads(), *sizes)
-        self.decoder = DecoderBlock(self._heads(), self._heads(), *sizes)
+        self.source_embedding = nn.Embed(self.source_vocab, self.model_dim, embedding_init=init)
+        if not self.tied:
+            self.target_embedding = nn.Embed(self.target_vocab, self.model_dim, embedding_init=init)
+        config = BlockConfig(dropout=self.dropout, pre_norm=self.pre_norm)
+        self.encoder = EncoderBlock(self._make_heads(), self.mlp_dim, config)
+        self.decoder = DecoderBlock(
+            self._make_heads(), self.mlp_dim, config, cross=self._make_heads()
+        )
         if self.pre_norm:
-            self.encoder_norm = nn.LayerNorm(epsilon=1e-6)
-            self.decoder_norm = nn.LayerNorm(epsilon=1e-6)
+            self.encoder_norm, self.decoder_norm = config.make_norm(), config.make_norm()
         self.drop = nn.Dropout(self.dropout)
 
-    def encode(
-        self,
-        source: Int[Array, "B S"],
-        valid: Bool[Array, "B S"],
-        train: bool = False,
-        capture: Literal["all"] | None = None,
-        segments: Int[Array, "B S"] | None = None,
-    ) -> Encoded:
-        """Reads the source. `valid` is true at words, the end symbol included.
-
-        The weights are those of self-attention, [B, L, N, S, S].
-        """
-        mask = Padding(valid)
-        if segments is not None:
-            mask = mask & Segments(segments, segments)
-        states = self._embed(self.source_words, source, places_in(source, segments), train)
-
-        def read(block, states):
-            return block(states, mask, train, capture)
-
-        states, weights = self._scan(read)(self.encoder, states)
-        if self.pre_norm:
-            states = self.encoder_norm(states)
-        return Encoded(Source(states, valid, segments), None, weights)
-
-    def decode_states(
-        self,
-        encoded: Encoded,
-        previous: Int[Array, "B T"],
-        train: bool = False,
-        capture: Literal["all"] | None = None,
-        segments: Int[Array, "B T"] | None = None,
-    ) -> Hidden:
-        """What every next word is scored by, given the true ones before it.
-
-        The weights are those of the look at the source, [B, L, N, T, S], and of self-attention.
-        """
-        source, mask = encoded.memory, Causal()
-        memory_mask = Padding(source.valid)
-        if segments is not None:
-            mask = mask & Segments(segments, segments)
-            memory_mask = memory_mask & Segments(segments, source.segments)
-        states = self._embed(self._written(), previous, places_in(previous, segments), train)
-
-        def write(block, states):
-            memory = block.cross.project(source.states)
-            after, _, weights = block(states, mask, memory, memory_mask, None, train, capture)
-            return after, weights
-
-        states, weights = self._scan(write)(self.decoder, states)
-        if self.pre_norm:
-            states = self.decoder_norm(states)
-        return Hidden(states, weights.cross, weights.attention)
-
-    def score_words(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
-        """Logits of the states that the decoder ends in."""
-        return self._written().attend(states)
+    def logits(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
+        return self._output_embedding.attend(states)
 
     def begin(self, encoded: Encoded, max_length: int) -> State:
-        """The state before the first token of one hypothesis, with room for `max_length`.
-
-        It is for steps with the same parameters.
-        """
+        """The state before the first token, for steps with the same parameters."""
 
         def project(block):
             return block.cross.project(encoded.memory.states)
 
-        def of(number):
+        def make_state(number):
             params = jax.tree.map(lambda x: x[number], self.variables["params"]["decoder"])
-            seen = _with(params, project)(self.decoder)
-            length = seen.keys.shape[1]
-            alone = jax.tree.map(lambda x: x[:, None], seen)
-            memory = Cache.make(seen, length).write(alone, jnp.int32(0))
-            return BlockState(params, memory, Cache.make(seen, max_length))
+            source = _with_params(params, project)(self.decoder)
+            constant = Shared((params, KeyValueCache.filled(source)))
+            return BlockState(constant, KeyValueCache.make(source, max_length))
 
-        blocks = tuple(map(of, range(self.num_layers)))
-        origin = jnp.zeros((encoded.memory.valid.shape[0], 1, max_length), jnp.int32)
-        return State(blocks, origin, jnp.int32(0))
+        blocks = tuple(map(make_state, range(self.num_layers)))
+        return State(blocks, BeamHistory.empty(encoded.memory.valid.shape[0], max_length))
 
     def extend(
         self,
         memory: Source,
         state: State,
         tokens: Int[Array, "B K T"],
-        capture: Literal["all"] | None = None,
-    ) -> tuple[Float[Array, "B K T V"], State, Weights]:
-        """Reads the next T tokens of K hypotheses: logits after each, and the state behind them.
+        *,
+        capture: Capture = None,
+    ) -> tuple[Float[Array, "B K T V"], State, DecoderWeights]:
+        """The next T tokens of K hypotheses: logits after each, the state after all, and weights.
 
-        Any split of a sequence into chunks gives the logits of the whole. What no longer fits into
-        the room that `begin` made must not be given.
+        Any split of a sequence into chunks gives the logits of the whole, which must fit into the
+        `max_length` of `begin`.
         """
-        states, state, weights = self._extend(memory, state, tokens, capture)
-        return self.score_words(states), state, weights
+        num_tokens = tokens.shape[2]
+        history = state.history.append(num_tokens)
+        positions = jnp.broadcast_to(history.last_positions(num_tokens), tokens.shape)
+        states = self._embed(self._output_embedding, tokens, positions, train=False)
+        mask, source_mask = intersect(self.decoder_mask, Causal()), Padding(memory.valid)
+
+        def run(block, states, source, past):
+            return block(
+                states,
+                mask,
+                memory=source,
+                memory_mask=source_mask,
+                past=past,
+                capture=capture,
+            )
+
+        # Not scanned: a loop would copy the parameters and caches of each block out of the arrays
+        # of all blocks, and back.
+        blocks, weights = [], []
+        for block in state.blocks:
+            params, source = block.constant.value
+            states, cache, of_block = _with_params(params, run)(
+                self.decoder, states, source.slots(), Past(history, block.cache)
+            )
+            blocks.append(block._replace(cache=cache))
+            weights.append(of_block)
+        states = self.decoder_norm(states) if self.pre_norm else states
+        weights = jax.tree.map(lambda *layers: jnp.stack(layers, axis=2), *weights)
+        return self.logits(states), State(tuple(blocks), history), weights
 
     def step(
-        self, memory: Source, state: State, previous: Int[Array, "B K"]
-    ) -> tuple[Float[Array, "B K V"], State, Float[Array, "B K L N S"]]:
-        """One word of K hypotheses a sentence: logits, next state, and where each looked."""
-        logits, state, weights = self.extend(memory, state, previous[..., None], "all")
-        return logits[:, :, 0], state, weights.cross[..., 0, :]
+        self, memory: Source, state: State, previous: Int[Array, "B K"], *, capture: Capture = None
+    ) -> StepOutput:
+        logits, state, weights = self.extend(memory, state, previous[..., None], capture=capture)
+        cross = None if weights.cross is None else weights.cross[..., 0, :]
+        return StepOutput(logits[:, :, 0], state, cross)
 
-    def _extend(self, source, state, tokens, capture):
-        """Tokens [B, K, T] through the decoder, after those of a state."""
-        _, places, num_tokens = tokens.shape
-        positions = jnp.broadcast_to(state.length + jnp.arange(num_tokens), tokens.shape)
-        states = self._embed(self._written(), tokens, positions, False)
-        here = jnp.broadcast_to(jnp.arange(places)[None, :, None], tokens.shape)
-        start = state.length
-        origin = jax.lax.dynamic_update_slice_in_dim(state.origin, here, start, axis=2)
+    def _encode(self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], options: Pass):
+        train, capture, segments = options
+        mask = intersect(self.mask, Padding(valid), _segments(segments, segments))
+        positions = segment_positions(source, segments)
+        states = self._embed(self.source_embedding, source, positions, train=train)
 
-        def write(block, states, memory, past):
-            return block(states, Causal(), memory, Padding(source.valid), past, False, capture)
+        def run(block, states):
+            return block(states, mask, train=train, capture=capture)
 
-        # Not scanned: a loop would copy what is each block's out of arrays of all, and back.
-        blocks, weights = [], []
-        for one in state.blocks:
-            past = Past(start, origin, one.cache)
-            states, cache, looked = _with(one.params, write)(
-                self.decoder, states, one.memory.slots(), past
+        states, weights = scan_blocks(run, self.num_layers, self.remat)(self.encoder, states)
+        states = self.encoder_norm(states) if self.pre_norm else states
+        return Encoded(Source(states, valid, segments), None, weights)
+
+    def _decode_states(self, encoded: Encoded, previous: Int[Array, "B T"], options: Pass):
+        train, capture, segments = options
+        source = encoded.memory
+        mask = intersect(self.decoder_mask, Causal(), _segments(segments, segments))
+        source_mask = intersect(Padding(source.valid), _segments(segments, source.segments))
+        positions = segment_positions(previous, segments)
+        states = self._embed(self._output_embedding, previous, positions, train=train)
+
+        def run(block, states):
+            after, _, weights = block(
+                states,
+                mask,
+                memory=block.cross.project(source.states),
+                memory_mask=source_mask,
+                train=train,
+                capture=capture,
             )
-            blocks.append(one._replace(cache=cache))
-            weights.append(looked)
-        if self.pre_norm:
-            states = self.decoder_norm(states)
-        stacked = jax.tree.map(lambda *xs: jnp.stack(xs, axis=2), *weights)
-        return states, State(tuple(blocks), origin, start + num_tokens), stacked
+            return after, weights
 
-    def _written(self):
-        """The words that the decoder reads and writes."""
-        return self.source_words if self.shared else self.target_words
+        states, weights = scan_blocks(run, self.num_layers, self.remat)(self.decoder, states)
+        states = self.decoder_norm(states) if self.pre_norm else states
+        return Hidden(states, weights.cross, weights.attention)
 
-    def _embed(self, words, ids, positions, train):
-        """√D times the words' vectors, plus where they stand. Section 3.4."""
-        places = self.positions(positions, self.model_dim)
-        vectors = words(ids) * self.model_dim**0.5
-        states = (vectors + places).astype(vectors.dtype)
+    @property
+    def _output_embedding(self):
+        """The embedding of target words, whose transpose makes logits. Section 3.4."""
+        return self.source_embedding if self.tied else self.target_embedding
+
+    def _embed(self, embedding, ids, positions, *, train):
+        """√D times the words' embeddings, plus positional embeddings. Section 3.4."""
+        positional = self.positions(positions, self.model_dim)
+        embedded = embedding(ids) * self.model_dim**0.5
+        states = (embedded + positional).astype(embedded.dtype)
         return self.drop(states, deterministic=not train)
 
-    def _scan(self, body):
-        return over_layers(body, self.num_layers, self.remat)
-
-    def _heads(self):
+    def _make_heads(self):
         return MultiHeadAttention(
             self.num_heads,
             self.head_dim or self.model_dim // self.num_heads,
-            self.value_dim,
-            self.num_kv_heads,
-            self.attention_bias,
-            self.attention_dropout,
-            self.scoring.clone(parent=None),
+            value_dim=self.value_dim,
+            num_kv_heads=self.num_kv_heads,
+            use_bias=self.attention_bias,
+            dropout=self.attention_dropout,
+            scoring=self.scoring.clone(parent=None),
             # Glorot's for the three as one matrix [D, 3 N H]. Drawn as a matrix each, first scores
-            # are twice as far apart, and with much dropout looks at the source are learned late.
+            # are twice as far apart, and with much dropout cross-attention is learned late.
             input_init=nn.initializers.variance_scaling(0.5, "fan_avg", "uniform"),
             implementation=self.implementation,
         )
 
 
-def _with(params: PyTree, body: Callable[..., Any]) -> Callable[..., Any]:
+def _segments(queries: Int[Array, "B T"] | None, keys: Int[Array, "B S"] | None) -> Segments | None:
+    """The mask of rows that hold several sentences, or None where each holds one."""
+    return None if queries is None else Segments(queries, keys)
+
+
+def _with_params(params: PyTree, body: Callable[..., Any]) -> Callable[..., Any]:
     """body(block, ...) where the block has these parameters."""
     return nn.map_variables(body, "params", lambda _: {"params": params})

@@ -1,22 +1,24 @@
-"""The Vision Transformer: an image is a sentence of patches, read by the Transformer's encoder.
+"""The Vision Transformer: an image is a sequence of patches, read by the Transformer's encoder.
 
 Dosovitskiy et al. 2020. One batch: images [B, H, W, C] -> patches [B, P, p * p * C], one linear map
-of each -> a class token before them and a learned vector for every place -> L blocks, normalized
-first -> the class token's state, or the mean over patches, normalized -> logits.
+of each -> a class token before them and learned positional embeddings -> L pre-norm blocks -> the
+class token's state, or the mean over patches, normalized -> logits.
 """
 
+import dataclasses
 from typing import ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
-from attn_research.attention import Full
+from attn_research.attention import Full, Mask
 from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.embeddings import resize_positions
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
-from attn_research.layers.transformer import BLOCK_RULES, EncoderBlock, over_layers
+from attn_research.layers.scoring import Scoring, make_scoring
+from attn_research.layers.transformer import BLOCK_RULES, BlockConfig, EncoderBlock, scan_blocks
 from attn_research.types import Array, Float
 
 # Layers, width, feed-forward width and heads. Ti and S are not in the paper (Touvron et al. 2021).
@@ -30,7 +32,7 @@ SIZES = {
 
 
 class Classified(NamedTuple):
-    """Scores of every class, and where heads looked, if captured; place 0 is the class token."""
+    """Logits of every class, and weights of the heads, if captured; the class token is first."""
 
     logits: Float[Array, "B V"]
     weights: Float[Array, "B L N P P"] | None
@@ -39,10 +41,11 @@ class Classified(NamedTuple):
 class ViT(nn.Module):
     """`num_layers` blocks over the patches of an image, `patch` pixels a side.
 
-    `image_size` is that of the table of positions; images of another size get it interpolated.
-    With a `stem` the patches are of its feature map, and `patch` counts places of that map (the
+    Positional embeddings are of `image_size`; for images of another size they are interpolated.
+    With a `stem` the patches are of its feature map, and `patch` counts positions of that map (the
     paper's hybrids, section 3.1). `pooling` "mean" reads the mean of the patches and has no class
-    token. In training each layer is left out for a part `skip` of the images.
+    token. In training `drop_path` is the probability that an image skips a layer. `mask` is of the
+    self-attention over class token and patches, `scoring` the score of every head.
     """
 
     num_classes: int
@@ -52,11 +55,14 @@ class ViT(nn.Module):
     model_dim: int
     mlp_dim: int
     num_heads: int
+    _: dataclasses.KW_ONLY
     stem: ResidualStem | None = None
     dropout: float = 0.0
-    skip: float = 0.0
+    drop_path: float = 0.0
     attention_dropout: float = 0.0
     pooling: Literal["class", "mean"] = "class"
+    scoring: Scoring = make_scoring("scaled_dot")
+    mask: Mask = Full()
     implementation: str | None = None
     remat: Remat = "none"
     tensor_rules: ClassVar = BLOCK_RULES
@@ -78,16 +84,21 @@ class ViT(nn.Module):
             self.model_dim // self.num_heads,
             use_bias=True,
             dropout=self.attention_dropout,
+            scoring=self.scoring.clone(parent=None),
             implementation=self.implementation,
         )
-        self.blocks = EncoderBlock(attention, self.mlp_dim, self.dropout, True, nn.gelu, self.skip)
-        self.norm = nn.LayerNorm(epsilon=1e-6)
+        config = BlockConfig(
+            dropout=self.dropout, drop_path=self.drop_path, pre_norm=True, activation="gelu_tanh"
+        )
+        self.blocks = EncoderBlock(attention, self.mlp_dim, config)
+        self.norm = config.make_norm()
         self.drop = nn.Dropout(self.dropout)
         self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
 
     def __call__(
         self,
         images: Float[Array, "B H W C"],
+        *,
         train: bool = False,
         capture: Literal["all"] | None = None,
     ) -> Classified:
@@ -108,17 +119,19 @@ class ViT(nn.Module):
             positions = resize_positions(positions, self.grid(self.image_size), grid)
         states = self.drop(states + positions[None], deterministic=not train)
 
-        def read(block, states):
-            return block(states, Full(), train, capture)
+        def run(block, states):
+            return block(states, self.mask, train=train, capture=capture)
 
-        loop = over_layers(read, self.num_layers, self.remat)
-        states, weights = loop(self.blocks, states)
+        states, weights = scan_blocks(run, self.num_layers, self.remat)(self.blocks, states)
         states = self.norm(states)
         pooled = states[:, 0] if self.pooling == "class" else states.mean(axis=1)
         return Classified(self.head(pooled), weights)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
-        """How many patches an image of a size in pixels has, down and across; or ValueError."""
+        """The number of patches down and across an image of a size in pixels.
+
+        ValueError where patches do not divide it.
+        """
         height, width = size
         side = self.patch * (self.stem.reduction if self.stem is not None else 1)
         if height % side or width % side:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attn_research.data.encoding import Encoded
+from attn_research.data.text.encoding import Encoded
 from experiments.bahdanau2014.paper import PAPER as BAHDANAU
 from experiments.harness import memory_budget as budget
 from experiments.harness.paper import resolve

@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.layers.attention import AdditiveScoring, MemoryAttention
+from attn_research.layers.attention import MemoryAttention
+from attn_research.layers.scoring import make_scoring
 
 B, T, S, DSTATE, D, H = 2, 5, 7, 4, 6, 3
 
 
 @pytest.fixture(scope="module")
 def attention():
-    module = MemoryAttention(AdditiveScoring(H))
+    module = MemoryAttention(make_scoring("additive", features=H))
     keys = jax.random.split(jax.random.key(0), 3)
     states = jax.random.normal(keys[0], (B, T, DSTATE))
     annotations = jax.random.normal(keys[1], (B, S, D))

@@ -17,7 +17,7 @@ def test_maxout_takes_the_larger_of_neighbors():
 
 
 def read_out(module, *parts, train=False):
-    return module.score_words(module(*parts, train=train))
+    return module.logits(module(*parts, train=train))
 
 
 def test_readout_by_hand():

@@ -1,4 +1,4 @@
-"""What holds for every encoder-decoder, whatever its units and wherever it looks."""
+"""The contract of encoder-decoders: every model, with every score and locality."""
 
 import functools
 from typing import Any, NamedTuple
@@ -9,69 +9,69 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from attn_research.attention import Window
 from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.decoding import search
-from attn_research.layers.attention import (
-    AdditiveScoring,
-    DotScoring,
-    GeneralScoring,
-    LocationScoring,
-    MemoryAttention,
-    Monotonic,
-    Predictive,
-    ScaledDotScoring,
-)
+from attn_research.layers.attention import MemoryAttention
+from attn_research.layers.contracts import AlignmentSpec
 from attn_research.layers.embeddings import LearnedPositions
-from attn_research.layers.multihead import AdditiveHeads, GeneralHeads
-from attn_research.models.rnn_search import Seq2Seq
-from attn_research.models.luong import StackedSeq2Seq
+from attn_research.layers.masking import LOCALITIES, make_locality
+from attn_research.layers.scoring import SCORINGS, make_scoring
+from attn_research.models.luong import LuongSeq2Seq
+from attn_research.models.rnn_search import RNNSearch
 from attn_research.models.transformer import Transformer
 
 B, T, S, N_WORDS, HIDDEN = 2, 5, 9, 11, 6
-SIZES = dict(source_vocab=12, target_vocab=N_WORDS, hidden=HIDDEN, embedding=5)
+VOCAB = dict(source_vocab=12, target_vocab=N_WORDS)
+SIZES = dict(**VOCAB, hidden_dim=HIDDEN, embedding_dim=5)
+LAYERS = dict(num_layers=3, model_dim=8, mlp_dim=10, num_heads=2)
 
 
-def seq2seq(*mechanism):
-    attention = MemoryAttention(*mechanism) if mechanism else None
-    return Seq2Seq(**SIZES, maxout=4, attention=attention)
+def attention(score, locality="global", half_width=2, *, features=3, max_length=8):
+    scoring = make_scoring(score, features=features, max_length=max_length)
+    return MemoryAttention(scoring, make_locality(locality, half_width))
 
 
-def stacked(*mechanism, **options):
-    attention = MemoryAttention(*mechanism) if mechanism else None
-    return StackedSeq2Seq(**SIZES, num_layers=2, attention=attention, **options)
+def rnn_search(*mechanism, **options):
+    made = attention(*mechanism) if mechanism else None
+    return RNNSearch(**SIZES, maxout_dim=4, attention=made, **options)
+
+
+def luong(*mechanism, max_length=8, **options):
+    sizes = dict(features=4, max_length=max_length)
+    made = attention(*mechanism, **sizes) if mechanism else None
+    return LuongSeq2Seq(**SIZES, num_layers=2, attention=made, **options)
 
 
 def transformer(**options):
-    return Transformer(12, 12, num_layers=3, model_dim=8, mlp_dim=10, num_heads=2, **options)
+    return Transformer(12, 12, **LAYERS, **options)
 
 
 NETWORKS = {
-    "RNNencdec": seq2seq(),
-    "RNNsearch": seq2seq(AdditiveScoring(3)),
-    "RNNsearch, tied": Seq2Seq(
-        12, 12, HIDDEN, 4, 4, MemoryAttention(AdditiveScoring(3)), tied=True
-    ),
-    "RNNsearch, conditional": Seq2Seq(
-        **SIZES, maxout=4, attention=MemoryAttention(AdditiveScoring(3)), conditional=True
-    ),
-    "RNNsearch, scaled dot": seq2seq(ScaledDotScoring(3)),
-    "RNNsearch, local-p general": seq2seq(GeneralScoring(), Predictive(2)),
-    "RNNsearch, local-m location": seq2seq(LocationScoring(8), Monotonic(2)),
+    "RNNencdec": rnn_search(),
+    "RNNsearch": rnn_search("additive"),
+    "RNNsearch, tied": RNNSearch(12, 12, HIDDEN, 4, 4, attention("additive"), tied=True),
+    "RNNsearch, conditional": rnn_search("additive", conditional=True),
+    "RNNsearch, scaled dot": rnn_search("scaled_dot"),
+    "RNNsearch, local-p general": rnn_search("general", "local_p"),
+    "RNNsearch, local-m location": rnn_search("location", "local_m"),
+    "RNNsearch, causal concat": rnn_search("concat", "causal"),
     "Transformer": transformer(),
     "Transformer, pre-norm, grouped": transformer(pre_norm=True, num_kv_heads=1, value_dim=3),
     "Transformer, general, learned": transformer(
-        scoring=GeneralHeads(), positions=LearnedPositions(30), shared=False
+        scoring=make_scoring("general"), positions=LearnedPositions(30), tied=False
     ),
-    "Transformer, additive": transformer(scoring=AdditiveHeads(), attention_bias=True),
-    "stacked": stacked(),
-    "stacked, reverse, feed": stacked(reverse=True, feed=True),
-    "stacked, dot": stacked(DotScoring(), reverse=True),
-    "stacked, location": stacked(LocationScoring(8)),
-    "stacked, location, feed": stacked(LocationScoring(20), feed=True, reverse=True),
-    "stacked, local-m general, feed": stacked(GeneralScoring(), Monotonic(1), feed=True),
-    "stacked, local-p dot": stacked(DotScoring(), Predictive(2)),
-    "stacked, local-p concat, feed": stacked(
-        AdditiveScoring(4, use_bias=False), Predictive(1), feed=True, reverse=True
+    "Transformer, additive": transformer(scoring=make_scoring("additive"), attention_bias=True),
+    "Transformer, windows": transformer(mask=Window(2, 1), decoder_mask=Window(1, 0)),
+    "stacked": luong(),
+    "stacked, reverse, feed": luong(reverse=True, input_feeding=True),
+    "stacked, dot": luong("dot", reverse=True),
+    "stacked, location": luong("location"),
+    "stacked, location, feed": luong("location", max_length=20, input_feeding=True, reverse=True),
+    "stacked, local-m general, feed": luong("general", "local_m", 1, input_feeding=True),
+    "stacked, local-p dot": luong("dot", "local_p"),
+    "stacked, local-p concat, feed": luong(
+        "concat", "local_p", 1, input_feeding=True, reverse=True
     ),
 }
 
@@ -85,6 +85,7 @@ class Case(NamedTuple):
     encode: Any
     begin: Any
     step: Any
+    capturing_step: Any
 
 
 @functools.cache
@@ -99,7 +100,7 @@ def make_case(name):
         return np.float32(1 + 0.2 * values if path[-1].key == "scale" else values)
 
     params = jax.tree_util.tree_map_with_path(draw, shapes)
-    capture = "all" if getattr(network, "attention", True) else None
+    capture = None if network.alignment is None else "all"
     return Case(
         network,
         params,
@@ -107,6 +108,7 @@ def make_case(name):
         jax.jit(functools.partial(network.apply, method="encode")),
         functools.partial(network.apply, method="begin"),
         jax.jit(functools.partial(network.apply, method="step")),
+        jax.jit(functools.partial(network.apply, method="step", capture=capture)),
     )
 
 
@@ -160,7 +162,10 @@ def test_steps_equal_the_whole(case):
     state = case.begin(case.params, encoded, T + 2)
     for t in range(T):
         words = previous[:, t : t + 1]
-        logits, state, weights = case.step(case.params, encoded.memory, state, words)
+        plain = case.step(case.params, encoded.memory, state, words)
+        logits, state, weights = case.capturing_step(case.params, encoded.memory, state, words)
+        assert plain.weights is None
+        np.testing.assert_allclose(plain.logits, logits, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(logits[:, 0], whole.logits[:, t], atol=2e-5)
         if whole.weights is not None:
             np.testing.assert_allclose(weights[:, 0], whole.weights[..., t, :], atol=2e-6)
@@ -202,3 +207,88 @@ def test_every_weight_has_a_gradient(case):
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.isfinite(gradient).all() and np.any(gradient), jax.tree_util.keystr(path)
+
+
+def test_alignments_are_of_the_word_that_attention_is_trained_to_point_to():
+    expected = {
+        "RNNencdec": None,
+        "RNNsearch": AlignmentSpec("predicted"),
+        "RNNsearch, local-p general": AlignmentSpec("predicted"),
+        "Transformer": AlignmentSpec("predicted", by_heads=True),
+        "stacked": None,
+        "stacked, dot": AlignmentSpec("input"),
+        "stacked, local-p dot": AlignmentSpec("input"),
+        "stacked, location": AlignmentSpec("predicted"),
+    }
+    assert {name: NETWORKS[name].alignment for name in expected} == expected
+
+
+def test_segments_are_taken_or_refused(case):
+    source, valid, previous = make_batch()
+    segments = np.ones_like(source), np.ones_like(previous)
+    run = functools.partial(case.network.apply, case.params, method="hidden_states")
+    arrays = map(jnp.array, (source, valid, previous))
+    if not case.network.takes_segments:
+        with pytest.raises(ValueError, match="does not keep the sequences of a row apart"):
+            run(*arrays, segments=tuple(map(jnp.array, segments)))
+        return
+    arrays = tuple(arrays)
+    found = run(*arrays, segments=tuple(map(jnp.array, segments)))
+    np.testing.assert_allclose(found.states, run(*arrays).states, atol=1e-5)
+
+
+def test_hidden_states_give_the_weights_that_are_captured(case):
+    source, valid, previous = make_batch()
+    capture = None if case.network.alignment is None else "all"
+    run = jax.jit(functools.partial(case.network.apply, method="hidden_states", capture=capture))
+    hidden = run(case.params, source, valid, previous)
+    expected = case.run(case.params, source, valid, previous).weights
+    if expected is None:
+        assert hidden.weights is None and hidden.self_weights is None
+    else:
+        np.testing.assert_allclose(hidden.weights, expected, atol=1e-6)
+    assert (hidden.self_weights is not None) == isinstance(case.network, Transformer)
+
+
+def parameter_count(network):
+    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    valid = jax.ShapeDtypeStruct((1, 2), bool)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, valid, ids)
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize("score", SCORINGS)
+def test_the_table_of_scores_serves_every_model(score):
+    # n' is 3 or 4 features, annotations of RNNsearch are 2n wide, heads 4 wide.
+    of_memory = {
+        "additive": 6 * 3 + 3 + 12 * 3 + 3,
+        "concat": 6 * 3 + 12 * 3 + 3,
+        "scaled_dot": 6 * 3 + 12 * 3,
+        "general": 6 * 12,
+        "location": 6 * 8,
+    }
+    of_head = {"additive": 4, "concat": 4, "general": 16, "location": 32}
+    if score in of_memory:  # "dot" needs states and annotations of one width
+        base = rnn_search("general")
+        found = parameter_count(rnn_search(score)) - parameter_count(base) + 6 * 12
+        assert found == of_memory[score]
+    of_stack = {
+        "additive": 6 * 4 + 4 + 6 * 4 + 4,
+        "concat": 6 * 4 + 6 * 4 + 4,
+        "scaled_dot": 6 * 4 + 6 * 4,
+        "general": 36,
+        "location": 48,
+        "dot": 0,
+    }
+    found = parameter_count(luong(score)) - parameter_count(luong("dot"))
+    assert found == of_stack[score]
+    found = parameter_count(transformer(scoring=make_scoring(score, max_length=8)))
+    heads = 3 * 3 * 2  # of three attentions in three layers
+    assert found - parameter_count(transformer()) == heads * of_head.get(score, 0)
+
+
+@pytest.mark.parametrize("locality", LOCALITIES)
+def test_the_table_of_localities_serves_recurrent_decoders(locality):
+    more = 6 * 6 + 6 if locality == "local_p" else 0
+    found = parameter_count(luong("dot", locality)) - parameter_count(luong("dot"))
+    assert found == more

@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 
 from attn_research.data.text.tokenizers import BOS, EOS, PAD
-from attn_research.layers.attention import (
-    AdditiveScoring,
-    DotScoring,
-    GeneralScoring,
-    LocationScoring,
-    MemoryAttention,
-    Predictive,
-)
-from attn_research.models.luong import StackedSeq2Seq
+from attn_research.layers.attention import MemoryAttention
+from attn_research.layers.masking import Predictive
+from attn_research.layers.scoring import make_scoring
+from attn_research.models.luong import LuongSeq2Seq
 
+DOT, GENERAL = make_scoring("dot"), make_scoring("general")
 BASE = 214_032_000
 COMBINE, FEED = 2_000_000, 4_000_000
 
@@ -26,17 +22,21 @@ COMBINE, FEED = 2_000_000, 4_000_000
     ("attention", "feed", "count"),
     [
         (None, False, BASE),
-        (MemoryAttention(DotScoring()), False, BASE + COMBINE),
-        (MemoryAttention(DotScoring()), True, BASE + COMBINE + FEED),
-        (MemoryAttention(GeneralScoring()), True, BASE + COMBINE + FEED + 1_000_000),
+        (MemoryAttention(DOT), False, BASE + COMBINE),
+        (MemoryAttention(DOT), True, BASE + COMBINE + FEED),
+        (MemoryAttention(GENERAL), True, BASE + COMBINE + FEED + 1_000_000),
         (
-            MemoryAttention(AdditiveScoring(1000, use_bias=False)),
+            MemoryAttention(make_scoring("concat", features=1000)),
             True,
             BASE + COMBINE + FEED + 2_001_000,
         ),
-        (MemoryAttention(LocationScoring(51)), True, BASE + COMBINE + FEED + 51_000),
         (
-            MemoryAttention(GeneralScoring(), Predictive()),
+            MemoryAttention(make_scoring("location", max_length=51)),
+            True,
+            BASE + COMBINE + FEED + 51_000,
+        ),
+        (
+            MemoryAttention(GENERAL, Predictive()),
             True,
             BASE + COMBINE + FEED + 1_000_000 + 1_001_000,
         ),
@@ -44,7 +44,7 @@ COMBINE, FEED = 2_000_000, 4_000_000
     ids=["base", "attention", "feed", "general", "concat", "location", "local-p general"],
 )
 def test_parameter_counts_at_the_sizes_of_the_paper(attention, feed, count):
-    network = StackedSeq2Seq(50_000, 50_000, 1000, 1000, 4, attention, feed=feed)
+    network = LuongSeq2Seq(50_000, 50_000, 1000, 1000, 4, attention=attention, input_feeding=feed)
     ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     valid = jax.ShapeDtypeStruct((1, 2), bool)
     shapes = jax.eval_shape(network.init, jax.random.key(0), ids, valid, ids)
@@ -97,9 +97,9 @@ def by_hand(p, source, previous, reverse, feed, half_width):
 
 @functools.cache
 def make_case(reverse, feed, dropout=0.0):
-    attention = MemoryAttention(GeneralScoring(), Predictive(2))
-    options = dict(reverse=reverse, feed=feed, dropout=dropout)
-    network = StackedSeq2Seq(12, 11, 6, 5, 2, attention, **options)
+    attention = MemoryAttention(GENERAL, Predictive(2))
+    options = dict(reverse=reverse, input_feeding=feed, dropout=dropout)
+    network = LuongSeq2Seq(12, 11, 6, 5, 2, attention=attention, **options)
     ids = jnp.zeros((1, 2), jnp.int32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
     rng = np.random.default_rng(0)
@@ -129,7 +129,7 @@ def test_dropout_differs_by_step_and_key_and_only_in_training(feed):
 
     def run(key, train=True):
         return network.apply(
-            params, source, source != PAD, same, train, rngs={"dropout": jax.random.key(key)}
+            params, source, source != PAD, same, train=train, rngs={"dropout": jax.random.key(key)}
         ).logits
 
     first, again, other, off = run(0), run(0), run(1), run(0, train=False)

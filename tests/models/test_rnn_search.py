@@ -11,25 +11,26 @@ from flax import linen as nn
 from flax import traverse_util
 
 from attn_research.data.text.tokenizers import BOS, EOS, PAD
-from attn_research.layers.attention import AdditiveScoring, MemoryAttention
-from attn_research.models.rnn_search import Seq2Seq
+from attn_research.layers.attention import MemoryAttention
+from attn_research.layers.scoring import make_scoring
+from attn_research.models.rnn_search import RNNSearch
 from attn_research.training.objectives import cross_entropy
 from attn_research.training.optimizers import make_optimizer
 from attn_research.training.step import Sums, make_state, make_train_step
 
 B, T, S, N_WORDS = 2, 5, 7, 11
-SIZES = dict(source_vocab=12, target_vocab=N_WORDS, hidden=6, embedding=5, maxout=4)
+SIZES = dict(source_vocab=12, target_vocab=N_WORDS, hidden_dim=6, embedding_dim=5, maxout_dim=4)
 
 
 def additive(alignment):
     """The paper's attention of that width, or none."""
-    return alignment and MemoryAttention(AdditiveScoring(alignment))
+    return alignment and MemoryAttention(make_scoring("additive", features=alignment))
 
 
 class Case(NamedTuple):
     """A small network with weights large enough to tell one equation from another."""
 
-    network: Seq2Seq
+    network: RNNSearch
     params: Any
     run: Any  # compiled (params, source, valid, previous) -> Decoded
     encode: Any
@@ -37,7 +38,7 @@ class Case(NamedTuple):
 
 @functools.cache
 def make_case(alignment, conditional=False):
-    network = Seq2Seq(**SIZES, attention=additive(alignment), conditional=conditional)
+    network = RNNSearch(**SIZES, attention=additive(alignment), conditional=conditional)
     ids = jnp.zeros((1, 2), jnp.int32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
     rng = np.random.default_rng(0)
@@ -75,7 +76,7 @@ def make_batch():
     [(1000, 80_401_000, 42_000), (None, 68_540_000, 38_000)],
 )
 def test_parameter_counts_at_the_sizes_of_the_paper(alignment, weights, biases):
-    network = Seq2Seq(30_000, 30_000, 1000, 620, 500, additive(alignment))
+    network = RNNSearch(30_000, 30_000, 1000, 620, 500, additive(alignment))
     ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     valid = jax.ShapeDtypeStruct((1, 2), bool)
     shapes = jax.eval_shape(network.init, jax.random.key(0), ids, valid, ids)
@@ -105,7 +106,7 @@ def by_hand(params, source, previous):
     words, before = words[source], before[previous]
 
     def read(unit, order):
-        states, state = {}, np.zeros(SIZES["hidden"])
+        states, state = {}, np.zeros(SIZES["hidden_dim"])
         for j in order:
             projected = words[j] @ unit["inputs"]["kernel"] + unit["inputs"]["bias"]
             states[j] = state = gated_step(unit, state, projected)
@@ -166,15 +167,16 @@ def test_forward_pass_by_hand(case):
 @pytest.fixture(scope="module")
 def initialized():
     """A network large enough for statistics, as it begins; three times as wide as the paper's."""
-    attention = MemoryAttention(AdditiveScoring(24, kernel_init=nn.initializers.normal(0.003)))
-    network = Seq2Seq(50, 60, 40, 30, 20, attention, init_scale=3.0)
+    init = nn.initializers.normal(0.003)
+    attention = MemoryAttention(make_scoring("additive", features=24, kernel_init=init))
+    network = RNNSearch(50, 60, 40, 30, 20, attention, init_scale=3.0)
     ids = jnp.zeros((1, 2), jnp.int32)
     return network, jax.jit(network.init)(jax.random.key(3), ids, ids == 0, ids)
 
 
 def test_initialization_of_the_paper(initialized):
     network, params = initialized
-    assert Seq2Seq(**SIZES, attention=None).init_scale == 1
+    assert RNNSearch(**SIZES, attention=None).init_scale == 1
     leaves = traverse_util.flatten_dict(params["params"], sep="/")
     recurrent = [name for name in leaves if name.endswith(("gates/kernel", "candidate/kernel"))]
     assert len(recurrent) == 6
@@ -207,14 +209,16 @@ def test_attention_begins_uniform_over_words(initialized):
 def make_loss(network):
     def loss(params, batch, key):
         source, valid, previous, target = batch
-        logits = network.apply(params, source, valid, previous, True, rngs={"dropout": key}).logits
+        logits = network.apply(
+            params, source, valid, previous, train=True, rngs={"dropout": key}
+        ).logits
         return Sums(*cross_entropy(logits, target, target != PAD), {})
 
     return loss
 
 
 def test_golden_steps():
-    network = Seq2Seq(**SIZES, attention=additive(3), output_dropout=0.3)
+    network = RNNSearch(**SIZES, attention=additive(3), output_dropout=0.3)
     source, valid, previous = make_batch()
     target = np.pad(previous[:, 1:], ((0, 0), (0, 1)), constant_values=EOS)
     target[1, 3:] = EOS, PAD
@@ -236,28 +240,28 @@ def test_golden_steps():
 
 def test_tied_words_are_one_matrix_and_need_equal_sizes():
     ids = jnp.zeros((1, 2), jnp.int32)
-    sizes = dict(source_vocab=12, target_vocab=12, hidden=6, embedding=4, maxout=4)
+    sizes = dict(source_vocab=12, target_vocab=12, hidden_dim=6, embedding_dim=4, maxout_dim=4)
     sizes |= {"attention": additive(3)}
     counts = {}
     for tied in (False, True):
         shapes = jax.eval_shape(
-            Seq2Seq(**sizes, tied=tied).init, jax.random.key(0), ids, ids == 0, ids
+            RNNSearch(**sizes, tied=tied).init, jax.random.key(0), ids, ids == 0, ids
         )
         counts[tied] = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     assert counts[False] - counts[True] == 2 * 12 * 4
-    for wrong in ({"target_vocab": 11}, {"maxout": 5}):
+    for wrong in ({"target_vocab": 11}, {"maxout_dim": 5}):
         with pytest.raises(ValueError, match="tied words need one vocabulary"):
-            network = Seq2Seq(**(sizes | wrong), tied=True)
+            network = RNNSearch(**(sizes | wrong), tied=True)
             jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
 
 
 def test_word_dropout_hides_whole_words_in_training_alone():
     source, valid, previous = make_batch()
-    network = Seq2Seq(**SIZES, attention=additive(3), word_dropout=0.5)
+    network = RNNSearch(**SIZES, attention=additive(3), word_dropout=0.5)
     plain, params = make_case(3).run, make_case(3).params
     run = jax.jit(functools.partial(network.apply, train=True))
     # Where every word before is hidden, it makes no difference which they were.
-    hidden = Seq2Seq(**SIZES, attention=additive(3), word_dropout=1.0)
+    hidden = RNNSearch(**SIZES, attention=additive(3), word_dropout=1.0)
     blind = jax.jit(functools.partial(hidden.apply, train=True))
     key = {"dropout": jax.random.key(0)}
     others = np.where(previous == BOS, BOS, 4)

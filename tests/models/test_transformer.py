@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attn_research.attention import Window
 from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.layers.embeddings import sinusoids
 from attn_research.models.transformer import Transformer
@@ -102,10 +103,10 @@ def test_sentences_packed_into_one_row_give_what_each_gives_alone():
     (source, of_source), (target, of_target) = row(sources, 11), row(previous, 10)
     run = jax.jit(functools.partial(network.apply, method="hidden_states"))
     segments = of_source, of_target
-    packed = run(params, source, of_source > 0, target, segments=segments)
+    packed = run(params, source, of_source > 0, target, segments=segments).states
     start = 0
     for words, before in zip(sources, previous, strict=True):
-        alone = run(params, words[None], np.ones((1, len(words)), bool), before[None])
+        alone = run(params, words[None], np.ones((1, len(words)), bool), before[None]).states
         np.testing.assert_allclose(packed[:, start : start + len(before)], alone, atol=2e-5)
         start += len(before)
 
@@ -115,7 +116,9 @@ def test_no_gradient_reaches_the_past_from_the_future():
     vectors = jnp.array(np.random.default_rng(1).normal(size=(11, 6)))
 
     def totals(vectors):
-        changed = params | {"params": params["params"] | {"source_words": {"embedding": vectors}}}
+        changed = params | {
+            "params": params["params"] | {"source_embedding": {"embedding": vectors}}
+        }
         # Word 10 stands last in the target alone, so that its vector shows who sees it.
         target = PREVIOUS.at[0, -1].set(10)
         source = SOURCE[:1]
@@ -124,6 +127,34 @@ def test_no_gradient_reaches_the_past_from_the_future():
 
     seen = np.abs(jax.jit(jax.jacrev(totals))(vectors)[:, 10]).max(axis=-1)
     assert not seen[:-1].any() and seen[-1] > 1e-3
+
+
+def reached(network, params, side):
+    """Which words of a sentence of distinct words the states of that side depend on."""
+    source, previous = jnp.arange(4, 11)[None], jnp.arange(3, 8)[None]
+    valid = jnp.ones(source.shape, bool)
+    encoded = network.apply(params, source, valid, method="encode")
+    table = params["params"]["source_embedding"]["embedding"]
+
+    def states(table):
+        changed = params | {"params": params["params"] | {"source_embedding": {"embedding": table}}}
+        if side == "encoder":
+            return network.apply(changed, source, valid, method="encode").memory.states[0]
+        return network.apply(changed, encoded, previous, method="decode_states").states[0]
+
+    gradients = np.abs(jax.jit(jax.jacrev(states))(table)).max(axis=(1, 3))
+    return gradients[:, (source if side == "encoder" else previous)[0]] > 1e-6
+
+
+def test_masks_limit_the_receptive_fields_of_encoder_and_decoder():
+    network, params = make_case()
+    assert reached(network, params, "encoder").all()
+    np.testing.assert_array_equal(reached(network, params, "decoder"), np.tri(5, dtype=bool))
+    network, _ = make_case(mask=Window(1, 0), decoder_mask=Window(1, 1))
+    # Two blocks, each a word farther; the decoder's window ends at the word itself.
+    band = np.tri(7, dtype=bool) & ~np.tri(7, k=-3, dtype=bool)
+    np.testing.assert_array_equal(reached(network, params, "encoder"), band)
+    np.testing.assert_array_equal(reached(network, params, "decoder"), band[:5, :5])
 
 
 def test_sinusoids_are_those_of_the_paper_and_shift_linearly():
@@ -147,7 +178,7 @@ def test_dropout_only_in_training_and_of_every_block_its_own():
     @functools.partial(jax.jit, static_argnums=1)
     def run(key, train):
         return network.apply(
-            params, SOURCE, SOURCE != PAD, PREVIOUS, train, rngs={"dropout": key}
+            params, SOURCE, SOURCE != PAD, PREVIOUS, train=train, rngs={"dropout": key}
         ).logits
 
     one, other = map(jax.random.key, (0, 1))
@@ -161,7 +192,7 @@ def test_dropout_only_in_training_and_of_every_block_its_own():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        (dict(target_vocab=12), "shared words need one vocabulary, not 11 and 12"),
+        (dict(target_vocab=12), "tied words need one vocabulary, not 11 and 12"),
         (dict(num_heads=4), "model_dim 6 is not a multiple of num_heads 4"),
     ],
 )

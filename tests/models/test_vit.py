@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from attn_research.attention import Window
+from attn_research.rng import per_example_key
 from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.embeddings import resize_positions
+from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.vit import SIZES, ViT
-from attn_research.rng import per_example_key
 
 # With a head of 1,000 classes: patches of 14, 16 and 32 at 224 pixels, and of 16 at 384.
 COUNTS = {
@@ -96,13 +98,13 @@ def test_mean_pooling_has_no_token():
 
 
 def test_a_layer_is_skipped_by_whole_examples_whoever_stands_beside_them():
-    network, params, images = make_case(skip=0.5)
+    network, params, images = make_case(drop_path=0.5)
     images = jnp.concatenate([images] * 8)
     plain = make_case()[0].apply
 
     def logits(images, first):
         key = per_example_key(jax.random.key(1), first)
-        return network.apply(params, images, True, rngs={"dropout": key}).logits
+        return network.apply(params, images, train=True, rngs={"dropout": key}).logits
 
     found = np.asarray(logits(images, 0))
     assert len(np.unique(found[::2].round(4), axis=0)) > 3  # one image, other layers left out
@@ -110,11 +112,39 @@ def test_a_layer_is_skipped_by_whole_examples_whoever_stands_beside_them():
     still = network.apply(params, images).logits
     np.testing.assert_array_equal(still, plain(params, images).logits)
     # With every layer left out, the embeddings are read as they are.
-    network = make_case(skip=1.0)[0]
+    network = make_case(drop_path=1.0)[0]
     empty = jax.tree.map(lambda x: x, params)
     empty["params"]["blocks"] = jax.tree.map(jnp.zeros_like, params["params"]["blocks"])
-    bare = network.apply(params, images, True, rngs={"dropout": jax.random.key(0)}).logits
+    rngs = {"dropout": jax.random.key(0)}
+    bare = network.apply(params, images, train=True, rngs=rngs).logits
     np.testing.assert_allclose(bare, plain(empty, images).logits, rtol=1e-5)
+
+
+def test_a_mask_limits_the_receptive_field_of_the_class_token():
+    # One block: the token, which is first, reads of the six patches only those in its window.
+    def reached(**options):
+        network, params, images = make_case(**options)
+        network = network.clone(num_layers=1)
+        params = {
+            "params": params["params"]
+            | {"blocks": jax.tree.map(lambda x: x[:1], params["params"]["blocks"])}
+        }
+        total = jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(network.apply(params, x).logits))))
+        gradient = np.abs(total(images)[0]).reshape(2, 4, 3, 4, 3).max(axis=(1, 3, 4))
+        return (gradient.ravel() > 1e-7).tolist()
+
+    assert reached() == [True] * 6
+    assert reached(mask=Window(0, 2)) == [True] * 2 + [False] * 4
+
+
+@pytest.mark.parametrize("score", SCORINGS)
+def test_the_table_of_scores_serves_every_head(score):
+    network, params, images = make_case(scoring=make_scoring(score, max_length=7))
+    sizes = {"additive": 2, "concat": 2, "general": 4, "location": 2 * 7}
+    leaves = jax.tree.leaves(params["params"]["blocks"]["attention"].get("scoring", {}))
+    assert sum(x.size for x in leaves) == 2 * 3 * sizes.get(score, 0)  # 2 layers of 3 heads
+    found = jax.jit(functools.partial(network.apply, capture="all"))(params, images)
+    np.testing.assert_allclose(found.weights.sum(axis=-1), np.ones((2, 2, 3, 7)), atol=1e-5)
 
 
 def test_positions_of_the_same_grid_are_the_same_and_others_are_interpolated():

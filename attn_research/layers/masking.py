@@ -1,0 +1,89 @@
+"""Masks by name, and the localities of recurrent decoders: which words a state may attend to.
+
+`MASKS` is the one table of masks that flags and layers read; a new mask is one line of it.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from attn_research.attention import Around, Causal, Full, Gaussian, Mask, Window, softmax
+from attn_research.types import Array, Bool, Float
+
+Initializer = nn.initializers.Initializer
+LECUN_NORMAL = nn.initializers.lecun_normal()
+# Of a number of positions on either side, for masks that have such.
+MASKS: dict[str, Callable[[int], Mask]] = {
+    "global": lambda half_width: Full(),
+    "local_m": lambda half_width: Window(half_width, half_width),
+    "causal": lambda half_width: Causal(),
+}
+
+
+def intersect(*masks: Mask | None) -> Mask:
+    """Where all of the masks allow. None and `Full()` are left out, so that plain masks stay so."""
+    result = None
+    for mask in masks:
+        if mask is not None and mask != Full():
+            result = mask if result is None else result & mask
+    return Full() if result is None else result
+
+
+Located = tuple[Mask, Callable[..., Array]]
+
+
+class Positional(nn.Module):
+    """A mask over positions, those of states in the target and of words in the source.
+
+    With `Full()` it is global attention, with a window local-m, where p_t = t. Luong, Pham, Manning
+    2015, sections 3.1 and 3.2.
+    """
+
+    mask: Mask = Full()
+
+    def __call__(self, states: Float[Array, "B T D"], valid: Bool[Array, "B S"]) -> Located:
+        return self.mask, softmax
+
+
+class Predictive(nn.Module):
+    """Local-p: the words within `half_width` of a predicted position, weighted by a Gaussian.
+
+        p_t = S σ(vᵀ tanh(W s_t))   a_t(j) = softmax(e_t)(j) exp(-(j - p_t)² / 2σ²)   σ = D / 2
+
+    Luong et al. 2015, section 3.2; S counts the sentence's words, D is `half_width`.
+    """
+
+    half_width: int = 10
+    kernel_init: Initializer = LECUN_NORMAL
+
+    @nn.compact
+    def __call__(self, states: Float[Array, "B T D"], valid: Bool[Array, "B S"]) -> Located:
+        init = self.kernel_init
+        hidden = nn.Dense(states.shape[-1], use_bias=False, kernel_init=init, name="hidden")(states)
+        place = nn.Dense(1, use_bias=False, kernel_init=init, name="place")(jnp.tanh(hidden))
+        length = jnp.sum(valid, axis=-1, keepdims=True)
+        center = length * nn.sigmoid(place[..., 0])
+        return Around(center, self.half_width), Gaussian(center, self.half_width / 2)
+
+
+MakeLocality = Callable[[int, Initializer | None], nn.Module]
+
+
+def _positional(make_mask: Callable[[int], Mask]) -> MakeLocality:
+    return lambda half_width, kernel_init: Positional(make_mask(half_width))
+
+
+def _predictive(half_width, kernel_init):
+    return Predictive(half_width, kernel_init or LECUN_NORMAL)
+
+
+LOCALITIES: dict[str, MakeLocality] = {name: _positional(make) for name, make in MASKS.items()}
+LOCALITIES["local_p"] = _predictive
+
+
+def make_locality(name: str, half_width: int, kernel_init: Initializer | None = None) -> nn.Module:
+    """The locality of that name. ValueError where the name is unknown."""
+    if name not in LOCALITIES:
+        raise ValueError(f"locality {name!r} is not one of {', '.join(LOCALITIES)}")
+    return LOCALITIES[name](half_width, kernel_init)

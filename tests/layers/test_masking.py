@@ -1,0 +1,51 @@
+"""The tables of masks and localities, and masks that hold together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.attention import Causal, Full, Padding, Window, softmax
+from attn_research.layers.masking import (
+    LOCALITIES,
+    MASKS,
+    Positional,
+    Predictive,
+    intersect,
+    make_locality,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("global", ["1111", "1111", "1111"]),
+        ("local_m", ["1100", "1110", "0111"]),
+        ("causal", ["1000", "1100", "1110"]),
+    ],
+)
+def test_masks_by_name_written_out(name, expected):
+    dense = MASKS[name](1).dense(3, 4)
+    np.testing.assert_array_equal(dense, [[digit == "1" for digit in row] for row in expected])
+    locality = make_locality(name, 1)
+    assert locality == Positional(MASKS[name](1))
+    states, valid = jnp.ones((2, 3, 5)), jnp.ones((2, 4), bool)
+    assert locality.apply({}, states, valid) == (MASKS[name](1), softmax)
+
+
+def test_every_mask_is_a_locality_and_local_p_too():
+    assert set(LOCALITIES) == {*MASKS, "local_p"}
+    assert make_locality("local_p", 3) == Predictive(3)
+    ones = jax.nn.initializers.ones
+    assert make_locality("local_p", 3, ones) == Predictive(3, ones)
+    with pytest.raises(ValueError, match="locality 'local' is not one of global, local_m"):
+        make_locality("local", 3)
+
+
+def test_masks_that_hold_together_leave_out_what_forbids_nothing():
+    assert intersect() == intersect(None, Full()) == Full()
+    assert intersect(Full(), Causal(), None) == Causal()
+    both = intersect(Causal(), Window(1, 1))
+    np.testing.assert_array_equal(both.dense(4, 4), Window(1, 0).dense(4, 4))
+    padding = Padding(jnp.ones((2, 3), bool))
+    assert intersect(Full(), padding) is padding
