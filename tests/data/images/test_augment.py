@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from attn_research.data.images.datasets import augment
+from attn_research.data.images import augment
 from attn_research.data.images.batches import ImageBatches
 from attn_research.data.images.datasets import ImageSet
 

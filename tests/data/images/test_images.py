@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attn_research.data.images.datasets import batches as image_batches
-from attn_research.data.images.datasets import datasets
+from attn_research.data.images import batches as image_batches
+from attn_research.data.images import datasets
 from attn_research.data.images.augment import affine
 from attn_research.data.images.batches import ImageBatches, ordered_batches
 from attn_research.data.images.datasets import ImageSet, load_images
