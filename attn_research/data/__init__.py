@@ -1,1 +1,1 @@
-"""Corpora, tokenizers, records and batches; nothing here touches a device."""
+"""Data sets of text, images and a grammar; batching, packing, records; no jax devices."""

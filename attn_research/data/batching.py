@@ -1,8 +1,8 @@
-"""Encoded pairs to batches: which pairs go together, and to which shape they are padded.
+"""Bucketing by length: batches of encoded sentence pairs, padded to few shapes.
 
-Batch n of a run is a pure function of (seed, n), so a run that stopped after n steps goes on with
+Batch n of a run is a pure function of (seed, n), so a run that stopped after n steps continues with
 batch n. A batch is {"source": [B, S], "target": [B, T]} of int32 ids, each sentence ending with EOS
-and padded with PAD. Both lengths are the same one of a few bounds, so few shapes are compiled.
+and padded with PAD. S = T is the upper bound of a bucket, so few shapes are compiled.
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ from attn_research.data.text.encoding import Ids
 from attn_research.data.text.tokenizers import EOS, PAD
 
 Batch = dict[str, Int[np.ndarray, "B _"]]
-# Of a number of rows, those that one of several processes reads.
+# The rows that this process reads, of a total number of rows.
 Rows = Callable[[int], slice]
 
 
 def all_rows(total: int) -> slice:
-    """Every row: what the only process reads."""
+    """All rows, for a single process."""
     return slice(0, total)
 
 
 @runtime_checkable
 class EncodedPairs(Protocol):
-    """What batches are made from: `Encoded` in memory or `Records` on disk."""
+    """Encoded sentence pairs: `Encoded` in memory or `Records` on disk."""
 
     lengths: Int[np.ndarray, "_ 2"]
 
@@ -40,21 +40,21 @@ class EncodedPairs(Protocol):
 
 @runtime_checkable
 class Plan(Protocol):
-    """One epoch: arrays of pair indices, each with the number of rows its batch is padded to."""
+    """The batching of an epoch: arrays of pair indices, each with the padded number of rows."""
 
     def __call__(
         self, lengths: Int[np.ndarray, "_"], rng: np.random.Generator
     ) -> list[tuple[Int[np.ndarray, "_"], int]]:
-        """`lengths` are those of the longer side of each pair, EOS included."""
+        """The epoch of pairs whose longer sides have `lengths`, EOS included."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class SortedWindows:
-    """The paper's batching: fetch `window` minibatches, sort them by length, and cut.
+    """Batches cut from windows of `window` shuffled batches that are sorted by length.
 
     Bahdanau, Cho, Bengio 2014, appendix B.2, with 80 and 20. The pairs of an epoch that fill no
-    batch are left to the next one, which is shuffled anew.
+    batch are left to the next epoch, which is shuffled anew.
     """
 
     batch_size: int
@@ -68,16 +68,16 @@ class SortedWindows:
             fetched = order[start : start + self.batch_size * self.window]
             fetched = fetched[np.argsort(lengths[fetched], kind="stable")]
             cut = np.split(fetched, len(fetched) // self.batch_size)
-            # Sorted batches are not trained on in order of length.
+            # Shuffled, so that training does not go through a window in order of length.
             batches += [cut[i] for i in rng.permutation(len(cut))]
         return [(batch, self.batch_size) for batch in batches]
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenBuckets:
-    """Pairs of like length together, as many as fit `tokens` padded positions of one side.
+    """Bucketing by length: pairs of one bucket, as many as fit `tokens` padded positions a side.
 
-    There is at least one in a batch, even where it does not fit. The last batch of a bucket is
+    There is at least one pair in a batch, even where it does not fit. The last batch of a bucket is
     filled up with empty rows.
     """
 
@@ -86,7 +86,7 @@ class TokenBuckets:
 
     def __call__(self, lengths, rng):
         batches = []
-        bounds = _holding(lengths, self.bounds)
+        bounds = _sorted_bounds(lengths, self.bounds)
         buckets = np.searchsorted(bounds, lengths)
         for bucket, bound in enumerate(bounds.tolist()):
             members = rng.permutation(np.flatnonzero(buckets == bucket))
@@ -117,9 +117,11 @@ class Batches(Sequence[Batch]):
         if not len(pairs):
             raise ValueError("no pairs to train on: the corpus is empty")
         self._lengths = pair_lengths(pairs)
-        self._bounds = _holding(self._lengths, bounds)
+        self._bounds = _sorted_bounds(self._lengths, bounds)
         if not self._epoch(0):
-            raise ValueError(f"{len(pairs)} pairs do not fill one batch of {plan}")
+            raise ValueError(
+                f"{len(pairs)} pairs do not fill one batch of {plan}: make batches smaller"
+            )
 
     def __len__(self) -> int:
         return self._num_batches
@@ -129,19 +131,19 @@ class Batches(Sequence[Batch]):
 
     @property
     def per_epoch(self) -> int:
-        """Batches in an epoch; every epoch has the same number."""
+        """The number of batches in an epoch, the same in every epoch."""
         return len(self._epoch(0))
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
-        """Batches from `start` on, made ahead; only the given rows of each are read."""
+        """Batches from number `start` on, prefetched; only the given rows of each are read."""
         return prefetch(lambda n: self._make(n, rows), start, len(self))
 
     def shapes(self) -> list[tuple[int, int]]:
-        """The distinct (rows, length) of an epoch's batches: as many programs are compiled."""
+        """The distinct (rows, length) of an epoch's batches; a program is compiled for each."""
         return sorted({(rows, self._length(members)) for members, rows in self._epoch(0)})
 
     def padding_efficiency(self) -> float:
-        """The part of an epoch's padded positions, of both sides, that holds a word or EOS."""
+        """The fraction of an epoch's padded positions, of both sides, that hold a token."""
         both = np.asarray(self._pairs.lengths, np.int64).sum(axis=1) + 2
         real = sum(both[members].sum() for members, _ in self._epoch(0))
         padded = sum(2 * rows * self._length(members) for members, rows in self._epoch(0))
@@ -155,7 +157,7 @@ class Batches(Sequence[Batch]):
         return collate([self._pairs[i] for i in members], mine.stop - mine.start, length)
 
     def _length(self, members) -> int:
-        return _least_holding(self._lengths[members], self._bounds)
+        return _bucket_bound(self._lengths[members], self._bounds)
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
     def _epoch(self, epoch: int):
@@ -177,18 +179,21 @@ def bucket_bounds(longest: int, bucket_width: int = 10) -> tuple[int, ...]:
 def ordered_batches(
     pairs: EncodedPairs, batch_size: int, bounds: tuple[int, ...]
 ) -> Iterator[tuple[Int[np.ndarray, "_"], Batch]]:
-    """Every pair once, by length, for evaluation: (indices, batch), the last batch filled up."""
+    """Evaluation batches: (indices, batch) with every pair once, in order of length.
+
+    The last batch is filled up with empty rows.
+    """
     lengths = pair_lengths(pairs)
-    ordered = _holding(lengths, bounds)
+    ordered = _sorted_bounds(lengths, bounds)
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         members = order[start : start + batch_size]
-        length = _least_holding(lengths[members], ordered)
+        length = _bucket_bound(lengths[members], ordered)
         yield members, collate([pairs[i] for i in members], batch_size, length)
 
 
 def collate(pairs: Sequence[tuple[Int[np.ndarray, "_"], ...]], rows: int, length: int) -> Batch:
-    """Pads pairs to rows of `length`, and to `rows` rows."""
+    """A batch of pairs, padded to `rows` rows of `length` ids."""
     batch = {name: np.full((rows, length), PAD, np.int32) for name in ("source", "target")}
     for row, pair in enumerate(pairs):
         for ids, side in zip(batch.values(), pair, strict=True):
@@ -197,13 +202,13 @@ def collate(pairs: Sequence[tuple[Int[np.ndarray, "_"], ...]], rows: int, length
     return batch
 
 
-def _least_holding(lengths: Int[np.ndarray, "_"], ordered: Int[np.ndarray, "_"]) -> int:
-    """The least of the bounds that holds every length."""
+def _bucket_bound(lengths: Int[np.ndarray, "_"], ordered: Int[np.ndarray, "_"]) -> int:
+    """The smallest bound that no length exceeds."""
     return int(ordered[np.searchsorted(ordered, lengths.max())])
 
 
-def _holding(lengths: Int[np.ndarray, "_"], bounds: Sequence[int]) -> Int[np.ndarray, "_"]:
-    """The bounds in order; a ValueError if the last does not hold every length."""
+def _sorted_bounds(lengths: Int[np.ndarray, "_"], bounds: Sequence[int]) -> Int[np.ndarray, "_"]:
+    """The bounds in order; a ValueError if a length exceeds the last one."""
     ordered = np.array(sorted(bounds))
     if lengths.max(initial=0) > ordered[-1]:
         raise ValueError(

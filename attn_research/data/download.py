@@ -1,4 +1,4 @@
-"""Where data sets lie on disk, and how a missing file is fetched and checked."""
+"""The folder of data sets, and downloads of missing files with checksums."""
 
 import hashlib
 import http.client
@@ -12,9 +12,9 @@ DATA_DIR_VARIABLE = "ATTN_DATA_DIR"
 
 
 def find_data_dir(data_dir: str | Path | None = None) -> Path:
-    """Returns the folder of data sets: the one named, ATTN_DATA_DIR, or the user's cache folder.
+    """The folder of data sets: the one named, ATTN_DATA_DIR, or the user's cache folder.
 
-    A folder that was named has to exist, so that a misspelt one is an error and not a download.
+    A named folder has to exist, so that a misspelt one is an error and not a download.
     """
     named = data_dir or os.environ.get(DATA_DIR_VARIABLE)
     if not named:
@@ -28,7 +28,7 @@ def find_data_dir(data_dir: str | Path | None = None) -> Path:
 
 
 def find_data_file(name: str, data_dir: str | Path | None = None) -> Path:
-    """Returns the path of a file of the data folder (see `find_data_dir`) that is not downloaded.
+    """The path of a file in the data folder (see `find_data_dir`) that cannot be downloaded.
 
     `name` is relative to that folder. A FileNotFoundError names the file and the way out.
     """
@@ -42,14 +42,14 @@ def find_data_file(name: str, data_dir: str | Path | None = None) -> Path:
 
 
 def read_checked(path: Path, sha256: str) -> bytes:
-    """Returns a file's content, decompressed where it is gzip, if it has the expected SHA-256."""
+    """The content of a file, decompressed where it is gzip, if it has the expected SHA-256."""
     content = read_content(path)
     _check(content, sha256, str(path))
     return content
 
 
 def fetch(url: str, path: Path, sha256: str, timeout: float = 30.0) -> bytes:
-    """Downloads a small file to `path` and returns its content, decompressed where it is gzip.
+    """The download of a small file to `path`: its content, decompressed where it is gzip.
 
     The SHA-256 is that of the decompressed content; `timeout` is in seconds and holds for each
     wait for the server. The file appears under its name only once it is whole and checked.

@@ -1,4 +1,4 @@
-"""Text files read line by line and checked; small files written whole or not at all."""
+"""Text files read line by line, gzip, and atomic writes of small files."""
 
 import contextlib
 import gzip
@@ -11,10 +11,10 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
-    """Yields the lines of a UTF-8 file, plain or gzip, without their ends, in flat memory.
+    """The lines of a UTF-8 file, plain or gzip, without their ends, in constant memory.
 
-    Only a newline ends a line: the other separators of Unicode do occur inside the sentences of
-    crawled corpora, and would shift one side of a parallel text against the other. Raises
+    Only a newline ends a line: the other separators of Unicode occur inside the sentences of
+    crawled corpora, and would misalign the two sides of a parallel text. Raises
     FileNotFoundError, or a ValueError that names the file and the line.
     """
     path = Path(path)
@@ -34,12 +34,12 @@ def read_lines(path: str | Path) -> Iterator[str]:
 
 
 def read_content(path: Path) -> bytes:
-    """Returns what a small file holds, decompressed where it is gzip."""
+    """The content of a small file, decompressed where it is gzip."""
     return decompress(path.read_bytes(), str(path))
 
 
 def decompress(data: bytes, name: str) -> bytes:
-    """Returns `data`, decompressed where it is gzip; a ValueError calls damaged data by `name`."""
+    """The data, decompressed where it is gzip; a ValueError for damaged data has its `name`."""
     if not data.startswith(_GZIP_MAGIC):
         return data
     try:
@@ -49,7 +49,7 @@ def decompress(data: bytes, name: str) -> bytes:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name beside it and renames it: whole, or not there."""
+    """An atomic write: to a temporary file beside `path`, which is then renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Sentences packed into rows, so that few positions are padding; by Grain's first-fit packing.
+"""Sequence packing: several sentences in a row, by Grain's first-fit packing.
 
 A batch is {"source", "target"} of int32 ids [B, L], every sentence ending with EOS, and
 {"source_segments", "target_segments"}, which number the sentences of a row from 1 and are 0 at
-padding. Batch n is a pure function of (seed, n): a resumed run packs again what it has seen.
+padding. Batch n is a pure function of (seed, n): a resumed run packs again what it has used.
 """
 
 import functools
@@ -17,7 +17,7 @@ from attn_research.data.text.tokenizers import EOS
 
 
 class PackedBatches:
-    """An endless run of batches of `rows` rows of `length` positions a side, shuffled by epoch.
+    """Endless packed batches of `rows` rows of `length` positions a side, shuffled by epoch.
 
     Empty rows fill a batch up to a multiple of `row_multiple`, so that devices can share it.
     Raises ValueError where a sentence does not fit into a row.
@@ -38,24 +38,24 @@ class PackedBatches:
         self._empty_rows = -rows % row_multiple
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
-        """Batches from `start` on, the given rows of each, which all are packed to find."""
+        """Batches from number `start` on, the given rows of each; earlier ones are packed again."""
         mine, filling = rows(self._rows + self._empty_rows), [(0, self._empty_rows), (0, 0)]
         for batch in itertools.islice(self._pack(num_epochs=None), start, None):
             yield {name: np.pad(ids, filling)[mine] for name, ids in _rename(batch).items()}
 
     @property
     def per_epoch(self) -> int:
-        """Batches that the first epoch fills; later ones fill about as many."""
+        """The number of batches that the first epoch fills; later ones fill about as many."""
         return len(self._first_epoch)
 
     def padding_efficiency(self) -> float:
-        """The part of the first epoch's positions, of both sides, that holds a word or EOS."""
+        """The fraction of the first epoch's positions, of both sides, that hold a token."""
         real = sum(self._first_epoch)
         return real / (2 * self._rows * self._length * len(self._first_epoch))
 
     @functools.cached_property
     def _first_epoch(self) -> list[int]:
-        """How many positions of each batch of the first epoch are real."""
+        """The number of tokens in each batch of the first epoch."""
         batches = map(_rename, self._pack(num_epochs=1))
         return [
             sum(int((batch[f"{side}_segments"] > 0).sum()) for side in ("source", "target"))
@@ -78,7 +78,7 @@ class PackedBatches:
 
 
 class _Sides(Sequence):
-    """Pairs as Grain reads them: a dictionary each, EOS at the end of a side."""
+    """Pairs in Grain's form: a dictionary each, with EOS at the end of each side."""
 
     def __init__(self, pairs: EncodedPairs):
         self._pairs = pairs

@@ -1,4 +1,4 @@
-"""Items of a sequence made before they are asked for, in order."""
+"""Prefetching: items of a sequence made in order before they are asked for."""
 
 import collections
 import concurrent.futures
@@ -10,16 +10,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_make: Callable[[int], Any] | None = None  # of a worker
+_make: Callable[[int], Any] | None = None  # in a worker process
 
 
 def prefetch(
     make: Callable[[int], Any], start: int, stop: int = sys.maxsize, workers: int = 0
 ) -> Iterator[Any]:
-    """make(start) to make(stop - 1), by a thread, or each in one of so many processes.
+    """make(start) to make(stop - 1), prefetched by a thread or by `workers` processes.
 
-    Those get `make` once, so it is to be picklable and may be large. An error in it is raised here
-    in its turn. Closing the iterator ends the processes.
+    Each process gets `make` once, so it has to be picklable and may be large. An error in it is
+    raised here when its item is due. Closing the iterator ends the processes.
     """
     if workers:
         return _by_processes(make, start, stop, workers)
@@ -31,14 +31,14 @@ def prefetch(
 
 
 def _by_processes(make, start, stop, workers):
-    # A fork of a process that has threads, as JAX's has, may hang.
+    # A fork of a process with threads, such as those of JAX, may hang.
     context = multiprocessing.get_context("spawn")
-    # As an argument, it would be read by one process after another: each begins to read when it has
-    # imported what the program does, and the next is started when it has read.
+    # Through a file: with a large argument, each process would start only after the one before it
+    # had imported the program and read the argument.
     with tempfile.NamedTemporaryFile() as file:
         pickle.dump(make, file)
         file.flush()
-        pool = concurrent.futures.ProcessPoolExecutor(workers, context, _keep, (file.name,))
+        pool = concurrent.futures.ProcessPoolExecutor(workers, context, _load_make, (file.name,))
         try:
             waiting = collections.deque()
             for number in range(start, stop):
@@ -51,9 +51,9 @@ def _by_processes(make, start, stop, workers):
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _keep(name):
+def _load_make(name):
     global _make
-    # Gone, where all was closed before this process had started.
+    # The file is gone if the iterator was closed before this process had started.
     with contextlib.suppress(FileNotFoundError), open(name, "rb") as file:
         _make = pickle.load(file)
 

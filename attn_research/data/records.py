@@ -1,9 +1,9 @@
-"""Encoded sentence pairs on disk, for corpora of any size: sharded ArrayRecord files.
+"""Records: encoded sentence pairs on disk in sharded ArrayRecord files, for any corpus size.
 
 A folder of records holds `records-00000.arrayrecord` and on, `lengths.npy` (uint16 [N, 2], source
 and target lengths) and `metadata.json`. A record is little-endian: uint32 source length, then the
 source ids, then the target ids, each uint16, or uint32 where a vocabulary has more than 65,536
-ids; EOS is not among them. The metadata is written last: a folder without it is unfinished.
+ids, without EOS. The metadata is written last: a folder without it is unfinished.
 """
 
 import bisect
@@ -29,16 +29,17 @@ from attn_research.data.text.tokenizers import Tokenizer
 
 _METADATA, _LENGTHS, _SHARD = "metadata.json", "lengths.npy", "records-{:05d}.arrayrecord"
 _LETTERS = {"<u2": "H", "<u4": "I"}  # numpy's name of an id's type: the one of struct
-# Records are too short to compress well: uncompressed is 3 times as fast to write, 1.1 as large.
+# Records are too short to compress well: uncompressed, they are written 3 times as fast and are 1.1
+# times as large.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What a folder of records says of itself.
+    """The metadata of a folder of records.
 
-    `shards` counts the pairs of each file, `left_out` the pairs that `max_words` kept away;
-    `sha256` is that of all records in order; tokenizers are named by their fingerprints.
+    `shards` has the number of pairs in each file, `left_out` the number of pairs that `max_words`
+    excluded; `sha256` is that of all records in order; tokenizers are given by fingerprint.
     """
 
     languages: tuple[str, str]
@@ -62,10 +63,10 @@ def write_records(
     shard_size: int = 1_000_000,
     num_workers: int = 0,
 ) -> Metadata:
-    """Encodes a stream of pairs into a folder of records, in memory that does not grow with it.
+    """Writes a stream of pairs, encoded, to a folder of records, in constant memory.
 
-    `max_words` and `num_workers` are those of `encode_stream`. An unfinished folder is started
-    afresh, a finished one is a FileExistsError; an OSError names a folder without room or
+    `max_words` and `num_workers` are those of `encode_stream`. An unfinished folder is
+    written anew, a finished one is a FileExistsError; an OSError names a folder without room or
     permission.
     """
     folder = Path(folder)
@@ -103,15 +104,15 @@ def write_records(
 
 
 class Records(Sequence[Ids]):
-    """A finished folder of records: pair i is (source ids, target ids), read when asked for.
+    """A finished folder of records: pair i is (source ids, target ids), read on access.
 
     `lengths` (uint16 [N, 2]) is memory-mapped. Threads may share one object; it pickles as its
     folder, so that worker processes open the files for themselves.
     """
 
     def __init__(self, folder: str | Path):
-        # ArrayRecord's own data source sets up a parallel read for each record, at a hundred times
-        # the cost of moving one reader; the lock is there because a reader has one position.
+        # ArrayRecord's own data source starts a parallel read for each record: a hundred times as
+        # slow as a seek of one reader. A reader has one position, hence the lock.
         from array_record.python.array_record_module import ArrayRecordReader
 
         self._folder = Path(folder)
@@ -165,12 +166,12 @@ class Records(Sequence[Ids]):
 
 
 class _Writer:
-    """Writes records and lengths to a folder: one ArrayRecord file after another."""
+    """A writer of records and lengths to a folder, one ArrayRecord file after another."""
 
     def __init__(self, folder: Path, shard_size: int, letter: str):
         self._folder, self._shard_size, self._letter = folder, shard_size, letter
         self._shard, self.counts, self.digest = None, [], hashlib.sha256()
-        with self._one_line():
+        with self._clear_error():
             folder.mkdir(parents=True, exist_ok=True)
             for leftover in folder.glob(_SHARD.replace("{:05d}", "*")):
                 leftover.unlink()
@@ -179,7 +180,7 @@ class _Writer:
     def write(self, source: list[int], target: list[int]) -> None:
         ids = source + target
         record = struct.pack(f"<I{len(ids)}{self._letter}", len(source), *ids)
-        with self._one_line():
+        with self._clear_error():
             if not self.counts or self.counts[-1] == self._shard_size:
                 self._start_shard()
             self._shard.write(record)
@@ -191,13 +192,13 @@ class _Writer:
         return self
 
     def __exit__(self, *error) -> None:
-        with suppress(OSError):  # of what a full disk did not take, told of already
+        with suppress(OSError):  # of a full disk, which was reported already
             self._lengths.close()
 
     def finish(self) -> None:
-        """Ends the last shard, and gives the lengths their header, now that all are counted."""
+        """Closes the last shard and writes the lengths, whose number the header needs."""
         header = {"descr": "<u2", "fortran_order": False, "shape": (sum(self.counts), 2)}
-        with self._one_line():
+        with self._clear_error():
             self._shard.close()
             self._lengths.close()
             part = Path(self._lengths.name)
@@ -216,8 +217,8 @@ class _Writer:
         self.counts.append(0)
 
     @contextmanager
-    def _one_line(self) -> Iterator[None]:
-        """Says where a write failed, of which ArrayRecord tells in terms of its own."""
+    def _clear_error(self) -> Iterator[None]:
+        """One clear OSError for a failed write, in place of ArrayRecord's own."""
         try:
             yield
         except (OSError, RuntimeError) as error:

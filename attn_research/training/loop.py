@@ -17,7 +17,7 @@ class Hook(NamedTuple):
     run: Callable[[int, TrainState], None]
 
     def due(self, step: int, num_steps: int) -> bool:
-        """Whether to run after `step` steps."""
+        """True if the hook runs after `step` steps."""
         return step % self.every == 0 or step == num_steps
 
 

@@ -50,7 +50,7 @@ def initialize(
 
 
 def is_primary() -> bool:
-    """Whether this is the primary process, which alone reads and writes the run's folder."""
+    """True for the primary process, which alone reads and writes the run's folder."""
     return jax.process_index() == 0
 
 
@@ -62,7 +62,7 @@ def broadcast_from_primary(tree: PyTree) -> PyTree:
 
 
 def is_initialized() -> bool:
-    """Whether this process is connected to others."""
+    """True if this process is connected to others."""
     return jax.distributed.is_initialized()
 
 

@@ -1,4 +1,4 @@
-"""Which pairs go together, in which shape: the same from any start, every pair once an epoch."""
+"""Bucketing by length: equal batches from any start, and every pair once an epoch."""
 
 import itertools
 

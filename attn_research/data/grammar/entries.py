@@ -46,14 +46,14 @@ def _add_s(word: str) -> str:
 
 
 def _past(base: str) -> str:
-    """Returns the regular past."""
+    """The regular past."""
     if base[-1] == "y" and base[-2] not in "aeiou":
         return base[:-1] + "ied"
     return base + ("d" if base.endswith("e") else "ed")
 
 
 def _ing(base: str) -> str:
-    """Returns the -ing form; a final consonant doubles in a closed list of verbs."""
+    """The -ing form; a final consonant doubles in a closed list of verbs."""
     if base in ("run", "cut", "forget"):
         return base + base[-1] + "ing"
     return (base[:-1] if base.endswith("e") and not base.endswith("ee") else base) + "ing"
@@ -123,7 +123,7 @@ for _infinitive, _entry in map(_verb, split(lexicon.VERBS)):
 
 
 def verbs(bases: str) -> tuple[Verb, ...]:
-    """Returns the verbs of a space-separated list."""
+    """The verbs of a space-separated list."""
     return tuple(VERBS[base] for base in bases.split())
 
 
@@ -140,5 +140,5 @@ ANTECEDENTS = tuple(
 
 
 def pairs(table: str) -> tuple[tuple[str, str], ...]:
-    """Returns the (English, French) pairs of a table of words that do not vary."""
+    """The (English, French) pairs of a table of words that do not vary."""
     return tuple((entry.split()[0], entry.split()[1]) for entry in split(table))

@@ -61,7 +61,7 @@ def _merge(text: str, first: Word, second: Word) -> Word:
 
 
 def plural(noun: str) -> str:
-    """Returns the plural of a French noun or masculine adjective."""
+    """The plural of a French noun or masculine adjective."""
     if noun[-1] in "sxz":
         return noun
     if noun.endswith("al") and noun not in ("bal", "festival", "carnaval", "final", "naval"):
@@ -72,7 +72,7 @@ def plural(noun: str) -> str:
 
 
 def feminine(adjective: str) -> str:
-    """Returns the feminine singular of a regular French adjective or participle."""
+    """The feminine singular of a regular French adjective or participle."""
     if adjective.endswith("e"):
         return adjective
     for ending, new in (("eux", "euse"), ("if", "ive"), ("er", "ère"), ("en", "enne")):
@@ -82,13 +82,13 @@ def feminine(adjective: str) -> str:
 
 
 def agree(masculine: str, other: str = "") -> Forms:
-    """Returns the four forms of an adjective from the masculine and, if irregular, the feminine."""
+    """The four forms of an adjective from the masculine and, if irregular, the feminine."""
     other = other or feminine(masculine)
     return masculine, other, plural(masculine), other + "s"
 
 
 def conjugate(infinitive: str) -> tuple[str, str, str, str, str]:
-    """Returns present singular and plural, imperfect stem, future and participle if regular."""
+    """Present singular and plural, imperfect stem, future and participle if regular."""
     stem = infinitive[:-2]
     if infinitive.endswith("er"):
         before_a = stem + "e" if stem[-1] == "g" else stem[:-1] + "ç" if stem[-1] == "c" else stem

@@ -43,11 +43,11 @@ class Grammar:
             raise ValueError(f"same_gender {self.same_gender}: give a share, from 0 to 1")
 
     def split(self, name: str) -> Sequence[Pair]:
-        """Returns a split, whose pairs are generated on access."""
+        """A split, whose pairs are generated on access."""
         return _Split(self, name, self._size(name))
 
     def fingerprint(self, name: str) -> str:
-        """Returns the SHA-256 of the parameters, the version and the first 1,000 pairs."""
+        """The SHA-256 of the parameters, the version and the first 1,000 pairs."""
         share = f" {self.same_gender}" if self.same_gender else ""
         about = f"{VERSION} {self.seed} {name} {self._size(name)}{share}"
         digest = hashlib.sha256(about.encode())
@@ -59,7 +59,7 @@ class Grammar:
         return digest.hexdigest()
 
     def pronouns(self, split: str, index: int) -> tuple[Pronoun, ...]:
-        """Returns the pronouns of a pair whose gender depends on which of two nouns they mean."""
+        """The pronouns of a pair whose gender depends on which of two nouns they mean."""
         return tuple(self._derive(split, index).pronouns)
 
     def _size(self, name: str) -> int:

@@ -39,11 +39,11 @@ class Writer:
         self.source: list[str] = []
 
     def pick(self, pool):
-        """Returns an item of the pool, uniformly."""
+        """An item of the pool, uniformly."""
         return pool[int(self.random() * len(pool))]
 
     def between(self, low: int, high: int) -> int:
-        """Returns an integer from low to high inclusive, uniformly."""
+        """An integer from low to high inclusive, uniformly."""
         return low + int(self.random() * (high - low + 1))
 
     def say(self, word: str) -> tuple[int]:

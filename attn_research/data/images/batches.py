@@ -78,7 +78,7 @@ class ImageBatches:
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed with others, by CutMix or mixup."""
+        """True if images are mixed with others, by CutMix or mixup."""
         return self.cutmix + self.mixup > 0
 
     def make(self, number: int, rows: slice = slice(None)) -> ImageBatch:

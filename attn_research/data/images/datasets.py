@@ -1,4 +1,4 @@
-"""Images with labels, by the name of a data set or from a folder."""
+"""Labelled image data sets, by name or from a folder."""
 
 import dataclasses
 import functools
@@ -15,13 +15,13 @@ from attn_research.data.download import find_data_file
 from attn_research.data.images.files import ImageFiles, decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-# Images of a folder that need more bytes than this are decoded for each batch anew.
+# Images of a folder that need more bytes than this are decoded anew for each batch.
 IN_MEMORY = 2**31
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size, with the class of each, counted from 0."""
+    """Images of one size with their labels, which are indices of `classes`."""
 
     images: UInt8[np.ndarray, "N H W C"] | ImageFiles
     labels: Int[np.ndarray, "N"]
@@ -32,7 +32,7 @@ class ImageSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of images, or the files they are in, and labels, in hex."""
+        """The SHA-256, in hex, of labels and images, or of the image files."""
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         kept = isinstance(self.images, ImageFiles)
         digest.update(self.images.digest if kept else np.ascontiguousarray(self.images).data)
@@ -56,7 +56,7 @@ def load_images(
     `mnist`: mnist/{train10k,test}.npz of the data folder; 500 of the 10,000 are dev.
     `cifar10`: cifar10/{train,test}_jpeg.npz of the data folder; the last 1,000 of train are dev.
     `folder`: a folder of images train/CLASS/*, test/CLASS/* and, or a tenth of train, dev/CLASS/*,
-    made `size` pixels square; where a split is larger than memory should be, images stay files.
+    resized to `size` pixels square; the images of a very large split stay files.
     """
     match name:
         case "digits":
@@ -112,7 +112,7 @@ def _gray(arrays: dict[str, np.ndarray], classes: tuple[str, ...]) -> ImageSet:
 
 
 def _read_jpegs(name: str, data_dir: str | Path | None) -> ImageSet:
-    """Images kept as the bytes of JPEG files, end to end."""
+    """Images from an array of concatenated JPEG files."""
     arrays = _read_npz(name, data_dir)
     ends, data = arrays["offsets"].tolist(), arrays["jpeg"]
     images = np.stack(

@@ -1,4 +1,4 @@
-"""Images that stay files until a batch asks for them."""
+"""Image files that are decoded when a batch asks for them."""
 
 import dataclasses
 import hashlib
@@ -11,7 +11,7 @@ from jaxtyping import Int, UInt8
 
 @dataclasses.dataclass(frozen=True)
 class ImageFiles:
-    """Images of many files, made `size` pixels square; indexed as the array [N, size, size, 3].
+    """Images of files, resized to `size` pixels square; indexed as an array [N, size, size, 3].
 
     ValueError where a file that is read is no image.
     """
@@ -21,7 +21,7 @@ class ImageFiles:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """As an array has it."""
+        """The shape of the array of all images."""
         return len(self.paths), self.size, self.size, 3
 
     def __len__(self) -> int:
@@ -30,14 +30,14 @@ class ImageFiles:
     def __getitem__(self, part: slice | Int[np.ndarray, "M"]) -> UInt8[np.ndarray, "M size size 3"]:
         chosen = np.arange(len(self.paths))[part]
         found = np.empty((len(chosen), *self.shape[1:]), np.uint8)
-        for place, number in enumerate(chosen):
+        for row, number in enumerate(chosen):
             path = self.paths[number]
-            found[place] = decode(path.read_bytes(), str(path), self.size)
+            found[row] = decode(path.read_bytes(), str(path), self.size)
         return found
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of what the files hold, in their order."""
+        """The SHA-256 of the contents of the files, in order."""
         found = hashlib.sha256()
         for path in self.paths:
             with path.open("rb") as file:
@@ -46,7 +46,7 @@ class ImageFiles:
 
 
 def decode(data: bytes, where: str, size: int | None = None) -> UInt8[np.ndarray, "H W 3"]:
-    """The pixels of an image file's bytes, made `size` pixels square if given; or ValueError."""
+    """The pixels of an image file's bytes, resized to `size` pixels square if given."""
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -1,4 +1,4 @@
-"""Sentence pairs whose words were linked by hand, to measure what an alignment gets wrong."""
+"""Sentence pairs with gold word alignments made by hand, for the alignment error rate."""
 
 import dataclasses
 import hashlib
@@ -34,10 +34,10 @@ class AlignedText:
     `hansards` (Och & Ney 2003; HLT-NAACL 2003) has 2,383 training pairs without links and dev and
     test sets of 37 and 447 pairs with them; `roen` (248 pairs), `jaen` (582), `zhen` (450) and
     `deen100` (100) have a test set alone. Sentences are tokenized, not as Moses does: `'` is no
-    &apos; here, and French elisions are undone (`le avis`). A word that is white space, as the
-    ideographic space in `jaen`, is written as BLANK, so that whoever splits a sentence counts the
-    words its links count. Links to words a sentence does not have are left out: `deen100` has one
-    of 1,233, in line 63.
+    &apos; here, and French elisions are undone (`le avis`). A word that is white space, such as
+    the ideographic space in `jaen`, is written as BLANK, so that splitting a sentence at spaces
+    gives the words that its links count. Links to words that a sentence does not have are left out:
+    `deen100` has one of 1,233, in line 63.
     """
 
     name: str
@@ -53,7 +53,7 @@ class AlignedText:
         return SETS[self.name][0]
 
     def split(self, name: str) -> Sequence[Pair]:
-        """Returns the pairs of one split; those of a training split have no links."""
+        """The pairs of one split; those of a training split have no links."""
         stems = SETS[self.name][1]
         if name not in stems:
             raise ValueError(f"no split {name!r}: {self.name} has {', '.join(stems)}")
@@ -73,7 +73,7 @@ class AlignedText:
         return [_link(*row) for row in zip(sources, targets, links, strict=True)]
 
     def fingerprint(self, name: str) -> str:
-        """Returns the SHA-256 of the split's sentences and links, in hex."""
+        """The SHA-256 of the split's sentences and links, in hex."""
         pairs = self.split(name)
         digest = hashlib.sha256(fingerprint_pairs(pairs).encode())
         for pair in pairs:
@@ -82,15 +82,16 @@ class AlignedText:
 
     def _sentence(self, line: str) -> str:
         line = line.lower() if self.lowercase else line
-        # A single space parts the words of these files; any other white space belongs to a word.
+        # A single space separates the words of these files; other white space belongs to a word.
         return " ".join("".join(word.split()) or BLANK for word in line.split(" "))
 
 
 def parse_links(line: str, where: str) -> tuple[frozenset, frozenset]:
-    """Returns the sure and the other possible links (source word, target word) of a gold line.
+    """The sure and the other possible links (source word, target word) of a gold line.
 
     A line holds `i-j` for a sure link and `ipj` for a possible one, i a source and j a target word,
-    counted from 1; what is returned counts from 0. A ValueError says `where` an entry is no link.
+    counted from 1; what is returned counts from 0. A ValueError for an entry that
+    is no link begins with `where`.
     """
     links = {"-": set(), "p": set()}
     for entry in line.split():

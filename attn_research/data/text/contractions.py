@@ -1,4 +1,4 @@
-"""Moses-tokenized text rewritten as the aligned Hansards are: contractions and elisions undone."""
+"""Contractions and elisions of Moses-tokenized text undone, as in the aligned Hansards."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def undo_contractions(language: str, line: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Uncontracted:
-    """A corpus without gold links, its contractions undone."""
+    """A corpus without gold links, with contractions undone."""
 
     corpus: Corpus
 
@@ -53,12 +53,12 @@ class Uncontracted:
         return self.corpus.languages
 
     def split(self, name: str) -> Sequence[Pair]:
-        """Returns the pairs of one split, held in memory."""
+        """The pairs of one split, held in memory."""
         return [
             Pair(*map(undo_contractions, self.languages, pair[:2]))
             for pair in self.corpus.split(name)
         ]
 
     def fingerprint(self, name: str) -> str:
-        """Returns the SHA-256 of the split's pairs, in hex."""
+        """The SHA-256 of the split's pairs, in hex."""
         return fingerprint_pairs(self.split(name))

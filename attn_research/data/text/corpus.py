@@ -1,4 +1,4 @@
-"""What a corpus is to the rest of the code: sentence pairs by split, and a fingerprint of each."""
+"""Parallel corpora: sentence pairs by split, with a fingerprint of each split."""
 
 import dataclasses
 import hashlib
@@ -7,32 +7,32 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Pair(NamedTuple):
-    """One sentence pair: words separated by single spaces, with gold links where they are known."""
+    """A sentence pair: words separated by single spaces, with gold links where they are known."""
 
     source: str
     target: str
     sure: frozenset[tuple[int, int]] = frozenset()  # 0-based (source word, target word)
-    possible: frozenset[tuple[int, int]] = frozenset()  # may or may not be drawn; not in sure
+    possible: frozenset[tuple[int, int]] = frozenset()  # may or may not be predicted; not in sure
 
 
 @runtime_checkable
 class Corpus(Protocol):
-    """Sentence pairs in two languages, by split."""
+    """A parallel corpus: sentence pairs in two languages, by split."""
 
     languages: tuple[str, str]
 
     def split(self, name: str) -> Sequence[Pair]:
-        """Returns a split for random access; a ValueError names the splits there are."""
+        """A split for random access; a ValueError names the splits there are."""
         ...
 
     def fingerprint(self, name: str) -> str:
-        """Returns the SHA-256 of the split's content, in hex."""
+        """The SHA-256 of the split's content, in hex."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Several corpora in the same languages, trained on as one.
+    """A mixture of corpora in the same languages, for training.
 
     The split `train` is all of theirs, one after the other; every other split is that of the first.
     """
@@ -50,14 +50,14 @@ class Mixture:
         return self.corpora[0].languages
 
     def split(self, name: str) -> Sequence[Pair]:
-        """Returns the pairs of one split, those of `train` held in memory."""
+        """The pairs of one split, those of `train` held in memory."""
         if name != "train":
             return self.corpora[0].split(name)
         return [pair for corpus in self.corpora for pair in corpus.split(name)]
 
     def fingerprint(self, name: str) -> str:
-        """Returns the SHA-256 of the split, in hex; for `train`, of its parts' own."""
+        """The SHA-256 of the split, in hex; for `train`, of its corpora's fingerprints."""
         if name != "train":
             return self.corpora[0].fingerprint(name)
-        parts = "\n".join(corpus.fingerprint(name) for corpus in self.corpora)
-        return hashlib.sha256(parts.encode()).hexdigest()
+        fingerprints = "\n".join(corpus.fingerprint(name) for corpus in self.corpora)
+        return hashlib.sha256(fingerprints.encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Sentence pairs to pairs of id arrays: as a stream, in several processes, or in memory.
+"""Encoding of sentence pairs to ids: as a stream, by several processes, or in memory.
 
-Ids are those of the sentences alone; the code that makes batches appends EOS.
+Ids are those of the sentences alone; batching appends EOS.
 """
 
 import array
@@ -49,7 +49,7 @@ def encode_pairs(
     *,
     max_words: int | None = None,
 ) -> Encoded:
-    """Encodes a small corpus into memory, 4 bytes an id; `max_words` as in `encode_stream`."""
+    """A small corpus encoded in memory, 4 bytes an id; `max_words` as in `encode_stream`."""
     ids, lengths = array.array("i"), array.array("H")
     for pair in encode_stream(pairs, source_tokenizer, target_tokenizer, max_words=max_words):
         for side in pair or ():
@@ -67,7 +67,7 @@ def encode_stream(
     num_workers: int = 0,
     chunk_size: int = 10_000,
 ) -> Iterator[tuple[list[int], list[int]] | None]:
-    """Yields (source ids, target ids) for pair after pair, or None for one that is left out.
+    """A stream of (source ids, target ids), with None for a pair that is left out.
 
     With `max_words`, pairs with more words than that on a side, or none, are left out. With
     `num_workers` processes, which pays for Moses tokenization, at most two chunks of `chunk_size`
@@ -94,7 +94,7 @@ def encode_stream(
 
 @dataclasses.dataclass(frozen=True)
 class _ChunkEncoder:
-    """Encodes a list of pairs; picklable, so that a worker process can run it."""
+    """The encoder of a list of pairs; picklable, so that a worker process can run it."""
 
     source: Tokenizer
     target: Tokenizer

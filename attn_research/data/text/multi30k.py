@@ -45,7 +45,7 @@ class Multi30k:
             raise ValueError(f"join={self.join}: a pair is made of at least one")
 
     def split(self, name: str) -> Sequence[Pair]:
-        """Returns the pairs of one split; `dev` is another name of `val`."""
+        """The pairs of one split; `dev` is another name of `val`."""
         name = "val" if name == "dev" else name
         if name not in SPLITS:
             raise ValueError(f"no split {name!r}: Multi30k has {', '.join(SPLITS)}")
@@ -56,7 +56,7 @@ class Multi30k:
         ]
 
     def fingerprint(self, name: str) -> str:
-        """Returns the SHA-256 of the split's pairs, in hex."""
+        """The SHA-256 of the split's pairs, in hex."""
         return fingerprint_pairs(self.split(name))
 
     def _lines(self, split: str, language: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Parallel text from the outside: pairs of files, and data sets in Hugging Face's layout."""
+"""Parallel text of the user: pairs of files, and data sets in Hugging Face's layout."""
 
 import dataclasses
 import hashlib
@@ -12,12 +12,12 @@ from attn_research.data.text.corpus import Pair
 
 
 def make_pair(source: str, target: str) -> Pair:
-    """Returns a pair of two lines; any run of whitespace in them becomes a single space."""
+    """A pair of two lines; any run of whitespace in them becomes a single space."""
     return Pair(" ".join(source.split()), " ".join(target.split()))
 
 
 def fingerprint_pairs(pairs: Iterable[Pair]) -> str:
-    """Returns the SHA-256, in hex, of the sentences of `pairs`: a line each, tab between sides."""
+    """The SHA-256, in hex, of the sentences of `pairs`: a line each, tab between sides."""
     digest = hashlib.sha256()
     for pair in pairs:
         digest.update(f"{pair.source}\t{pair.target}\n".encode())
@@ -36,11 +36,11 @@ class TextFiles:
     files: Mapping[str, tuple[str | Path, str | Path]]
 
     def split(self, name: str) -> Sequence[Pair]:
-        """Returns the pairs of one split, held in memory."""
+        """The pairs of one split, held in memory."""
         return list(self.stream(name))
 
     def stream(self, name: str) -> Iterator[Pair]:
-        """Yields the pairs of one split in memory that does not grow with the corpus."""
+        """The pairs of one split as a stream, in constant memory."""
         if name not in self.files:
             raise ValueError(f"no split {name!r}: there are {', '.join(self.files) or 'none'}")
         source_path, target_path = self.files[name]
@@ -59,13 +59,13 @@ class TextFiles:
             raise ValueError(f"{source_path} and {target_path} are empty")
 
     def fingerprint(self, name: str) -> str:
-        """Returns the SHA-256 of the split's pairs, in hex."""
+        """The SHA-256 of the split's pairs, in hex."""
         return fingerprint_pairs(self.stream(name))
 
 
 @dataclasses.dataclass(frozen=True)
 class HuggingFace:
-    """A corpus read by the package `datasets`, rows of {"translation": {"en": ..., "fr": ...}}.
+    """A corpus of the package `datasets`, with rows of {"translation": {"en": ..., "fr": ...}}.
 
     `name` is a data set of the hub or a folder, `config` its configuration, as in
     `HuggingFace("wmt14", ("en", "fr"), "fr-en")`. Rows stay on disk, memory-mapped.
@@ -76,7 +76,7 @@ class HuggingFace:
     config: str | None = None
 
     def split(self, name: str) -> Sequence[Pair]:
-        """Returns the pairs of one split, read from disk row by row."""
+        """The pairs of one split, read from disk row by row."""
         splits = self._load()
         if name not in splits:
             raise ValueError(f"no split {name!r}: {self.name} has {', '.join(splits)}")
@@ -90,7 +90,7 @@ class HuggingFace:
         return _Rows(rows, self.languages)
 
     def fingerprint(self, name: str) -> str:
-        """Returns the SHA-256 of the split's pairs, in hex."""
+        """The SHA-256 of the split's pairs, in hex."""
         return fingerprint_pairs(self.split(name))
 
     def _load(self) -> Mapping[str, Any]:
@@ -106,7 +106,7 @@ class HuggingFace:
 
 
 class _Rows(Sequence[Pair]):
-    """Rows of a Hugging Face data set, seen as pairs."""
+    """The rows of a Hugging Face data set as pairs."""
 
     def __init__(self, rows: Any, languages: tuple[str, str]):
         self._rows, self._languages = rows, languages

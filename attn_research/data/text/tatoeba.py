@@ -18,13 +18,13 @@ HELD_OUT = 1_000
 
 @dataclasses.dataclass(frozen=True)
 class Tatoeba:
-    """English with German or French, either way round; dev and test have 1,000 pairs each.
+    """Tatoeba in English and German or French, in either direction; dev and test have 1,000 pairs.
 
     The files are read from the folder tatoeba in `data_dir` (see `find_data_dir`). They have no
-    split of their own. Here the hash of an English sentence decides, for all its translations, and
-    sentences that differ only in case, spaces or punctuation count as one: test and dev hold one
-    translation of each of theirs, and what train shares with them in either language is left out.
-    Text is as written; `tokenize` makes it what `lowercase_and_tokenize` does, which takes about
+    splits of their own. Here the hash of an English sentence assigns all its translations to a
+    split, and sentences that differ only in case, spaces or punctuation count as one. Test and dev
+    have one translation of each of their sentences; pairs of train that share a sentence with them,
+    in either language, are left out. `tokenize` applies `lowercase_and_tokenize`, which takes about
     0.1 ms a sentence: half a minute for a training split, so keep what `split` returned.
     """
 
@@ -39,7 +39,7 @@ class Tatoeba:
             )
 
     def split(self, name: str) -> Sequence[Pair]:
-        """Returns the pairs of one split, held in memory."""
+        """The pairs of one split, held in memory."""
         pairs = self._written(name)
         if not self.tokenize:
             return pairs
@@ -47,7 +47,7 @@ class Tatoeba:
         return [Pair(source(pair.source), target(pair.target)) for pair in pairs]
 
     def fingerprint(self, name: str) -> str:
-        """Returns the SHA-256, in hex, of the split's pairs as written and of `tokenize`."""
+        """The SHA-256, in hex, of the split's pairs as written and of `tokenize`."""
         text = fingerprint_pairs(self._written(name))
         return hashlib.sha256(f"{text} tokenize={self.tokenize}".encode()).hexdigest()
 
@@ -72,7 +72,7 @@ class Tatoeba:
         ]
 
     def _read(self) -> Iterator[Pair]:
-        """Yields the pairs of the file, in its order."""
+        """The pairs of the file, in its order."""
         (other,) = set(self.languages) - {"en"}
         path = find_data_file(f"tatoeba/{FILES[other]}", self.data_dir)
         for number, line in enumerate(read_lines(path), 1):
@@ -85,9 +85,9 @@ class Tatoeba:
 
 
 def lowercase_and_tokenize(language: str) -> Callable[[str], str]:
-    """Returns what lowercases a line, normalizes its punctuation and splits it by Moses's rules.
+    """A function that lowercases, normalizes punctuation and tokenizes as Moses does.
 
-    It is how the text `lc.norm.tok` of Multi30k was made, escapes (&apos;) included.
+    The text `lc.norm.tok` of Multi30k was made so, with escapes (&apos;).
     """
     import sacremoses  # slow to import
 
@@ -97,5 +97,5 @@ def lowercase_and_tokenize(language: str) -> Callable[[str], str]:
 
 
 def _key(sentence: str) -> str:
-    """What sentences have in common that differ in case, spaces or punctuation only."""
+    """The sentence without case, spaces and punctuation."""
     return "".join(filter(str.isalnum, sentence.lower()))

@@ -1,6 +1,6 @@
-"""Lines to integer ids and back: a shortlist of words, or SentencePiece subwords.
+"""Tokenizers: a shortlist of words, or SentencePiece subwords.
 
-A tokenizer adds no begin or end of sentence: the code that makes batches appends EOS.
+A tokenizer adds no begin or end of sentence: batching appends EOS.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ _FILE, _MODEL_FILE = "tokenizer.json", "subwords.model"
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What every tokenizer offers; `load_tokenizer` reads back what `save` wrote."""
+    """A tokenizer of lines; `load_tokenizer` reads what `save` wrote."""
 
     @property
     def vocab_size(self) -> int:
@@ -32,23 +32,23 @@ class Tokenizer(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of everything that encoding depends on."""
+        """The SHA-256, in hex, of everything that encoding depends on."""
         ...
 
     def words(self, line: str) -> list[str]:
-        """Returns the words of a line, as a limit on sentence length counts them."""
+        """The words of a line, as limits on sentence length count them."""
         ...
 
     def encode_words(self, words: list[str]) -> list[int]:
-        """Returns the ids of words, as `words` gives them."""
+        """The ids of words, as `words` gives them."""
         ...
 
     def encode(self, line: str) -> list[int]:
-        """Returns the ids of a line."""
+        """The ids of a line."""
         ...
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
-        """Returns the words of `ids`, separated by spaces; PAD, BOS and EOS leave no trace."""
+        """The words of `ids`, separated by spaces; PAD, BOS and EOS leave no trace."""
         ...
 
     def save(self, folder: str | Path) -> None:
@@ -77,7 +77,7 @@ class WordTokenizer:
         language: str = "en",
         moses: bool = False,
     ) -> "WordTokenizer":
-        """Counts a stream of lines and keeps the `size` most frequent words, or all of them.
+        """A shortlist of the `size` most frequent words of a stream of lines, or of all words.
 
         Equally frequent words are ranked in code point order, so that the same text gives the same
         ids. Only the counts are held in memory.
@@ -138,7 +138,7 @@ class WordTokenizer:
 
 @dataclasses.dataclass(frozen=True)
 class SubwordTokenizer:
-    """SentencePiece byte-pair encoding, set to come close to subword-nmt (Sennrich et al. 2016).
+    """SentencePiece byte-pair encoding with settings close to subword-nmt (Sennrich et al. 2016).
 
     Nothing is normalized, every character of the training text is kept, a word is whatever stands
     between spaces, and the end of a word is marked, so that no merge crosses it. Unlike subword-nmt
@@ -150,7 +150,7 @@ class SubwordTokenizer:
 
     @classmethod
     def train(cls, lines: Iterable[str], *, vocab_size: int) -> "SubwordTokenizer":
-        """Trains on lines of one language, or of both for a joint vocabulary.
+        """Subwords learned from lines of one language, or of both for a joint vocabulary.
 
         SentencePiece holds the lines in memory: give it a sample of a large corpus. Raises a
         ValueError where the text cannot fill the vocabulary, or its characters alone exceed it.
@@ -160,7 +160,7 @@ class SubwordTokenizer:
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_some(lines),
+                sentence_iterator=_nonempty(lines),
                 model_writer=model,
                 model_type="bpe",
                 vocab_size=vocab_size,
@@ -177,7 +177,8 @@ class SubwordTokenizer:
                 split_digits=False,
                 treat_whitespace_as_suffix=True,
                 max_sentencepiece_length=256,  # the default of 16 would cut German compounds
-                max_sentence_length=1 << 20,  # bytes; longer lines would be left out in silence
+                max_sentence_length=1
+                << 20,  # bytes; longer lines would be dropped without a warning
                 minloglevel=2,
             )
         except RuntimeError as error:
@@ -206,7 +207,7 @@ class SubwordTokenizer:
         return self._processor.decode([int(i) for i in ids]).rstrip(" ")
 
     def pieces(self) -> list[str]:
-        """Returns the piece of every id: special ones, merges from the first on, characters."""
+        """The piece of every id: special ones, merges from the first on, characters."""
         return [self._processor.id_to_piece(i) for i in range(self.vocab_size)]
 
     def save(self, folder: str | Path) -> None:
@@ -221,7 +222,7 @@ class SubwordTokenizer:
 
 
 def load_tokenizer(folder: str | Path) -> WordTokenizer | SubwordTokenizer:
-    """Returns the tokenizer that `save` wrote to a folder."""
+    """The tokenizer that `save` wrote to a folder."""
     path = Path(folder) / _FILE
     if not path.is_file():
         raise FileNotFoundError(f"no tokenizer in {folder}: {_FILE} is missing")
@@ -239,14 +240,14 @@ def load_tokenizer(folder: str | Path) -> WordTokenizer | SubwordTokenizer:
 
 
 def detokenize(words: str, language: str) -> str:
-    """Returns tokenized words as written text, by the Moses rules of the language."""
+    """Tokenized words as written text, by the Moses rules of the language."""
     import sacremoses
 
     return sacremoses.MosesDetokenizer(language).detokenize(words.split())
 
 
-def _some(lines: Iterable[str]) -> Iterator[str]:
-    """Yields the lines that hold words, at least one."""
+def _nonempty(lines: Iterable[str]) -> Iterator[str]:
+    """The lines with words; a ValueError where there are none."""
     empty = True
     for line in lines:
         if line and not line.isspace():

@@ -1,4 +1,4 @@
-"""Constituency trees as lines of text: the Penn Treebank's WSJ sample, and trees read back.
+"""Linearized constituency trees: the WSJ sample of the Penn Treebank, and trees from lines.
 
 The linearization of Vinyals, Kaiser et al. 2015 ("Grammar as a Foreign Language"), which
 Vaswani et al. 2017, section 6.3 parse with: `(S (NP XX XX )NP (VP XX )VP XX )S`; or, `tagged`, with
@@ -19,9 +19,9 @@ from attn_research.data.text.corpus import Pair
 from attn_research.data.text.parallel import fingerprint_pairs
 
 TOP = "TOP"  # the root of every tree; never written in a line
-TAG = "XX"  # stands for every part-of-speech tag in a line that has none
+TAG = "XX"  # in place of every part-of-speech tag in a line without tags
 TRACE = "-NONE-"
-LINES = {"tree": False, "tagged": True}  # what lines are called, and whether they have tags
+LINES = {"tree": False, "tagged": True}  # language codes of lines, and whether they have tags
 
 # The numbers NNNN of the files wsj_NNNN.mrg.
 SPLITS = {"train": range(1, 160), "dev": range(160, 180), "test": range(180, 200)}
@@ -78,11 +78,11 @@ class Treebank:
         return ("en", "tagged" if self.tagged else "tree")
 
     def split(self, name: str) -> Sequence[Pair]:
-        """Returns the sentences of one split with their linearized trees."""
+        """The sentences of one split with their linearized trees."""
         return list(map(self._make_pair, self.trees(name)))
 
     def trees(self, name: str) -> list[Tree]:
-        """Returns the trees of one split, cleaned (see `clean`)."""
+        """The trees of one split, cleaned (see `clean`)."""
         if name not in SPLITS:
             raise ValueError(f"no split {name!r}: the treebank has {', '.join(SPLITS)}")
         path = find_data_file("treebank/treebank.zip", self.data_dir)
@@ -98,7 +98,7 @@ class Treebank:
         return [tree for tree in trees if tree is not None]
 
     def fingerprint(self, name: str) -> str:
-        """Returns the SHA-256 of the split's sentences, trees and tags, in hex."""
+        """The SHA-256 of the split's sentences, trees and tags, in hex."""
         trees = self.trees(name)
         digest = hashlib.sha256(fingerprint_pairs(map(self._make_pair, trees)).encode())
         for tree in trees:
@@ -106,11 +106,11 @@ class Treebank:
         return digest.hexdigest()
 
     def _make_pair(self, tree: Tree) -> Pair:
-        return Pair(" ".join(tree.words), linearize(tree, self.tagged))
+        return Pair(" ".join(tree.words), linearize(tree, tagged=self.tagged))
 
 
 def parse_trees(text: str, where: str = "text") -> Iterator[Tree]:
-    """Yields the bracketed trees of a text as they are written, each under one TOP.
+    """The bracketed trees of a text as they are written, each under one TOP.
 
     The empty outer bracket of the treebank's files becomes TOP; a tree without one is put under it.
     A ValueError names `where` and the line of what is no tree.
@@ -125,7 +125,7 @@ def parse_trees(text: str, where: str = "text") -> Iterator[Tree]:
                 raise ValueError(f"{where}, line {line}: {token!r} {what}")
             elif token == ")":
                 start, items = stack.pop()
-                tree = _from_items(items, not stack, f"{where}, line {start}")
+                tree = _from_items(items, f"{where}, line {start}", outermost=not stack)
                 if stack:
                     stack[-1][1].append(tree)
                 else:
@@ -137,10 +137,10 @@ def parse_trees(text: str, where: str = "text") -> Iterator[Tree]:
 
 
 def clean(tree: Tree) -> Tree | None:
-    """Returns the tree that parsers of the WSJ are trained and scored on; None if it has no word.
+    """The tree that parsers of the WSJ are trained and scored on; None if it has no word.
 
-    Traces (-NONE-) go, and with them every constituent they leave empty; labels lose functional
-    tags and indices (NP-SBJ-1 and NP=2 are NP). Tags, words and unary chains stay.
+    Traces (-NONE-) are removed, and every constituent they leave empty; labels lose functional tags
+    and indices (NP-SBJ-1 and NP=2 are NP). Tags, words and unary chains stay.
     """
     if tree.word is not None:
         return None if tree.label == TRACE else tree
@@ -151,8 +151,8 @@ def clean(tree: Tree) -> Tree | None:
     return Tree(category[0] if category else tree.label, children)
 
 
-def linearize(tree: Tree, tagged: bool = False) -> str:
-    """Returns the tree as a line: `(LABEL`, `)LABEL`, a word's XX or tag; TOP is left out."""
+def linearize(tree: Tree, *, tagged: bool = False) -> str:
+    """The linearized tree: `(LABEL`, `)LABEL`, and XX or a tag for each word; TOP is left out."""
     tokens: list[str] = []
     todo: list[Tree | str] = [tree]
     while todo:
@@ -170,7 +170,7 @@ def linearize(tree: Tree, tagged: bool = False) -> str:
 
 
 class Reading(NamedTuple):
-    """A tree read off a model's output, and how many repairs that took: 0 if it was well formed."""
+    """A tree from a model's output, and the number of repairs: 0 if the output was well formed."""
 
     tree: Tree
     num_repairs: int
@@ -180,9 +180,10 @@ def from_linear(
     tokens: str | Sequence[str],
     words: Sequence[str],
     tags: Sequence[str] | None = None,
+    *,
     tagged: bool = False,
 ) -> Reading:
-    """Reads a linearized tree over `words`, of which there is one at least; any output gives one.
+    """The tree over `words`, at least one, of a linearized tree; any output gives one.
 
     Repairs, each counted: a closing bracket closes what is open inside its own constituent, and is
     ignored where no constituent of its label is open; what is open at the end is closed; an XX
@@ -229,8 +230,8 @@ def from_linear(
     return Reading(Tree(TOP, tuple(top)), num_repairs)
 
 
-def _from_items(items: list, outermost: bool, where: str) -> Tree:
-    """The tree of a bracket that holds strings (label, word) and trees."""
+def _from_items(items: list, where: str, *, outermost: bool) -> Tree:
+    """The tree of a bracket with items that are strings (label, word) or trees."""
     match items:
         case [str(label), str(word)]:
             tree = Tree(label, word=word)
