@@ -1,7 +1,7 @@
-"""One derivation of the English-French grammar: both sentences and their links, word by word.
+"""Derivations of the English-French grammar: both sentences and their word links.
 
-Every rule takes the number of English words it must say and says exactly that many, so a sentence
-of any length is planned from the top and never thrown away.
+Every rule takes a number of English words and produces exactly that many, so a sentence of any
+length is planned from the top and never rejected for its length.
 """
 
 import random
@@ -28,7 +28,7 @@ DONE = TRANSITIVE["person"]
 
 
 class Pronoun(NamedTuple):
-    """Source indices of a pronoun, of the noun it stands for, and of the other noun."""
+    """The source indices of a pronoun, of its antecedent, and of the other possible noun."""
 
     pronoun: int
     antecedent: int
@@ -38,7 +38,8 @@ class Pronoun(NamedTuple):
 class Derivation(Phrases):
     """A sentence pair of exactly `length` source words, drawn with the given generator.
 
-    `same_gender` is the share of pairs of antecedents, of the ones "it" can mean, that agree.
+    `same_gender` is the fraction of sentences with two possible antecedents of "it" in which both
+    have one French gender.
     """
 
     def __init__(self, rng: random.Random, length: int, same_gender: float = 0.0):
@@ -46,7 +47,7 @@ class Derivation(Phrases):
         self.same_gender = same_gender
         self.pronouns: list[Pronoun] = []
         self.tense = self.pick(("present", "past", "future"))
-        self.last: Phrase | None = None  # the subject that "they" stands for
+        self.last: Phrase | None = None  # the subject that "they" refers to
         words = self.sentence(length - 1)
         words.append(Word(".", self.say(".")))
         self.target = spell(words)
@@ -54,7 +55,7 @@ class Derivation(Phrases):
     # Clauses.
 
     def sentence(self, n: int) -> list[Word]:
-        """Says clauses joined by conjunctions, or one that a subordinate clause precedes."""
+        """Clauses joined by conjunctions, or a main clause after a subordinate clause."""
         words: list[Word] = []
         joins = lexicon.CONJUNCTIONS[self.tense]
         if n > 8 and self.random() < 0.2:
@@ -74,8 +75,8 @@ class Derivation(Phrases):
             words += self.fixed(english, french)
             n -= size + join
 
-    def clause(self, n: int, top: bool = False) -> list[Word]:
-        """Says a subject and what it does."""
+    def clause(self, n: int, *, top: bool = False) -> list[Word]:
+        """A clause: a subject and its predicate."""
         if top and 11 < n < 18 and self.random() < 0.5:
             return self.choice_of_antecedent(n)
         if n < 4:
@@ -95,7 +96,7 @@ class Derivation(Phrases):
         return subject.words + self.predicate(n - size, subject, self.tense)
 
     def personal(self) -> Phrase:
-        """Says he or she, or they for the plural subject of the clause before."""
+        """The pronoun he or she, or they for the plural subject of the previous clause."""
         last = self.last
         if last and last.plural and last.kind == "person":
             i, feminine, plural = self.say("they"), last.feminine, True
@@ -106,25 +107,25 @@ class Derivation(Phrases):
         return Phrase([Word(word, i)], "person", feminine, plural, i[0])
 
     def choice_of_antecedent(self, n: int) -> list[Word]:
-        """Says two nouns and a pronoun whose adjective decides which of them it stands for."""
+        """Two nouns and a pronoun whose adjective decides which of them is its antecedent."""
         kind, verb, preposition, other, *adjectives = self.pick(ANTECEDENTS)
         feminine, second = self.random() < 0.5, self.random() < 0.5
         plural = self.random() < 0.25
-        denied = n > 12 and self.random() < 0.6
-        link = ("because", "parce que") if denied else ("even though", "même si")
-        size = 3 if denied else 1
-        spare = n - size - (5 if denied else 6) - bool(preposition)
+        negated = n > 12 and self.random() < 0.6
+        link = ("because", "parce que") if negated else ("even though", "même si")
+        size = 3 if negated else 1
+        spare = n - size - (5 if negated else 6) - bool(preposition)
         first = self.between(max(2, spare - 7), min(4, spare - 2))
         then = self.between(max(2, spare - first - 3), min(4, spare - first))
         tense = "present" if self.tense == "future" else self.tense
-        one = self.simple(first, kind, self.pick(BY_GENDER[kind][feminine]), plural)
+        one = self.simple(first, kind, self.pick(BY_GENDER[kind][feminine]), plural=plural)
         words = one.words + self.verb(verb, size, one, self.tense)
         if preposition:
             words.append(Word("dans", self.say(preposition)))
-        # Without a share nothing is drawn for it.
+        # A fraction of 0 draws nothing, so that the pairs of older corpora stay the same.
         differ = not self.same_gender or self.random() >= self.same_gender
         noun = self.pick(BY_GENDER[other][feminine != differ])
-        two = self.simple(then, other, noun, plural)
+        two = self.simple(then, other, noun, plural=plural)
         words += two.words
         rest = spare - first - then
         if rest == 1:
@@ -134,19 +135,19 @@ class Derivation(Phrases):
         words += self.fixed(*link)
         right, wrong = (two, one) if second else (one, two)
         i = self.say("they" if plural else "it")
-        if differ:  # else the French pronoun says nothing of which noun it stands for
+        if differ:  # else the gender of the French pronoun does not depend on its antecedent
             self.pronouns.append(Pronoun(i[0], right.head, wrong.head))
         words.append(Word(("il", "elle", "ils", "elles")[right.agreement], i))
         words += self.be(1, right, tense)
-        words += self.fixed("too", "trop") if denied else self.fixed("very", "très")
+        words += self.fixed("too", "trop") if negated else self.fixed("very", "très")
         words.append(self.adjective(self.pick(adjectives[second]), right.agreement))
         self.last = None
         return words
 
-    def relative(self, n: int, kind: str, denied: bool) -> Phrase:
-        """Says X who does (qui) or X that someone does, whose participle agrees with X (que)."""
+    def relative(self, n: int, kind: str, *, negated: bool) -> Phrase:
+        """A noun with a subject relative (qui) or an object relative (que, participle agrees)."""
         first = self.between(2, min(4, n - 4))
-        one = self.simple(first, kind, denied=denied)
+        one = self.simple(first, kind, negated=negated)
         tense = self.pick(("present", "past"))
         n -= first + 1
         if kind in DONE and self.random() < 0.5:
@@ -161,10 +162,10 @@ class Derivation(Phrases):
             rest = self.predicate(n, one, tense)
         return one._replace(words=[*one.words, link, *rest])
 
-    # What a subject does, in exactly n words.
+    # Predicates, in exactly n words.
 
     def predicate(self, n: int, subject: Phrase, tense: str) -> list[Word]:
-        """Says a verb with what belongs to it, chosen by the kind of its subject and by n."""
+        """A predicate, chosen by the kind of its subject and by n."""
         kind, chance = subject.kind, self.random()
         if kind not in INTRANSITIVE or (n > 1 and chance < 0.25):
             return self.state(n, subject, tense)
@@ -185,11 +186,11 @@ class Derivation(Phrases):
         words = self.verb(verb, size, subject, tense)
         n -= size
         rest = 0 if n < 5 and self.random() < 0.6 else self.between(0, min(n - 2, 5))
-        words += self.phrase(n - rest, other, denied=size == 3).words
+        words += self.phrase(n - rest, other, negated=size == 3).words
         return words + self.adjuncts(rest, manner=not verb.stative)
 
     def play(self, n: int, subject: Phrase, tense: str) -> list[Word]:
-        """Says play with a game (jouer à) or with an instrument (jouer de)."""
+        """The verb play with a game (jouer à) or with an instrument (jouer de)."""
         size = self.between(1, min(3, n - 2))
         verb = self.verb(entries.VERBS["play"], size, subject, tense)
         n -= size
@@ -210,7 +211,7 @@ class Derivation(Phrases):
         return verb + words + self.adjuncts(n)
 
     def state(self, n: int, subject: Phrase, tense: str) -> list[Word]:
-        """Says what the subject is like, by whom something was done to it, or where it is."""
+        """A predicate with be: an adjective, a passive, or a place."""
         kind, chance = subject.kind, self.random()
         if n > 3 and kind in DONE and chance < (0.3 if kind == "person" else 0.5):
             words = self.passive(self.pick(DONE[kind]), subject, tense)

@@ -1,4 +1,4 @@
-"""The entries of the English-French grammar: the lexicon's tables with every form spelled out."""
+"""The entries of the English-French grammar: every inflected form of the lexicon's words."""
 
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ class Verb(NamedTuple):
 
 
 def _add_s(word: str) -> str:
-    """Adds the -s of a plural noun or a third-person verb."""
+    """The -s form of a plural noun or a third-person verb."""
     if word.endswith(("s", "x", "z", "ch", "sh")) or word in ("tomato", "hero"):
         return word + "es"
     return word[:-1] + "ies" if word[-1] == "y" and word[-2] not in "aeiou" else word + "s"
@@ -60,12 +60,12 @@ def _ing(base: str) -> str:
 
 
 def split(table: str) -> list[str]:
-    """Splits a table at its commas and joins each entry's lines."""
+    """The entries of a table, which commas separate, each on one line."""
     return [" ".join(entry.split()) for entry in table.split(",")]
 
 
 def noun(entry: str) -> Noun:
-    """Reads a noun of the lexicon."""
+    """The noun of an entry of the lexicon."""
     english, translation, gender, *irregular = entry.split()
     many = irregular[0] if irregular else _add_s(english)
     return Noun((english, many), (translation, french.plural(translation)), gender == "f")
@@ -101,12 +101,12 @@ def _verb(entry: str) -> tuple[str, Verb]:
 
 
 def nouns(table: str) -> tuple[Noun, ...]:
-    """Reads a table of nouns."""
+    """The nouns of a table."""
     return tuple(map(noun, split(table)))
 
 
 def adjectives(table: str) -> tuple[Adjective, ...]:
-    """Reads a table of adjectives."""
+    """The adjectives of a table."""
     return tuple(map(_adjective, split(table)))
 
 

@@ -1,4 +1,4 @@
-"""French inflection, and the spelling of French words that meet.
+"""French inflection, elision and contraction.
 
 Regular forms are computed and irregular ones are given by the lexicon. Forms of an adjective or
 a participle are ordered masculine singular, feminine singular, masculine plural, feminine plural,
@@ -28,12 +28,12 @@ class Word(NamedTuple):
 
 
 def starts_with_vowel(word: str) -> bool:
-    """Tells whether a word elides the one before it: a vowel or a mute h."""
+    """True if the word before elides: an initial vowel or mute h."""
     return word[0] in "aeiouhàâéèêîôœ" and word not in ASPIRATE
 
 
 def spell(words: Sequence[Word]) -> list[Word]:
-    """Elides and contracts: le ami -> l' ami, de le chat -> du chat, sa amie -> son amie.
+    """Elision and contraction: le ami -> l' ami, de le chat -> du chat, sa amie -> son amie.
 
     A contraction carries the links of both of its words.
     """

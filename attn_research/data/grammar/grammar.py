@@ -1,8 +1,8 @@
-"""A built-in English-French corpus: a synchronous grammar with gold word links.
+"""The built-in English-French corpus: a synchronous grammar with gold word links.
 
-Any pair is a pure function of (seed, split, index), so nothing is stored or downloaded. The grammar
-takes pronouns, agreement and words of several senses from context, and sentences of any length from
-3 to 60 words, which is what attention was introduced for (Bahdanau et al., 2015, section 5).
+Any pair is a pure function of (seed, split, index), so nothing is stored or downloaded. Pronouns,
+agreement and ambiguous words depend on context, and sentences have from 3 to 60 words, for which
+attention was introduced (Bahdanau et al., 2015, section 5).
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ LONGEST_TARGET = 66
 class Grammar:
     """The corpus of one seed; dev and test hold each stratum of source lengths equally often.
 
-    "It" can mean two nouns. They differ in French gender but for a share `same_gender` of the
-    pairs. At 0 neither the genders nor the adjective alone say anything of il or elle, which
-    gradient descent finds hard; above 0 each noun's gender alone says something. ValueError where
-    it is no share.
+    Two nouns are possible antecedents of "it". They differ in French gender, except in a fraction
+    `same_gender` of the pairs. At 0 neither the genders nor the adjective alone predict il or elle,
+    which is hard for gradient descent; above 0 the gender of each noun alone has information.
+    ValueError where it is no fraction.
     """
 
     seed: int = 0
@@ -40,10 +40,10 @@ class Grammar:
 
     def __post_init__(self):
         if not 0 <= self.same_gender <= 1:
-            raise ValueError(f"same_gender {self.same_gender}: give a share, from 0 to 1")
+            raise ValueError(f"same_gender {self.same_gender}: give a fraction, from 0 to 1")
 
     def split(self, name: str) -> Sequence[Pair]:
-        """A split, whose pairs are generated on access."""
+        """A split whose pairs are generated on access."""
         return _Split(self, name, self._size(name))
 
     def fingerprint(self, name: str) -> str:
@@ -59,7 +59,7 @@ class Grammar:
         return digest.hexdigest()
 
     def pronouns(self, split: str, index: int) -> tuple[Pronoun, ...]:
-        """The pronouns of a pair whose gender depends on which of two nouns they mean."""
+        """The pronouns of a pair whose gender depends on which of two nouns is the antecedent."""
         return tuple(self._derive(split, index).pronouns)
 
     def _size(self, name: str) -> int:
@@ -69,7 +69,7 @@ class Grammar:
         return sizes[name]
 
     def _derive(self, split: str, index: int) -> Derivation:
-        """Derives until a sentence falls in the split: a source belongs to exactly one."""
+        """The first derivation that falls in the split: a source sentence belongs to one split."""
         if not 0 <= index < self._size(split):
             raise IndexError(f"pair {index} of {split}, which has {self._size(split)}")
         key = hashlib.sha256(f"{VERSION} {self.seed} {split} {index}".encode()).digest()

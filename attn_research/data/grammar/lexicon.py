@@ -1,4 +1,4 @@
-"""The word lists of the English-French grammar, as compact tables; entries.py spells them out.
+"""The word lists of the English-French grammar, as compact tables; entries.py inflects them.
 
 Nouns are `english french gender [english plural]` by kind of thing. Adjectives, by the kind they
 fit, are `english masculine [feminine]`; a leading + marks those that stand before the French noun.

@@ -1,4 +1,4 @@
-"""Noun phrases of the English-French grammar, and the phrases that say where and when."""
+"""Noun phrases of the English-French grammar, and phrases of place and time."""
 
 from collections.abc import Sequence
 
@@ -23,20 +23,20 @@ PREVOCALIC = {"beau": "bel", "nouveau": "nouvel", "vieux": "vieil"}
 
 
 class Phrases(Writer):
-    """The rules below a clause."""
+    """The rules below a clause: noun phrases and adjuncts."""
 
-    def relative(self, n: int, kind: str, denied: bool) -> Phrase:
-        """Says a noun with a relative clause, which the rules for clauses define."""
+    def relative(self, n: int, kind: str, *, negated: bool) -> Phrase:
+        """A noun with a relative clause, which the rules for clauses define."""
         raise NotImplementedError
 
     def simple(
-        self, n: int, kind: str, noun: Noun | None = None, plural: bool | None = None,
-        denied: bool = False, owned: bool = False,
+        self, n: int, kind: str, noun: Noun | None = None, *,
+        plural: bool | None = None, negated: bool = False, owned: bool = False,
     ) -> Phrase:  # fmt: skip
-        """Says a determiner, n - 2 numbers, degrees and adjectives, and a noun.
+        """A determiner, n - 2 numbers, degrees and adjectives, and a noun.
 
-        A given number asks for a definite determiner, `owned` for one that "of" can follow. An
-        indefinite article that is `denied`, the object of a negated verb, becomes de.
+        The determiner is definite where `plural` is given, and one that "of" can follow where the
+        noun is `owned`. With `negated`, for the object of a negated verb, un and des become de.
         """
         noun = noun or self.pick(NOUNS[kind])
         definite, feminine = plural is not None, noun.feminine
@@ -73,61 +73,61 @@ class Phrases(Writer):
         head = self.say(noun.english[plural])
         if english == "a" and _takes_an(self.source[start + 1]):
             self.source[start] = "an"
-        if (denied and english in ("a", "some")) or (english == "some" and before):
+        if (negated and english in ("a", "some")) or (english == "some" and before):
             french = "de"
         words = [Word(french, i), *before, Word(noun.french[plural], head), *after]
         return Phrase(words, kind, feminine, plural, head[0])
 
     def name(self) -> Phrase:
-        """Says the name of a person."""
+        """The name of a person."""
         name, feminine = self.pick(NAMES)
         i = self.say(name)
         return Phrase([Word(name, i)], "person", feminine, False, i[0])
 
-    def phrase(self, n: int, kind: str, denied: bool = False) -> Phrase:
-        """Says a noun phrase of n words; one word is a name, so its kind is a person."""
+    def phrase(self, n: int, kind: str, *, negated: bool = False) -> Phrase:
+        """A noun phrase of n words; one word is a name, so its kind is a person."""
         if n == 1:
             return self.name()
         chance = self.random()
         if n < 4 or (n == 4 and (kind != "person" or chance < 0.6)):
-            return self.simple(n, kind, denied=denied)
+            return self.simple(n, kind, negated=negated)
         if n == 4 or (n > 4 and chance < 0.25):
-            return self.both(n, kind, denied)
+            return self.both(n, kind, negated=negated)
         if n < 7 or chance < 0.4:
-            return self.of(n, kind, denied)
-        return self.relative(n, kind, denied)
+            return self.of(n, kind, negated=negated)
+        return self.relative(n, kind, negated=negated)
 
-    def both(self, n: int, kind: str, denied: bool) -> Phrase:
-        """Says two noun phrases joined by and, whose French agreement is plural."""
-        least = 1 if kind == "person" and not denied else 2
+    def both(self, n: int, kind: str, *, negated: bool) -> Phrase:
+        """Two noun phrases joined by and, with plural agreement in French."""
+        least = 1 if kind == "person" and not negated else 2
         first = self.between(least, min(n - 1 - least, 5))
-        one = self.phrase(first, kind, denied)
+        one = self.phrase(first, kind, negated=negated)
         link = Word("et", self.say("and"))
-        two = self.phrase(n - first - 1, kind, denied)
+        two = self.phrase(n - first - 1, kind, negated=negated)
         feminine = one.feminine and two.feminine
         return Phrase([*one.words, link, *two.words], kind, feminine, True, two.head)
 
-    def of(self, n: int, kind: str, denied: bool) -> Phrase:
-        """Says X of Y; a bank is of a river (rive) or of a town (banque)."""
+    def of(self, n: int, kind: str, *, negated: bool) -> Phrase:
+        """The phrase X of Y; a bank is of a river (rive) or of a town (banque)."""
         owner, noun = lexicon.OWNERS.get(kind, "person"), None
         if kind in BANKS and self.random() < 0.3:
             owner, noun = BANKS[kind]
         least = 1 if owner == "person" else 2
         first = self.between(2, min(4, n - 1 - least))
-        one = self.simple(first, kind, noun, denied=denied, owned=True)
+        one = self.simple(first, kind, noun, negated=negated, owned=True)
         link = Word("de", self.say("of"))
         two = self.phrase(n - 1 - first, owner)
         return one._replace(words=[*one.words, link, *two.words])
 
     def place(self, n: int, places: Sequence[tuple] = PLACES) -> list[Word]:
-        """Says a preposition and a noun phrase in n words, three or more."""
+        """A prepositional phrase of n words, three or more."""
         english, french, kinds = self.pick(places)
         words = self.fixed(english, french)
         kind = self.pick(kinds)
         return words + self.phrase(n - 1, kind).words
 
-    def adjuncts(self, n: int, manner: bool = False) -> list[Word]:
-        """Says where, when or how often in n words, or, if n is 1 and `manner`, how."""
+    def adjuncts(self, n: int, *, manner: bool = False) -> list[Word]:
+        """Adjuncts of place, time and frequency of n words; if n is 1 and `manner`, of manner."""
         if n == 0:
             return []
         if n == 1:
@@ -140,7 +140,7 @@ class Phrases(Writer):
         return self.place(n)
 
     def when(self, n: int) -> list[Word]:
-        """Says in winter, in france, in paris, every day, three times; n = 3: for, at, the time."""
+        """Phrases of time or place: in winter, in paris, every day; n = 3: for two days."""
         chance = self.random()
         if n == 3:
             if chance < 0.5:

@@ -1,8 +1,7 @@
-"""What every rule of the English-French grammar writes with: random choices, words and verbs.
+"""The basis of all rules of the English-French grammar: random choices, words and verbs.
 
-A rule says its English words in order and returns its French words, each with the source indices
-it is linked to, in whatever order French wants. So links are composed with the sentence and never
-guessed afterwards.
+A rule appends its English words in order and returns its French words, in French order, each with
+the source indices it is linked to. So links arise with the sentence and are never guessed.
 """
 
 import random
@@ -32,42 +31,42 @@ class Phrase(NamedTuple):
 
 
 class Writer:
-    """The English words said so far, and the rules that have no choice of noun in them."""
+    """The English words so far, and the rules that choose no noun."""
 
     def __init__(self, rng: random.Random):
         self.random = rng.random
         self.source: list[str] = []
 
     def pick(self, pool):
-        """An item of the pool, uniformly."""
+        """A random item of the pool."""
         return pool[int(self.random() * len(pool))]
 
     def between(self, low: int, high: int) -> int:
-        """An integer from low to high inclusive, uniformly."""
+        """A random integer from low to high, both included."""
         return low + int(self.random() * (high - low + 1))
 
     def say(self, word: str) -> tuple[int]:
-        """Says an English word and returns its index as the links of a French one."""
+        """Appends an English word; its index, as the links of a French word, is returned."""
         self.source.append(word)
         return (len(self.source) - 1,)
 
     def fixed(self, english: str, french: str) -> list[Word]:
-        """Says words that do not vary, linked in order; the first may take several French ones."""
+        """Invariable words, linked in order; the first may have several French words."""
         links = [self.say(word) for word in english.split()]
         words = french.split()
         spare = len(words) - len(links)
         return [Word(word, links[max(0, k - spare)]) for k, word in enumerate(words)]
 
     def adjective(self, choice: Adjective, agreement: int) -> Word:
-        """Says an adjective."""
+        """An adjective."""
         return Word(choice.french[agreement], self.say(choice.english))
 
     def verb(
         self, verb: Verb, n: int, subject: Phrase, tense: str, object_agreement: int = 0
     ) -> list[Word]:
-        """Says a verb in n words: 1 plain, 2 progressive, future or with an adverb, 3 negated.
+        """A verb of n words: 1 plain, 2 progressive, future or with an adverb, 3 negated.
 
-        A future of one word does not exist: it becomes the present. A participle with être agrees
+        There is no future of one word: it becomes the present. A participle with être agrees
         with the subject, one with avoir with an object before it.
         """
         plural, past, future = subject.plural, tense == "past", tense == "future" and n > 1
@@ -77,7 +76,7 @@ class Writer:
         if future:
             helper = self.say("will")
         elif progressive:
-            helper = self.say(_be(False, plural))
+            helper = self.say(_be(past=False, plural=plural))
         elif n == 3:
             helper = self.say("did" if past else "do" if plural else "does")
         elif n == 2:
@@ -98,10 +97,10 @@ class Writer:
         else:
             forms = verb.future if future else verb.imperfect if past else verb.french_present
             conjugated, rest = Word(forms[plural], i, helper), adverb
-        return _deny(conjugated, no, rest)
+        return _negate(conjugated, no, rest)
 
     def be(self, n: int, subject: Phrase, tense: str) -> list[Word]:
-        """Says a form of be in n words: 1 plain, 2 future or negated, 3 negated future."""
+        """A form of be of n words: 1 plain, 2 future or negated, 3 negated future."""
         no = ()
         if tense == "future" and n > 1:
             helper = self.say("will")
@@ -109,15 +108,15 @@ class Writer:
                 no = self.say("not")
             word = Word(("sera", "seront")[subject.plural], self.say("be"), helper)
         else:
-            i = self.say(_be(tense == "past", subject.plural))
+            i = self.say(_be(past=tense == "past", plural=subject.plural))
             word = Word((WAS if tense == "past" else ETRE)[subject.plural], i)
             if n > 1:
                 no = self.say("not")
-        return _deny(word, no, [])
+        return _negate(word, no, [])
 
     def passive(self, verb: Verb, subject: Phrase, tense: str) -> list[Word]:
-        """Says, in three words, a form of be, a participle and by."""
-        i = self.say(_be(tense == "past", subject.plural))
+        """A passive of three words: a form of be, a participle and by."""
+        i = self.say(_be(past=tense == "past", plural=subject.plural))
         if tense == "past":
             words = [Word(AVOIR[subject.plural], (), i), Word("été", i)]
         else:
@@ -126,11 +125,11 @@ class Writer:
         return [*words, Word("par", self.say("by"))]
 
 
-def _be(past: bool, plural: bool) -> str:
+def _be(*, past: bool, plural: bool) -> str:
     return (("is", "are"), ("was", "were"))[past][plural]
 
 
-def _deny(conjugated: Word, no: tuple[int, ...], rest: list[Word]) -> list[Word]:
+def _negate(conjugated: Word, no: tuple[int, ...], rest: list[Word]) -> list[Word]:
     if not no:
         return [conjugated, *rest]
     return [Word("ne", (), no), conjugated, Word("pas", no), *rest]

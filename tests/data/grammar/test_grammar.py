@@ -239,7 +239,7 @@ def test_a_share_of_antecedents_agree_and_are_not_asked_about():
         asked += sum(source[pronoun] == "it" for pronoun, *_ in known)
         every += source.count("it")  # the grammar says it of antecedents alone
     assert every > 250 and 0.4 < asked / every < 0.6
-    with pytest.raises(ValueError, match=r"same_gender 1\.5: give a share, from 0 to 1"):
+    with pytest.raises(ValueError, match=r"same_gender 1\.5: give a fraction, from 0 to 1"):
         Grammar(same_gender=1.5)
 
 
