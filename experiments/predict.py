@@ -18,7 +18,7 @@ from absl import app, flags
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.image_maps import ImageMaps, image_figure
-from experiments.harness.flags import fail, parse_flags
+from experiments.harness.flags import fail, parse_flags, quiet_libraries
 from experiments.harness.run_folder import load_run
 from experiments.harness.task import AttentionMap, Response
 from experiments.papers import find
@@ -98,6 +98,7 @@ def _readable(response: Response) -> str:
 
 def _main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
+    quiet_libraries()
     try:
         if len(argv) > 1:
             raise ValueError(f"not a flag: {' '.join(argv[1:])}")

@@ -77,6 +77,13 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         fail(ValueError(f"{error}{hint}"))
 
 
+def quiet_libraries() -> None:
+    """Leaves what libraries log of their own work out of the output."""
+    logging.getLogger().setLevel(logging.INFO)
+    for noisy in ("absl", "jax", "orbax"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
 def fail(error: Exception) -> NoReturn:
     """Ends the program with one line that says what is wrong."""
     text = " ".join(str(error).split())
@@ -135,9 +142,7 @@ def _flag_line(name: str, text: str, default: Any, origin: str = "") -> str:
 
 
 def _main(paper: Paper, find: Callable[[str], Paper] | None, argv: Sequence[str]) -> None:
-    logging.getLogger().setLevel(logging.INFO)
-    for noisy in ("absl", "jax", "orbax"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    quiet_libraries()
     with processes.exit_on_error():
         try:
             if len(argv) > 1:

@@ -129,9 +129,13 @@ class ImageClassificationTask:
         smoothing = self.config.task.label_smoothing if train else 0.0
         if "share" in batch:
             second = batch["other"], batch["share"]
-            total, count = mixed_cross_entropy(logits, label, *second, label >= 0, smoothing)
+            total, count = mixed_cross_entropy(
+                logits, label, *second, label >= 0, label_smoothing=smoothing
+            )
         else:
-            total, count = cross_entropy(logits, label, label >= 0, smoothing)
+            total, count = cross_entropy(
+                logits, label, label >= 0, label_smoothing=smoothing
+            )
         counts = {"examples": count}
         if not train:
             right = (logits.argmax(axis=-1) == label) & (label >= 0)

@@ -69,7 +69,7 @@ def corpora(config: TextConfig) -> list[Corpus]:
                     f"--languages={config.languages}: --data=treebank is en-tree, or en-tagged "
                     "with part-of-speech tags"
                 )
-            return [Treebank(config.data_dir or None, LINES[languages[1]])]
+            return [Treebank(config.data_dir or None, tagged=LINES[languages[1]])]
         case "text":
             files = {}
             for split in ("train", "dev", "test"):

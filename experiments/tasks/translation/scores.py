@@ -86,7 +86,7 @@ def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict
     return scores
 
 
-def score_trees(gold: Sequence[Tree], name: str, folder: Path, tagged: bool) -> dict[str, Any]:
+def score_trees(gold: Sequence[Tree], name: str, folder: Path, *, tagged: bool) -> dict[str, Any]:
     """Labelled brackets of generated trees; what is no tree is read as one (see `from_linear`)."""
     lines = _read_hypotheses(folder / f"{name}.hypotheses.txt", len(gold))
     readings = [
@@ -135,7 +135,7 @@ def score_all(
     files = sorted(path for kind in kinds for path in folder.glob(kind))
     if language in LINES:
         tagged = LINES[language]
-        found = {name: score_trees(trees, name, folder, tagged) for name, trees in tests.items()}
+        found = {name: score_trees(trees, name, folder, tagged=tagged) for name, trees in tests.items()}
     else:
         found = {name: score(pairs, name, folder, language) for name, pairs in tests.items()}
     return {

@@ -110,8 +110,8 @@ class TranslationTask:
             hidden.states,
             target,
             target != PAD,
-            config.label_smoothing if train else 0.0,
-            config.loss_chunk or None,
+            label_smoothing=config.label_smoothing if train else 0.0,
+            chunk=config.loss_chunk or None,
         )
         sentences = jnp.sum(target == EOS, dtype=jnp.float32)
         weight = sentences if train and config.loss_per == "sentence" else tokens
