@@ -152,7 +152,7 @@ def check_rows(batch: PyTree, placement: Placement) -> None:
     for leaf in jax.tree.leaves(batch):
         if leaf.shape[0] % placement.row_multiple:
             raise ValueError(
-                f"a batch of {leaf.shape[0]} rows cannot be divided evenly among devices and "
+                f"a batch of {leaf.shape[0]} rows cannot be shared evenly by devices and "
                 f"microbatches: make it a multiple of {placement.row_multiple}, or use fewer "
                 "devices or a lower --num_microbatches"
             )

@@ -31,8 +31,8 @@ class Pmapped:
         return self.num_devices * self.num_processes * self.num_microbatches
 
     def rows(self, total: int) -> slice:
-        share = total // self.num_processes
-        return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+        num_rows, index = total // self.num_processes, jax.process_index()
+        return slice(index * num_rows, (index + 1) * num_rows)
 
     def shard_batch(self, batch: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x.reshape(self.num_devices, -1, *x.shape[1:]), batch)
@@ -81,10 +81,10 @@ class Pmapped:
         return jax.pmap(update, "data", in_axes=(0, 0, None), donate_argnums=0, devices=devices)
 
     def _gradients(self, loss, trainable):
-        of_share = make_gradients(
+        local_gradients = make_gradients(
             loss, num_microbatches=self.num_microbatches, axes=("data",), trainable=trainable
         )
-        return lambda *arguments: jax.lax.psum(of_share(*arguments), "data")
+        return lambda *arguments: jax.lax.psum(local_gradients(*arguments), "data")
 
     @property
     def _devices(self) -> list[jax.Device]:

@@ -25,7 +25,7 @@ class Progress(Protocol):
         ...
 
     def skip(self, seconds: float) -> None:
-        """Leaves so many seconds out of the rate of steps."""
+        """Leaves `seconds` out of the rate of steps."""
         ...
 
     def close(self) -> None:

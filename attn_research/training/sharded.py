@@ -36,10 +36,10 @@ class Sharded:
 
     @property
     def row_multiple(self) -> int:
-        return self._num_shares * self.num_microbatches
+        return self._num_batch_shards * self.num_microbatches
 
     @property
-    def _num_shares(self) -> int:
+    def _num_batch_shards(self) -> int:
         return math.prod(self.mesh.shape[axis] for axis in BATCH_AXES)
 
     @property
@@ -91,11 +91,11 @@ class Sharded:
 
     def _gradients(self, loss, trainable):
         axes = tuple(axis for axis in BATCH_AXES if self.mesh.shape[axis] > 1)
-        of_share = make_gradients(
+        local_gradients = make_gradients(
             loss, num_microbatches=self.num_microbatches, axes=axes, trainable=trainable
         )
         if not axes:
-            return of_share
+            return local_gradients
 
         def gradients(params, batch, key):
             # The axis of each array that fsdp shards, or -1. XLA alone handles the axis tensor.
@@ -104,12 +104,12 @@ class Sharded:
                 partition_specs(params, self.mesh.shape, self.rules),
             )
 
-            def local_gradients(params, batch, key):
+            def reduced_gradients(params, batch, key):
                 def gather(x, axis):
                     return x if axis < 0 else jax.lax.all_gather(x, "fsdp", axis=axis, tiled=True)
 
                 whole = jax.tree.map(gather, params, fsdp_axes)
-                gradient, sums = of_share(whole, batch, key)
+                gradient, sums = local_gradients(whole, batch, key)
 
                 def reduce(x, axis):
                     if axis < 0:
@@ -124,7 +124,7 @@ class Sharded:
                 lambda axis: P() if axis < 0 else P(*[None] * axis, "fsdp"), fsdp_axes
             )
             sharded_gradients = jax.shard_map(
-                local_gradients,
+                reduced_gradients,
                 mesh=self.mesh,
                 in_specs=(param_specs, P(axes), P()),
                 out_specs=(split(param_specs, trainable)[0], P()),

@@ -60,9 +60,9 @@ def make_gradients(
     axes: tuple[str, ...] = (),
     trainable: Trainable | None = None,
 ) -> Gradients:
-    """The gradient of the total over a batch, accumulated over `num_microbatches`.
+    """The gradient of the total over a batch, with gradient accumulation over microbatches.
 
-    Memory is that of one microbatch; microbatch n is rows n, n + num_microbatches, ... With `axes`
+    Memory is that of one microbatch; number n has rows n, n + num_microbatches, ... With `axes`
     the batch is this device's share, its rows after those of the devices before it along these
     axes of a mesh, and the results are its share of two sums. What is drawn for an example, by keys
     of `attn_research.rng`, depends neither on microbatches nor on devices. Frozen parameters have
@@ -84,15 +84,15 @@ def make_gradients(
         if num_microbatches == 1:
             return of_microbatch(params, batch, per_example_key(key, first))
 
-        def split(x):
+        def to_microbatches(x):
             return jnp.moveaxis(x.reshape(-1, num_microbatches, *x.shape[1:]), 1, 0)
 
         def accumulate(sums, microbatch):
             number, batch = microbatch
-            key_here = per_example_key(key, first + number, num_microbatches)
-            return jax.tree.map(jnp.add, sums, of_microbatch(params, batch, key_here)), None
+            microbatch_key = per_example_key(key, first + number, num_microbatches)
+            return jax.tree.map(jnp.add, sums, of_microbatch(params, batch, microbatch_key)), None
 
-        microbatches = jax.tree.map(split, batch)
+        microbatches = jax.tree.map(to_microbatches, batch)
         one = jax.tree.map(lambda x: x[0], microbatches)
         shapes = jax.eval_shape(of_microbatch, params, one, per_example_key(key))
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)

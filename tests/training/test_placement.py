@@ -30,7 +30,7 @@ def tree():
         ("tensor=4,data=2", (2, 1, 4)),
     ],
 )
-def test_a_mesh_is_read_and_what_is_left_shares_data(text, sizes):
+def test_remaining_devices_of_a_mesh_go_to_data(text, sizes):
     assert tuple(parse_mesh(text, 8).values()) == sizes
 
 
@@ -67,7 +67,7 @@ def test_rows_must_be_shared_evenly():
         check_rows({"x": np.zeros((16, 5))}, placement)
 
 
-def test_rules_and_lengths_say_who_holds_what():
+def test_partition_specs_follow_rules_and_lengths():
     specs = partition_specs({"optimizer": tree()}, {"data": 1, "fsdp": 2, "tensor": 4}, RULES)[
         "optimizer"
     ]
@@ -79,19 +79,19 @@ def test_rules_and_lengths_say_who_holds_what():
         partition_specs(tree(), {"data": 1, "fsdp": 1, "tensor": 3}, RULES)
 
 
-def test_what_is_laid_out_comes_back_whole():
+def test_a_sharded_state_is_gathered_unchanged():
     kernel = np.arange(64 * 128.0, dtype=np.float32).reshape(64, 128)
     state = TrainState(np.int32(5), {"up": {"kernel": kernel}}, ())
     for name, mesh in (("pmap", "data=8"), ("sharded", "data=2,fsdp=2,tensor=2")):
         placement = make_placement(name, mesh, RULES)
-        laid = placement.shard_state(state)
+        sharded = placement.shard_state(state)
         if isinstance(placement, Sharded):
-            [one, *_] = laid.params["up"]["kernel"].addressable_shards
+            [one, *_] = sharded.params["up"]["kernel"].addressable_shards
             assert one.data.shape == (32, 64)
-        np.testing.assert_array_equal(placement.gather(laid).params["up"]["kernel"], kernel)
+        np.testing.assert_array_equal(placement.gather(sharded).params["up"]["kernel"], kernel)
 
 
-def test_a_batch_is_put_where_its_rows_belong():
+def test_every_device_gets_its_rows_of_a_batch():
     batch = {"x": np.arange(16).reshape(16, 1)}
     mapped = make_placement("pmap", "data=4").shard_batch(batch)["x"]
     np.testing.assert_array_equal(mapped[1, :, 0], [4, 5, 6, 7])
@@ -116,6 +116,6 @@ def test_seeds_share_a_program(placement):
     assert len(programs) == 1
 
 
-def test_what_pmap_over_processes_needs_is_not_known_before_it_runs():
+def test_the_memory_of_pmap_over_processes_is_not_known_before_it_runs():
     with pytest.raises(NotImplementedError, match="--max_bytes needs --placement=sharded"):
         Pmapped(2, 2).lower(None, optax.sgd(1.0), jax.random.key(0), None, None)

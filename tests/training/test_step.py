@@ -1,4 +1,4 @@
-"""One step is one gradient of sums, however the batch is cut; its keys follow from its number."""
+"""The training step: one gradient of sums, and keys that depend on the number of the step."""
 
 import jax
 import jax.numpy as jnp
