@@ -74,6 +74,14 @@ def test_no_model_imports_another():
         assert not others, f"{path.relative_to(ROOT)} imports {sorted(others)}"
 
 
+def test_data_imports_no_jax():
+    """Worker processes start without it, and nothing there touches a device."""
+    for path in modules_in("attn_research/data"):
+        names = list(imported(path))
+        assert "jax" not in {name.split(".")[0] for name in names}, path.relative_to(ROOT)
+        assert parts_after("attn_research", names) <= {"data"}, path.relative_to(ROOT)
+
+
 def test_nothing_below_experiments_imports_them_or_flags():
     for path in (ROOT / "attn_research").rglob("*.py"):
         tops = {name.split(".")[0] for name in imported(path)}
