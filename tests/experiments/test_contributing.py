@@ -1,0 +1,72 @@
+"""The examples of CONTRIBUTING.md, applied to a copy of the repository and run as a newcomer would."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.experiments.contributing import ROOT, apply, blocks, commands
+
+PLACES = {"A score": 4, "A mask": 4, "A task": 1}
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The code without its results."""
+    for folder in ("attn_research", "experiments"):
+        ignored = shutil.ignore_patterns("results", "__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    return tmp_path
+
+
+def call(folder, *words):
+    """The output of a command in a folder, without this process's settings."""
+    environ = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "ATTN_DATA_DIR")}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def edit(folder, heading):
+    chosen = [block for block in blocks() if block.heading == heading]
+    for block in chosen:
+        apply(block, folder)
+    return {block.path for block in chosen}
+
+
+def test_examples_touch_as_few_places_as_promised():
+    for heading, count in PLACES.items():
+        assert len({block.path for block in blocks() if block.heading == heading}) == count
+    folders = {b.path.rpartition("/")[0] for b in blocks() if b.heading == "A paper"}
+    assert folders == {"experiments/reversal2026"}
+
+
+@pytest.mark.parametrize("heading", ["A score", "A mask"])
+def test_a_mechanism_passes_conformance_and_runs_in_every_model_by_flag(copy, heading):
+    edit(copy, heading)
+    kind = "mechanisms" if heading == "A score" else "masks"
+    found = commands(heading)
+    name = found[0].rpartition("=")[2]
+    table = call(
+        copy, "-m", "experiments.conformance", f"--{kind}={name}", "--samples=0", "--noprogress",
+        "--implementations=reference,tiled,gathered",
+    )  # fmt: skip
+    assert "**0 pass" not in table and "0 are wrong" in table
+    for command in found:
+        words = [*command.split()[1:], "--num_steps=2", "--train_pairs=300", "--noprogress"]
+        words = [w for w in words if "vit2020" not in command or "train_pairs" not in w]
+        assert "results" in call(copy, *words)
+
+
+def test_a_task_and_a_paper_run_and_answer(copy):
+    assert edit(copy, "A task") and edit(copy, "A paper")
+    assert "reversal2026" in call(copy, "-m", "experiments")
+    train, predict = (command.split()[1:] for command in commands("A paper"))
+    assert "| wide " in call(copy, *train, "--noprogress")
+    assert call(copy, *predict).startswith("951413")
+    results = "--results_dir=runs/reversal2026/small/results"
+    assert "every number recomputed" in call(copy, "-m", "experiments.tables", "--verify", results)
