@@ -8,19 +8,15 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from attn_research.attention import (
-    cudnn,
-    gathered,
-    hopper,
-    operands,
-    pallas,
-    reference,
-    splash,
-    tiled,
-)
+from attn_research.attention.backends import capabilities as operands
+from attn_research.attention.backends import cudnn, reference, splash
+from attn_research.attention.backends import local_gather as gathered
+from attn_research.attention.backends.hopper import backend as hopper
+from attn_research.attention.backends.pallas_gpu import backend as pallas
+from attn_research.attention.backends.reference import Attended, Capture
+from attn_research.attention.backends.xla_flash import backend as tiled
 from attn_research.attention.masks import Full, Mask, Positions
 from attn_research.attention.normalizers import Dropout, softmax
-from attn_research.attention.reference import Attended, Capture
 from attn_research.attention.scores import ScaledDot
 from attn_research.types import Array, Float
 

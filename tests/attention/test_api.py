@@ -23,9 +23,9 @@ from attn_research.attention import (
     api,
     attend,
     explain,
-    pallas,
-    reference,
 )
+from attn_research.attention.backends import reference
+from attn_research.attention.backends.pallas_gpu import backend as pallas
 
 B, T, S, N, K, H, Hv = 2, 5, 7, 4, 2, 3, 6
 

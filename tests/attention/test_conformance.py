@@ -9,19 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import (
-    Causal,
-    Padding,
-    Positions,
-    Segments,
-    Window,
-    api,
-    attend,
-    pallas,
-)
-from experiments.cases import MASKS, SCORES, Case, pose, random_arrays
-from experiments.conformance import MECHANISMS, SIZES, interpret_kernels, make_matrix
-from experiments.examination import examine
+from attn_research.attention import Causal, Padding, Positions, Segments, Window, api, attend
+from attn_research.attention.backends.pallas_gpu import backend as pallas
+from attn_research.attention.testing.cases import MASKS, SCORES, Case, pose, random_arrays
+from attn_research.attention.testing.comparison import examine
+from experiments.conformance.matrix import MECHANISMS, SIZES, interpret_kernels, make_matrix
 
 # The most keys that one query sees under those masks that bound them.
 WIDTHS = {"window": 4, "around": 5, "causal & padding & window": 4}

@@ -8,22 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import (
-    Causal,
-    Dot,
-    Positions,
-    Window,
-    api,
-    gathered,
-    pallas,
-    reference,
-    softmax,
-)
+from attn_research.attention import Causal, Dot, Positions, Window, api, softmax
+from attn_research.attention.backends import local_gather as gathered
+from attn_research.attention.backends import reference
+from attn_research.attention.backends.pallas_gpu import backend as pallas
+from attn_research.attention.testing.cases import Case
+from attn_research.attention.testing.comparison import examine
 from attn_research.trees import pytree
-from experiments import conformance
-from experiments.cases import Case
-from experiments.conformance import SIZES
-from experiments.examination import examine
+from experiments.conformance import matrix as conformance
+from experiments.conformance.matrix import SIZES
 
 DROPOUT = Case("additive", "window", "bs", sizes=(2, 5, 7, 4, 2, 3, 7), dropout=0.4)
 GAUSSIAN = Case("dot", "around", sizes=SIZES, gaussian=True)

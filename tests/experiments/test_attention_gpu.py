@@ -2,7 +2,8 @@
 
 import pytest
 
-from attn_research.attention import cudnn, pallas
+from attn_research.attention.backends import cudnn
+from attn_research.attention.backends.pallas_gpu import backend as pallas
 from experiments.benchmarks import attention_gpu
 
 

@@ -1,0 +1,1 @@
+"""Implementations of attention, and what several of them share."""

@@ -1,0 +1,1 @@
+"""Flash attention kernels for Hopper GPUs, in Pallas Mosaic GPU."""

@@ -1,0 +1,1 @@
+"""Flash attention kernels for NVIDIA GPUs, in Pallas."""

@@ -1,0 +1,267 @@
+"""JAX's splash attention for TPUs: masks of positions, documents and padding.
+
+Structure becomes a rule that its kernels evaluate by block, documents and padding its segment ids.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attn_research.attention.array_masks import Padding, Segments
+from attn_research.attention.backends.capabilities import (
+    Products,
+    cost_of_tiles,
+    elsewhere,
+    no_softmax_of_products,
+    other_dtype,
+    products,
+    without_batch,
+)
+from attn_research.attention.backends.reference import Attended
+from attn_research.attention.backends.tiles.rules import ask, tile_rule
+from attn_research.attention.masks import And, Full, Mask, Positions
+from attn_research.attention.normalizers import Dropout
+from attn_research.types import Array, ArrayLike, Bool, Float, Int
+
+# Tests set it, to run the kernels on a CPU, an operation at a time.
+INTERPRET = False
+DTYPES = ("float32", "bfloat16")
+LANES = 128  # which a block is a multiple of
+MOST = 512  # queries or keys of a block
+WIDTH = 64  # which head widths are padded to a multiple of
+
+
+class Parts(NamedTuple):
+    """A mask as splash attention takes it: structure, and what arrays say of queries and keys."""
+
+    structure: Mask
+    segments: Segments | None
+    padding: tuple[Padding, ...]
+
+
+def unsupported(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    bias: Any,
+    normalizer: Callable[..., Array],
+    dropout: Dropout | None,
+    positions: Positions | None,
+    capture: Any,
+) -> str | None:
+    """Why the arguments of `attend` are not supported, or None where they are."""
+    if not INTERPRET and (reason := elsewhere("tpu")):
+        return reason
+    for name, given in (("bias", bias), ("dropout", dropout), ("capture", capture)):
+        if given is not None:
+            return f"{name} is not for splash attention: use tiled"
+    if positions is not None and not positions.counted:
+        return "positions count from 0 in splash attention: use tiled"
+    if reason := no_softmax_of_products(score, normalizer, query, key):
+        return reason
+    if reason := other_dtype((query, key, value), DTYPES):
+        return reason
+    parts = _parts(mask)
+    if parts is None:
+        return "documents and padding are only joined to the rest by &: use tiled"
+    lengths = query.shape[-3], key.shape[-3]
+    if not parts.structure.layout(*lengths, LANES).any():
+        return f"the mask leaves nothing of {lengths[0]} x {lengths[1]} scores: use tiled"
+    try:
+        tile_rule(parts.structure, ask(Positions(), (), *lengths))
+    except NotImplementedError as refusal:
+        return f"{refusal}; use tiled"
+    return without_batch("mask", mask, query.shape[:-3])
+
+
+def attend(
+    query: Float[Array, "*B T N H"],
+    key: Float[Array, "*B S K Hk"],
+    value: Float[Array, "*B S K Hv"],
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    bias: None,
+    normalizer: Callable[..., Array],
+    dropout: None,
+    positions: Positions | None,
+    capture: None,
+) -> Attended:
+    """The reference, by splash attention; see `api.attend`."""
+    # Only TPUs need it, and it need not be there for others.
+    from jax.experimental.pallas.ops.tpu import splash_attention
+
+    query, key, value, _ = _scaled(products(score, query, key, value))
+    *batch, num_queries, num_heads, _ = query.shape
+    lengths, width = (num_queries, key.shape[-3]), value.shape[-1]
+    blocks = tuple(map(_block, lengths))
+    parts = _parts(mask)
+    for part in parts.padding:
+        # A product with what is padding may overflow, and 0 times that is no number.
+        valid = part.valid[..., : lengths[1], None, None]
+        key, value = jnp.where(valid, key, 0), jnp.where(valid, value, 0)
+
+    def laid(array: Array, block: int) -> Array:
+        """[B, N, T, H], padded to whole blocks."""
+        array = array.reshape(math.prod(batch), *array.shape[-3:])
+        more = -array.shape[1] % block, -array.shape[3] % WIDTH
+        return jnp.swapaxes(jnp.pad(array, [(0, 0), (0, more[0]), (0, 0), (0, more[1])]), 1, 2)
+
+    arrays = [laid(*pair) for pair in zip((query, key, value), (*blocks, blocks[1]), strict=True)]
+    if parts.segments or parts.padding:
+        ids = _segment_ids(parts, tuple(batch), lengths)
+        ids = (
+            jnp.pad(each.reshape(arrays[0].shape[0], -1), [(0, 0), (0, -each.shape[-1] % block)])
+            for each, block in zip(ids, blocks, strict=True)
+        )
+        arrays.append(splash_attention.SegmentIds(*ids))
+    kernel = _kernel(parts.structure, num_heads, lengths, blocks, INTERPRET)
+    context = jnp.swapaxes(jax.vmap(kernel)(*arrays), 1, 2)[:, :num_queries, :, :width]
+    context = context.reshape(*batch, num_queries, num_heads, width)
+    # It gives the mean of some values where a query sees none of its keys.
+    sees = _sees(mask, tuple(batch), lengths)
+    return Attended(jnp.where(sees[..., None, None], context, 0).astype(value.dtype), None)
+
+
+def cost(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    score: Callable[..., Array],
+    mask: Mask,
+    **others: Any,
+) -> tuple[int, int]:
+    """FLOPs of the products and exponentials of blocks that are not empty, and the bytes moved."""
+    pair = jax.eval_shape(lambda *a: products(*a)[:3], score, query, key, value)
+    lengths = query.shape[-3], pair[1].shape[-3]
+    blocks = tuple(map(_block, lengths))
+    layout = _parts(mask).structure.layout(*lengths, blocks)
+    per_score = 2 * (pair[0].shape[-1] + value.shape[-1]) + 4
+    return cost_of_tiles(pair[0], value, layout, blocks, per_score)
+
+
+def _parts(mask: Mask) -> Parts | None:
+    """The parts of a mask; None where arrays are joined to it otherwise than by &."""
+    match mask:
+        case Segments():
+            return Parts(Full(), mask, ())
+        case Padding():
+            return Parts(Full(), None, (mask,))
+        case And(a, b):
+            of_a, of_b = _parts(a), _parts(b)
+            if of_a is None or of_b is None or (of_a.segments and of_b.segments):
+                return None
+            structure = of_a.structure & of_b.structure
+            return Parts(structure, of_a.segments or of_b.segments, of_a.padding + of_b.padding)
+    return None if jax.tree.leaves(mask) else Parts(mask, None, ())
+
+
+def _segment_ids(
+    parts: Parts, batch: tuple[int, ...], lengths: tuple[int, int]
+) -> tuple[Int[Array, "*B T"], Int[Array, "*B S"]]:
+    """Of queries, and of keys, where one that is padding has the id of no query."""
+    q_ids, k_ids = (jnp.zeros((*batch, length), jnp.int32) for length in lengths)
+    if parts.segments is not None:
+        q_ids = parts.segments.q_ids.astype(jnp.int32)
+        k_ids = parts.segments.k_ids[..., : lengths[1]].astype(jnp.int32)
+    for part in parts.padding:
+        k_ids = jnp.where(part.valid[..., : lengths[1]], k_ids, -1)
+    return q_ids, k_ids
+
+
+def _sees(mask: Mask, batch: tuple[int, ...], lengths: tuple[int, int]) -> Bool[Array, "*B T"]:
+    """Whether a query sees any key, in memory linear in length."""
+    num_queries, num_keys = lengths
+    rule = tile_rule(mask, ask(Positions(), batch, *lengths))
+    rows = tuple(each[..., :, None] for each in rule.queries)
+    ones, size = (1,) * len(batch), min(LANES, num_keys)
+    q_pos = jnp.arange(num_queries).reshape(*ones, -1, 1)
+
+    def look(sees: Array, place: Array) -> tuple[Array, None]:
+        # The last block begins earlier where it would stick out: to look twice does no harm.
+        start = jnp.minimum(place * size, num_keys - size)
+        k_pos = (start + jnp.arange(size)).reshape(*ones, 1, -1)
+        columns = tuple(
+            jax.lax.dynamic_slice_in_dim(each, start, size, axis=-1)[..., None, :]
+            for each in rule.keys
+        )
+        return sees | rule.allowed(q_pos, k_pos, rows, columns).any(axis=-1), None
+
+    none = jnp.zeros((*batch, num_queries), bool)
+    return jax.lax.scan(look, none, jnp.arange(-(-num_keys // size)))[0]
+
+
+def _scaled(operands: Products) -> Products:
+    """Queries times the scale, in the dtypes that keep them exact."""
+    query, key, value, scale = operands
+    if np.log2(scale) % 1:
+        query, key = query.astype(jnp.float32), key.astype(jnp.float32)
+    return Products(query * scale, key, value, 1.0)
+
+
+def _block(length: int) -> int:
+    """The largest block that pads a length no further than `LANES` do."""
+    lanes = -(-length // LANES)
+    return LANES * max(n for n in (1, 2, 4) if lanes % n == 0 and n * LANES <= MOST)
+
+
+# To make one asks the mask of every block, in NumPy, which a call need not do again.
+@functools.lru_cache(maxsize=64)
+def _kernel(
+    structure: Mask,
+    num_heads: int,
+    lengths: tuple[int, int],
+    blocks: tuple[int, int],
+    interpret: bool,
+) -> Callable[..., Array]:
+    """Splash attention of a mask of positions, [N, T, H] x [K, S, H] of one batch element."""
+    from jax.experimental.pallas.ops.tpu import splash_attention
+
+    num_keys = lengths[1]
+    rule = tile_rule(structure, ask(Positions(), (), *lengths)).allowed
+
+    class Rule(splash_attention.Mask):
+        """What splash attention asks in its kernels, and of every block beforehand."""
+
+        shape = tuple(
+            -(-length // block) * block for length, block in zip(lengths, blocks, strict=True)
+        )
+        q_sequence = np.arange(shape[0], dtype=np.int32)
+
+        @staticmethod
+        def mask_function(q_pos: ArrayLike, k_pos: ArrayLike) -> ArrayLike:
+            return rule(q_pos, k_pos, (), ()) & (k_pos < num_keys) & (q_pos >= 0)
+
+        def __getitem__(self, place: tuple[slice, slice]) -> Bool[np.ndarray, "rows cols"]:
+            rows, columns = (
+                np.arange(size)[at] for size, at in zip(self.shape, place, strict=True)
+            )
+            return self.mask_function(rows[:, None], columns[None, :])
+
+    block_q, block_k = blocks
+    of_keys = dict.fromkeys(
+        ("block_kv", "block_kv_compute", "block_kv_dkv", "block_kv_dq"), block_k
+    )
+    with jax.ensure_compile_time_eval():
+        return splash_attention.make_splash_mha(
+            mask=splash_attention.MultiHeadMask([Rule()] * num_heads),
+            block_sizes=splash_attention.BlockSizes(
+                block_q=block_q,
+                block_q_dkv=block_q,
+                block_q_dq=block_q,
+                block_kv_dkv_compute=block_k,
+                **of_keys,
+            ),
+            head_shards=1,
+            q_seq_shards=1,
+            interpret=interpret,
+        )

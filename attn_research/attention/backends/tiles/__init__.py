@@ -1,0 +1,1 @@
+"""Tiles of kernels: masks by tile, operands padded to whole tiles, passes over them."""

@@ -1,0 +1,1 @@
+"""Blockwise flash attention in plain XLA."""

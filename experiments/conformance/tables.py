@@ -1,0 +1,224 @@
+"""The conformance matrix as it is kept and as it is read: compact JSON, and Markdown made of it."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from attn_research.attention.testing.cases import DTYPES, MODES
+from attn_research.attention.testing.comparison import ARITHMETIC, ROUND_WEIGHTS
+from attn_research.viewing.tables import Column, Table, to_markdown
+
+ERRORS = (
+    "context ulps", "context relative", "weights ulps", "weights relative",
+    "gradients ulps", "gradients relative", "of bound",
+)  # fmt: skip
+KEY = "implementation", "mechanism", "mask", "mode"
+
+
+def pack(matrix: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Answers of `conformance.measure` as rows, a cell for each dtype.
+
+    A cell lists the worst errors, or is {"refused": the number of a reason} or {"wrong": lines}.
+    """
+    reasons: list[str] = []
+    rows: dict[tuple, list] = {}
+    for each in matrix:
+        row = rows.setdefault(tuple(each[name] for name in KEY), [0, *[None] * len(DTYPES)])
+        row[0] = max(row[0], each.get("empty_rows", 0))
+        row[1 + DTYPES.index(each["dtype"])] = _cell(each, reasons)
+    wrong = [
+        f"{', '.join(str(each[name]) for name in (*KEY, 'dtype', 'sizes'))}: {line}"
+        for each in (*matrix, *samples)
+        for line in each.get("wrong", ())
+    ]
+    return {
+        "bound": [bound_of(dtype) for dtype in DTYPES],
+        "refused": reasons,
+        "wrong": wrong,
+        "sizes": matrix[0]["sizes"],
+        "columns": [*KEY, "empty rows", *DTYPES],
+        "cell": ERRORS,
+        "cases": [[*key, *row] for key, row in rows.items()],
+        "sampled columns": ["implementation", "mask", "dtype", "T", "S", "H", "cell"],
+        "samples": [
+            [each["implementation"], each["mask"], each["dtype"]]
+            + [each["sizes"][place] for place in (1, 2, 5)]
+            + [_cell(each, reasons)]
+            for each in samples
+        ],
+    }
+
+
+def bound_of(dtype: str) -> str:
+    """The bound of an entry x, in words."""
+    half, half32 = (float(jnp.finfo(name).eps) / 2 for name in (dtype, "float32"))
+    return f"{dtype}: {half:.1e} |x| + ({ARITHMETIC:.0e} + {half32:.0e} n) max(1, max |x|)"
+
+
+def dump(found: dict[str, Any]) -> str:
+    """JSON with a case a line."""
+    lists = "cases", "samples"
+    parts = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in found.items() if k not in lists]
+    for name in lists:
+        lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in found[name])
+        parts.append(f"{json.dumps(name)}: [\n{lines}\n]")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def render(found: dict[str, Any]) -> str:
+    """The Markdown page, of the JSON alone."""
+    cells = list(_flat(found))
+    B, T, S, N, K, H, Hv = found["sizes"]
+    refused = sum(1 for *_, cell in cells if "refused" in cell)
+    wrong = sum(1 for *_, cell in cells if "wrong" in cell)
+    passed = len(cells) - refused - wrong
+    machine = ", ".join(f"{name} {value}" for name, value in found["environment"].items())
+    compiled = "XLA's optimizations" if found["optimized"] else "most of XLA's optimizations off"
+    text = f"""# Conformance
+
+`{found["command"]}`
+
+{machine}; compiled with {compiled}
+
+Every implementation beside attention in float64 NumPy with gradients derived by hand; B = {B},
+T = {T}, S = {S}, N = {N}, K = {K}, H = {H}, Hv = {Hv}. Train: the whole sequence, with every
+gradient. Prefill: all queries but the last, at positions that they name. Step: the last query at
+its own. Of {len(cells)} cases **{passed} pass, {refused} are refused, {wrong} are wrong**. To pass,
+every row that may look nowhere must give exactly 0, in context, weights and gradient, and every
+masked weight must be exactly 0.
+
+Errors are those of the worst entry, relative to the largest entry of its array or to 1, whichever
+is larger, and in ulps of that in the dtype of the result; weights are float32 whatever the
+operands. To pass, each entry x must also be within its own bound, which in half precision is little
+more than its rounding:
+
+"""
+    text += "".join(f"- {line}\n" for line in found["bound"])
+    rounding = [name for name in ROUND_WEIGHTS if name in {cell[0] for cell in cells}]
+    text += (
+        "\nwhere n counts the rows of scores summed over in the gradient of what they share, and\n"
+        "elsewhere is 1. "
+    )
+    if rounding:
+        text += (
+            f"{', '.join(rounding)} multiply weights and gradients of scores in\n"
+            "half precision: there an ulp times the root of the number of terms is added. "
+        )
+    text += '"Of bound" is\nthe worst share of it.\n'
+    if found["wrong"]:
+        text += "\n## Wrong\n\n" + "".join(f"- {line}\n" for line in found["wrong"])
+    text += f"\n## Worst errors\n\n{to_markdown(_worst(cells))}"
+    text += (
+        "\n## By mechanism\n\nThe worst ulps of context and gradients over all masks; – where "
+        f"nothing is supported.\n\n{to_markdown(_by_mechanism(cells))}"
+    )
+    if found["samples"]:
+        text += f"\n## Lengths and head widths\n\n{_sampled(found)}"
+    if found["refused"]:
+        text += f"\n## Refused\n\n{to_markdown(_refused(found, cells))}"
+    return text + "\nEvery case is in [conformance.json](conformance.json).\n"
+
+
+def _cell(answer: dict[str, Any], reasons: list[str]) -> Any:
+    if "refused" in answer:
+        if answer["refused"] not in reasons:
+            reasons.append(answer["refused"])
+        return {"refused": reasons.index(answer["refused"])}
+    if answer["wrong"]:
+        return {"wrong": answer["wrong"]}
+    return [None if x is None else float(f"{x:.2g}") for x in answer["errors"]]
+
+
+def _flat(found: dict[str, Any]) -> Iterator[tuple]:
+    """(implementation, mechanism, mask, mode, empty rows, dtype, cell) of every case."""
+    for row in found["cases"]:
+        for dtype, cell in zip(DTYPES, row[len(KEY) + 1 :], strict=True):
+            yield *row[: len(KEY) + 1], dtype, cell
+
+
+def _most(cells: Iterable[Any], *places: int) -> float | None:
+    """The largest of those errors over the cells that passed."""
+    values = [cell[place] for cell in cells if isinstance(cell, list) for place in places]
+    return max((value for value in values if value is not None), default=None)
+
+
+def _worst(cells: Sequence[tuple]) -> Table:
+    groups: dict[tuple, list] = defaultdict(list)
+    for implementation, _, _, _, empty, dtype, cell in cells:
+        groups[implementation, dtype].append((empty, cell))
+    columns = [Column("implementation, dtype", ""), Column("pass", "d"), Column("refused", "d")]
+    columns += [Column(name, ".2g" if "ulps" in name else ".1e") for name in ERRORS[:-1]]
+    columns += [Column(ERRORS[-1], ".2f"), Column("empty rows, all 0", "d")]
+    rows = []
+    for name, group in groups.items():
+        inner = [cell for _, cell in group]
+        rows.append(
+            {
+                "implementation, dtype": ", ".join(name),
+                "pass": sum(isinstance(cell, list) for cell in inner),
+                "refused": sum("refused" in cell for cell in inner),
+                **{error: _most(inner, place) for place, error in enumerate(ERRORS)},
+                "empty rows, all 0": sum(n for n, cell in group if isinstance(cell, list)),
+            }
+        )
+    return Table(columns, rows)
+
+
+def _by_mechanism(cells: Sequence[tuple]) -> Table:
+    groups: dict[str, dict[str, list]] = defaultdict(lambda: defaultdict(list))
+    for implementation, mechanism, _, mode, _, dtype, cell in cells:
+        groups[f"{implementation}, {mechanism}"][f"{dtype} {mode}"].append(cell)
+    titles = [f"{dtype} {mode}" for dtype in DTYPES for mode in MODES]
+    columns = [Column("", ""), *(Column(title, ".2g") for title in titles)]
+    context, gradients = ERRORS.index("context ulps"), ERRORS.index("gradients ulps")
+    rows = [
+        {"": name} | {title: _most(group[title], context, gradients) for title in titles}
+        for name, group in groups.items()
+    ]
+    return Table(columns, rows)
+
+
+def _sampled(found: dict[str, Any]) -> str:
+    groups: dict[tuple, list] = defaultdict(list)
+    triples = {}
+    for implementation, _, dtype, *sizes, cell in found["samples"]:
+        groups[implementation, dtype].append(cell)
+        triples[tuple(sizes)] = None
+    columns = [Column("implementation, dtype", ""), Column("asked", "d"), Column("pass", "d")]
+    columns += [
+        Column("refused", "d"),
+        Column("context ulps", ".2g"),
+        Column("gradients ulps", ".2g"),
+    ]
+    columns += [Column("of bound")]
+    rows = [
+        {
+            "implementation, dtype": ", ".join(name),
+            "asked": len(group),
+            "pass": sum(isinstance(cell, list) for cell in group),
+            "refused": sum("refused" in cell for cell in group),
+            **{e: _most(group, ERRORS.index(e)) for e in (c.title for c in columns[4:])},
+        }
+        for name, group in groups.items()
+    ]
+    drawn = ", ".join("×".join(map(str, triple)) for triple in triples)
+    return (
+        f"Seeded draws of T and S in 1..257 and H in 16..256 step 8, here as T×S×H: {drawn}.\n\n"
+        f"{to_markdown(Table(columns, rows))}"
+    )
+
+
+def _refused(found: dict[str, Any], cells: Sequence[tuple]) -> Table:
+    counts: dict[tuple, int] = defaultdict(int)
+    of_samples = ((row[0], row[-1]) for row in found["samples"])
+    for implementation, cell in (*((c[0], c[-1]) for c in cells), *of_samples):
+        if "refused" in cell:
+            counts[found["refused"][cell["refused"]], implementation] += 1
+    rows = [
+        {"reason": reason, "implementation": implementation, "cases": count}
+        for (reason, implementation), count in counts.items()
+    ]
+    return Table([Column("reason", ""), Column("implementation", ""), Column("cases", "d")], rows)

@@ -1,0 +1,357 @@
+"""What `tiled` computes and what it skips, in what memory, and that it composes and equals."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.attention import (
+    Additive,
+    Around,
+    Capture,
+    Causal,
+    Dot,
+    Dropout,
+    Full,
+    Gaussian,
+    Location,
+    Padding,
+    Positions,
+    Segments,
+    Window,
+    attend,
+    explain,
+)
+from attn_research.attention.backends.xla_flash import plan as tile_plan
+from attn_research.trees import pytree
+
+B, T, S, N, K, H, Hv = 2, 21, 27, 4, 2, 3, 5
+jitted = jax.jit(attend, static_argnames=("implementation", "capture"))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Tiles of 8 x 8, so that these lengths make several, the last of them in part."""
+    monkeypatch.setattr(tile_plan, "QUERY_TILE", 16)  # of two heads each
+    monkeypatch.setattr(tile_plan, "KEY_TILE", 8)
+
+
+def random(*shapes, dtype="float32", seed=0):
+    rng = np.random.default_rng(seed)
+    return tuple(jnp.asarray(rng.standard_normal(s).astype(jnp.dtype(dtype))) for s in shapes)
+
+
+ARRAYS = random((B, T, N, H), (B, S, K, H), (B, S, K, Hv))
+RNG = np.random.default_rng(1)
+CENTER = jnp.asarray(RNG.uniform(0, S, (B, T)).astype(np.float32))
+VALID = Padding(jnp.asarray(RNG.random((B, S)) < 0.7))
+SEGMENTS = Segments(
+    jnp.asarray(np.arange(T) * 3 // T + np.arange(B)[:, None]),
+    jnp.asarray(np.tile(np.arange(S) * 3 // S, (B, 1))),
+)
+LATER = Positions(query=jnp.asarray([np.arange(T) + 3, 2 * np.arange(T)]), key=jnp.arange(S) + 1)
+DROPOUT = Dropout(0.3, jax.random.key(3))
+
+
+@jax.tree_util.Partial
+def nearer(q_pos, k_pos):
+    return -0.1 * jnp.abs(q_pos - k_pos)
+
+
+def per_head(slopes):
+    """A function of positions that closes over an array, one entry a head."""
+    return lambda q_pos, k_pos: -slopes[None, :, None, None] * jnp.abs(q_pos - k_pos)
+
+
+# Arrays that gradients are taken of, and the options made of them.
+CASES = {
+    "window and padding": ((), lambda: {"mask": Window(9, 2) & VALID}),
+    "not causal or segments": ((), lambda: {"mask": ~Causal() | SEGMENTS}),
+    "bias of every score": (random((B, N, T, S)), lambda bias: {"bias": bias}),
+    "bias of keys": (random((1, N, 1, S)), lambda bias: {"bias": bias, "mask": Causal()}),
+    "positions, bias as a function": (
+        (),
+        lambda: {"mask": Causal() & Window(12, 0), "bias": nearer, "positions": LATER},
+    ),
+    "bias that closes over an array": (random((N,)), lambda slopes: {"bias": per_head(slopes)}),
+    "location": (random((H, S - 4)), lambda weight: {"score": Location(weight)}),
+    "additive": (random((N, H)), lambda vector: {"score": Additive(vector), "mask": Causal()}),
+    "Gaussian around": (
+        (CENTER,),
+        lambda center: {"mask": Around(center, 6), "normalizer": Gaussian(center, 3.0)},
+    ),
+    "dropout, Gaussian and bias": (
+        (CENTER, *random((1, 1, T, S))),
+        lambda center, bias: {
+            "normalizer": Gaussian(center, 4.0),
+            "bias": bias,
+            "dropout": DROPOUT,
+            "mask": VALID,
+        },
+    ),
+}
+
+
+def with_gradients(make_options, learned, implementation, capture="all", arrays=ARRAYS):
+    """Context, weights and all gradients."""
+
+    @jax.jit
+    def both(*given):
+        def run(query, key, value, *learned):
+            options = make_options(*learned)
+            options |= {"implementation": implementation, "capture": capture}
+            return attend(query, key, value, **options)
+
+        out, pull = jax.vjp(run, *given)
+        return out, pull(
+            jax.tree.map(lambda x: jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape), out)
+        )
+
+    return both(*arrays, *learned)
+
+
+def assert_equal(got, expected, **bounds):
+    for a, b in zip(*map(jax.tree.leaves, (got, expected)), strict=True):
+        assert a.dtype == b.dtype
+        bounds = {"rtol": 1e-5, "atol": 1e-5} | bounds
+        np.testing.assert_allclose(np.float32(a), np.float32(b), **bounds)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_several_tiles_equal_the_reference(name, small):
+    learned, make_options = CASES[name]
+    both = (with_gradients(make_options, learned, i) for i in ("tiled", "reference"))
+    assert_equal(*both)
+
+
+@pytest.mark.parametrize("capture", [None, Capture(heads=(3, 0), rows=(20, 1, 2))], ids=str)
+def test_some_or_no_weights(capture, small):
+    learned, make_options = CASES["dropout, Gaussian and bias"]
+    assert_equal(
+        *(with_gradients(make_options, learned, i, capture) for i in ("tiled", "reference"))
+    )
+
+
+def test_captured_rows_alone_are_computed():
+    shapes = [jax.ShapeDtypeStruct((2, 4096, 8, 64), jnp.float32)] * 3
+
+    def flops_and_bytes(capture):
+        run = functools.partial(attend, implementation="tiled", capture=capture)
+        lowered = jax.jit(run).lower(*shapes)
+        return lowered.cost_analysis()["flops"]
+
+    rows = tuple(range(0, 4096, 128))
+    some = flops_and_bytes(Capture(heads=(0, 5), rows=rows)) - flops_and_bytes(None)
+    assert 0 < some < 4 * 2 * 2 * len(rows) * 4096 * 64
+
+
+SIZES = [(1, 257), (257, 1), *np.random.default_rng(0).integers(1, 258, (4, 2)).tolist()]
+WIDTHS = [16, 256, *(8 * np.random.default_rng(1).integers(2, 33, 4)).tolist()]
+
+
+@pytest.mark.parametrize("lengths, width", list(zip(SIZES, WIDTHS, strict=True)), ids=str)
+def test_any_length_and_width(lengths, width, monkeypatch):
+    monkeypatch.setattr(tile_plan, "QUERY_TILE", 64)
+    monkeypatch.setattr(tile_plan, "KEY_TILE", 48)
+    num_queries, num_keys = lengths
+    arrays = random((1, num_queries, 2, width), *[(1, num_keys, 1, width)] * 2)
+    options = lambda: {"mask": Causal() | Window(3, 3)}  # noqa: E731
+    assert_equal(
+        *(with_gradients(options, (), i, None, arrays) for i in ("tiled", "reference")), atol=5e-5
+    )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_rounded_once(dtype, small):
+    halves = tuple(array.astype(dtype) for array in ARRAYS)
+    options = lambda: {"mask": Causal() & VALID}  # noqa: E731
+    (context, weights), gradients = with_gradients(options, (), "tiled", "all", halves)
+    exact = tuple(array.astype(jnp.float32) for array in halves)
+    (wide, wide_weights), _ = with_gradients(options, (), "tiled", "all", exact)
+    assert context.dtype == gradients[0].dtype == dtype and weights.dtype == jnp.float32
+    np.testing.assert_array_equal(weights, wide_weights)
+    np.testing.assert_array_equal(context, wide.astype(dtype))
+
+
+def products(mask, length=64):
+    """Products of query and key tiles that a call makes, counted as it runs."""
+    calls = []
+
+    @pytree
+    @dataclasses.dataclass(frozen=True)
+    class Counted(Additive):
+        def __call__(self, query, key):
+            jax.debug.callback(lambda: calls.append(1))
+            return super().__call__(query, key)
+
+        def pairwise(self, query, key):
+            _, query, key = super().pairwise(query, key)
+            return Counted(jnp.broadcast_to(self.vector, query.shape[-2:])), query, key
+
+    arrays = random(*[(1, length, 1, 2)] * 3)
+    attend(*arrays, score=Counted(jnp.ones(2)), mask=mask, implementation="tiled")
+    jax.effects_barrier()
+    return len(calls)
+
+
+def test_empty_tiles_are_never_computed(small):
+    # 4 x 8 tiles of 16 queries and 8 keys.
+    assert products(Full()) == 32
+    assert products(Causal()) == 2 + 4 + 6 + 8
+    assert products(Causal() & Window(8, 0)) == 2 + 3 + 3 + 3
+    assert products(~Full()) == 0
+
+
+def test_full_tiles_never_ask_the_mask():
+    asked = []
+
+    @pytree
+    @dataclasses.dataclass(frozen=True)
+    class Asked(Full):
+        def __call__(self, q_pos, k_pos):
+            asked.append(1)
+            return super().__call__(q_pos, k_pos)
+
+    array = jax.ShapeDtypeStruct((1, 64, 1, 8), jnp.float32)
+    run = functools.partial(attend, mask=Asked(), implementation="tiled")
+    jax.eval_shape(jax.grad(lambda *a: run(*a).context.sum()), array, array, array)
+    assert not asked
+
+
+def test_costs_follow_the_mask():
+    def flops(mask):
+        shape = jax.ShapeDtypeStruct((1, 16384, 1, 64), jnp.float32)
+        rows = explain(shape, shape, shape, mask=mask, implementation="tiled")
+        return next(row.flops for row in rows if row.name == "tiled")
+
+    assert flops(Full()) > 4 * 64 * 16384**2
+    assert flops(Causal()) < 0.55 * flops(Full())
+    assert flops(Causal() & Window(255, 0)) < 0.07 * flops(Full())
+
+
+@pytest.mark.parametrize("mask", [Causal(), Causal() & Window(255, 0)], ids=str)
+def test_memory_is_linear_in_length(mask):
+    def temporary_bytes(length):
+        def loss(*arrays):
+            out = attend(*arrays, mask=mask, dropout=DROPOUT, implementation="tiled")
+            return (out.context**2).sum()
+
+        shape = jax.ShapeDtypeStruct((1, length, 2, 64), jnp.float32)
+        compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(shape, shape, shape).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    short, long = temporary_bytes(2048), temporary_bytes(16384)
+    assert long < 8 * short
+    assert long < 16 * 4 * 2 * 16384 * 64
+
+
+def test_the_program_does_not_grow_with_the_length():
+    def lines(length):
+        shape = jax.ShapeDtypeStruct((1, length, 1, 8), jnp.float32)
+        run = functools.partial(attend, mask=Causal(), implementation="tiled")
+        loss = jax.grad(lambda *arrays: run(*arrays).context.sum(), argnums=(0, 1, 2))
+        return len(re.findall(r"\n", jax.jit(loss).lower(shape, shape, shape).as_text()))
+
+    assert lines(65536) == lines(2048)
+
+
+def test_vmap_and_scan_are_the_calls_one_by_one(small):
+    query, key, value = ARRAYS
+    bias = random((B, 1, N, 1, S))[0]
+
+    def run(query, key, value, valid, bias):
+        def loss(query):
+            out = attend(
+                query, key, value, mask=Padding(valid), bias=bias[0], implementation="tiled"
+            )
+            return (out.context**2).sum()
+
+        return jax.grad(loss)(query)
+
+    arrays = query, key, value, VALID.valid, bias
+    together = jax.jit(jax.vmap(run))(*arrays)
+    _, in_turn = jax.jit(lambda *a: jax.lax.scan(lambda _, each: (None, run(*each)), None, a))(
+        *arrays
+    )
+    np.testing.assert_allclose(together, in_turn, rtol=1e-5, atol=1e-6)
+
+
+def test_equal_masks_trace_once():
+    traces = []
+
+    @jax.jit
+    def run(query, key, value, mask):
+        traces.append(mask)
+        return attend(query, key, value, mask=mask, implementation="tiled").context
+
+    for _ in range(2):
+        run.eval_shape(*ARRAYS, Causal() & Window(3, 0))
+    assert len(traces) == 1
+
+
+def weigh_like_a_softmax(scores, allowed, k_pos):
+    return jax.nn.softmax(scores, where=allowed)
+
+
+REFUSED = {
+    "normalizer weigh_like_a_softmax is no softmax": {"normalizer": weigh_like_a_softmax},
+    "score weigh_like_a_softmax has no pairwise form": {"score": weigh_like_a_softmax},
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_refusals(reason):
+    with pytest.raises(NotImplementedError, match=f"^tiled: the {reason}"):
+        attend(*ARRAYS, **REFUSED[reason], implementation="tiled")
+
+
+def chosen(num_queries, num_keys, **options):
+    query, key = (jax.ShapeDtypeStruct((2, n, 2, 8), jnp.float32) for n in (num_queries, num_keys))
+    rows = explain(query, key, key, **options)
+    return next((row.name, row.reason) for row in rows if row.verdict == "chosen")[0]
+
+
+def test_what_is_chosen_where_it_is_left_open():
+    assert chosen(1024, 1024) == "tiled"
+    assert chosen(128, 128) == "reference"
+    assert chosen(1, 4096) == "reference"
+    assert chosen(1, 4096, mask=Window(10, 10)) == "gathered"
+    assert chosen(4096, 4096, mask=Window(10, 10)) == "tiled"
+    other = jax.tree_util.Partial(weigh_like_a_softmax)
+    assert chosen(1024, 1024, normalizer=other) == "reference"
+    shape = jax.ShapeDtypeStruct((2, 16, 2, 8), jnp.float32)
+    row = next(row for row in explain(shape, shape, shape) if row.name == "tiled")
+    assert (row.verdict, row.reason) == ("rejected", "16 x 16 scores are few enough to be whole")
+
+
+def test_dropout_rate_and_independence():
+    rate, size = 0.3, (4, 8, 64, 256)
+    factors = np.asarray(Dropout(rate, jax.random.key(5))(jnp.ones(size)))
+    dropped = (factors == 0).astype(np.float64)
+    np.testing.assert_allclose(factors[factors != 0], 1 / (1 - rate), rtol=1e-6)
+    count = dropped.size
+    assert abs(dropped.mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / count)
+    # Neighbors along each axis, and the next row's next key, agree as often as strangers.
+    centered = dropped - rate
+    for axes in ((0,), (1,), (2,), (3,), (2, 3), (0, 3)):
+        moved = centered
+        for axis in axes:
+            moved = np.roll(moved, 1, axis)
+        correlation = (centered * moved).mean() / (rate * (1 - rate))
+        assert abs(correlation) < 4 / np.sqrt(count), axes
+    for axis in range(4):  # every row, column, head and batch element at that rate
+        means = dropped.mean(axis=tuple(a for a in range(4) if a != axis))
+        deviation = np.sqrt(rate * (1 - rate) / (count / size[axis]))
+        assert abs(means - rate).max() < 4.5 * deviation
+    other = np.asarray(Dropout(rate, jax.random.key(6))(jnp.ones(size)))
+    assert ((other == 0) != (factors == 0)).mean() > 0.4
+
+
+def test_gathered_keys_are_dropped_as_the_others_are():
+    options = {"mask": Window(2, 3), "dropout": DROPOUT, "score": Dot()}
+    both = (jitted(*ARRAYS, **options, implementation=i) for i in ("gathered", "reference"))
+    assert_equal(*both)
