@@ -8,7 +8,7 @@ Save for Location, the score of a query and a key is that of the two alone, wher
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +93,7 @@ class Location:
     """
 
     weight: Float[ArrayLike, "H S_max"] | Float[ArrayLike, "N H S_max"] | Any
+    depends_on_index: ClassVar[bool] = True
 
     def __call__(
         self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]

@@ -228,7 +228,7 @@ REFUSED = {
     "bias of booleans": (
         SHAPES,
         {"bias": shape(B, 1, T, S, dtype=bool)},
-        r"bias is bool: it is added to the scores",
+        r"bias is bool: give floats, which are added to the scores",
     ),
     "bias of another shape": (
         SHAPES,
@@ -285,16 +285,16 @@ def test_arrays_longer_than_the_keys_are_for_positions_given():
     np.testing.assert_array_equal(later.context, straight.context)
 
 
-def only_causal(*arrays, mask, **options):
-    return None if mask == Causal() else "only the causal mask"
+def only_causal(call):
+    return None if call.mask == Causal() else "only the causal mask"
 
 
 @pytest.fixture
 def chain(monkeypatch):
     """A chain of a first choice that serves causal masks alone, and the reference."""
 
-    def run(*arrays, **options):
-        out = reference.attend(*arrays, **options)
+    def run(call):
+        out = reference.attend(call)
         return out._replace(context=0 * out.context)
 
     first = api.Implementation("first", only_causal, run)
@@ -325,8 +325,8 @@ def test_explain_says_which_and_why(chain):
         ("reference", "chosen", "first that supports the call"),
     ]
     assert rows(implementation="reference") == [
-        ("first", "rejected", "reference was asked for"),
-        ("reference", "chosen", "asked for"),
+        ("first", "rejected", "reference was requested"),
+        ("reference", "chosen", "requested"),
     ]
     assert rows(implementation="first")[0] == ("first", "rejected", "only the causal mask")
     assert explain(*SHAPES)[0][3:] == (None, None)

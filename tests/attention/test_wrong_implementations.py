@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Causal, Dot, Positions, Window, api, softmax
-from attn_research.attention.backends import local_gather as gathered
-from attn_research.attention.backends import reference
+from attn_research.attention import Attended, Causal, Dot, Positions, Window, api, softmax
+from attn_research.attention.backends import local_gather, reference
 from attn_research.attention.backends.pallas_gpu import backend as pallas
 from attn_research.attention.testing.cases import Case
 from attn_research.attention.testing.comparison import examine
@@ -35,19 +34,19 @@ def half_softmax(scores, allowed, k_pos):
     return jax.nn.softmax(scores.astype(jnp.bfloat16), where=allowed).astype(scores.dtype)
 
 
-def off_by_one(query, *arrays, **options):
-    options["positions"] = Positions(query=jnp.arange(query.shape[1]) - 1)
-    return reference.attend(query, *arrays, **options)
+def off_by_one(call):
+    positions = Positions(query=jnp.arange(call.query.shape[1]) - 1)
+    return reference.attend(call.replace(positions=positions))
 
 
-def other_grouping(query, key, value, **options):
-    out = reference.attend(query[:, :, ::-1], key, value, **options)
+def other_grouping(call):
+    out = reference.attend(call.replace(query=call.query[:, :, ::-1]))
     return out._replace(context=out.context[:, :, ::-1], weights=out.weights[:, ::-1])
 
 
-def late_dropout(*arrays, dropout, **options):
-    context, weights = reference.attend(*arrays, dropout=None, **options)
-    return reference.Attended(dropout(context), weights)
+def late_dropout(call):
+    context, weights = reference.attend(call.replace(dropout=None))
+    return Attended(call.dropout(context), weights)
 
 
 def renormalized(scores, allowed, k_pos, *, gaussian):
@@ -74,66 +73,66 @@ class Hasty(Causal):
         return 2 * np.minimum(super().layout(num_queries, num_keys, block), 1)
 
 
-def unclipped(query, key, value, **options):
+def unclipped(call):
     """Gathers past the end as if the keys began anew there."""
-    twice = (jnp.concatenate([array, array], axis=1) for array in (key, value))
-    out = gathered.attend(query, *twice, **options)
-    return out._replace(weights=out.weights[..., : key.shape[1]])
+    key, value = (jnp.concatenate([each, each], axis=1) for each in (call.key, call.value))
+    out = local_gather.attend(call.replace(key=key, value=value))
+    return out._replace(weights=out.weights[..., : call.key.shape[1]])
 
 
 def replacing(change, attend=reference.attend):
-    """The reference, or another, with some of its options changed."""
-    return lambda *arrays, **options: attend(*arrays, **(options | change(options)))
+    """The reference, or another implementation, with some fields of the call changed."""
+    return lambda call: attend(call.replace(**change(call)))
 
 
 WRONG = {
     "mean in empty rows": (
-        replacing(lambda o: {"normalizer": fill_with_lowest}),
+        replacing(lambda call: {"normalizer": fill_with_lowest}),
         Case(mask="causal & left padding"),
     ),
     "window off by one": (off_by_one, Case(mask="window")),
     "causal off by one": (off_by_one, Case(mask="causal")),
-    "mask turned round": (replacing(lambda o: {"mask": ~o["mask"]}), Case(mask="causal")),
+    "mask turned round": (replacing(lambda call: {"mask": ~call.mask}), Case(mask="causal")),
     "padding forgotten": (
-        replacing(lambda o: {"mask": o["mask"].a}),
+        replacing(lambda call: {"mask": call.mask.a}),
         Case(mask="causal & left padding"),
     ),
-    "bias forgotten": (replacing(lambda o: {"bias": None}), Case(bias="bs")),
+    "bias forgotten": (replacing(lambda call: {"bias": None}), Case(bias="bs")),
     "bias without gradient": (
-        replacing(lambda o: {"bias": jax.lax.stop_gradient(o["bias"])}),
+        replacing(lambda call: {"bias": jax.lax.stop_gradient(call.bias)}),
         Case(bias="bs"),
     ),
-    "scale forgotten": (replacing(lambda o: {"score": Dot()}), Case()),
+    "scale forgotten": (replacing(lambda call: {"score": Dot()}), Case()),
     "parameter without gradient": (
-        replacing(lambda o: {"score": jax.lax.stop_gradient(o["score"])}),
+        replacing(lambda call: {"score": jax.lax.stop_gradient(call.score)}),
         Case(score="additive"),
     ),
     "other grouping of heads": (other_grouping, Case()),
-    "dropout forgotten": (replacing(lambda o: {"dropout": None}), DROPOUT),
+    "dropout forgotten": (replacing(lambda call: {"dropout": None}), DROPOUT),
     "dropout of the context": (late_dropout, DROPOUT),
-    "softmax in half precision": (replacing(lambda o: {"normalizer": half_softmax}), Case()),
-    "Gaussian forgotten": (replacing(lambda o: {"normalizer": softmax}), GAUSSIAN),
+    "softmax in half precision": (replacing(lambda call: {"normalizer": half_softmax}), Case()),
+    "Gaussian forgotten": (replacing(lambda call: {"normalizer": softmax}), GAUSSIAN),
     "Gaussian normalized again": (
         replacing(
-            lambda o: {"normalizer": functools.partial(renormalized, gaussian=o["normalizer"])}
+            lambda call: {"normalizer": functools.partial(renormalized, gaussian=call.normalizer)}
         ),
         GAUSSIAN,
     ),
     "Gaussian without gradient": (
-        replacing(lambda o: {"normalizer": jax.lax.stop_gradient(o["normalizer"])}),
+        replacing(lambda call: {"normalizer": jax.lax.stop_gradient(call.normalizer)}),
         GAUSSIAN,
     ),
     "gathered one late": (
-        replacing(lambda o: {"mask": Late(2, 1)}, gathered.attend),
+        replacing(lambda call: {"mask": Late(2, 1)}, local_gather.attend),
         Case("dot", "window", sizes=SIZES),
     ),
     "gathered past the end": (unclipped, Case("dot", "window", sizes=(2, 40, 9, 3, 1, 4, 5))),
     "kernels that take tiles for full": (
-        replacing(lambda o: {"mask": Hasty()}, pallas.attend),
+        replacing(lambda call: {"mask": Hasty()}, pallas.attend),
         Case("dot", "causal", sizes=(2, 20, 64, 4, 2, 3, 6)),  # a whole tile of keys
     ),
     "context in float32": (
-        lambda q, k, v, **options: reference.attend(q, k, v.astype(jnp.float32), **options),
+        replacing(lambda call: {"value": call.value.astype(jnp.float32)}),
         Case(dtype="bfloat16"),
     ),
 }

@@ -1,21 +1,28 @@
-"""What kernels of products take of a call, on which platform, and what their tiles cost."""
+"""Capabilities of implementations: scores, dtypes, platforms and masks; and the cost of tiles.
+
+A function here that returns `str | None` gives the reason why a capability is missing, or None.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attn_research.attention.call import AttentionCall
 from attn_research.attention.masks import Tile
 from attn_research.attention.normalizers import softmax
 from attn_research.attention.scores import Dot, ScaledDot
-from attn_research.types import Array, Float, Int
+from attn_research.types import Array, ArrayLike, Float, Int, PyTree
+
+# Up to here the reference is as fast as tiles, and needs no more memory than they do.
+FEW_SCORES, FEW_QUERIES = 2**15, 4
 
 
-class Products(NamedTuple):
-    """Scores as (query · key) · scale, and values; S' <= S, for from there on nothing is seen."""
+class DotOperands(NamedTuple):
+    """The operands of scores (query · key) · scale; no query attends to keys past S' <= S."""
 
     query: Float[Array, "*B T N H"]
     key: Float[Array, "*B S' K H"]
@@ -23,23 +30,28 @@ class Products(NamedTuple):
     scale: float
 
 
-def products(score: Callable[..., Array], query: Array, key: Array, value: Array) -> Products:
-    """The operands of a score that `no_softmax_of_products` lets pass.
+def dot_operands(call: AttentionCall) -> DotOperands:
+    """The operands of a call for which `unsupported_mechanism` gives no reason.
 
-    Dot and ScaledDot keep the dtypes they are given, for kernels add products up in float32; other
-    scores map queries or keys first, to float32.
+    Dot and ScaledDot keep the dtypes they are given, for kernels accumulate products in float32;
+    other scores map queries or keys first, to float32.
     """
-    scale = 1.0
-    if isinstance(score, Dot | ScaledDot):
-        scale = 1.0 if isinstance(score, Dot) else query.shape[-1] ** -0.5
+    query, key, value, scale = call.query, call.key, call.value, 1.0
+    if isinstance(call.score, Dot | ScaledDot):
+        scale = 1.0 if isinstance(call.score, Dot) else query.shape[-1] ** -0.5
         both = jnp.result_type(query, key)
         query, key = query.astype(both), key.astype(both)
     else:
-        _, query, key = score.pairwise(query, key)
-    return Products(query, *same_heads(key, value[..., : key.shape[-3], :, :]), scale)
+        _, query, key = call.score.pairwise(query, key)
+    return DotOperands(query, *match_heads(key, value[..., : key.shape[-3], :, :]), scale)
 
 
-def same_heads(key: Array, value: Array) -> tuple[Array, Array]:
+def dot_operand_shapes(call: AttentionCall) -> tuple[Any, Any, Any]:
+    """The shapes and dtypes of the query, key and value of `dot_operands`."""
+    return call.abstract(lambda call: dot_operands(call)[:3])
+
+
+def match_heads(key: Array, value: Array) -> tuple[Array, Array]:
     """Keys and values repeated to as few heads as both can have."""
     num_heads = math.lcm(key.shape[-2], value.shape[-2])
     key, value = (
@@ -49,48 +61,44 @@ def same_heads(key: Array, value: Array) -> tuple[Array, Array]:
     return key, value
 
 
-def no_softmax_of_products(
-    score: Callable[..., Array], normalizer: Callable[..., Array], query: Any, key: Any
-) -> str | None:
-    """Why weights are not a plain softmax of products of queries and keys, or None if they are."""
-    if normalizer != softmax:
-        return f"the normalizer {name_of(normalizer)} is no plain softmax: use tiled"
-    name = name_of(score)
-    if not hasattr(score, "pairwise"):
-        return f"the score {name} has no pairwise form"
-    pair, *_ = jax.eval_shape(lambda s, q, k: s.pairwise(q, k), score, query, key)
-    return None if isinstance(pair, Dot) else f"the score {name} is no product: use tiled"
+def unsupported_mechanism(call: AttentionCall) -> str | None:
+    """The reason why the weights are not a plain softmax of products of queries and keys."""
+    if call.normalizer != softmax:
+        return f"the normalizer {name_of(call.normalizer)} is no plain softmax: use tiled"
+    if reason := no_pairwise_form(call):
+        return reason
+    pair, *_ = call.abstract(lambda call: call.score.pairwise(call.query, call.key))
+    return (
+        None
+        if isinstance(pair, Dot)
+        else f"the score {name_of(call.score)} is no product: use tiled"
+    )
 
 
-def other_dtype(arrays: Sequence[Any], dtypes: Sequence[str]) -> str | None:
-    """Which dtype of the arrays is none of those, or None where all are."""
+def no_pairwise_form(call: AttentionCall) -> str | None:
+    """The reason why scores cannot be computed a tile at a time."""
+    if hasattr(call.score, "pairwise"):
+        return None
+    return f"the score {name_of(call.score)} has no pairwise form"
+
+
+def unsupported_dtype(arrays: Sequence[Any], dtypes: Sequence[str]) -> str | None:
+    """The first dtype of the arrays that is not supported."""
     for array in arrays:
         if array.dtype not in dtypes:
             return f"{array.dtype} is not of {', '.join(dtypes)}"
     return None
 
 
-def elsewhere(platform: str) -> str | None:
-    """Why what runs on a platform does not run here, or None where it does."""
+def missing_platform(platform: str) -> str | None:
+    """The reason why an implementation for that platform does not run here."""
     here = jax.default_backend()
     return None if here == platform else f"runs on a {platform.upper()}, here is {here}"
 
 
-def on_many_devices(*arrays: Any, **options: Any) -> str | None:
-    """Why a kernel is not for programs that several devices may share, or None where they do not.
-
-    XLA cannot cut a kernel into parts: it would gather on every device all that the kernel takes.
-    """
-    if jax.device_count() > 1:
-        return (
-            "of several devices each must have its own part, as in pmap or shard_map: name it there"
-        )
-    return None
-
-
-def no_gpu() -> str | None:
-    """Why kernels for NVIDIA's GPUs do not run here, or None where they do."""
-    if reason := elsewhere("gpu"):
+def missing_gpu() -> str | None:
+    """The reason why kernels for NVIDIA GPUs do not run here."""
+    if reason := missing_platform("gpu"):
         return reason
     device = jax.local_devices()[0]
     capability = str(device.compute_capability)
@@ -99,10 +107,31 @@ def no_gpu() -> str | None:
     return None
 
 
-def without_batch(what: str, held: Any, batch: tuple[int, ...]) -> str | None:
-    """Why arrays held by a part cannot be split by batch element, or None where they can."""
-    if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(held)):
-        return f"the {what} has an array without the batch axes {batch}"
+def missing_batch_axes(call: AttentionCall, name: str) -> str | None:
+    """The reason why the arrays of a mask or normalizer cannot be split by batch element."""
+    batch = call.batch
+    if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(getattr(call, name))):
+        return f"the {name} has an array without the batch axes {batch}"
+    return None
+
+
+def too_few_scores(call: AttentionCall) -> str | None:
+    """The reason to prefer the reference to tiles of scores."""
+    num_queries, num_keys = call.lengths
+    if num_queries <= FEW_QUERIES or num_queries * num_keys <= FEW_SCORES:
+        return f"{num_queries} x {num_keys} scores are few enough to be whole"
+    return None
+
+
+def kernel_not_preferred(call: AttentionCall) -> str | None:
+    """The reason to prefer another implementation to a kernel.
+
+    XLA cannot partition a kernel: on each of several devices it would gather all operands.
+    """
+    if reason := too_few_scores(call):
+        return reason
+    if jax.device_count() > 1:
+        return "XLA cannot partition a kernel over several devices: name it in pmap or shard_map"
     return None
 
 
@@ -125,13 +154,24 @@ def cost_of_tiles(
     return int(visits * tile_q * tile_k * per_score), int(query.dtype.itemsize * moved)
 
 
-def padded(array: Array, more: dict[int, int]) -> Array:
-    """The array with so many zeros after it, by axis."""
-    if not any(more.values()):
+def pad_end(array: Array, amounts: dict[int, int]) -> Array:
+    """The array with so many zeros after its end, by axis."""
+    if not any(amounts.values()):
         return array
-    return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])
+    return jnp.pad(array, [(0, amounts.get(axis, 0)) for axis in range(array.ndim)])
+
+
+def flatten_batch(array: ArrayLike, num_axes: int) -> Array:
+    """The leading batch axes as one."""
+    array = jnp.asarray(array)
+    return array.reshape(math.prod(array.shape[:num_axes]), *array.shape[num_axes:])
+
+
+def to_wide(tree: PyTree) -> PyTree:
+    """The arrays in float32 or wider."""
+    return jax.tree.map(lambda array: array.astype(jnp.result_type(jnp.float32, array)), tree)
 
 
 def name_of(part: Any) -> str:
-    """What a score or normalizer is called."""
+    """The name of a score, mask or normalizer."""
     return getattr(part, "__name__", type(part).__name__)

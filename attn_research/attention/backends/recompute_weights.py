@@ -1,29 +1,28 @@
-"""Weights asked for where no implementation stored them: computed anew from the log-sum-exp."""
-
-from collections.abc import Callable
-from typing import Literal
+"""Captured weights recomputed from the log-sum-exp, for implementations that never store them."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.attention.backends.reference import Capture
-from attn_research.attention.masks import Mask, Positions, grid
+from attn_research.attention.backends.capabilities import pad_end
+from attn_research.attention.call import AttentionCall, Capture
+from attn_research.attention.masks import grid
+from attn_research.attention.scores import Pairwise
 from attn_research.types import Array, Float
 
 
-def rebuilt_weights(
-    score: Callable[..., Array],
-    query: Float[Array, "*B T N H"],
-    key: Float[Array, "*B S K H"],
-    log_sum: Float[Array, "*B N T"],
-    mask: Mask,
-    bias: Array | Callable[..., Array] | None,
-    normalizer: Callable[..., Array],
-    positions: Positions,
-    capture: Literal["all"] | Capture,
-) -> Float[Array, "*B heads rows S"]:
-    """The weights asked for, and no others, from the log-sum-exp of their queries."""
+def recompute_weights(
+    call: AttentionCall, pair: Pairwise, log_sum: Float[Array, "*B N T"]
+) -> Float[Array, "*B heads rows S"] | None:
+    """The weights that `call.capture` requests, and no others; None where it requests none.
+
+    `pair` is the pairwise form of the score with its operands, `log_sum` the log-sum-exp of the
+    scores of each query.
+    """
+    if call.capture is None:
+        return None
+    score, query, key = pair
+    mask, normalizer, positions, capture = call.mask, call.normalizer, call.at, call.capture
     *_, num_queries, num_heads, _ = query.shape
     num_keys, group = key.shape[-3], num_heads // key.shape[-2]
     q_pos = jnp.arange(num_queries) if positions.query is None else positions.query
@@ -38,6 +37,7 @@ def rebuilt_weights(
         mask, normalizer = mask.of_queries(rows), normalizer.of_queries(rows)
     q_pos, k_pos = grid(q_pos, k_pos, rank=query.ndim)
     scores = score(query, key)
+    bias = call.bias
     if bias is not None:
         bias = bias(q_pos, k_pos) if callable(bias) else bias[..., :num_keys]
         if isinstance(capture, Capture):
@@ -45,6 +45,8 @@ def rebuilt_weights(
             bias = bias if bias.shape[-3] == 1 else bias[..., heads, :, :]
             bias = bias if bias.shape[-2] in (1, len(rows)) else bias[..., rows, :]
         scores = scores + bias
-    shares = jnp.where(mask(q_pos, k_pos), scores - log_sum[..., None], -jnp.inf)
+    logits = jnp.where(mask(q_pos, k_pos), scores - log_sum[..., None], -jnp.inf)
     factor = normalizer.factor(k_pos)
-    return jnp.exp(shares) if factor is None else jnp.exp(shares) * factor
+    weights = jnp.exp(logits) if factor is None else jnp.exp(logits) * factor
+    # Keys past those of the pairwise form have weight 0.
+    return pad_end(weights, {weights.ndim - 1: call.lengths[1] - num_keys})

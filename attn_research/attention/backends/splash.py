@@ -1,12 +1,13 @@
 """JAX's splash attention for TPUs: masks of positions, documents and padding.
 
-Structure becomes a rule that its kernels evaluate by block, documents and padding its segment ids.
+The structure of a mask becomes a rule that the kernels evaluate by block, documents and padding
+become their segment ids.
 """
 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,108 +15,89 @@ import numpy as np
 
 from attn_research.attention.array_masks import Padding, Segments
 from attn_research.attention.backends.capabilities import (
-    Products,
+    DotOperands,
     cost_of_tiles,
-    elsewhere,
-    no_softmax_of_products,
-    other_dtype,
-    products,
-    without_batch,
+    dot_operand_shapes,
+    dot_operands,
+    kernel_not_preferred,
+    missing_batch_axes,
+    missing_platform,
+    unsupported_dtype,
+    unsupported_mechanism,
 )
-from attn_research.attention.backends.reference import Attended
-from attn_research.attention.backends.tiles.rules import ask, tile_rule
+from attn_research.attention.backends.tiles.rules import call_positions, tile_rule
+from attn_research.attention.call import Attended, AttentionCall
 from attn_research.attention.masks import And, Full, Mask, Positions
-from attn_research.attention.normalizers import Dropout
-from attn_research.types import Array, ArrayLike, Bool, Float, Int
+from attn_research.types import Array, ArrayLike, Bool, Int
 
 # Tests set it, to run the kernels on a CPU, an operation at a time.
 INTERPRET = False
 DTYPES = ("float32", "bfloat16")
-LANES = 128  # which a block is a multiple of
+LANES = 128  # blocks are multiples of this
 MOST = 512  # queries or keys of a block
-WIDTH = 64  # which head widths are padded to a multiple of
+WIDTH = 64  # head widths are padded to multiples of this
 
 
 class Parts(NamedTuple):
-    """A mask as splash attention takes it: structure, and what arrays say of queries and keys."""
+    """A mask as splash attention takes it: structure, document ids and padding."""
 
     structure: Mask
     segments: Segments | None
     padding: tuple[Padding, ...]
 
 
-def unsupported(
-    query: Any,
-    key: Any,
-    value: Any,
-    *,
-    score: Callable[..., Array],
-    mask: Mask,
-    bias: Any,
-    normalizer: Callable[..., Array],
-    dropout: Dropout | None,
-    positions: Positions | None,
-    capture: Any,
-) -> str | None:
-    """Why the arguments of `attend` are not supported, or None where they are."""
-    if not INTERPRET and (reason := elsewhere("tpu")):
+not_preferred = kernel_not_preferred
+
+
+def unsupported(call: AttentionCall) -> str | None:
+    """The reason why a call is not supported, or None."""
+    if not INTERPRET and (reason := missing_platform("tpu")):
         return reason
-    for name, given in (("bias", bias), ("dropout", dropout), ("capture", capture)):
-        if given is not None:
-            return f"{name} is not for splash attention: use tiled"
-    if positions is not None and not positions.counted:
+    if name := call.given("bias", "dropout", "capture"):
+        return f"{name} is not for splash attention: use tiled"
+    if not call.counted:
         return "positions count from 0 in splash attention: use tiled"
-    if reason := no_softmax_of_products(score, normalizer, query, key):
+    if reason := unsupported_mechanism(call):
         return reason
-    if reason := other_dtype((query, key, value), DTYPES):
+    if reason := unsupported_dtype((call.query, call.key, call.value), DTYPES):
         return reason
-    parts = _parts(mask)
+    parts = _parts(call.mask)
     if parts is None:
         return "documents and padding are only joined to the rest by &: use tiled"
-    lengths = query.shape[-3], key.shape[-3]
+    lengths = num_queries, num_keys = call.lengths
     if not parts.structure.layout(*lengths, LANES).any():
-        return f"the mask leaves nothing of {lengths[0]} x {lengths[1]} scores: use tiled"
+        return f"the mask leaves nothing of {num_queries} x {num_keys} scores: use tiled"
     try:
-        tile_rule(parts.structure, ask(Positions(), (), *lengths))
+        tile_rule(parts.structure, call_positions(Positions(), (), *lengths))
     except NotImplementedError as refusal:
         return f"{refusal}; use tiled"
-    return without_batch("mask", mask, query.shape[:-3])
+    return missing_batch_axes(call, "mask")
 
 
-def attend(
-    query: Float[Array, "*B T N H"],
-    key: Float[Array, "*B S K Hk"],
-    value: Float[Array, "*B S K Hv"],
-    *,
-    score: Callable[..., Array],
-    mask: Mask,
-    bias: None,
-    normalizer: Callable[..., Array],
-    dropout: None,
-    positions: Positions | None,
-    capture: None,
-) -> Attended:
-    """The reference, by splash attention; see `api.attend`."""
-    # Only TPUs need it, and it need not be there for others.
+def attend(call: AttentionCall) -> Attended:
+    """Attention by splash attention's kernels; see `api.attend`."""
+    # Only TPUs need it, and it need not be installed elsewhere.
     from jax.experimental.pallas.ops.tpu import splash_attention
 
-    query, key, value, _ = _scaled(products(score, query, key, value))
+    query, key, value, _ = _scaled(dot_operands(call))
     *batch, num_queries, num_heads, _ = query.shape
     lengths, width = (num_queries, key.shape[-3]), value.shape[-1]
     blocks = tuple(map(_block, lengths))
-    parts = _parts(mask)
+    parts = _parts(call.mask)
     for part in parts.padding:
-        # A product with what is padding may overflow, and 0 times that is no number.
+        # A product with padding may overflow, and 0 times infinity is NaN.
         valid = part.valid[..., : lengths[1], None, None]
         key, value = jnp.where(valid, key, 0), jnp.where(valid, value, 0)
 
-    def laid(array: Array, block: int) -> Array:
+    def to_blocks(array: Array, block: int) -> Array:
         """[B, N, T, H], padded to whole blocks."""
         array = array.reshape(math.prod(batch), *array.shape[-3:])
         more = -array.shape[1] % block, -array.shape[3] % WIDTH
         return jnp.swapaxes(jnp.pad(array, [(0, 0), (0, more[0]), (0, 0), (0, more[1])]), 1, 2)
 
-    arrays = [laid(*pair) for pair in zip((query, key, value), (*blocks, blocks[1]), strict=True)]
+    arrays = [
+        to_blocks(*pair) for pair in zip((query, key, value), (*blocks, blocks[1]), strict=True)
+    ]
     if parts.segments or parts.padding:
         ids = _segment_ids(parts, tuple(batch), lengths)
         ids = (
@@ -126,27 +108,19 @@ def attend(
     kernel = _kernel(parts.structure, num_heads, lengths, blocks, INTERPRET)
     context = jnp.swapaxes(jax.vmap(kernel)(*arrays), 1, 2)[:, :num_queries, :, :width]
     context = context.reshape(*batch, num_queries, num_heads, width)
-    # It gives the mean of some values where a query sees none of its keys.
-    sees = _sees(mask, tuple(batch), lengths)
-    return Attended(jnp.where(sees[..., None, None], context, 0).astype(value.dtype), None)
+    # The kernel gives the mean of some values to a query that attends to no key.
+    attends = _attends_to_any(call.mask, tuple(batch), lengths)
+    return Attended(jnp.where(attends[..., None, None], context, 0).astype(value.dtype), None)
 
 
-def cost(
-    query: Any,
-    key: Any,
-    value: Any,
-    *,
-    score: Callable[..., Array],
-    mask: Mask,
-    **others: Any,
-) -> tuple[int, int]:
+def cost(call: AttentionCall) -> tuple[int, int]:
     """FLOPs of the products and exponentials of blocks that are not empty, and the bytes moved."""
-    pair = jax.eval_shape(lambda *a: products(*a)[:3], score, query, key, value)
-    lengths = query.shape[-3], pair[1].shape[-3]
+    query, key, _ = dot_operand_shapes(call)
+    lengths = call.lengths[0], key.shape[-3]
     blocks = tuple(map(_block, lengths))
-    layout = _parts(mask).structure.layout(*lengths, blocks)
-    per_score = 2 * (pair[0].shape[-1] + value.shape[-1]) + 4
-    return cost_of_tiles(pair[0], value, layout, blocks, per_score)
+    layout = _parts(call.mask).structure.layout(*lengths, blocks)
+    per_score = 2 * (query.shape[-1] + call.value.shape[-1]) + 4
+    return cost_of_tiles(query, call.value, layout, blocks, per_score)
 
 
 def _parts(mask: Mask) -> Parts | None:
@@ -168,7 +142,7 @@ def _parts(mask: Mask) -> Parts | None:
 def _segment_ids(
     parts: Parts, batch: tuple[int, ...], lengths: tuple[int, int]
 ) -> tuple[Int[Array, "*B T"], Int[Array, "*B S"]]:
-    """Of queries, and of keys, where one that is padding has the id of no query."""
+    """The ids of queries and of keys; padding has an id that no query has."""
     q_ids, k_ids = (jnp.zeros((*batch, length), jnp.int32) for length in lengths)
     if parts.segments is not None:
         q_ids = parts.segments.q_ids.astype(jnp.int32)
@@ -178,34 +152,36 @@ def _segment_ids(
     return q_ids, k_ids
 
 
-def _sees(mask: Mask, batch: tuple[int, ...], lengths: tuple[int, int]) -> Bool[Array, "*B T"]:
-    """Whether a query sees any key, in memory linear in length."""
+def _attends_to_any(
+    mask: Mask, batch: tuple[int, ...], lengths: tuple[int, int]
+) -> Bool[Array, "*B T"]:
+    """Whether a query attends to any key, in memory linear in length."""
     num_queries, num_keys = lengths
-    rule = tile_rule(mask, ask(Positions(), batch, *lengths))
+    rule = tile_rule(mask, call_positions(Positions(), batch, *lengths))
     rows = tuple(each[..., :, None] for each in rule.queries)
     ones, size = (1,) * len(batch), min(LANES, num_keys)
     q_pos = jnp.arange(num_queries).reshape(*ones, -1, 1)
 
-    def look(sees: Array, place: Array) -> tuple[Array, None]:
-        # The last block begins earlier where it would stick out: to look twice does no harm.
-        start = jnp.minimum(place * size, num_keys - size)
+    def of_block(attends: Array, index: Array) -> tuple[Array, None]:
+        # The last block begins earlier where it would pass the end: an overlap does no harm.
+        start = jnp.minimum(index * size, num_keys - size)
         k_pos = (start + jnp.arange(size)).reshape(*ones, 1, -1)
         columns = tuple(
             jax.lax.dynamic_slice_in_dim(each, start, size, axis=-1)[..., None, :]
             for each in rule.keys
         )
-        return sees | rule.allowed(q_pos, k_pos, rows, columns).any(axis=-1), None
+        return attends | rule.allowed(q_pos, k_pos, rows, columns).any(axis=-1), None
 
     none = jnp.zeros((*batch, num_queries), bool)
-    return jax.lax.scan(look, none, jnp.arange(-(-num_keys // size)))[0]
+    return jax.lax.scan(of_block, none, jnp.arange(-(-num_keys // size)))[0]
 
 
-def _scaled(operands: Products) -> Products:
+def _scaled(operands: DotOperands) -> DotOperands:
     """Queries times the scale, in the dtypes that keep them exact."""
     query, key, value, scale = operands
     if np.log2(scale) % 1:
         query, key = query.astype(jnp.float32), key.astype(jnp.float32)
-    return Products(query * scale, key, value, 1.0)
+    return DotOperands(query * scale, key, value, 1.0)
 
 
 def _block(length: int) -> int:
@@ -214,7 +190,7 @@ def _block(length: int) -> int:
     return LANES * max(n for n in (1, 2, 4) if lanes % n == 0 and n * LANES <= MOST)
 
 
-# To make one asks the mask of every block, in NumPy, which a call need not do again.
+# Making one evaluates the mask of every block in NumPy, which later calls need not repeat.
 @functools.lru_cache(maxsize=64)
 def _kernel(
     structure: Mask,
@@ -227,10 +203,10 @@ def _kernel(
     from jax.experimental.pallas.ops.tpu import splash_attention
 
     num_keys = lengths[1]
-    rule = tile_rule(structure, ask(Positions(), (), *lengths)).allowed
+    rule = tile_rule(structure, call_positions(Positions(), (), *lengths)).allowed
 
     class Rule(splash_attention.Mask):
-        """What splash attention asks in its kernels, and of every block beforehand."""
+        """The mask that splash attention evaluates in kernels, and beforehand for every block."""
 
         shape = tuple(
             -(-length // block) * block for length, block in zip(lengths, blocks, strict=True)

@@ -33,6 +33,7 @@ from attn_research.attention import (
     api,
     softmax,
 )
+from attn_research.attention.call import AttentionCall
 from attn_research.attention.testing import oracle
 from attn_research.types import Array
 
@@ -138,7 +139,7 @@ class Asked(NamedTuple):
         """Why that implementation refuses it, in its own words, or None."""
         (found,) = (each for each in api.IMPLEMENTATIONS if each.name == implementation)
         operands = (self.arrays[name] for name in ("query", "key", "value"))
-        return found.unsupported(*operands, **self.options(self.arrays))
+        return found.unsupported(AttentionCall(*operands, **self.options(self.arrays)))
 
 
 def pose(case: Case, capture: Literal["all"] | None = "all") -> Asked:

@@ -99,7 +99,7 @@ REFUSED = {
         "mask": Padding(shape(B, S, dtype=bool))
     },
     "the mask And is no band of positions: use pallas": {"mask": Causal() & ~Full()},
-    "a window that looks ahead is not for cuDNN: use pallas": {"mask": Window(3, 1)},
+    "a window over later keys is not for cuDNN: use pallas": {"mask": Window(3, 1)},
     "a window over fewer keys than queries": {"mask": Window(3, 0), "lengths": (9, 8)},
 }
 

@@ -20,7 +20,7 @@ from attn_research.attention import (
     explain,
 )
 from attn_research.attention.backends.hopper import backend as hopper
-from attn_research.attention.backends.hopper.blocks import AROUND, Items
+from attn_research.attention.backends.hopper.blocks import ITEM_OVERHEAD, Items
 from attn_research.attention.testing.cases import Case
 from attn_research.attention.testing.comparison import examine
 from experiments.conformance.matrix import interpret_kernels
@@ -76,7 +76,7 @@ def test_a_schedule_gives_every_item_to_one_block_and_all_about_as_much(last_fir
     taken = [row[1 : 1 + row[0]] for row in table]
     assert np.array_equal(np.sort(np.concatenate(taken)), np.arange(4 * 16 * 32))
     # Of 16 heads together all have their longest tile first, and so on.
-    cost = AROUND + 32 - np.arange(4 * 16 * 32) % (16 * 32) // 16
+    cost = ITEM_OVERHEAD + 32 - np.arange(4 * 16 * 32) % (16 * 32) // 16
     ends = np.array([cost[numbers].sum() for numbers in taken])
     in_turn = np.array([cost[program::132].sum() for program in range(132)])
     assert ends.max() < 1.01 * ends.mean() < 0.9 * in_turn.max()
@@ -88,7 +88,10 @@ def test_a_schedule_knows_that_the_last_heads_are_fewer():
     visited = 1, 10, 100, 1000
     # Five heads, two together: their last tiles, the ones before those, and so on.
     costs = [
-        2 * visited[t] + AROUND for heads in (2, 2, 1) for t in (3, 2, 1, 0) for _ in range(heads)
+        2 * visited[t] + ITEM_OVERHEAD
+        for heads in (2, 2, 1)
+        for t in (3, 2, 1, 0)
+        for _ in range(heads)
     ]
     ends, taken = [0, 0, 0], [[], [], []]
     for number, cost in enumerate(costs):
@@ -111,7 +114,7 @@ def reason(arrays=None, **options):
 
 
 def test_what_it_takes_is_counted_by_tiles(not_asked_where):
-    assert reason(mask=Causal()) == "asked for"
+    assert reason(mask=Causal()) == "requested"
     wide = [jax.ShapeDtypeStruct((1, 16384, 1, 128), jnp.bfloat16)] * 3
 
     def flops(mask):
@@ -172,7 +175,7 @@ def test_where_it_does_not_run_it_says_why(monkeypatch):
     on_a_gpu(monkeypatch, "10.0")
     assert reason() == "is for compute capability 9.0, a GPU of 10.0 has another: use pallas"
     on_a_gpu(monkeypatch)
-    assert reason() == "asked for"
+    assert reason() == "requested"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert reason() == f"jax 0.11.2 has no {hopper.COMPILER}: use pallas"
 

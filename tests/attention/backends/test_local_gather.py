@@ -73,7 +73,7 @@ def test_serves_windows_of_half_the_keys_and_no_wider():
 
 REFUSED = {
     "the mask sets no bound": {"mask": Causal()},
-    r"look at 12 of 23 keys, which is more than half": {"mask": Window(6, 5)},
+    r"attend to 12 of 23 keys, which is more than half": {"mask": Window(6, 5)},
     "the keys have positions of their own": {"positions": Positions(key=jnp.arange(S))},
     "Location score depends on the index": {"score": Location(jnp.ones((H, S)))},
     "bias is an array over the keys": {"bias": jnp.ones((1, 1, 1, S))},

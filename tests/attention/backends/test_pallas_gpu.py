@@ -23,29 +23,19 @@ from attn_research.attention import (
     Mask,
     Padding,
     Positions,
-    ScaledDot,
     Segments,
     Window,
     attend,
     explain,
-    softmax,
 )
 from attn_research.attention.backends.pallas_gpu import backend as pallas
-from attn_research.attention.backends.tiles import calls as tile_calls
+from attn_research.attention.backends.tiles import calls
+from attn_research.attention.call import AttentionCall
 from attn_research.attention.masks import Tile
 from attn_research.trees import pytree
 
 B, T, S, N, K, H, Hv = 2, 21, 37, 4, 2, 3, 5
 KERNEL = "__gpu$xla.gpu.triton"
-OPTIONS = dict(
-    score=ScaledDot(),
-    mask=Full(),
-    bias=None,
-    normalizer=softmax,
-    dropout=None,
-    positions=None,
-    capture=None,
-)
 
 
 @pytest.fixture
@@ -126,19 +116,19 @@ def test_full_tiles_never_ask_the_mask_and_empty_ones_are_never_visited(on_a_cpu
 
 def test_lists_of_tiles():
     kinds = Causal().layout(64, 64, 16)[None]
-    (tiles, spans), lie = tile_calls.list_visits(kinds, by_key=False)
+    (tiles, spans), lie = calls.list_visits(kinds, by_key=False)
     assert spans.tolist() == [[[0, 1, 0, 0], [1, 2, 0, 1], [2, 3, 0, 2], [3, 4, 0, 3]]]
     assert tiles.shape == (1, 4, 1)  # no list is needed
     assert lie == {"full": "run", "partial": "run", "visited": (1, 2, 3, 4)}
     window = (Causal() & Window(40, 0)).layout(128, 128, 16)[None]
-    (tiles, spans), lie = tile_calls.list_visits(window, by_key=True)
+    (tiles, spans), lie = calls.list_visits(window, by_key=True)
     assert tiles.shape == (1, 8, 4)  # as long as the longest
     assert tiles[0, 0].tolist() == [1, 0, 2, 3] and spans[0, 0].tolist() == [1, 4, 1, 0]
     assert lie == {"full": "run", "partial": "list", "visited": (4, 4, 4, 4, 4, 3, 2, 1)}
-    (tiles, _), lie = tile_calls.list_visits(jnp.asarray(kinds), by_key=False)
+    (tiles, _), lie = calls.list_visits(jnp.asarray(kinds), by_key=False)
     assert tiles.shape == (1, 4, 4)
     assert lie == {"full": "list", "partial": "list", "visited": None}
-    assert tile_calls.list_visits(Full().layout(64, 64, 16)[None], False)[1]["partial"] is None
+    assert calls.list_visits(Full().layout(64, 64, 16)[None], by_key=False)[1]["partial"] is None
 
 
 CUDA = {
@@ -162,7 +152,7 @@ def lowered(shapes, place=lambda function: function, **options):
         pytest.skip("after 0.10.2 kernels are lowered for the GPU that is there, and none is")
 
     def context(*arrays):
-        return pallas.attend(*arrays, **OPTIONS | options).context
+        return pallas.attend(AttentionCall(*arrays, **options)).context
 
     def loss(*arrays):
         return place(context)(*arrays).astype(jnp.float32).sum()

@@ -19,6 +19,8 @@ from attn_research.attention import (
     explain,
 )
 from attn_research.attention.backends import splash
+from attn_research.attention.backends.capabilities import dot_operands
+from attn_research.attention.call import AttentionCall
 
 B, T, S, N, K, H, Hv = 2, 200, 130, 4, 2, 3, 6
 RNG = np.random.default_rng(0)
@@ -78,7 +80,7 @@ def test_what_is_padding_leaves_no_trace():
 def test_scales_that_are_no_power_of_two_widen():
     def dtypes(width):
         arrays = [jnp.ones((1, 2, 1, width), jnp.bfloat16)] * 3
-        operands = splash._scaled(splash.products(ScaledDot(), *arrays))
+        operands = splash._scaled(dot_operands(AttentionCall(*arrays, score=ScaledDot())))
         return [array.dtype.name for array in operands[:3]]
 
     assert dtypes(64) == ["bfloat16"] * 3

@@ -16,7 +16,7 @@ from attn_research.attention import (
     Segments,
     Window,
 )
-from attn_research.attention.backends.tiles.rules import ask, tile_rule
+from attn_research.attention.backends.tiles.rules import call_positions, tile_rule
 from attn_research.attention.masks import Tile, grid
 from attn_research.trees import pytree
 
@@ -46,10 +46,10 @@ LATER = {"counted": Positions(), "queries": SHORTER[0], "keys": SHORTER[1]}
 @pytest.mark.parametrize("name", MASKS)
 def test_a_rule_is_its_mask(name, positions):
     mask, given = MASKS[name], LATER[positions]
-    asked = ask(given, (B,), T, S)
-    q_pos, k_pos = grid(jnp.asarray(asked.query), jnp.asarray(asked.key), rank=4)
+    at = call_positions(given, (B,), T, S)
+    q_pos, k_pos = grid(jnp.asarray(at.query), jnp.asarray(at.key), rank=4)
     expected = np.broadcast_to(mask(q_pos, k_pos), (B, 1, T, S))[:, 0]
-    rule = tile_rule(mask, asked)
+    rule = tile_rule(mask, at)
     allowed = rule.allowed(
         q_pos[:, 0],
         k_pos[:, 0],
@@ -70,19 +70,19 @@ def test_a_rule_is_its_mask(name, positions):
 
 
 def test_arrays_tell_tiles_apart():
-    asked = ask(Positions(), (B,), T, S)
-    of_segments = tile_rule(SEGMENTS, asked).kinds((7, 9))
+    at = call_positions(Positions(), (B,), T, S)
+    of_segments = tile_rule(SEGMENTS, at).kinds((7, 9))
     np.testing.assert_array_equal(of_segments[0], 2 * np.eye(3))
     np.testing.assert_array_equal(of_segments[1], 2 * np.eye(3, k=1))
-    np.testing.assert_array_equal(
-        tile_rule(VALID, asked).kinds((7, 9))[:, 0], [[2, 0, 0], [2, 2, 1]]
-    )
-    both = tile_rule(Causal() & SEGMENTS, asked).kinds((7, 9))
+    np.testing.assert_array_equal(tile_rule(VALID, at).kinds((7, 9))[:, 0], [[2, 0, 0], [2, 2, 1]])
+    both = tile_rule(Causal() & SEGMENTS, at).kinds((7, 9))
     np.testing.assert_array_equal(both, [np.eye(3), np.zeros((3, 3))])
 
 
 def test_structure_alone_stays_known_beforehand():
-    kinds = tile_rule(Causal() & ~Window(3, 0), ask(Positions(), (B,), T, S)).kinds((4, 4))
+    kinds = tile_rule(Causal() & ~Window(3, 0), call_positions(Positions(), (B,), T, S)).kinds(
+        (4, 4)
+    )
     assert isinstance(kinds, np.ndarray)
 
 
@@ -107,8 +107,8 @@ class Table(Mask):
 
 
 def test_refusals():
-    asked = ask(Positions(), (B,), T, S)
+    at = call_positions(Positions(), (B,), T, S)
     with pytest.raises(NotImplementedError, match="the mask Listed has arrays, and no rule"):
-        tile_rule(Causal() & Listed(jnp.arange(3)), asked)
+        tile_rule(Causal() & Listed(jnp.arange(3)), at)
     with pytest.raises(NotImplementedError, match="the mask Table looks up a table"):
-        tile_rule(Table(), asked)
+        tile_rule(Table(), at)

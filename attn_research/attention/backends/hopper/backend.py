@@ -1,7 +1,7 @@
-"""Kernels of our own for Hopper, forward and of gradients, for products in half precision.
+"""Flash attention kernels for Hopper GPUs, forward and backward, in half precision.
 
-They take what `pallas` takes, save dropout, of the head widths that they are tuned for; what blocks
-do stands in `hopper_forward` and `hopper_backward`.
+They support what `pallas` does, save dropout, for the head widths that they are tuned for. The
+kernels are in `forward` and `backward`.
 """
 
 import functools
@@ -10,66 +10,67 @@ from typing import Any
 
 import jax
 
-from attn_research.attention.backends.capabilities import no_gpu, other_dtype, products
-from attn_research.attention.backends.pallas_gpu import backend as pallas
-from attn_research.attention.backends.pallas_gpu import kernels as pallas_kernels
-from attn_research.attention.backends.reference import Attended
-from attn_research.attention.backends.tiles.calls import attend_by_tiles, cost_by_tiles
+from attn_research.attention.backends.capabilities import (
+    dot_operand_shapes,
+    kernel_not_preferred,
+    missing_gpu,
+    unsupported_dtype,
+)
+from attn_research.attention.backends.pallas_gpu.backend import unsupported_in_tiles
+from attn_research.attention.backends.tiles.calls import Kernels, attend_in_tiles, cost_in_tiles
+from attn_research.attention.backends.tiles.numerics import LOG_2
 from attn_research.attention.backends.tiles.rules import TileSize
-from attn_research.types import Array, Float
+from attn_research.attention.call import Attended, AttentionCall
+from attn_research.types import Array
 
 # Tests set it to the parameters of Mosaic's interpreter, to run the kernels on a CPU.
 INTERPRET: Any = None
 COMPILER = "jax.experimental.pallas.mosaic_gpu"
-RELEASE = 0, 11  # of JAX: the first whose compiler knows all that the kernels say
+RELEASE = 0, 11  # of JAX: the first whose compiler has all that the kernels use
 DTYPES = ("bfloat16", "float16")
 WIDTHS = (64, 128)
-# By head width, for each pass: queries and keys of a tile, tiles of the side that is loaded again
-# and again in shared memory at a time, and those of the other side. The forward ones are the best
-# of those tried on an H200; of those for gradients no others were: they fit into registers.
+# By head width, for each pass: queries and keys of a tile; stages of the inner side, which is
+# loaded for every tile; buffers of the outer side. The forward ones are the best of those tried on
+# an H200; for the gradients no others were tried: these fit into registers.
 FORWARD = {64: ((128, 128), 4, 2), 128: ((128, 128), 2, 2)}
 OF_QUERIES = {64: ((128, 128), 3, 2), 128: ((128, 64), 2, 2)}
 OF_KEYS = {64: ((64, 128), 4, 2), 128: ((64, 128), 2, 2)}
 PROGRAMS = 132  # multiprocessors of an H100 or H200
 
+not_preferred = kernel_not_preferred
 
-def unsupported(query: Any, key: Any, value: Any, *, dropout: Any, **options: Any) -> str | None:
-    """Why the arguments of `attend` are not supported, or None where they are."""
-    if not INTERPRET and (reason := _elsewhere()):
+
+def unsupported(call: AttentionCall) -> str | None:
+    """The reason why a call is not supported, or None."""
+    if not INTERPRET and (reason := _missing_hopper()):
         return reason
-    if dropout is not None:
+    if call.dropout is not None:
         return "dropout is not for this kernel: use pallas"
-    if reason := other_dtype((query, key, value), DTYPES):
+    if reason := unsupported_dtype((call.query, call.key, call.value), DTYPES):
         return f"{reason}: use pallas"
-    if reason := pallas.no_tiles(query, key, value, **options):
+    if reason := unsupported_in_tiles(call):
         return reason
-    pair = jax.eval_shape(lambda *a: products(*a)[:3], options["score"], query, key, value)
-    if len({array.dtype for array in pair}) > 1 or other_dtype(pair, DTYPES):
+    operands = dot_operand_shapes(call)
+    if len({array.dtype for array in operands}) > 1 or unsupported_dtype(operands, DTYPES):
         return "queries, keys and values are not of one dtype: use pallas"
-    widths = {array.shape[-1] for array in pair}
+    widths = {array.shape[-1] for array in operands}
     if len(widths) > 1 or not widths <= set(WIDTHS):
         return f"head widths are not all one of {', '.join(map(str, WIDTHS))}: use pallas"
     return None
 
 
-def attend(
-    query: Float[Array, "*B T N H"],
-    key: Float[Array, "*B S K H"],
-    value: Float[Array, "*B S K H"],
-    **options: Any,
-) -> Attended:
-    """The reference, by warpgroups; see `api.attend`."""
-    how = _attend_tiles, lambda *operands: None, _tiles
-    return attend_by_tiles(*how, query, key, value, **options)
+def attend(call: AttentionCall) -> Attended:
+    """Attention by warp-specialized kernels; see `api.attend`."""
+    return attend_in_tiles(Kernels(_attend_tiles, _tiles, lambda *operands: None), call)
 
 
-def cost(*arrays: Any, **options: Any) -> tuple[int, int]:
+def cost(call: AttentionCall) -> tuple[int, int]:
     """FLOPs of the tiles visited, and the bytes moved."""
-    return cost_by_tiles(_tiles, *arrays, **options)
+    return cost_in_tiles(_tiles, call)
 
 
-def _elsewhere() -> str | None:
-    if reason := no_gpu() or _no_compiler():
+def _missing_hopper() -> str | None:
+    if reason := missing_gpu() or _missing_compiler():
         return reason
     device = jax.local_devices()[0]
     if str(device.compute_capability) != "9.0":
@@ -77,7 +78,7 @@ def _elsewhere() -> str | None:
     return None
 
 
-def _no_compiler() -> str | None:
+def _missing_compiler() -> str | None:
     if jax.__version_info__ < RELEASE:
         needed = ".".join(map(str, RELEASE))
         return f"needs jax {needed} or later, here is {jax.__version__}: use pallas"
@@ -93,34 +94,34 @@ def _tiles(lengths: tuple[int, int], query: Any, value: Any) -> list[TileSize]:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend_tiles(plan: Any, *operands: Any) -> tuple[Array, Array]:
     context, log_sum = _forward_kernel(plan, *operands)
-    return context, log_sum * pallas_kernels.LOG_2
+    return context, log_sum * LOG_2
 
 
-# The kernels import what older releases of JAX do not have.
-def _forward_kernel(plan: Any, query: Array, *others: Any) -> tuple[Array, Array]:
-    from attn_research.attention.backends.hopper import forward as hopper_forward
+# The kernels import modules that older releases of JAX do not have.
+def _forward_kernel(plan: Any, *operands: Any) -> tuple[Array, Array]:
+    from attn_research.attention.backends.hopper.forward import attend_forward
 
-    tuning = _tuning(FORWARD, query)
-    return hopper_forward.attend_forward(plan, tuning, INTERPRET, query, *others)
+    tuning = _tuning(FORWARD, operands[0])
+    return attend_forward(plan, *operands, tuning=tuning, interpret=INTERPRET)
 
 
 def _forward(plan: Any, *operands: Any) -> tuple:
     context, log_sum = _forward_kernel(plan, *operands)
-    return (context, log_sum * pallas_kernels.LOG_2), (*operands, context, log_sum)
+    return (context, log_sum * LOG_2), (*operands, context, log_sum)
 
 
 def _backward(plan: Any, residuals: tuple, cotangents: tuple) -> tuple:
-    from attn_research.attention.backends.hopper import backward as hopper_backward
+    from attn_research.attention.backends.hopper.backward import gradients
 
     tunings = tuple(_tuning(tuned, residuals[0]) for tuned in (OF_QUERIES, OF_KEYS))
-    return hopper_backward.backward(plan, tunings, INTERPRET, residuals, cotangents)
+    return gradients(plan, residuals, cotangents, tunings=tunings, interpret=INTERPRET)
 
 
 def _tuning(tuned: dict[int, Any], query: Array) -> Any:
-    from attn_research.attention.backends.hopper import blocks as hopper_parts
+    from attn_research.attention.backends.hopper.blocks import Tuning
 
     _, stages, buffers = tuned[query.shape[-1]]
-    return hopper_parts.Tuning(stages, buffers, PROGRAMS)
+    return Tuning(stages, buffers, PROGRAMS)
 
 
 _attend_tiles.defvjp(_forward, _backward)

@@ -1,6 +1,6 @@
-"""What kernels for Hopper share: how blocks take items, which tiles they visit, who may look there.
+"""Persistent, warp-specialized blocks of the Hopper kernels: work items, tiles, masks, launch.
 
-A block has warpgroups of 64 rows each that compute, and one more that loads what they need into
+A block has warpgroups of 64 rows each that compute, and one more that loads their operands into
 shared memory. It takes items, a tile of a head each, until none is left.
 """
 
@@ -16,30 +16,30 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from attn_research.attention.backends.tiles.passes import Given, Pass, Plan, Visits
+from attn_research.attention.backends.tiles.passes import Constants, Pass, Plan, Visits
 from attn_research.types import Array, Bool, Int
 
-ROWS = 64  # of a warpgroup, as many as a product of its has
-L2_BYTES = 32 << 20  # of arrays that blocks at work share
-# Of a thread of a warpgroup that computes, where there are two of those, and of one that loads.
+ROWS = 64  # of a warpgroup, as many as one of its products has
+L2_BYTES = 32 << 20  # of the arrays that running blocks share
+# Registers of a thread that computes, where two warpgroups do, and of a thread that loads.
 REGISTERS = 240, 24
-# Guesses: how many tiles could be visited in the time an item takes beside its visits, and from
-# how many items on blocks have so many that they end at about one time anyway.
-AROUND = 1
+# Guesses: the fixed time of an item, in visits of a tile; and the number of items from which on
+# blocks have so many that they end at about the same time without a schedule.
+ITEM_OVERHEAD = 1
 MOST_SCHEDULED = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """How a kernel is laid out on a device."""
+    """The tuning of a kernel for a device."""
 
-    stages: int  # tiles in shared memory at a time, of the side that is loaded again and again
-    buffers: int  # tiles there of the other side: one that is at work, and at least one to come
+    stages: int  # tiles in shared memory at a time, of the inner side
+    buffers: int  # tiles there of the outer side: the current one, and at least one to come
     programs: int  # blocks, one for each multiprocessor
 
 
 class Item(NamedTuple):
-    """A tile of a head, and how many of its block came before it."""
+    """A unit of work: a tile of a head, and the number of items of its block before it."""
 
     batch: Array
     head: Array
@@ -47,13 +47,13 @@ class Item(NamedTuple):
     turn: Array
 
 
-# Empty, or a table [programs, 1 + most]: how many items a block takes, then which.
+# Empty, or a table [programs, 1 + most]: the number of items of a block, then the items.
 Schedule = tuple[()] | tuple[Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """All items of a call, those with most to visit first, of heads whose arrays the L2 holds.
+    """The items of a call in order: the longest first, among heads whose arrays the L2 cache holds.
 
     Blocks take them in turn, or by a schedule.
     """
@@ -61,7 +61,7 @@ class Items:
     batch: int
     heads: int
     tiles: int
-    together: int  # heads that are taken before the next ones
+    together: int  # heads whose items come before those of the next heads
     most_programs: int
     last_first: bool
 
@@ -70,16 +70,16 @@ class Items:
         return min(self.most_programs, self.batch * self.heads * self.tiles)
 
     def schedule(self, visited: tuple[int, ...] | None, heads: int = 1) -> Schedule:
-        """Who takes what where it is known how many inner tiles, of so many heads, each visits.
+        """The longest-first schedule of items that visit known numbers of tiles, of so many heads.
 
-        An item goes to the block that is the first to have done what it has. In turn, some blocks
-        would get the longer item in every round. Items that cost alike need no schedule.
+        An item goes to the block that is the first to finish its earlier ones. Taken in turn, some
+        blocks would get the longer item in every round. Items of equal cost need no schedule.
         """
         count = self.batch * self.heads * self.tiles
         if visited is None or len(set(visited)) == 1 or count > MOST_SCHEDULED:
             return ()
         _, tile = self._place(np.arange(count), np.divmod, np.minimum)
-        costs = heads * np.array(visited)[tile] + AROUND
+        costs = heads * np.array(visited)[tile] + ITEM_OVERHEAD
         ends = [(0, program) for program in range(self.programs)]
         taken: list[list[int]] = [[] for _ in ends]
         for number, cost in enumerate(costs.tolist()):
@@ -92,7 +92,7 @@ class Items:
         return (table,)
 
     def turns(self, schedule: Schedule) -> Array:
-        """How many this program takes."""
+        """The number of items of this program."""
         program = lax.axis_index("program")
         if schedule:
             return schedule[0][program, 0]
@@ -100,7 +100,7 @@ class Items:
         return lax.div(last - program, self.programs) + 1
 
     def fold(self, step: Callable[[Item, Array], Array], schedule: Schedule) -> Array:
-        """`step(item, so far)` over the items of this program, from 0."""
+        """Folds `step(item, carry)` over the items of this program, from 0."""
         program = lax.axis_index("program")
 
         def of_turn(turn: Array, done: Array) -> Array:
@@ -119,7 +119,7 @@ class Items:
     def _place(
         self, number: Any, divide: Callable[..., tuple], minimum: Callable[..., Any]
     ) -> tuple[Any, Any]:
-        """Which pair of batch element and head an item is of, and which tile of it."""
+        """The pair of batch element and head that an item belongs to, and the tile of it."""
         section, within = divide(number, self.together * self.tiles)
         here = minimum(self.together, self.batch * self.heads - section * self.together)
         tile, pair = divide(within, here)
@@ -128,11 +128,11 @@ class Items:
 
 
 def heads_together(pairs: int, group: int, bytes_of_head: int) -> int:
-    """How many of so many query heads have keys and values that the L2 cache holds."""
+    """The number of query heads whose keys and values fit into the L2 cache together."""
     return min(pairs, max(1, L2_BYTES // bytes_of_head) * group)
 
 
-def kernel_of_blocks(
+def make_kernel(
     name: str,
     call: Any,
     kinds: tuple[Callable[..., Any], Callable[..., Any]],
@@ -143,11 +143,11 @@ def kernel_of_blocks(
     scratch: dict[str, Any],
     interpret: Any,
 ) -> Callable[..., Any]:
-    """What `call` describes, as a function of arrays: for each block, of its warpgroups.
+    """The warp-specialized kernel that `call` describes, as a function of arrays.
 
-    Of `kinds` the first holds arrays, in their order, and the second holds `scratch`, by name. The
-    warpgroups do `compute(call, arrays, scratch, number)`, and the last does `load` of the same but
-    the number, with registers to match.
+    `kinds` are two NamedTuples: the first takes the arrays, in their order, the second `scratch`,
+    by name. The computing warpgroups run `compute(call, arrays, scratch, number)`, the last one
+    `load(call, arrays, scratch)`, each with its share of the registers.
     """
 
     def kernel(*refs: Any, **shared: Any) -> None:
@@ -181,7 +181,7 @@ def kernel_of_blocks(
 
 
 def drain(first: Array, stop: Array, rooms: int, *free: Any) -> None:
-    """Waits for arrivals number `first` to `stop`, so that none is left when the block ends."""
+    """Waits for arrivals `first` to `stop` - 1, so that none is pending when the block ends."""
 
     def wait(number: Array, carry: None) -> None:
         for barrier in free:
@@ -190,94 +190,94 @@ def drain(first: Array, stop: Array, rooms: int, *free: Any) -> None:
     lax.fori_loop(jnp.maximum(first, 0), stop, wait, None)
 
 
-def of_batch(ref: Any, batch: Array) -> Any:
-    """Where in an array, which all elements of a batch may share."""
+def batch_index(ref: Any, batch: Array) -> Any:
+    """The index of a batch element in an array that all of them may share."""
     return batch if ref.shape[0] > 1 else 0
 
 
 class Order(NamedTuple):
-    """How many inner tiles of an item are full and how many are visited, and which comes when."""
+    """The numbers of full and of all inner tiles of an item, and the tile at each step."""
 
     full: Array
     every: Array
     which: Callable[[bool, Array], Array]
 
 
-def order_of(lie: Pass, visits: Visits, item: Item) -> Order:
-    """Of the inner tiles of an item, full ones first."""
-    batch = of_batch(visits.spans, item.batch)
+def order_of(tile_pass: Pass, visits: Visits, item: Item) -> Order:
+    """The order of the inner tiles of an item, full ones first."""
+    batch = batch_index(visits.spans, item.batch)
     full, every, first_full, first_partial = (
         visits.spans[batch, item.tile, which] for which in range(4)
     )
 
     def which(masked: bool, number: Array) -> Array:
-        if (lie.partial if masked else lie.full) == "run":
+        if (tile_pass.partial if masked else tile_pass.full) == "run":
             return first_partial + number - full if masked else first_full + number
-        return visits.tiles[of_batch(visits.tiles, item.batch), item.tile, number]
+        return visits.tiles[batch_index(visits.tiles, item.batch), item.tile, number]
 
     return Order(full, every, which)
 
 
 class MaskArrays(NamedTuple):
-    """What a mask reads of queries and of keys: positions first, unless they count from 0."""
+    """The arrays that a mask reads: positions first, unless they count from 0."""
 
     queries: tuple[Array, ...]
     keys: tuple[Array, ...]
 
 
-def mask_arrays(plan: Plan, given: Given) -> tuple[MaskArrays, MaskArrays]:
-    """The arrays, with booleans as numbers, of which copies are made; and which are booleans."""
-    first = ((), ()) if plan.counted else ((given.q_pos,), (given.k_pos,))
-    arrays = MaskArrays(first[0] + given.queries, first[1] + given.keys)
+def mask_arrays(plan: Plan, constants: Constants) -> tuple[MaskArrays, MaskArrays]:
+    """The arrays, with booleans as integers that can be copied; and which of them are booleans."""
+    first = ((), ()) if plan.counted else ((constants.q_pos,), (constants.k_pos,))
+    arrays = MaskArrays(first[0] + constants.queries, first[1] + constants.keys)
     bools = jax.tree.map(lambda array: array.dtype == bool, arrays)
     words = jax.tree.map(lambda a: a.astype(jnp.int32) if a.dtype == bool else a, arrays)
     return words, bools
 
 
-class Side(NamedTuple):
-    """The queries or keys of a tile: what a mask reads of them, in shared memory, and the first."""
+class MaskInputs(NamedTuple):
+    """The arrays that a mask reads for the queries or keys of a tile; the index of the first."""
 
     arrays: list
     bools: tuple[bool, ...]
     first: Array
 
 
-def who_may_look(
-    plan: Plan, queries: Side, keys: Side, shape: tuple[int, int], of_queries: int
+def allowed_in_tile(
+    plan: Plan, queries: MaskInputs, keys: MaskInputs, shape: tuple[int, int], query_axis: int
 ) -> Bool[Array, "rows cols"]:
-    """Who may look in a tile, which has its queries along the axis `of_queries`."""
+    """The mask of a tile whose queries lie along `query_axis`."""
 
-    def indices(side: Side, axis: int) -> Int[Array, "rows cols"]:
+    def indices(side: MaskInputs, axis: int) -> Int[Array, "rows cols"]:
         iota = plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=plgpu.Layout.WGMMA)
         return side.first + iota
 
-    def read(side: Side, axis: int) -> list:
-        along = plgpu.Layout.WGMMA.reduce(1 - axis)
-        loaded = (plgpu.load(ref, layout=along, optimized=False) for ref in side.arrays)
+    def read(side: MaskInputs, axis: int) -> list:
+        layout = plgpu.Layout.WGMMA.reduce(1 - axis)
+        loaded = (plgpu.load(ref, layout=layout, optimized=False) for ref in side.arrays)
         wide = (lax.broadcast_in_dim(array, shape, [axis]) for array in loaded)
         arrays = [a != 0 if b else a for a, b in zip(wide, side.bools, strict=True)]
         return [indices(side, axis), *arrays] if plan.counted else arrays
 
-    of_keys = 1 - of_queries
-    (q_pos, *q_arrays), (k_pos, *k_arrays) = read(queries, of_queries), read(keys, of_keys)
+    key_axis = 1 - query_axis
+    (q_pos, *q_arrays), (k_pos, *k_arrays) = read(queries, query_axis), read(keys, key_axis)
     allowed = plan.allowed(q_pos, k_pos, tuple(q_arrays), tuple(k_arrays))
-    if plan.num_keys % shape[of_keys]:
-        allowed &= indices(keys, of_keys) < plan.num_keys
+    if plan.num_keys % shape[key_axis]:
+        allowed &= indices(keys, key_axis) < plan.num_keys
     return allowed
 
 
-def along(rows: Array, shape: tuple[int, int], axis: int = 0) -> Array:
-    """A number for each row, or for each column, along it."""
+def broadcast_rows(rows: Array, shape: tuple[int, int], axis: int = 0) -> Array:
+    """A number for each row, or for each column, broadcast along it."""
     return lax.broadcast_in_dim(rows, shape, [axis])
 
 
 def filled(value: float, *shape: int, dtype: Any = jnp.float32) -> Array:
-    """An array of one value where products put theirs, or of one for each row of those."""
+    """A constant array in the layout of products, or of one number for each of their rows."""
     layout = plgpu.Layout.WGMMA if len(shape) > 1 else plgpu.Layout.WGMMA.reduce(1)
     return plgpu.layout_cast(jnp.full(shape, value, dtype), layout)
 
 
 def tiles_in_smem(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Shared memory for operands of products."""
+    """Shared memory for the operands of products."""
     transforms = plgpu.TilingTransform((8, 64)), plgpu.SwizzleTransform(128)
     return plgpu.SMEM(shape, dtype, transforms=transforms)

@@ -1,8 +1,9 @@
-"""Masks as kernels ask them: by tile, of arrays linear in length that they load a tile at a time.
+"""Masks by tile, for kernels: arrays linear in length, loaded a tile at a time, and a rule of them.
 
-A mask without arrays is asked at the positions of a tile as it is. One with arrays registers what
-it holds for each query and for each key, and a rule over the two; `& | ~` join the rules of their
-parts. What is left of a tile is known from the rule or, where arrays decide, when they are.
+A mask without arrays is evaluated at the positions of a tile as it is. One with arrays registers
+the arrays that it has for queries and for keys, and a rule over the two; `& | ~` join the rules of
+their parts. Whether a tile is empty, full or partial is known beforehand from structure, or at run
+time where arrays decide it.
 """
 
 import functools
@@ -20,8 +21,8 @@ from attn_research.types import Array, ArrayLike, Int, Shaped
 TileSize = tuple[int, int]  # queries and keys
 
 
-class Asked(NamedTuple):
-    """Where a call stands; `counted` where all of its positions count from 0."""
+class CallPositions(NamedTuple):
+    """The positions of all queries and keys of a call; `counted` where all count from 0."""
 
     query: Int[ArrayLike, "*#B T"]
     key: Int[ArrayLike, "*#B S"]
@@ -32,8 +33,8 @@ class TileRule(NamedTuple):
     """A mask by tile.
 
     `allowed(q_pos, k_pos, queries, keys)` takes positions and arrays of a tile, those of queries
-    along one axis and those of keys along the other, and holds no array. `kinds(tile)` gives a
-    `Tile` for each tile of the call, [*#B, rows, cols], as `Mask.layout` does.
+    along one axis and those of keys along the other, and closes over no array. `kinds(tile)` gives
+    a `Tile` for each tile of the call, [*#B, rows, cols], as `Mask.layout` does.
     """
 
     queries: tuple[Shaped[Array, "*#B T"], ...]
@@ -42,8 +43,10 @@ class TileRule(NamedTuple):
     kinds: Callable[[TileSize], Int[ArrayLike, "*#B rows cols"]]
 
 
-def ask(positions: Positions, batch: tuple[int, ...], num_queries: int, num_keys: int) -> Asked:
-    """Positions of all queries and keys, with all batch axes, of one where those agree."""
+def call_positions(
+    positions: Positions, batch: tuple[int, ...], num_queries: int, num_keys: int
+) -> CallPositions:
+    """Positions with all batch axes, which are one where batch elements agree."""
     query, key = (
         np.arange(length, dtype=np.int32) if given is None else given[..., :length]
         for given, length in ((positions.query, num_queries), (positions.key, num_keys))
@@ -51,14 +54,14 @@ def ask(positions: Positions, batch: tuple[int, ...], num_queries: int, num_keys
     query, key = (
         pos.reshape((1,) * (len(batch) + 1 - pos.ndim) + pos.shape) for pos in (query, key)
     )
-    return Asked(query, key, positions.counted)
+    return CallPositions(query, key, positions.counted)
 
 
 @functools.singledispatch
-def tile_rule(mask: Mask, asked: Asked) -> TileRule:
+def tile_rule(mask: Mask, at: CallPositions) -> TileRule:
     """The rule of a mask for a call.
 
-    Raises NotImplementedError, with the reason, for a mask that holds arrays it did not register.
+    Raises NotImplementedError, with the reason, for a mask with arrays that it did not register.
     """
     name = type(mask).__name__
     if jax.tree.leaves(mask):
@@ -66,19 +69,19 @@ def tile_rule(mask: Mask, asked: Asked) -> TileRule:
     tile = np.zeros((16, 1), np.int32), np.zeros((1, 16), np.int32)
     if any(np.ndim(constant) for constant in jax.make_jaxpr(mask)(*tile).consts):
         raise NotImplementedError(f"the mask {name} looks up a table, and no kernel holds one")
-    kinds = _kinds_of(mask if asked.counted else Mask(), asked)
+    kinds = _kinds_of(mask if at.counted else Mask(), at)
     return TileRule((), (), lambda q_pos, k_pos, queries, keys: mask(q_pos, k_pos), kinds)
 
 
 @tile_rule.register(masks.Full)
-def _full(mask: masks.Full, asked: Asked) -> TileRule:
-    # What the mask itself answers is a constant, and kernels hold none.
-    kinds = _kinds_of(mask, asked)
+def _full(mask: masks.Full, at: CallPositions) -> TileRule:
+    # The mask itself returns a constant array, and kernels hold none.
+    kinds = _kinds_of(mask, at)
     return TileRule((), (), lambda q_pos, k_pos, queries, keys: q_pos == q_pos, kinds)
 
 
 @tile_rule.register(array_masks.Around)
-def _around(mask: array_masks.Around, asked: Asked) -> TileRule:
+def _around(mask: array_masks.Around, at: CallPositions) -> TileRule:
     # Half precision has no room for positions past 256.
     center = jnp.asarray(mask.center, jnp.float32)
 
@@ -87,9 +90,9 @@ def _around(mask: array_masks.Around, asked: Asked) -> TileRule:
 
     def kinds(tile: TileSize) -> Int[Array, "*#B rows cols"]:
         low, high = (each[..., :, None] for each in _bounds(center, tile[0]))
-        k_pos = jnp.asarray(asked.key, jnp.float32)
+        k_pos = jnp.asarray(at.key, jnp.float32)
         first, last = (each[..., None, :] for each in _bounds(k_pos, tile[1]))
-        # A position to spare on either side, for what the differences are rounded by.
+        # A position to spare on either side, for the rounding of differences.
         wide, narrow = mask.half_width + 1, mask.half_width - 1
         some = (low - wide <= last) & (first <= high + wide)
         every = (high - narrow <= first) & (last <= low + narrow)
@@ -99,8 +102,8 @@ def _around(mask: array_masks.Around, asked: Asked) -> TileRule:
 
 
 @tile_rule.register(array_masks.Padding)
-def _padding(mask: array_masks.Padding, asked: Asked) -> TileRule:
-    valid = _at(mask.valid, asked.key, asked, absent=False)
+def _padding(mask: array_masks.Padding, at: CallPositions) -> TileRule:
+    valid = _at(mask.valid, at.key, at, absent=False)
 
     def kinds(tile: TileSize) -> Int[Array, "*#B 1 cols"]:
         every, some = _bounds(valid, tile[1])
@@ -110,9 +113,9 @@ def _padding(mask: array_masks.Padding, asked: Asked) -> TileRule:
 
 
 @tile_rule.register(array_masks.Segments)
-def _segments(mask: array_masks.Segments, asked: Asked) -> TileRule:
-    q_ids = _at(mask.q_ids, asked.query, asked, absent=-1)
-    k_ids = _at(mask.k_ids, asked.key, asked, absent=-2)
+def _segments(mask: array_masks.Segments, at: CallPositions) -> TileRule:
+    q_ids = _at(mask.q_ids, at.query, at, absent=-1)
+    k_ids = _at(mask.k_ids, at.key, at, absent=-2)
 
     def kinds(tile: TileSize) -> Int[Array, "*#B rows cols"]:
         q_low, q_high = (each[..., :, None] for each in _bounds(q_ids, tile[0]))
@@ -126,18 +129,18 @@ def _segments(mask: array_masks.Segments, asked: Asked) -> TileRule:
 
 
 @tile_rule.register(masks.And)
-def _and(mask: masks.And, asked: Asked) -> TileRule:
-    return _joined(mask, asked, lambda a, b: a & b, lambda xp: xp.minimum)
+def _and(mask: masks.And, at: CallPositions) -> TileRule:
+    return _joined(mask, at, lambda a, b: a & b, lambda xp: xp.minimum)
 
 
 @tile_rule.register(masks.Or)
-def _or(mask: masks.Or, asked: Asked) -> TileRule:
-    return _joined(mask, asked, lambda a, b: a | b, lambda xp: xp.maximum)
+def _or(mask: masks.Or, at: CallPositions) -> TileRule:
+    return _joined(mask, at, lambda a, b: a | b, lambda xp: xp.maximum)
 
 
 @tile_rule.register(masks.Not)
-def _not(mask: masks.Not, asked: Asked) -> TileRule:
-    inner = tile_rule(mask.a, asked)
+def _not(mask: masks.Not, at: CallPositions) -> TileRule:
+    inner = tile_rule(mask.a, at)
     return inner._replace(
         allowed=lambda *tile: ~inner.allowed(*tile),
         kinds=lambda tile: np.int8(Tile.FULL) - inner.kinds(tile),
@@ -146,11 +149,11 @@ def _not(mask: masks.Not, asked: Asked) -> TileRule:
 
 def _joined(
     mask: masks.And | masks.Or,
-    asked: Asked,
+    at: CallPositions,
     join: Callable[[ArrayLike, ArrayLike], ArrayLike],
     of_kinds: Callable[..., Callable[[ArrayLike, ArrayLike], ArrayLike]],
 ) -> TileRule:
-    a, b = tile_rule(mask.a, asked), tile_rule(mask.b, asked)
+    a, b = tile_rule(mask.a, at), tile_rule(mask.b, at)
     of_queries, of_keys = len(a.queries), len(a.keys)
 
     def allowed(q_pos: ArrayLike, k_pos: ArrayLike, queries: tuple, keys: tuple) -> ArrayLike:
@@ -167,21 +170,23 @@ def _joined(
     return TileRule(a.queries + b.queries, a.keys + b.keys, allowed, kinds)
 
 
-def _kinds_of(mask: Mask, asked: Asked) -> Callable[[TileSize], Int[np.ndarray, "*#B rows cols"]]:
-    """What is known of tiles from structure alone."""
+def _kinds_of(
+    mask: Mask, at: CallPositions
+) -> Callable[[TileSize], Int[np.ndarray, "*#B rows cols"]]:
+    """The kinds of tiles that are known from structure alone."""
 
     def kinds(tile: TileSize) -> Int[np.ndarray, "*#B rows cols"]:
-        layout = mask.layout(asked.query.shape[-1], asked.key.shape[-1], tile)
-        return layout.reshape((1,) * (asked.query.ndim - 1) + layout.shape)
+        layout = mask.layout(at.query.shape[-1], at.key.shape[-1], tile)
+        return layout.reshape((1,) * (at.query.ndim - 1) + layout.shape)
 
     return kinds
 
 
 def _at(
-    array: Shaped[Array, "*B length"], pos: Int[ArrayLike, "*#B T"], asked: Asked, absent: int
+    array: Shaped[Array, "*B length"], pos: Int[ArrayLike, "*#B T"], at: CallPositions, absent: int
 ) -> Shaped[Array, "*B T"]:
-    """The entries at positions, without a look-up where those count from 0."""
-    if asked.counted and pos.shape[-1] <= array.shape[-1]:
+    """The entries at positions, without an indexed load where those count from 0."""
+    if at.counted and pos.shape[-1] <= array.shape[-1]:
         return jnp.asarray(array)[..., : pos.shape[-1]]
     return array_masks.at_positions(array, pos, axis=-1, absent=absent)
 

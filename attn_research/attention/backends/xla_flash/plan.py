@@ -1,4 +1,4 @@
-"""Which tiles of the scores are visited, and how many rows of heads go through them at a time."""
+"""The tiles of scores that each pass visits, and the rows of heads that it takes at a time."""
 
 import dataclasses
 import math
@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 
 from attn_research.attention.backends.xla_flash.terms import Terms
-from attn_research.attention.masks import Full, Mask, Positions, Tile
-from attn_research.attention.normalizers import Dropout
+from attn_research.attention.call import AttentionCall
+from attn_research.attention.masks import Full, Mask, Tile
 from attn_research.attention.scores import Dot
 from attn_research.types import Array, Int, PyTree
 
@@ -30,22 +30,22 @@ class Visits(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pass:
-    """How one pass goes over the scores: rows at a time, and what is visited."""
+    """The rows of heads that a pass takes at a time, and the tiles that it visits."""
 
     rows: int
     layout: Int[np.ndarray, "outer inner"]
 
-    def visit(self, outer: Array, look: Callable[[bool, Array, PyTree], PyTree], carry: PyTree):
-        """Folds `look(masked, inner, carry)` over the tiles that an outer one leaves to visit."""
+    def visit(self, outer: Array, step: Callable[[bool, Array, PyTree], PyTree], carry: PyTree):
+        """Folds `step(masked, inner, carry)` over the tiles that an outer one visits."""
         for kind in (Tile.FULL, Tile.PARTIAL):
             starts, tiles = map(jnp.asarray, self._visits(kind))
             if not tiles.size:
                 continue
 
-            def step(place: Array, carry: PyTree, masked=kind == Tile.PARTIAL, tiles=tiles):
-                return look(masked, tiles[place], carry)
+            def body(index: Array, carry: PyTree, masked=kind == Tile.PARTIAL, tiles=tiles):
+                return step(masked, tiles[index], carry)
 
-            carry = lax.fori_loop(starts[outer], starts[outer + 1], step, carry)
+            carry = lax.fori_loop(starts[outer], starts[outer + 1], body, carry)
         return carry
 
     def _visits(self, kind: Tile) -> Visits:
@@ -56,7 +56,7 @@ class Pass:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """All that is static. The outer tiles are of queries in the forward pass, else of keys."""
+    """All that is static. Outer tiles are of queries forward, of keys backward."""
 
     forward: Pass
     backward: Pass
@@ -64,29 +64,24 @@ class Plan:
     terms: Terms
 
 
-def make_plan(
-    query: Any,
-    key: Any,
-    score: Callable[..., Array],
-    mask: Mask,
-    positions: Positions,
-    dropout: Dropout | None,
-) -> Plan:
-    """Tiles and how many rows go through them at a time, for the operands of a pairwise score."""
+def make_plan(pair: tuple[Callable[..., Array], Any, Any], call: AttentionCall) -> Plan:
+    """The plan of a call, for the pairwise form of its score with operands, or their shapes."""
+    score, query, key = pair
+    mask, dropout = call.mask, call.dropout
     *batch, num_queries, num_heads, _ = query.shape
     num_keys, num_kv_heads = key.shape[-3:-1]
     group, rows = num_heads // num_kv_heads, math.prod(batch) * num_kv_heads
     tile_q, tile_k = max(QUERY_TILE // group, 8), KEY_TILE
     is_dot = isinstance(score, Dot)
     tile_q, tile_k = _even(num_queries, tile_q), _even(num_keys, tile_k)
-    # What a mask leaves of tiles is known of positions that count from 0.
-    structure = mask if positions.counted or isinstance(mask, Full) else Mask()
+    # The tiles that a mask leaves are known where positions count from 0.
+    structure = mask if call.counted or isinstance(mask, Full) else Mask()
     layout = structure.layout(num_queries, num_keys, (tile_q, tile_k))
     if num_keys % tile_k:
         layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)
 
     def at_once(most_scores: int) -> int:
-        # A score that is no product has work enough in one row.
+        # A score that is no product has enough work in one row.
         most = most_scores // (group * tile_q * tile_k) if is_dot else 1
         return max((n for n in range(1, min(rows, most) + 1) if rows % n == 0), default=1)
 
@@ -96,7 +91,7 @@ def make_plan(
         num_kv_heads=num_kv_heads,
         num_keys=num_keys,
         bias_function=None,
-        dropped=None if dropout is None else dataclasses.replace(dropout, key=None),
+        dropout_without_key=None if dropout is None else dataclasses.replace(dropout, key=None),
     )
     return Plan(
         forward=Pass(at_once(FORWARD_SCORES), layout),

@@ -1,0 +1,177 @@
+"""A call of attention, the value that every implementation takes, and its result."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attn_research.attention.masks import Full, Mask, Positions
+from attn_research.attention.normalizers import Dropout, softmax
+from attn_research.attention.scores import ScaledDot
+from attn_research.trees import pytree
+from attn_research.types import Array, Float, PyTree, Shaped
+
+
+class Attended(NamedTuple):
+    """The context, and the weights before dropout where they were captured."""
+
+    context: Float[Array, "*B T N Hv"]
+    weights: Float[Array, "*B N T S"] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Capture:
+    """A request for the weights of some heads and query rows alone, [*B, heads, rows, S]."""
+
+    heads: tuple[int, ...]
+    rows: tuple[int, ...]
+
+
+# JAX rebuilds pytrees around placeholders of any type, and `explain` takes shapes for arrays, so
+# `| Any` leaves the annotations of fields to the reader; `check` verifies what is given.
+@pytree
+@dataclasses.dataclass(frozen=True, eq=False)
+class AttentionCall:
+    """The arguments of `attend`, as a pytree whose structure is static; see there."""
+
+    query: Float[Array, "*B T N H"] | Any
+    key: Float[Array, "*B S K Hk"] | Any
+    value: Float[Array, "*B S K Hv"] | Any
+    score: Callable[..., Array] | Any = ScaledDot()
+    mask: Mask | Any = Full()
+    bias: Float[Array, "*#B #N #T #S"] | Callable[..., Array] | Any = None
+    normalizer: Callable[..., Array] | Any = softmax
+    dropout: Dropout | Any = None
+    positions: Positions | Any = None
+    capture: Literal["all"] | Capture | Any = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The batch axes *B."""
+        return tuple(self.query.shape[:-3])
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The numbers of queries and of keys, (T, S)."""
+        return self.query.shape[-3], self.key.shape[-3]
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """The numbers of query heads and of key heads, (N, K)."""
+        return self.query.shape[-2], self.key.shape[-2]
+
+    @property
+    def at(self) -> Positions:
+        """The positions, also where none are given."""
+        return self.positions or Positions()
+
+    @property
+    def counted(self) -> bool:
+        """Whether all positions count from 0."""
+        return self.at.counted
+
+    def replace(self, **changes: Any) -> "AttentionCall":
+        """The call with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def given(self, *names: str) -> str | None:
+        """The first of those optional fields that is given, or None."""
+        return next((name for name in names if getattr(self, name) is not None), None)
+
+    def split(
+        self, function: Callable[["AttentionCall"], PyTree]
+    ) -> tuple[Callable[[list], PyTree], list]:
+        """`function` of this call as one of its arrays alone, and those arrays.
+
+        Leaves that are no arrays, such as a bias that is a plain function, stay in the function.
+        """
+        leaves, structure = jax.tree.flatten(self)
+        is_array = [hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves]
+
+        def of_arrays(arrays: list) -> PyTree:
+            rest = iter(arrays)
+            pairs = zip(leaves, is_array, strict=True)
+            return function(structure.unflatten([next(rest) if is_ else x for x, is_ in pairs]))
+
+        return of_arrays, [x for x, is_ in zip(leaves, is_array, strict=True) if is_]
+
+    def abstract(self, function: Callable[["AttentionCall"], PyTree]) -> PyTree:
+        """The shapes and dtypes of `function` of this call; nothing is computed."""
+        return jax.eval_shape(*self.split(function))
+
+    def check(self) -> None:
+        """Raises ValueError in one line that names what does not fit, and the way out."""
+        if not isinstance(self.mask, Mask):
+            raise ValueError(
+                f"mask is of type {type(self.mask).__name__}: give a Mask, such as Padding(valid) "
+                "for booleans [*B, S] that are true where the key is real, or Segments(q_ids, "
+                "k_ids)"
+            )
+        self._check_shapes()
+        (num_queries, num_keys), positions = self.lengths, self.at
+        positions.check(self.batch, num_queries, num_keys)
+        self.mask.check(
+            self.batch,
+            num_queries if positions.query is None else None,
+            num_keys if positions.key is None else None,
+        )
+        self._check_bias()
+        self._check_capture()
+
+    def _check_shapes(self) -> None:
+        query, key, value = self.query, self.key, self.value
+        shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
+        if not query.ndim == key.ndim == value.ndim >= 3:
+            raise ValueError(f"{shapes}: give [*B, length, heads, width], the same *B in all")
+        dtypes = query.dtype, key.dtype, value.dtype
+        if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
+            raise ValueError(f"query, key and value are {', '.join(map(str, dtypes))}: give floats")
+        if not query.shape[:-3] == key.shape[:-3] == value.shape[:-3]:
+            raise ValueError(f"{shapes}: the leading batch axes differ")
+        if key.shape[:-1] != value.shape[:-1]:
+            raise ValueError(f"{shapes}: key and value differ in length or heads")
+        num_heads, num_kv_heads = self.heads
+        if num_heads % num_kv_heads:
+            raise ValueError(
+                f"{shapes}: {num_heads} query heads are not a multiple of {num_kv_heads} key heads"
+            )
+
+    def _check_bias(self) -> None:
+        bias = self.bias
+        if bias is None or callable(bias):
+            return
+        full = (*self.batch, self.heads[0], *self.lengths)
+        if not jnp.issubdtype(bias.dtype, jnp.floating):
+            raise ValueError(
+                f"bias is {bias.dtype}: give floats, which are added to the scores; which keys a "
+                "query may attend to is for the mask"
+            )
+        fits = all(size in (1, most) for size, most in zip(bias.shape, full, strict=False))
+        if bias.ndim != len(full) or not fits:
+            raise ValueError(f"bias has shape {bias.shape}: give {full}, with 1 where it is shared")
+
+    def _check_capture(self) -> None:
+        capture = self.capture
+        if isinstance(capture, Capture):
+            for name, chosen, size in (
+                ("heads", capture.heads, self.heads[0]),
+                ("rows", capture.rows, self.lengths[0]),
+            ):
+                if not all(0 <= index < size for index in chosen):
+                    raise ValueError(f"Capture({name}={chosen}): there are {size}, counted from 0")
+        elif capture not in (None, "all"):
+            raise ValueError(f'capture {capture!r} is not None, "all" or a Capture(heads, rows)')
+
+
+def captured(
+    weights: Shaped[Array, "*B N T S"], capture: Literal["all"] | Capture | None
+) -> Array | None:
+    """The requested part of the weights, or of anything laid out as they are."""
+    if isinstance(capture, Capture):
+        return weights[..., np.array(capture.heads)[:, None], np.array(capture.rows), :]
+    return weights if capture == "all" else None
