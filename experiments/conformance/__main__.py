@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from attn_research.attention import api
-from attn_research.attention.testing.cases import MASKS
+from attn_research.attention.testing.cases import MASKS, MECHANISMS
+from attn_research.attention.testing.interpret import interpret_kernels
 from experiments.conformance import matrix
 
 
@@ -14,12 +15,12 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     if values.interpret:
-        matrix.interpret_kernels()
+        interpret_kernels()
     wrong = matrix.run(
         values.implementations,
         values.mechanisms,
         values.masks,
-        values.samples,
+        samples=values.samples,
         optimized=values.optimized,
         progress=values.progress,
         output=values.output,
@@ -31,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
 def _define_flags() -> None:
     known = {
         "implementations": [each.name for each in api.IMPLEMENTATIONS],
-        "mechanisms": list(matrix.MECHANISMS),
+        "mechanisms": list(MECHANISMS),
         "masks": list(MASKS),
     }
     for flag, names in known.items():

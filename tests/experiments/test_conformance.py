@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 
+import jax.numpy as jnp
+
+from attn_research.attention import Positions, api
+from attn_research.attention.backends import reference
 from experiments import tables
-from experiments.conformance import matrix as conformance
+from experiments.conformance import matrix
 
 
 def test_the_command_writes_a_matrix_that_verifies(tmp_path):
@@ -34,9 +38,25 @@ def test_a_name_that_is_not_known_is_refused():
 
 
 def test_samples_are_the_same_sizes_for_every_implementation():
-    questions = conformance.make_samples(["tiled", "reference"], 24)
-    sizes = [question.cases[0].sizes for question in questions]
+    trials = matrix.make_samples(["tiled", "reference"], 24)
+    sizes = [trial.cases[0].sizes for trial in trials]
     assert sizes[:24] == sizes[24:] and len(set(sizes)) == 24
     for _, T, S, _, _, H, Hv in sizes:
         assert 1 <= T <= 257 and 1 <= S <= 257
         assert Hv == H and H in range(16, 257, 8)
+
+
+def late(call):
+    positions = Positions(query=jnp.arange(call.lengths[0]) - 1)
+    return reference.attend(call.replace(positions=positions))
+
+
+def test_a_wrong_implementation_turns_the_matrix_red(monkeypatch, tmp_path):
+    wrong = api.Implementation("wrong", reference.unsupported, late)
+    monkeypatch.setattr(api, "IMPLEMENTATIONS", (*api.IMPLEMENTATIONS, wrong))
+    names = ["reference", "wrong"]
+    lines = matrix.run(names, ["dot"], ["causal"], samples=0, output=str(tmp_path))
+    assert {line.split(",")[0] for line in lines} == {"wrong"}
+    page = (tmp_path / "conformance.md").read_text()
+    assert "**9 pass, 0 are refused, 9 are wrong**" in page
+    assert all(line in page for line in lines)

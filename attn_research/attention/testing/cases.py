@@ -1,50 +1,37 @@
-"""What every implementation of attention is asked: scores, masks, dtypes, sizes and modes.
+"""Conformance cases of attention: scores, masks, dtypes, sizes and modes.
 
-A new score is a row of `SCORES`, a new mask a row of `make_masks`: the conformance tests and the
+A new score is a line of `SCORES`, a new mask a line of `make_masks`: the conformance tests and the
 matrix of `experiments.conformance` take both from here.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.attention import (
-    Additive,
-    Around,
-    Causal,
-    Dense,
-    Dot,
-    Dropout,
-    Full,
-    Gaussian,
-    General,
-    Location,
-    Mask,
-    Padding,
-    Positions,
-    ScaledDot,
-    Segments,
-    Window,
-    api,
-    softmax,
-)
+from attn_research.attention import api, scores
+from attn_research.attention.array_masks import Around, Dense, Padding, Segments
 from attn_research.attention.call import AttentionCall
+from attn_research.attention.masks import Causal, Full, Mask, Positions, Window
+from attn_research.attention.normalizers import Dropout, Gaussian, softmax
 from attn_research.attention.testing import oracle
 from attn_research.types import Array
 
 Mode = Literal["train", "prefill", "step"]
 MODES: tuple[Mode, ...] = "train", "prefill", "step"
 DTYPES = "float32", "bfloat16", "float16"
+Sizes = tuple[int, int, int, int, int, int, int]  # B T S N K H Hv
+SIZES: Sizes = 2, 9, 17, 4, 2, 3, 6  # of the matrix
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is asked of an implementation; "train" is the whole sequence, with its gradients.
+    """A case of conformance; "train" is the whole sequence, with its gradients.
 
     "prefill" is a prompt, all queries but the last, at positions that it names; "step" is the last
     query at its own, as of a decoder with a cache.
@@ -52,9 +39,9 @@ class Case:
 
     score: str = "scaled_dot"
     mask: str = "full"
-    bias: str | None = None  # which of the axes b n t s it has; the others are 1
+    bias: str | None = None  # the axes of b n t s that it has; the others are 1
     dtype: str = "float32"
-    sizes: tuple[int, ...] = (2, 5, 7, 4, 2, 3, 6)  # B T S N K H Hv
+    sizes: Sizes = (2, 5, 7, 4, 2, 3, 6)
     dropout: float = 0.0
     gaussian: bool = False
     local: str | None = None  # a second mask, which must allow as well
@@ -65,29 +52,49 @@ class Case:
         return ", ".join(f"{name} {value}" for name, value in changed.items())
 
 
-class Score(NamedTuple):
-    """Its function in the oracle, how it is made of its parameter, and the parameter's shape."""
+class ScoreCase(NamedTuple):
+    """A score: its function in float64 NumPy, its class, and the shape of its parameter.
+
+    `exact(q, k, parameter)` is a score of the oracle, of one head. `make` gives the score of its
+    parameter, whose shape is a tuple, () for a scalar, or a function of H and S; None for a score
+    that has no parameter, for which `make` gets None. `per_head` puts a head axis before it.
+    """
 
     exact: Callable[..., Any]
     make: Callable[[Any], Callable[..., Array]]
-    shape: Callable[[int, int, int], tuple[int, ...]] | None = None  # of N, H and S; Hk is H + 1
+    shape: tuple[int, ...] | Callable[[int, int], tuple[int, ...]] | None = None
+    per_head: bool = False
+    wider_keys: int = 0  # how much wider keys are than queries
+
+    def parameter_shape(self, num_heads: int, width: int, num_keys: int) -> tuple[int, ...] | None:
+        """The shape of the parameter in a case of those sizes."""
+        if self.shape is None:
+            return None
+        shape = self.shape(width, num_keys) if callable(self.shape) else self.shape
+        return (num_heads, *shape) if self.per_head else shape
 
 
+# A score without a gradient of its own in the oracle is differentiated there numerically.
 SCORES = {
-    "dot": Score(oracle.dot, lambda _: Dot()),
-    "scaled_dot": Score(oracle.scaled_dot, lambda _: ScaledDot()),
-    "general": Score(oracle.general, General, lambda n, h, s: (h, h + 1)),
-    "general_per_head": Score(oracle.general, General, lambda n, h, s: (n, h, h + 1)),
-    "additive": Score(oracle.additive, Additive, lambda n, h, s: (h,)),
-    "additive_per_head": Score(oracle.additive, Additive, lambda n, h, s: (n, h)),
-    "location": Score(oracle.location, Location, lambda n, h, s: (h, s + 2)),
-    "location_per_head": Score(oracle.location, Location, lambda n, h, s: (n, h, s - 2)),
+    "dot": ScoreCase(oracle.dot, lambda _: scores.Dot()),
+    "scaled_dot": ScoreCase(oracle.scaled_dot, lambda _: scores.ScaledDot()),
+    "general": ScoreCase(oracle.general, scores.General, lambda h, s: (h, h + 1), False, 1),
+    "general_per_head": ScoreCase(oracle.general, scores.General, lambda h, s: (h, h + 1), True, 1),
+    "additive": ScoreCase(oracle.additive, scores.Additive, lambda h, s: (h,)),
+    "additive_per_head": ScoreCase(oracle.additive, scores.Additive, lambda h, s: (h,), True),
+    "location": ScoreCase(oracle.location, scores.Location, lambda h, s: (h, s + 2)),
+    "location_per_head": ScoreCase(oracle.location, scores.Location, lambda h, s: (h, s - 2), True),
+}
+# A mechanism is a score, and may have a locality.
+MECHANISMS: dict[str, dict[str, Any]] = {name: {"score": name} for name in SCORES} | {
+    "local-m": {"score": "general", "local": "window"},
+    "local-p": {"score": "general", "local": "around", "gaussian": True},
 }
 
 
 @functools.cache
 def make_masks(B: int, T: int, S: int) -> dict[str, tuple[Mask, np.ndarray]]:
-    """Masks by name, each with who may look by a rule over the indices of batch, query and key."""
+    """Masks by name, each with the rule that defines it, over indices of batch, query and key."""
     b, t, s = np.indices((B, T, S))
     begin, end = 2 + np.arange(B), S - 1 - np.arange(B)  # batch mates differ
     q_ids, k_ids = (
@@ -114,59 +121,52 @@ def make_masks(B: int, T: int, S: int) -> dict[str, tuple[Mask, np.ndarray]]:
         "future of the segment": (~Causal() & segments, (s > t) & same),
         "window or padding": (Window(1, 0) | right_padding, (s == t) | (s == t - 1) | (s < end[b])),
         "dense": (Dense(jnp.asarray(matrix)), matrix),
-        "nowhere": (~Full(), b != b),
+        "empty": (~Full(), b != b),
     }
 
 
 MASKS = tuple(make_masks(1, 1, 1))
 
 
+def matrix_cases(
+    mechanisms: Iterable[str] = MECHANISMS, mask_names: Iterable[str] = MASKS
+) -> Iterator[tuple[str, Case]]:
+    """The cases of every mechanism, mask, mode and dtype, each with its mechanism."""
+    for name, mask, mode, dtype in itertools.product(mechanisms, mask_names, MODES, DTYPES):
+        yield name, Case(mask=mask, dtype=dtype, sizes=SIZES, mode=mode, **MECHANISMS[name])
+
+
 def random_arrays(
     rng: np.random.Generator, *shapes: tuple[int, ...], dtype: Any = "float32"
 ) -> tuple[Array, ...]:
     """Normal draws. NumPy does the rounding, for JAX would compile it for every shape."""
-    return tuple(jnp.asarray(rng.standard_normal(s).astype(jnp.dtype(dtype))) for s in shapes)
+    return tuple(
+        jnp.asarray(np.asarray(rng.standard_normal(shape)).astype(jnp.dtype(dtype)))
+        for shape in shapes
+    )
 
 
-class Asked(NamedTuple):
-    """A case as arrays by name, the options of `attend` made of them, and who may look."""
+class CaseInputs(NamedTuple):
+    """The inputs of a case: arrays by name, the call made of them, and the mask written out."""
 
     arrays: dict[str, Array]
-    options: Callable[[dict[str, Array]], dict[str, Any]]
+    call: Callable[[dict[str, Array]], AttentionCall]
     allowed: np.ndarray
 
     def unsupported(self, implementation: str) -> str | None:
-        """Why that implementation refuses it, in its own words, or None."""
+        """The reason why an implementation refuses the case, in its own words, or None."""
         (found,) = (each for each in api.IMPLEMENTATIONS if each.name == implementation)
-        operands = (self.arrays[name] for name in ("query", "key", "value"))
-        return found.unsupported(AttentionCall(*operands, **self.options(self.arrays)))
+        return found.unsupported(self.call(self.arrays))
 
 
-def pose(case: Case, capture: Literal["all"] | None = "all") -> Asked:
-    """The arrays of a case, drawn, and what to ask of them."""
-    B, T, S, N, K, H, Hv = case.sizes
-    score = SCORES[case.score]
-    rng = np.random.default_rng(B * T + S)
-    Hk = H + 1 if score.exact is oracle.general else H
-    shapes = {"query": (B, T, N, H), "key": (B, S, K, Hk), "value": (B, S, K, Hv)}
-    if score.shape:
-        shapes["parameter"] = score.shape(N, H, S)
-    if case.bias is not None:
-        axes = zip("bnts", (B, N, T, S), strict=True)
-        shapes["bias"] = tuple(size if letter in case.bias else 1 for letter, size in axes)
-    if case.gaussian:
-        shapes["center"] = B, T
-    draws = random_arrays(rng, *shapes.values(), dtype=case.dtype)
-    arrays = dict(zip(shapes, draws, strict=True))
-    if case.gaussian:
-        arrays["center"] = S / 2 + S / 4 * arrays["center"]
-    if case.dropout:  # against a unit matrix of values the context is the weights after dropout
-        unit = np.broadcast_to(np.eye(S, dtype=case.dtype)[:, None], shapes["value"])
-        arrays["value"] = jnp.asarray(unit)
-    masks = make_masks(B, T, S)
-    mask, allowed = masks[case.mask]
+@functools.lru_cache(maxsize=4096)
+def prepare(case: Case, capture: Literal["all"] | None = "all") -> CaseInputs:
+    """The inputs of a case, drawn from a seed of its own."""
+    _, T, S, *_ = case.sizes
+    arrays = _draw(case)
+    mask, allowed = make_masks(*case.sizes[:3])[case.mask]
     if case.local:
-        local, nearby = masks[case.local]
+        local, nearby = make_masks(*case.sizes[:3])[case.local]
         mask, allowed = mask & local, allowed & nearby
 
     positions = None
@@ -179,9 +179,12 @@ def pose(case: Case, capture: Literal["all"] | None = "all") -> Asked:
         positions = Positions(query=jnp.asarray(rows))
     dropout = Dropout(case.dropout, jax.random.key(1, impl="rbg")) if case.dropout else None
 
-    def options(arrays: dict[str, Array]) -> dict[str, Any]:
-        return dict(
-            score=score.make(arrays.get("parameter")),
+    def call(arrays: dict[str, Array]) -> AttentionCall:
+        return AttentionCall(
+            arrays["query"],
+            arrays["key"],
+            arrays["value"],
+            score=SCORES[case.score].make(arrays.get("parameter")),
             mask=mask,
             bias=arrays.get("bias"),
             normalizer=Gaussian(arrays["center"], S / 4) if case.gaussian else softmax,
@@ -190,4 +193,27 @@ def pose(case: Case, capture: Literal["all"] | None = "all") -> Asked:
             capture=capture,
         )
 
-    return Asked(arrays, options, allowed)
+    return CaseInputs(arrays, call, allowed)
+
+
+def _draw(case: Case) -> dict[str, Array]:
+    """The arrays of a case whose queries are all there."""
+    B, T, S, N, K, H, Hv = case.sizes
+    score = SCORES[case.score]
+    shapes = {"query": (B, T, N, H), "key": (B, S, K, H + score.wider_keys), "value": (B, S, K, Hv)}
+    parameter_shape = score.parameter_shape(N, H, S)
+    if parameter_shape is not None:
+        shapes["parameter"] = parameter_shape
+    if case.bias is not None:
+        axes = zip("bnts", (B, N, T, S), strict=True)
+        shapes["bias"] = tuple(size if letter in case.bias else 1 for letter, size in axes)
+    if case.gaussian:
+        shapes["center"] = B, T
+    draws = random_arrays(np.random.default_rng(B * T + S), *shapes.values(), dtype=case.dtype)
+    arrays = dict(zip(shapes, draws, strict=True))
+    if case.gaussian:
+        arrays["center"] = S / 2 + S / 4 * arrays["center"]
+    if case.dropout:  # against a unit matrix of values the context is the weights after dropout
+        unit = np.broadcast_to(np.eye(S, dtype=case.dtype)[:, None], shapes["value"])
+        arrays["value"] = jnp.asarray(unit)
+    return arrays

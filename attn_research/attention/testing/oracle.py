@@ -1,8 +1,11 @@
-"""Attention in float64 NumPy with gradients derived by hand: what every implementation must equal.
+"""Attention in float64 NumPy with its gradients: what every implementation must equal.
 
 It shares nothing with them, nor with the dense reference. Arrays have exactly one batch axis. A
-score takes q [B, T, N, H], k [B, S, N, Hk] and its parameter with a head axis, and answers with
-scores [B, N, T, S] and a function from their cotangent to the gradients of the three.
+score is a function of one head: queries q [B, T, H], keys k [B, S, Hk] and its parameter, an array,
+a scalar or None, give scores [B, T, S]. It may return a pair instead, of the scores and a function
+from their cotangent to the gradients of q, k and the parameter. Where it does not, the gradients
+are central differences, for which a score must depend on its own query and key alone, and on where
+they stand.
 """
 
 from collections.abc import Callable
@@ -12,16 +15,15 @@ import numpy as np
 
 from attn_research.types import Bool, Float
 
-Gradients = dict[str, np.ndarray]
+Gradients = dict[str, Any]
+STEP = 1e-5  # of central differences: their error is about 1e-10
 
 
 def dot(q, k, _):
-    scores = np.einsum("btnh,bsnh->bnts", q, k)
-
     def pull(ds):
-        return np.einsum("bnts,bsnh->btnh", ds, k), np.einsum("bnts,btnh->bsnh", ds, q), None
+        return np.einsum("bts,bsh->bth", ds, k), np.einsum("bts,bth->bsh", ds, q), None
 
-    return scores, pull
+    return np.einsum("bth,bsh->bts", q, k), pull
 
 
 def scaled_dot(q, k, _):
@@ -31,53 +33,99 @@ def scaled_dot(q, k, _):
 
 
 def general(q, k, weight):
-    """`weight` is [N, H, Hk]."""
-    scores = np.einsum("btni,nij,bsnj->bnts", q, weight, k)
+    """`weight` is [H, Hk]."""
 
     def pull(ds):
         return (
-            np.einsum("bnts,nij,bsnj->btni", ds, weight, k),
-            np.einsum("bnts,btni,nij->bsnj", ds, q, weight),
-            np.einsum("bnts,btni,bsnj->nij", ds, q, k),
+            np.einsum("bts,ij,bsj->bti", ds, weight, k),
+            np.einsum("bts,bti,ij->bsj", ds, q, weight),
+            np.einsum("bts,bti,bsj->ij", ds, q, k),
         )
 
-    return scores, pull
+    return np.einsum("bti,ij,bsj->bts", q, weight, k), pull
 
 
 def additive(q, k, vector):
-    """`vector` is [N, H]."""
-    hidden = np.tanh(q[:, :, None] + k[:, None])  # [B, T, S, N, H]
-    scores = np.einsum("btsnh,nh->bnts", hidden, vector)
+    """`vector` is [H]."""
+    hidden = np.tanh(q[:, :, None] + k[:, None])  # [B, T, S, H]
 
     def pull(ds):
-        before_tanh = np.einsum("bnts,nh,btsnh->btsnh", ds, vector, 1 - hidden**2)
-        return before_tanh.sum(2), before_tanh.sum(1), np.einsum("bnts,btsnh->nh", ds, hidden)
+        before_tanh = np.einsum("bts,h,btsh->btsh", ds, vector, 1 - hidden**2)
+        return before_tanh.sum(2), before_tanh.sum(1), np.einsum("bts,btsh->h", ds, hidden)
 
-    return scores, pull
+    return hidden @ vector, pull
 
 
 def location(q, k, weight):
-    """`weight` is [N, H, S_max]; keys from S_max on score -inf."""
-    reached = weight[..., : k.shape[1]]
-    beyond = k.shape[1] - reached.shape[-1]
-    scores = np.einsum("btnh,nhs->bnts", q, reached)
-    scores = np.pad(scores, [(0, 0)] * 3 + [(0, beyond)], constant_values=-np.inf)
+    """`weight` is [H, S_max]; keys from S_max on score -inf."""
+    within = weight[:, : k.shape[1]]
+    beyond = k.shape[1] - within.shape[-1]
+    scores = np.pad(q @ within, [(0, 0), (0, 0), (0, beyond)], constant_values=-np.inf)
 
     def pull(ds):
-        ds = ds[..., : reached.shape[-1]]
+        ds = ds[..., : within.shape[-1]]
         d_weight = np.zeros_like(weight)
-        d_weight[..., : reached.shape[-1]] = np.einsum("bnts,btnh->nhs", ds, q)
-        return np.einsum("bnts,nhs->btnh", ds, reached), np.zeros_like(k), d_weight
+        d_weight[:, : within.shape[-1]] = np.einsum("bts,bth->hs", ds, q)
+        return ds @ within.T, np.zeros_like(k), d_weight
 
     return scores, pull
+
+
+def differentiate(score, q, k, parameter):
+    """The scores of a head, and the function from their cotangent to gradients by differences."""
+
+    def partial(index, name):
+        """The derivative of every score by one entry of its query, its key or the parameter."""
+        sides = []
+        for step in (STEP, -STEP):
+            moved = {"q": q, "k": k, "parameter": parameter}
+            moved[name] = np.array(moved[name], np.float64)
+            moved[name][index] += step
+            sides.append(_scores_of(score(*moved.values())))
+        with np.errstate(invalid="ignore"):  # -inf less -inf
+            difference = (sides[0] - sides[1]) / (2 * STEP)
+        return np.where(np.isfinite(difference), difference, 0)
+
+    def pull(ds):
+        # A score depends on its own query and key alone: one entry of all queries moves at a time.
+        dq = [(ds * partial((..., h), "q")).sum(2) for h in range(q.shape[-1])]
+        dk = [(ds * partial((..., h), "k")).sum(1) for h in range(k.shape[-1])]
+        d_parameter = None
+        if parameter is not None:
+            entries = [(ds * partial(i, "parameter")).sum() for i in np.ndindex(parameter.shape)]
+            d_parameter = np.reshape(entries, parameter.shape)
+        return np.stack(dq, -1), np.stack(dk, -1), d_parameter
+
+    return _scores_of(score(q, k, parameter)), pull
+
+
+def _scores_of(result):
+    return result[0] if isinstance(result, tuple) else result
+
+
+def _score_of_heads(score, q, k, parameters):
+    """Scores [B, N, T, S] of a parameter for each head, and their gradients, heads likewise."""
+    of_heads = []
+    for head, parameter in enumerate(parameters):
+        operands = q[:, :, head], k[:, :, head], parameter
+        result = score(*operands)
+        of_heads.append(result if isinstance(result, tuple) else differentiate(score, *operands))
+
+    def pull(ds):
+        dq, dk, d_parameters = zip(
+            *(pull(ds[:, head]) for head, (_, pull) in enumerate(of_heads)), strict=True
+        )
+        return np.stack(dq, 2), np.stack(dk, 2), d_parameters
+
+    return np.stack([scores for scores, _ in of_heads], 1), pull
 
 
 def softmax(scores, allowed):
     scores = np.where(allowed, scores, -np.inf)
-    highest = scores.max(-1, keepdims=True, initial=-np.finfo(float).max)
-    parts = np.exp(scores - highest)
-    total = parts.sum(-1, keepdims=True)
-    return parts / np.where(total == 0, 1, total)
+    row_max = scores.max(-1, keepdims=True, initial=-np.finfo(float).max)
+    exponentials = np.exp(scores - row_max)
+    total = exponentials.sum(-1, keepdims=True)
+    return exponentials / np.where(total == 0, 1, total)
 
 
 def attend(
@@ -86,7 +134,8 @@ def attend(
     value: Float[np.ndarray, "B S K Hv"],
     *,
     score: Callable[..., Any],
-    parameter: np.ndarray | None = None,
+    parameter: Float[np.ndarray, "..."] | None = None,
+    per_head: bool = False,
     allowed: Bool[np.ndarray, "#B #N #T #S"] | bool = True,
     bias: Float[np.ndarray, "#B #N #T #S"] | None = None,
     center: Float[np.ndarray, "B T"] | None = None,
@@ -95,36 +144,34 @@ def attend(
 ) -> tuple[Float[np.ndarray, "B T N Hv"], Float[np.ndarray, "B N T S"], Callable[..., Gradients]]:
     """Context, weights, and a function from their cotangents to the gradients by name.
 
-    `parameter` belongs to the score, with or without a head axis of its own. `center` [B, T] puts a
-    Gaussian on the weights after the softmax; `factors` multiply what weighs and not what is shown,
-    as dropout does.
+    `parameter` belongs to the score; it begins with a head axis where it is `per_head`, and else
+    all heads share it. `center` [B, T] puts a Gaussian on the weights after the softmax; `factors`
+    multiply the weights of the context and not those returned, as dropout does.
     """
-    key_heads = key.shape[2]
-    groups = query.shape[2] // key_heads
-    q, k, v = query, np.repeat(key, groups, axis=2), np.repeat(value, groups, axis=2)
-    ranks = {general: 2, additive: 1, location: 2}
-    shared = parameter is not None and parameter.ndim == ranks[score]
-    per_head = np.stack([parameter] * q.shape[2]) if shared else parameter
+    num_heads, group = query.shape[2], query.shape[2] // key.shape[2]
+    q, k, v = query, np.repeat(key, group, axis=2), np.repeat(value, group, axis=2)
 
-    scores, pull_score = score(q, k, per_head)
-    shares = softmax(scores if bias is None else scores + bias, allowed)
+    parameters = list(parameter) if per_head else [parameter] * num_heads
+    scores, pull_score = _score_of_heads(score, q, k, parameters)
+    probs = softmax(scores if bias is None else scores + bias, allowed)
     gauss, offset = 1.0, 0.0
     if center is not None:
         offset = np.arange(k.shape[1]) - center[:, None, :, None]  # [B, 1, T, S]
         gauss = np.exp(-(offset**2) / (2 * deviation**2))
-    weights = shares * gauss
+    weights = probs * gauss
     kept = weights * factors
     context = np.einsum("bnts,bsnh->btnh", kept, v)
 
     def pull(d_context, d_weights):
         d_weights = d_weights + factors * np.einsum("btnh,bsnh->bnts", d_context, v)
-        d_shares = d_weights * gauss
-        d_scores = shares * (d_shares - (shares * d_shares).sum(-1, keepdims=True))
-        dq, dk, d_parameter = pull_score(d_scores)
+        d_probs = d_weights * gauss
+        d_scores = probs * (d_probs - (probs * d_probs).sum(-1, keepdims=True))
+        dq, dk, d_parameters = pull_score(d_scores)
         dv = np.einsum("bnts,btnh->bsnh", kept, d_context)
-        gradients = {"query": dq, "key": _sum_groups(dk, groups), "value": _sum_groups(dv, groups)}
+        gradients = {"query": dq, "key": _sum_groups(dk, group), "value": _sum_groups(dv, group)}
         if parameter is not None:
-            gradients["parameter"] = d_parameter.sum(0) if shared else d_parameter
+            stacked = np.stack(d_parameters)
+            gradients["parameter"] = stacked if per_head else stacked.sum(0)
         if bias is not None:
             ones = tuple(axis for axis, size in enumerate(bias.shape) if size == 1)
             gradients["bias"] = d_scores.sum(ones, keepdims=True)
@@ -135,6 +182,6 @@ def attend(
     return context, weights, pull
 
 
-def _sum_groups(array, groups):
+def _sum_groups(array, group):
     batch, length, heads, width = array.shape
-    return array.reshape(batch, length, heads // groups, groups, width).sum(3)
+    return array.reshape(batch, length, heads // group, group, width).sum(3)

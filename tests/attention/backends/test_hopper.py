@@ -22,8 +22,8 @@ from attn_research.attention import (
 from attn_research.attention.backends.hopper import backend as hopper
 from attn_research.attention.backends.hopper.blocks import ITEM_OVERHEAD, Items
 from attn_research.attention.testing.cases import Case
-from attn_research.attention.testing.comparison import examine
-from experiments.conformance.matrix import interpret_kernels
+from attn_research.attention.testing.comparison import compare
+from attn_research.attention.testing.interpret import interpret_kernels
 
 T, S, N, K = 21, 37, 4, 2
 
@@ -65,7 +65,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_kernels_equal_the_oracle(name, interpreted):
-    assert not examine("hopper", CASES[name]).wrong()
+    assert not compare("hopper", CASES[name]).wrong()
 
 
 @pytest.mark.parametrize("last_first", [False, True])
