@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from experiments.conformance.tables import verify_conformance
+from experiments.conformance import tables as conformance
 from experiments.harness.paper import RESULTS
 from experiments.harness.verify import render, result_folders, verify
 from experiments.papers import find
@@ -30,7 +30,7 @@ def _main(argv: Sequence[str]) -> None:
             print(f"{folder}: tables and figures written")
         return
     failed = 0
-    matrices = map(verify_conformance, sorted(root.rglob("conformance.json")))
+    matrices = map(conformance.verify, sorted(root.rglob("conformance.json")))
     papers = (verify(folder, find, flags.FLAGS.data_dir) for folder in folders)
     for name, finding, holds in itertools.chain(matrices, *papers):
         word = {True: "verified", False: "FAILED", None: "not verified"}[holds]

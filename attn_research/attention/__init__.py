@@ -1,4 +1,4 @@
-"""Attention as four answers: how alike, who may look, how the look is shared out, how computed.
+"""Attention of a score, a mask, a normalizer and an implementation.
 
 Scores, masks, biases and normalizers are callable pytrees: arrays are leaves, structure is static
 and hashable, and equal ones trace once. `attend` puts them together.

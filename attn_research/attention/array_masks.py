@@ -17,7 +17,7 @@ from attn_research.types import Array, ArrayLike, Bool, Float, Int
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Around(Mask):
-    """A query may look at the positions within `half_width` of its center, which need not be whole.
+    """A query may attend to positions within `half_width` of its center, which need not be whole.
 
     The window [p_t - D, p_t + D] of Luong, Pham, Manning 2015, section 3.2. Centers are made from
     the queries of a call, so they belong to those, in order, whatever positions the queries have: a
@@ -61,7 +61,7 @@ class Around(Mask):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Padding(Mask):
-    """A key may be looked at where `valid` is true at its position, and not past its end."""
+    """A query may attend to keys where `valid` is true at their position, and not past its end."""
 
     valid: Bool[ArrayLike, "*B S"] | Any
 
@@ -80,7 +80,7 @@ class Padding(Mask):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Segments(Mask):
-    """A query may look at the keys of its own segment. Ids are not negative."""
+    """A query may attend to the keys of its own segment. Ids are not negative."""
 
     q_ids: Int[ArrayLike, "*B T"] | Any
     k_ids: Int[ArrayLike, "*B S"] | Any
@@ -102,9 +102,9 @@ class Segments(Mask):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Dense(Mask):
-    """A query may look at a key where the matrix is true at their positions, and not past its ends.
+    """A query may attend to a key where the matrix is true at their positions, not past its ends.
 
-    For masks that come as matrices from elsewhere; what has a rule costs less as that rule.
+    For masks that come as matrices from elsewhere; a mask that has a rule costs less as that.
     """
 
     allowed: Bool[ArrayLike, "*B T S"] | Any
@@ -132,7 +132,7 @@ def at_positions(array: ArrayLike, pos: ArrayLike, axis: int, absent: int) -> Ar
 def _check_rank(rank: int, pos: ArrayLike) -> None:
     if rank != np.ndim(pos):
         raise ValueError(
-            f"a mask with arrays of {rank - 2} axes is asked at positions of rank {np.ndim(pos)}: "
+            f"a mask with arrays of {rank - 2} axes takes no positions of rank {np.ndim(pos)}: "
             f"spread them to [*B, 1, T, 1] and [*B, 1, 1, S], rank {rank}"
         )
 

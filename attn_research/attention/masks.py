@@ -1,12 +1,12 @@
-"""Who may look: predicates over positions, closed under `& | ~`.
+"""Attention masks: predicates over positions, closed under `& | ~`.
 
-A mask is called as `mask(q_pos, k_pos)` with integer positions that broadcast together, and answers
-with booleans: true where that query may look at that key. `attend` asks at q_pos [*B, 1, T, 1] and
-k_pos [*B, 1, 1, S], or [*B, 1, T, S] where each query has keys of its own, axes of one where all
-agree, so every answer broadcasts to the scores [*B, N, T, S] without a change of rank. Structure is
-static and hashable; arrays that differ by batch are leaves. Structure is written with the operators
-that NumPy and JAX share: NumPy positions give NumPy booleans, traced positions traced ones, and a
-cached decode step is the same mask asked at later positions.
+A mask is called as `mask(q_pos, k_pos)` with integer positions that broadcast together, and returns
+booleans: true where that query may attend to that key. `attend` calls it with q_pos [*B, 1, T, 1]
+and k_pos [*B, 1, 1, S], or [*B, 1, T, S] where each query has keys of its own, axes of one where
+all agree, so every result broadcasts to the scores [*B, N, T, S] without a change of rank.
+Structure is static and hashable; arrays that differ by batch are leaves. Structure is written with
+the operators that NumPy and JAX share: NumPy positions give NumPy booleans, traced positions traced
+ones, and a cached decode step is the same mask at later positions.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ Block = int | tuple[int, int]
 
 
 class Tile(enum.IntEnum):
-    """What a mask leaves of a tile; so ordered, `& | ~` are minimum, maximum and reflection."""
+    """The kind of a tile; in this order `& | ~` are minimum, maximum and reflection."""
 
     EMPTY = 0
     PARTIAL = 1
@@ -38,11 +38,12 @@ class Mask:
     """A predicate over positions.
 
     A new one is a frozen dataclass registered with JAX that defines `__call__`, `layout` and `span`
-    where it can tell, and `check` where it has arrays; for kernels it then registers a `tile_rule`.
+    where these are known, and `check` where it has arrays; a mask with arrays that kernels should
+    support registers a `tile_rule`.
     """
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
-        """Booleans that broadcast against both: true where the query may look at the key."""
+        """Booleans that broadcast against both: true where the query may attend to the key."""
         raise NotImplementedError
 
     def __and__(self, other: "Mask") -> "Mask":
@@ -70,21 +71,21 @@ class Mask:
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         """A `Tile` per tile of `block` queries and keys, [ceil(T / block), ceil(S / block)], int8.
 
-        Computed from the rule, in time and memory of the number of tiles. The last tiles cover what
-        is there of them. EMPTY and FULL are certain; PARTIAL also stands for what is not known.
+        Computed from the rule, in time and memory of the number of tiles. The last tiles may reach
+        past the end. EMPTY and FULL are certain; PARTIAL also stands for tiles not known.
         """
         (first_q, _), (first_k, _) = _edges(num_queries, num_keys, block)
         return np.full((len(first_q), len(first_k)), Tile.PARTIAL, np.int8)
 
     def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int] | None:
-        """(start, width): a query sees only keys at start, ..., start + width - 1, counted from 0.
+        """(start, width): a query attends only to keys start, ..., start + width - 1, from 0.
 
         `start` broadcasts against `q_pos`, width is static; None where no bound is known.
         """
         return None
 
     def _rank(self) -> int:
-        """That of the positions it is asked at: of arrays [*B, S] two more, of structure two."""
+        """The rank of the positions that it takes: of arrays [*B, S] two more, of structure two."""
         parts = [getattr(self, field.name) for field in dataclasses.fields(self)]
         ranks = (part._rank() if isinstance(part, Mask) else np.ndim(part) + 2 for part in parts)
         return max(ranks, default=2)
@@ -93,7 +94,7 @@ class Mask:
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Full(Mask):
-    """Every query may look at every key."""
+    """Every query may attend to every key."""
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
         return np.ones((1,) * max(np.ndim(q_pos), np.ndim(k_pos)), bool)
@@ -105,7 +106,7 @@ class Full(Mask):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Causal(Mask):
-    """A query may look at its own position and before."""
+    """A query may attend to its own position and before."""
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
         return k_pos <= q_pos
@@ -117,7 +118,7 @@ class Causal(Mask):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Window(Mask):
-    """A query may look at its own position, `left` positions before it and `right` after it."""
+    """A query may attend to its own position, `left` before it and `right` after it."""
 
     left: int = dataclasses.field(metadata={"static": True})
     right: int = dataclasses.field(metadata={"static": True})
@@ -136,16 +137,12 @@ class Window(Mask):
         return q_pos - self.left, self.left + 1 + self.right
 
 
-@pytree
 @dataclasses.dataclass(frozen=True)
-class And(Mask):
-    """Where both masks allow; written `a & b`."""
+class Pair(Mask):
+    """A composition of two masks."""
 
     a: Mask
     b: Mask
-
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
-        return self.a(q_pos, k_pos) & self.b(q_pos, k_pos)
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         self.a.check(batch, num_queries, num_keys)
@@ -153,6 +150,15 @@ class And(Mask):
 
     def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
         return type(self)(self.a.of_queries(index), self.b.of_queries(index))
+
+
+@pytree
+@dataclasses.dataclass(frozen=True)
+class And(Pair):
+    """The intersection of two masks, written `a & b`."""
+
+    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+        return self.a(q_pos, k_pos) & self.b(q_pos, k_pos)
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         size = num_queries, num_keys, block
@@ -165,21 +171,11 @@ class And(Mask):
 
 @pytree
 @dataclasses.dataclass(frozen=True)
-class Or(Mask):
-    """Where either mask allows; written `a | b`."""
-
-    a: Mask
-    b: Mask
+class Or(Pair):
+    """The union of two masks, written `a | b`."""
 
     def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
         return self.a(q_pos, k_pos) | self.b(q_pos, k_pos)
-
-    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
-        self.a.check(batch, num_queries, num_keys)
-        self.b.check(batch, num_queries, num_keys)
-
-    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
-        return type(self)(self.a.of_queries(index), self.b.of_queries(index))
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         size = num_queries, num_keys, block
@@ -189,7 +185,7 @@ class Or(Mask):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Not(Mask):
-    """Where the mask does not allow; written `~a`."""
+    """The complement of a mask, written `~a`."""
 
     a: Mask
 
@@ -209,7 +205,7 @@ class Not(Mask):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Positions:
-    """Where queries and keys stand, each [T or S] or [*B, T or S]; None counts from 0.
+    """Positions of queries and keys, each [T or S] or [*B, T or S]; None counts from 0.
 
     A decode step against a cache of S slots is `Positions(query=step + jnp.arange(T))`.
     """
@@ -219,7 +215,7 @@ class Positions:
 
     @property
     def counted(self) -> bool:
-        """Whether none are given, so that all count from 0."""
+        """Whether all positions count from 0, for none are given."""
         return self.query is None and self.key is None
 
     def check(self, batch: tuple[int, ...], num_queries: int, num_keys: int) -> None:
@@ -238,7 +234,7 @@ class Positions:
 def grid(
     query: Int[ArrayLike, "*#B T"], key: Int[ArrayLike, "*#B S"], rank: int
 ) -> tuple[Int[ArrayLike, "*#lead T 1"], Int[ArrayLike, "*#lead 1 S"]]:
-    """Positions spread to that rank, [*B, 1, T, 1] and [*B, 1, 1, S]: what masks are asked at."""
+    """Positions spread to that rank, [*B, 1, T, 1] and [*B, 1, 1, S], as masks take them."""
     q_ones, k_ones = ((1,) * (rank - 1 - pos.ndim) for pos in (query, key))
     return (
         query.reshape(*query.shape[:-1], *q_ones, query.shape[-1], 1),

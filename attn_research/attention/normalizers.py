@@ -1,4 +1,4 @@
-"""How the look is shared out: `normalizer(scores, allowed, k_pos)` weighs along the last axis.
+"""Normalizers of scores to weights, `normalizer(scores, allowed, k_pos)`, along the last axis.
 
 `allowed` and `k_pos`, the positions of the keys as masks get them, broadcast to the scores. Weights
 are exactly 0 where `allowed` is false, whatever the score there, and all 0 in a row that is false
@@ -17,24 +17,28 @@ from attn_research.rng import hash_words
 from attn_research.trees import pytree
 from attn_research.types import Array, ArrayLike, Bool, Float, Int, Key, UInt
 
+Scores = Float[Array, "*B N T S"]
+Allowed = Bool[ArrayLike, "*#B #N #T #S"]
+KeyPositions = Int[ArrayLike, "*#B 1 #T S"]
+
 
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Softmax:
-    """exp(scores) over its sum, where allowed. A row of nothing but -inf shares nothing either."""
+    """exp(scores) over its sum, where allowed. A row of nothing but -inf has weights 0 too."""
 
     def __call__(
         self,
-        scores: Float[Array, "*B N T S"],
-        allowed: Bool[ArrayLike, "*#B #N #T #S"],
-        k_pos: Int[ArrayLike, "*#B 1 #T S"],
-    ) -> Float[Array, "*B N T S"]:
+        scores: Scores,
+        allowed: Allowed,
+        k_pos: KeyPositions,
+    ) -> Scores:
         return _softmax(scores, allowed)
 
     def of_queries(self, index: Int[ArrayLike, "T"]) -> "Softmax":
         return self
 
-    def factor(self, k_pos: Int[ArrayLike, "*#B 1 #T S"]) -> None:
+    def factor(self, k_pos: KeyPositions) -> None:
         return None
 
 
@@ -43,23 +47,23 @@ softmax = Softmax()
 
 @jax.custom_jvp
 def _softmax(scores, allowed):
-    # The highest is finite in every row, and what is masked is gone before the exponential.
+    # The maximum is finite in every row, and masked scores are gone before the exponential.
     lowest = jnp.finfo(scores.dtype).min
-    highest = jnp.max(scores, axis=-1, keepdims=True, initial=lowest, where=allowed)
-    parts = jnp.exp(jnp.where(allowed, scores - highest, -jnp.inf))
-    total = parts.sum(axis=-1, keepdims=True)
-    return jnp.where(allowed, parts / jnp.where(total == 0, 1, total), 0)
+    row_max = jnp.max(scores, axis=-1, keepdims=True, initial=lowest, where=allowed)
+    exponentials = jnp.exp(jnp.where(allowed, scores - row_max, -jnp.inf))
+    total = exponentials.sum(axis=-1, keepdims=True)
+    return jnp.where(allowed, exponentials / jnp.where(total == 0, 1, total), 0)
 
 
 # Autodiff would keep the exponentials, their sums and which of those are 0 beside the weights.
 @_softmax.defjvp
-def _softmax_change(primals, changes):
+def _softmax_tangent(primals, tangents):
     weights, allowed = _softmax(*primals), primals[1]
-    # Neither what changes a masked score nor what comes back to a masked weight reaches others,
-    # and so no step is NaN, forward or backward.
-    change = jnp.where(allowed, changes[0], 0)
-    common = jnp.sum(weights * change, axis=-1, keepdims=True)
-    return weights, jnp.where(allowed, weights * (change - common), 0)
+    # Neither the tangent of a masked score nor the cotangent of a masked weight reaches others,
+    # so no step is NaN, forward or backward.
+    tangent = jnp.where(allowed, tangents[0], 0)
+    common = jnp.sum(weights * tangent, axis=-1, keepdims=True)
+    return weights, jnp.where(allowed, weights * (tangent - common), 0)
 
 
 @pytree
@@ -82,10 +86,10 @@ class Gaussian:
 
     def __call__(
         self,
-        scores: Float[Array, "*B N T S"],
-        allowed: Bool[ArrayLike, "*#B #N #T #S"],
-        k_pos: Int[ArrayLike, "*#B 1 #T S"],
-    ) -> Float[Array, "*B N T S"]:
+        scores: Scores,
+        allowed: Allowed,
+        k_pos: KeyPositions,
+    ) -> Scores:
         needed = (*scores.shape[:-3], scores.shape[-2])
         if self.center.shape != needed:
             raise ValueError(f"Gaussian(center) has shape {self.center.shape}: give {needed}")
@@ -95,7 +99,7 @@ class Gaussian:
         center = jnp.take(self.center, index, axis=-1, mode="clip")
         return dataclasses.replace(self, center=center, inner=self.inner.of_queries(index))
 
-    def factor(self, k_pos: Int[ArrayLike, "*#B 1 #T S"]) -> Float[Array, "*B 1 T S"]:
+    def factor(self, k_pos: KeyPositions) -> Float[Array, "*B 1 T S"]:
         within = self.inner.factor(k_pos)
         return self._bell(k_pos) if within is None else within * self._bell(k_pos)
 
@@ -107,7 +111,8 @@ class Gaussian:
 def is_softmax(normalizer: Callable[..., Array]) -> bool:
     """Whether the weights are a softmax, times `normalizer.factor(k_pos)` where that is not None.
 
-    So tiles can be normalized one after another; `of_queries` is as that of masks.
+    Such tiles can be normalized one after another, by an online softmax; `of_queries` is as that
+    of masks.
     """
     inner = getattr(normalizer, "inner", None)
     return hasattr(normalizer, "factor") and (inner is None or is_softmax(inner))
@@ -133,7 +138,7 @@ class Dropout:
         return weights * self.factor(rows, jnp.arange(weights.shape[-1]))
 
     def rows(self, shape: tuple[int, ...]) -> UInt[Array, "*B N T 2"]:
-        """Random words for every row, [*B, N, T]: all that is drawn, linear in length."""
+        """Two random words for every row, [*B, N, T]: the only draws, linear in length."""
         return jax.random.bits(self.key, (*shape, 2), jnp.uint32)
 
     def factor(
@@ -141,7 +146,7 @@ class Dropout:
     ) -> Float[Array, "*B N T S"]:
         """0 or 1 / (1 - rate), by the words of the row and the index of the key alone.
 
-        So every implementation, whichever keys it takes at a time, drops the same weights.
+        Every implementation, whichever keys it takes at a time, thus drops the same weights.
         """
         index = jnp.asarray(index)
         index = index.reshape((1,) * (rows.ndim - index.ndim) + index.shape)
@@ -150,7 +155,7 @@ class Dropout:
     def factor_of(
         self, first: UInt[Array, "..."], second: UInt[Array, "..."], index: Int[Array, "..."]
     ) -> Float[Array, "..."]:
-        """The factor, of the two words of a row each by itself."""
+        """The factor, from the two words of a row as separate arrays."""
         word = hash_words(first, second, index.astype(jnp.uint32))
         keep = word >= np.uint32(min(round(self.rate * 2**32), 2**32 - 1))
         return jnp.where(keep, np.float32(1 / (1 - self.rate)), np.float32(0))

@@ -1,8 +1,9 @@
-"""How alike: a score for every query and key, [*B, T, N, H] x [*B, S, K, H] -> [*B, N, T, S].
+"""Attention scores of queries and keys, [*B, T, N, H] x [*B, S, K, H] -> [*B, N, T, S].
 
-N is a multiple of K: query head n looks at key head n // (N // K). Products accumulate in float32
+N is a multiple of K: query head n attends to key head n // (N // K). Products accumulate in float32
 or wider whatever the dtype of the operands, and scores are returned so. Learned arrays are leaves.
-Save for Location, the score of a query and a key is that of the two alone, wherever they stand.
+The score of a query and a key depends on those two alone; one that depends on the index of the key
+too, as Location does, says so by `depends_on_index`.
 """
 
 import dataclasses
@@ -20,10 +21,14 @@ from attn_research.types import Array, ArrayLike, Float
 # JAX rebuilds pytrees around placeholders of any type, so `| Any` leaves the annotation of an array
 # field to the reader; the scores verify its shape where they use it.
 
-# An equal score with its operands, [*B, T, N, H] and [*B, S' <= S, K', H], where K' divides N; from
-# S' on nothing is seen. It is that of a query and a key alone, and each of its arrays begins with
-# the axis N: so it is computed for whichever heads, queries and keys are taken at a time.
+# An equal score with its operands, [*B, T, N, H] and [*B, S' <= S, K', H], where K' divides N; keys
+# from S' on have weight 0. It is that of a query and a key alone, and each of its arrays begins
+# with the axis N, so that it can be computed for any heads, queries and keys at a time.
 Pairwise = tuple[Callable[..., Array], Array, Array]
+
+Query = Float[Array, "*B T N H"]
+Key = Float[Array, "*B S K Hk"]
+Scores = Float[Array, "*B N T S"]
 
 
 @pytree
@@ -31,9 +36,7 @@ Pairwise = tuple[Callable[..., Array], Array, Array]
 class Dot:
     """q · k. Luong, Pham, Manning 2015, section 3.1, "dot"."""
 
-    def __call__(
-        self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]
-    ) -> Float[Array, "*B N T S"]:
+    def __call__(self, query: Query, key: Key) -> Scores:
         _check_width("Dot", query, key)
         # The group joins the rows: one plain product for each key head, forward and backward.
         rows = rearrange(query, "... t (k g) h -> ... k (g t) h", k=key.shape[-2])
@@ -41,7 +44,7 @@ class Dot:
         scores = jnp.matmul(rows, columns, preferred_element_type=_wide(query, key))
         return rearrange(scores, "... k (g t) s -> ... (k g) t s", t=query.shape[-3])
 
-    def pairwise(self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]) -> Pairwise:
+    def pairwise(self, query: Query, key: Key) -> Pairwise:
         _check_width("Dot", query, key)
         wide = _wide(query, key)
         return self, query.astype(wide), key.astype(wide)
@@ -52,12 +55,10 @@ class Dot:
 class ScaledDot:
     """q · k / √H. Vaswani et al. 2017, equation 1."""
 
-    def __call__(
-        self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]
-    ) -> Float[Array, "*B N T S"]:
+    def __call__(self, query: Query, key: Key) -> Scores:
         return Dot()(query, key) * query.shape[-1] ** -0.5
 
-    def pairwise(self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]) -> Pairwise:
+    def pairwise(self, query: Query, key: Key) -> Pairwise:
         score, query, key = Dot().pairwise(query, key)
         return score, query * query.shape[-1] ** -0.5, key
 
@@ -69,12 +70,10 @@ class General:
 
     weight: Float[ArrayLike, "H Hk"] | Float[ArrayLike, "N H Hk"] | Any
 
-    def __call__(
-        self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]
-    ) -> Float[Array, "*B N T S"]:
+    def __call__(self, query: Query, key: Key) -> Scores:
         return Dot()(self._mapped(query, key), key)
 
-    def pairwise(self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]) -> Pairwise:
+    def pairwise(self, query: Query, key: Key) -> Pairwise:
         return Dot().pairwise(self._mapped(query, key), key)
 
     def _mapped(self, query: Array, key: Array) -> Array:
@@ -95,9 +94,7 @@ class Location:
     weight: Float[ArrayLike, "H S_max"] | Float[ArrayLike, "N H S_max"] | Any
     depends_on_index: ClassVar[bool] = True
 
-    def __call__(
-        self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]
-    ) -> Float[Array, "*B N T S"]:
+    def __call__(self, query: Query, key: Key) -> Scores:
         num_heads, width = query.shape[-2:]
         *_, most = self.weight.shape
         n = _per_head("Location(weight)", self.weight, num_heads, (width, most))
@@ -108,8 +105,8 @@ class Location:
         beyond = [(0, 0)] * (scores.ndim - 1) + [(0, max(0, num_keys - most))]
         return jnp.pad(scores, beyond, constant_values=-jnp.inf)
 
-    def pairwise(self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]) -> Pairwise:
-        # The weights stand in for the keys; from S_max on there are none to look at.
+    def pairwise(self, query: Query, key: Key) -> Pairwise:
+        # The weights stand in for the keys; from S_max on there are none.
         num_heads, width = query.shape[-2:]
         n = _per_head("Location(weight)", self.weight, num_heads, (width, self.weight.shape[-1]))
         weight = self.weight[..., : key.shape[-3]].astype(_wide(query, self.weight))
@@ -127,14 +124,12 @@ class Additive:
 
     vector: Float[ArrayLike, "H"] | Float[ArrayLike, "N H"] | Any
 
-    def __call__(
-        self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]
-    ) -> Float[Array, "*B N T S"]:
+    def __call__(self, query: Query, key: Key) -> Scores:
         _check_width("Additive", query, key)
         _per_head("Additive(vector)", self.vector, query.shape[-2], query.shape[-1:])
         return _additive(query, key, self.vector)
 
-    def pairwise(self, query: Float[Array, "*B T N H"], key: Float[Array, "*B S K Hk"]) -> Pairwise:
+    def pairwise(self, query: Query, key: Key) -> Pairwise:
         num_heads, width = query.shape[-2:]
         _check_width("Additive", query, key)
         _per_head("Additive(vector)", self.vector, num_heads, (width,))
@@ -143,7 +138,7 @@ class Additive:
         return Additive(vector), query.astype(wide), key.astype(wide)
 
 
-# The hidden layer is H times as large as the scores; computing it anew in the backward pass costs
+# The hidden layer is H times as large as the scores; rematerializing it in the backward pass costs
 # less than storing it, most of all in a recurrent decoder, which would store it for every step.
 # Under scan and jit, where this matters, nothing merges the two computations.
 @functools.partial(jax.checkpoint, prevent_cse=False)

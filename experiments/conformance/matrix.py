@@ -23,7 +23,7 @@ from attn_research.attention.testing.cases import DTYPES, Case, matrix_cases, pr
 from attn_research.attention.testing.comparison import compare
 from attn_research.data.files import write_whole
 from experiments.conformance import tables
-from experiments.reporting import command_line, environment
+from experiments.harness.results import command_line, environment
 
 # Of sampled sizes each implementation gets the first of these that it supports.
 SAMPLED_MASKS = "causal & left padding", "window"
@@ -119,7 +119,7 @@ def run(
     progress: bool = False,
     output: str = "",
 ) -> list[str]:
-    """Measures, prints and writes the matrix; returns a line for everything wrong in it."""
+    """Measures, prints and writes the matrix; returns a line for each thing wrong in it."""
     matrix = make_matrix(implementations, mechanisms, masks)
     trials = [*matrix, *make_samples(implementations, samples)]
     results = measure(trials, optimized=optimized, progress=progress)

@@ -1,8 +1,9 @@
-"""The conformance matrix as it is kept and as it is read: compact JSON, and Markdown made of it."""
+"""Files of the conformance matrix: compact JSON, and the Markdown page rendered from it."""
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ KEY = "implementation", "mechanism", "mask", "mode"
 
 
 def pack(matrix: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Answers of `conformance.measure` as rows, a cell for each dtype.
+    """Results of `matrix.measure` as rows, a cell for each dtype.
 
     A cell lists the worst errors, or is {"refused": the number of a reason} or {"wrong": lines}.
     """
@@ -58,37 +59,37 @@ def bound_of(dtype: str) -> str:
     return f"{dtype}: {half:.1e} |x| + ({ARITHMETIC:.0e} + {half32:.0e} n) max(1, max |x|)"
 
 
-def dump(found: dict[str, Any]) -> str:
+def dump(record: dict[str, Any]) -> str:
     """JSON with a case a line."""
     lists = "cases", "samples"
-    parts = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in found.items() if k not in lists]
+    parts = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in record.items() if k not in lists]
     for name in lists:
-        lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in found[name])
+        lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in record[name])
         parts.append(f"{json.dumps(name)}: [\n{lines}\n]")
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def render(found: dict[str, Any]) -> str:
+def render(record: dict[str, Any]) -> str:
     """The Markdown page, of the JSON alone."""
-    cells = list(_flat(found))
-    B, T, S, N, K, H, Hv = found["sizes"]
+    cells = list(_flat(record))
+    B, T, S, N, K, H, Hv = record["sizes"]
     refused = sum(1 for *_, cell in cells if "refused" in cell)
     wrong = sum(1 for *_, cell in cells if "wrong" in cell)
     passed = len(cells) - refused - wrong
-    machine = ", ".join(f"{name} {value}" for name, value in found["environment"].items())
-    compiled = "XLA's optimizations" if found["optimized"] else "most of XLA's optimizations off"
+    machine = ", ".join(f"{name} {value}" for name, value in record["environment"].items())
+    compiled = "XLA's optimizations" if record["optimized"] else "most of XLA's optimizations off"
     text = f"""# Conformance
 
-`{found["command"]}`
+`{record["command"]}`
 
 {machine}; compiled with {compiled}
 
-Every implementation beside attention in float64 NumPy with gradients derived by hand; B = {B},
-T = {T}, S = {S}, N = {N}, K = {K}, H = {H}, Hv = {Hv}. Train: the whole sequence, with every
+Every implementation beside attention in float64 NumPy with its own gradients; B = {B}, T = {T},
+S = {S}, N = {N}, K = {K}, H = {H}, Hv = {Hv}. Train: the whole sequence, with every
 gradient. Prefill: all queries but the last, at positions that they name. Step: the last query at
 its own. Of {len(cells)} cases **{passed} pass, {refused} are refused, {wrong} are wrong**. To pass,
-every row that may look nowhere must give exactly 0, in context, weights and gradient, and every
-masked weight must be exactly 0.
+every query that may attend to no key must give exactly 0, in context, weights and gradient, and
+every masked weight must be exactly 0.
 
 Errors are those of the worst entry, relative to the largest entry of its array or to 1, whichever
 is larger, and in ulps of that in the dtype of the result; weights are float32 whatever the
@@ -96,7 +97,7 @@ operands. To pass, each entry x must also be within its own bound, which in half
 more than its rounding:
 
 """
-    text += "".join(f"- {line}\n" for line in found["bound"])
+    text += "".join(f"- {line}\n" for line in record["bound"])
     rounding = [name for name in ROUND_WEIGHTS if name in {cell[0] for cell in cells}]
     text += (
         "\nwhere n counts the rows of scores summed over in the gradient of what they share, and\n"
@@ -108,33 +109,33 @@ more than its rounding:
             "half precision: there an ulp times the root of the number of terms is added. "
         )
     text += '"Of bound" is\nthe worst share of it.\n'
-    if found["wrong"]:
-        text += "\n## Wrong\n\n" + "".join(f"- {line}\n" for line in found["wrong"])
+    if record["wrong"]:
+        text += "\n## Wrong\n\n" + "".join(f"- {line}\n" for line in record["wrong"])
     text += f"\n## Worst errors\n\n{to_markdown(_worst(cells))}"
     text += (
         "\n## By mechanism\n\nThe worst ulps of context and gradients over all masks; – where "
         f"nothing is supported.\n\n{to_markdown(_by_mechanism(cells))}"
     )
-    if found["samples"]:
-        text += f"\n## Lengths and head widths\n\n{_sampled(found)}"
-    if found["refused"]:
-        text += f"\n## Refused\n\n{to_markdown(_refused(found, cells))}"
+    if record["samples"]:
+        text += f"\n## Lengths and head widths\n\n{_sampled(record)}"
+    if record["refused"]:
+        text += f"\n## Refused\n\n{to_markdown(_refused(record, cells))}"
     return text + "\nEvery case is in [conformance.json](conformance.json).\n"
 
 
-def _cell(answer: dict[str, Any], reasons: list[str]) -> Any:
-    if "refused" in answer:
-        if answer["refused"] not in reasons:
-            reasons.append(answer["refused"])
-        return {"refused": reasons.index(answer["refused"])}
-    if answer["wrong"]:
-        return {"wrong": answer["wrong"]}
-    return [None if x is None else float(f"{x:.2g}") for x in answer["errors"]]
+def _cell(result: dict[str, Any], reasons: list[str]) -> Any:
+    if "refused" in result:
+        if result["refused"] not in reasons:
+            reasons.append(result["refused"])
+        return {"refused": reasons.index(result["refused"])}
+    if result["wrong"]:
+        return {"wrong": result["wrong"]}
+    return [None if x is None else float(f"{x:.2g}") for x in result["errors"]]
 
 
-def _flat(found: dict[str, Any]) -> Iterator[tuple]:
+def _flat(record: dict[str, Any]) -> Iterator[tuple]:
     """(implementation, mechanism, mask, mode, empty rows, dtype, cell) of every case."""
-    for row in found["cases"]:
+    for row in record["cases"]:
         for dtype, cell in zip(DTYPES, row[len(KEY) + 1 :], strict=True):
             yield *row[: len(KEY) + 1], dtype, cell
 
@@ -181,13 +182,13 @@ def _by_mechanism(cells: Sequence[tuple]) -> Table:
     return Table(columns, rows)
 
 
-def _sampled(found: dict[str, Any]) -> str:
+def _sampled(record: dict[str, Any]) -> str:
     groups: dict[tuple, list] = defaultdict(list)
     triples = {}
-    for implementation, _, dtype, *sizes, cell in found["samples"]:
+    for implementation, _, dtype, *sizes, cell in record["samples"]:
         groups[implementation, dtype].append(cell)
         triples[tuple(sizes)] = None
-    columns = [Column("implementation, dtype", ""), Column("asked", "d"), Column("pass", "d")]
+    columns = [Column("implementation, dtype", ""), Column("tried", "d"), Column("pass", "d")]
     columns += [
         Column("refused", "d"),
         Column("context ulps", ".2g"),
@@ -197,7 +198,7 @@ def _sampled(found: dict[str, Any]) -> str:
     rows = [
         {
             "implementation, dtype": ", ".join(name),
-            "asked": len(group),
+            "tried": len(group),
             "pass": sum(isinstance(cell, list) for cell in group),
             "refused": sum("refused" in cell for cell in group),
             **{e: _most(group, ERRORS.index(e)) for e in (c.title for c in columns[4:])},
@@ -211,14 +212,24 @@ def _sampled(found: dict[str, Any]) -> str:
     )
 
 
-def _refused(found: dict[str, Any], cells: Sequence[tuple]) -> Table:
+def _refused(record: dict[str, Any], cells: Sequence[tuple]) -> Table:
     counts: dict[tuple, int] = defaultdict(int)
-    of_samples = ((row[0], row[-1]) for row in found["samples"])
+    of_samples = ((row[0], row[-1]) for row in record["samples"])
     for implementation, cell in (*((c[0], c[-1]) for c in cells), *of_samples):
         if "refused" in cell:
-            counts[found["refused"][cell["refused"]], implementation] += 1
+            counts[record["refused"][cell["refused"]], implementation] += 1
     rows = [
         {"reason": reason, "implementation": implementation, "cases": count}
         for (reason, implementation), count in counts.items()
     ]
     return Table([Column("reason", ""), Column("implementation", ""), Column("cases", "d")], rows)
+
+
+def verify(path: Path) -> tuple[str, str, bool]:
+    """(name, finding, whether it holds): nothing in a matrix is wrong, and its page is made of it."""
+    record = json.loads(path.read_text())
+    same = render(record) == path.with_suffix(".md").read_text()
+    finding = "; ".join(record["wrong"]) or (
+        "rendered the same" if same else "differs from its JSON"
+    )
+    return path.parent.name, finding, same and not record["wrong"]

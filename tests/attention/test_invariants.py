@@ -52,7 +52,7 @@ def test_empty_rows_are_exactly_zero(implementation, dtype):
         assert not rows[0, :2].any() and not rows[1].any()
     assert not weights[0, :, :2].any() and not weights[1].any()
     assert context[0, 2:].all() and query[0, 3:].all()
-    # Keys that nobody sees get nothing either: those before 2, after the last query, all of mate 1.
+    # Keys without a query get no gradient either: before 2, after the last query, all of mate 1.
     for keys in (key, value):
         assert not keys[0, :2].any() and not keys[0, 5:].any() and not keys[1].any()
     assert value[0, 2:5].all()
@@ -60,7 +60,7 @@ def test_empty_rows_are_exactly_zero(implementation, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @OF_POSITIONS
-def test_masked_keys_leave_no_trace(implementation, dtype):
+def test_masked_keys_have_no_effect(implementation, dtype):
     rng = np.random.default_rng(5)
     query, key, value = random_arrays(rng, (2, 5, 4, 3), (2, 7, 2, 3), (2, 7, 2, 6), dtype=dtype)
     valid = np.arange(7) < np.array([[2], [4]])
@@ -98,7 +98,7 @@ def test_cached_decoding_equals_the_full_pass(implementation, chunk):
 
         def step(_, start):
             rows = jax.lax.dynamic_slice_in_dim(query, start, chunk, axis=1)
-            # The cache beyond the rows written so far holds what must not be seen.
+            # The cache beyond the rows written so far holds values that must have no effect.
             written = (jnp.arange(9) < start + chunk)[None, :, None, None]
             keys, values = jnp.where(written, key, 1e9), jnp.where(written, value, 1e9)
             return None, run(rows, keys, values, positions=Positions(start + jnp.arange(chunk)))

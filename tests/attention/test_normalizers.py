@@ -1,4 +1,4 @@
-"""Softmax where allowed, by hand and at its edges."""
+"""Softmax where allowed, by hand and at its edges; the Gaussian; dropout."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from attn_research.attention import Gaussian, softmax
+from attn_research.attention import Dropout, Gaussian, softmax
 
 LOG_3 = np.log(3)
 SCORES = np.array([[0, LOG_3, np.inf], [9, np.inf, -9], [0, -np.inf, LOG_3], [-np.inf] * 3])
@@ -103,3 +103,26 @@ def test_gaussians_that_are_none():
         Gaussian(jnp.zeros((1, 2)), 0.0)
     with pytest.raises(ValueError, match=r"Gaussian\(center\) has shape \(1, 3\): give \(1, 2\)"):
         weights_of(Gaussian(jnp.zeros((1, 3)), 1.0))
+
+
+def test_dropout_rate_and_independence():
+    rate, size = 0.3, (4, 8, 64, 256)
+    factors = np.asarray(Dropout(rate, jax.random.key(5))(jnp.ones(size)))
+    dropped = (factors == 0).astype(np.float64)
+    np.testing.assert_allclose(factors[factors != 0], 1 / (1 - rate), rtol=1e-6)
+    count = dropped.size
+    assert abs(dropped.mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / count)
+    # Neighbors along each axis, and the next row's next key, agree as often as strangers.
+    centered = dropped - rate
+    for axes in ((0,), (1,), (2,), (3,), (2, 3), (0, 3)):
+        moved = centered
+        for axis in axes:
+            moved = np.roll(moved, 1, axis)
+        correlation = (centered * moved).mean() / (rate * (1 - rate))
+        assert abs(correlation) < 4 / np.sqrt(count), axes
+    for axis in range(4):  # every row, column, head and batch element at that rate
+        means = dropped.mean(axis=tuple(a for a in range(4) if a != axis))
+        deviation = np.sqrt(rate * (1 - rate) / (count / size[axis]))
+        assert abs(means - rate).max() < 4.5 * deviation
+    other = np.asarray(Dropout(rate, jax.random.key(6))(jnp.ones(size)))
+    assert ((other == 0) != (factors == 0)).mean() > 0.4

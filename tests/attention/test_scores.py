@@ -1,4 +1,4 @@
-"""Scores by hand, their refusals, and what they keep for the backward pass."""
+"""Scores by hand, their refusals, and their memory in the backward pass."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def test_by_hand():
     np.testing.assert_allclose(scores(Additive(vector), QUERY, KEY), by_hand, rtol=1e-6)
 
 
-def test_query_head_n_looks_at_key_head_n_over_the_group():
+def test_query_head_n_attends_to_key_head_n_over_the_group():
     query = jnp.ones((1, 1, 4, 1))
     key = jnp.array([10.0, 20.0]).reshape(1, 1, 2, 1)
     np.testing.assert_array_equal(scores(Dot(), query, key), [10, 10, 20, 20])

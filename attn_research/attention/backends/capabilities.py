@@ -75,6 +75,15 @@ def unsupported_mechanism(call: AttentionCall) -> str | None:
     )
 
 
+def unsupported_request(call: AttentionCall, library: str, use: str) -> str | None:
+    """The reason why a library of plain softmax attention cannot serve a call; `use` may do so."""
+    if name := call.given("bias", "dropout", "capture"):
+        return f"{name} is not for {library}: use {'tiled' if name == 'bias' else use}"
+    if not call.counted:
+        return f"positions count from 0 in {library}: use {use}"
+    return unsupported_mechanism(call)
+
+
 def no_pairwise_form(call: AttentionCall) -> str | None:
     """The reason why scores cannot be computed a tile at a time."""
     if hasattr(call.score, "pairwise"):

@@ -17,7 +17,7 @@ from attn_research.attention.backends.capabilities import (
     missing_gpu,
     name_of,
     too_few_scores,
-    unsupported_mechanism,
+    unsupported_request,
 )
 from attn_research.attention.call import Attended, AttentionCall
 from attn_research.attention.masks import And, Causal, Full, Mask, Window
@@ -34,11 +34,7 @@ def unsupported(call: AttentionCall) -> str | None:
     """The reason why a call is not supported, or None."""
     if BACKEND == "cudnn" and (reason := missing_gpu()):
         return reason
-    if name := call.given("bias", "dropout", "capture"):
-        return f"{name} is not for cuDNN: use {'pallas' if name != 'bias' else 'tiled'}"
-    if not call.counted:
-        return "positions count from 0 in cuDNN: use pallas"
-    if reason := unsupported_mechanism(call):
+    if reason := unsupported_request(call, "cuDNN", use="pallas"):
         return reason
     operands = dot_operand_shapes(call)
     dtypes = {array.dtype.name for array in operands}

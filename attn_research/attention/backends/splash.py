@@ -23,7 +23,7 @@ from attn_research.attention.backends.capabilities import (
     missing_batch_axes,
     missing_platform,
     unsupported_dtype,
-    unsupported_mechanism,
+    unsupported_request,
 )
 from attn_research.attention.backends.tiles.rules import call_positions, tile_rule
 from attn_research.attention.call import Attended, AttentionCall
@@ -53,11 +53,7 @@ def unsupported(call: AttentionCall) -> str | None:
     """The reason why a call is not supported, or None."""
     if not INTERPRET and (reason := missing_platform("tpu")):
         return reason
-    if name := call.given("bias", "dropout", "capture"):
-        return f"{name} is not for splash attention: use tiled"
-    if not call.counted:
-        return "positions count from 0 in splash attention: use tiled"
-    if reason := unsupported_mechanism(call):
+    if reason := unsupported_request(call, "splash attention", use="tiled"):
         return reason
     if reason := unsupported_dtype((call.query, call.key, call.value), DTYPES):
         return reason

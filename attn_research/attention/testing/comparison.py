@@ -60,7 +60,7 @@ class Deviation(NamedTuple):
         ulp = 2.0 ** math.floor(math.log2(self._largest())) * float(jnp.finfo(self.got.dtype).eps)
         return float(self._errors().max() / ulp)
 
-    def _errors(self) -> np.ndarray:
+    def _errors(self) -> Any:
         return np.abs(np.asarray(self.got, np.float64) - self.exact)
 
     def _largest(self) -> float:

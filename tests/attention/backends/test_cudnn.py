@@ -1,4 +1,4 @@
-"""What cuDNN is asked for: the arguments of `jax.nn.dot_product_attention`, and what is refused."""
+"""The cuDNN implementation: arguments of `jax.nn.dot_product_attention`, refusals and costs."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def on_a_cpu(monkeypatch):
     monkeypatch.setattr(cudnn, "BACKEND", "xla")
 
 
-# Masks, and who is causal, and the window.
+# Masks, whether each is causal, and its window.
 BANDS = {
     "full": (Full() & Full(), False, None),
     "causal": (Causal() & Full(), True, None),
@@ -47,20 +47,20 @@ BANDS = {
 
 
 @pytest.mark.parametrize("name", BANDS)
-def test_a_band_is_asked_for_by_its_edges(name, monkeypatch):
+def test_a_band_is_given_by_its_edges(name, monkeypatch):
     mask, is_causal, window = BANDS[name]
-    asked = []
+    given = []
     whole = jax.nn.dot_product_attention
 
-    def noted(*arrays, **options):
-        asked.append(options)
+    def recorded(*arrays, **options):
+        given.append(options)
         return whole(*arrays, **options)
 
-    monkeypatch.setattr(jax.nn, "dot_product_attention", noted)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", recorded)
     rng = np.random.default_rng(0)
     arrays = [jnp.asarray(rng.standard_normal(s.shape), s.dtype) for s in SHAPES]
     got = attend(*arrays, mask=mask, implementation="cudnn").context
-    assert asked == [
+    assert given == [
         dict(scale=H**-0.5, is_causal=is_causal, local_window_size=window, implementation="xla")
     ]
     expected = attend(*arrays, mask=mask, implementation="reference").context
@@ -69,17 +69,17 @@ def test_a_band_is_asked_for_by_its_edges(name, monkeypatch):
 
 
 def test_batch_axes_and_the_plain_product(monkeypatch):
-    asked = []
+    given = []
     monkeypatch.setattr(
         jax.nn,
         "dot_product_attention",
-        lambda *arrays, scale, **options: asked.append((scale, arrays[0].shape)) or arrays[0],
+        lambda *arrays, scale, **options: given.append((scale, arrays[0].shape)) or arrays[0],
     )
     for batch in ((), (2, 3)):
         arrays = [jnp.zeros((*batch, n, k, H), jnp.float16) for n, k in ((T, N), (S, K), (S, K))]
         out = attend(*arrays, score=Dot(), implementation="cudnn").context
         assert out.shape == (*batch, T, N, H)
-    assert asked == [(1.0, (1, T, N, H)), (1.0, (6, T, N, H))]
+    assert given == [(1.0, (1, T, N, H)), (1.0, (6, T, N, H))]
 
 
 REFUSED = {

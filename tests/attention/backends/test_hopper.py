@@ -1,4 +1,4 @@
-"""The kernels for Hopper: what they compute, in Mosaic's interpreter, and what they refuse."""
+"""The kernels for Hopper: comparison in Mosaic's interpreter, schedules and refusals."""
 
 import importlib.machinery
 import importlib.util
@@ -38,7 +38,7 @@ def interpreted(monkeypatch):
 
 
 @pytest.fixture
-def not_asked_where(monkeypatch):
+def on_any_platform(monkeypatch):
     """As on a GPU that has them, whatever the release: nothing is run."""
     monkeypatch.setattr(hopper, "INTERPRET", True)
 
@@ -51,7 +51,7 @@ CASES = {
     "grouped heads, several tiles": Case(
         mask="causal & left padding", dtype="bfloat16", sizes=(1, 257, 140, 2, 1, 64, 64)
     ),
-    "documents, some of whose queries see nothing": Case(
+    "documents, some of whose queries attend to no key": Case(
         mask="future of the segment", dtype="float16", sizes=(2, 70, 150, 1, 1, 64, 64)
     ),
     "padding, of wide heads": Case(
@@ -108,12 +108,12 @@ def shapes(width=64, value_width=None, dtype="bfloat16"):
 
 
 def reason(arrays=None, **options):
-    """Why it is not the one for a call."""
+    """The reason for or against it in a call."""
     rows = explain(*(arrays or shapes()), **options, implementation="hopper")
     return next(row.reason for row in rows if row.name == "hopper")
 
 
-def test_what_it_takes_is_counted_by_tiles(not_asked_where):
+def test_costs_are_counted_by_tiles(on_any_platform):
     assert reason(mask=Causal()) == "requested"
     wide = [jax.ShapeDtypeStruct((1, 16384, 1, 128), jnp.bfloat16)] * 3
 
@@ -137,11 +137,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_refusals(why, not_asked_where):
+def test_refusals(why, on_any_platform):
     assert reason(**REFUSED[why]).startswith(why)
 
 
-def test_values_of_another_width_or_dtype_are_refused(not_asked_where):
+def test_values_of_another_width_or_dtype_are_refused(on_any_platform):
     assert reason(shapes(64, 128)) == "head widths are not all one of 64, 128: use pallas"
     *pair, _ = shapes()
     mixed = [*pair, shapes(dtype="float16")[-1]]
@@ -149,7 +149,7 @@ def test_values_of_another_width_or_dtype_are_refused(not_asked_where):
 
 
 class Device:
-    """What is asked of a GPU."""
+    """The attributes of a GPU."""
 
     def __init__(self, capability):
         self.compute_capability, self.device_kind = capability, f"a GPU of {capability}"
@@ -166,7 +166,7 @@ def on_a_gpu(monkeypatch, capability="9.0", release=(0, 11, 2)):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
 
 
-def test_where_it_does_not_run_it_says_why(monkeypatch):
+def test_other_platforms_are_refused_with_the_reason(monkeypatch):
     assert reason() == "runs on a GPU, here is cpu"
     with pytest.raises(NotImplementedError, match=r"^hopper: runs on a GPU, here is cpu$"):
         attend(*map(lambda s: jnp.zeros(s.shape, s.dtype), shapes()), implementation="hopper")

@@ -1,4 +1,4 @@
-"""The identities of local attention, what `gathered` refuses, and that it is linear in length."""
+"""Local attention by gathered keys: identities, refusals, and memory linear in length."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The GPU kernels: what they visit, refuse and capture, and that they lower for a GPU from here."""
+"""The Pallas GPU kernels: tiles visited, captured weights, refusals, and lowering for a GPU."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ from attn_research.attention import (
     attend,
     explain,
 )
-from attn_research.attention.backends.pallas_gpu import backend as pallas
+from attn_research.attention.backends.pallas_gpu import backend as pallas_gpu
 from attn_research.attention.backends.tiles import calls
 from attn_research.attention.call import AttentionCall
 from attn_research.attention.masks import Tile
@@ -41,8 +41,8 @@ KERNEL = "__gpu$xla.gpu.triton"
 @pytest.fixture
 def on_a_cpu(monkeypatch):
     """Lets the kernels run here, in small tiles."""
-    monkeypatch.setattr(pallas, "INTERPRET", True)
-    monkeypatch.setattr(pallas, "TILES", {256: ((32, 16), (32, 16), (16, 32))})
+    monkeypatch.setattr(pallas_gpu, "INTERPRET", True)
+    monkeypatch.setattr(pallas_gpu, "TILES", {256: ((32, 16), (32, 16), (16, 32))})
 
 
 def random(*shapes, dtype="float32"):
@@ -90,7 +90,7 @@ def test_widths_are_padded_and_scaled_by_the_true_one(width, on_a_cpu):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Wrong(Mask):
-    """Says of its tiles what is not so: what is computed shows which were visited, and how."""
+    """A mask with a false layout: the results show which tiles were visited, and how."""
 
     kind: Tile = dataclasses.field(metadata={"static": True})
 
@@ -104,7 +104,7 @@ class Wrong(Mask):
         return layout
 
 
-def test_full_tiles_never_ask_the_mask_and_empty_ones_are_never_visited(on_a_cpu):
+def test_full_tiles_need_no_mask_and_empty_ones_are_never_visited(on_a_cpu):
     def context(**options):
         return attend(*ARRAYS, implementation="pallas", **options).context
 
@@ -152,7 +152,7 @@ def lowered(shapes, place=lambda function: function, **options):
         pytest.skip("after 0.10.2 kernels are lowered for the GPU that is there, and none is")
 
     def context(*arrays):
-        return pallas.attend(AttentionCall(*arrays, **options)).context
+        return pallas_gpu.attend(AttentionCall(*arrays, **options)).context
 
     def loss(*arrays):
         return place(context)(*arrays).astype(jnp.float32).sum()
@@ -165,7 +165,7 @@ def lowered(shapes, place=lambda function: function, **options):
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated")
-@pytest.mark.parametrize("dtype", pallas.DTYPES)
+@pytest.mark.parametrize("dtype", pallas_gpu.DTYPES)
 @pytest.mark.parametrize("name", CUDA)
 def test_kernels_lower_for_a_gpu_without_one(name, dtype):
     shapes = [jax.ShapeDtypeStruct(array.shape, dtype) for array in ARRAYS]
@@ -215,7 +215,7 @@ def test_wide_heads_are_refused(on_a_cpu):
     assert reasons["pallas"] == "a head width of 320 is more than 256"
 
 
-def test_kernels_explain_themselves_away_elsewhere():
+def test_kernels_give_the_reason_on_other_platforms():
     reasons = {row.name: row.reason for row in explain(*ARRAYS)}
     assert reasons["pallas"] == reasons["cudnn"] == "runs on a GPU, here is cpu"
     assert reasons["splash"] == "runs on a TPU, here is cpu"
@@ -224,7 +224,7 @@ def test_kernels_explain_themselves_away_elsewhere():
 
 
 def test_costs_follow_the_mask(monkeypatch):
-    monkeypatch.setattr(pallas, "INTERPRET", True)
+    monkeypatch.setattr(pallas_gpu, "INTERPRET", True)
 
     def flops(mask):
         shape = jax.ShapeDtypeStruct((1, 16384, 1, 64), jnp.bfloat16)

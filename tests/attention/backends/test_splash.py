@@ -1,4 +1,4 @@
-"""Splash attention: what of a mask becomes what, empty rows, and what is refused."""
+"""Splash attention: the parts of masks, empty rows, refusals and costs."""
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def test_masks_and_their_empty_rows_are_those_of_the_reference(mask):
     assert not np.asarray(gradients[0])[empty].any()
 
 
-def test_what_is_padding_leaves_no_trace():
+def test_padding_has_no_effect():
     query, key, value = ARRAYS
     valid = np.arange(S) < np.array([[20], [70]])
     hidden, largest = ~valid[..., None, None], np.finfo(np.float32).max

@@ -1,4 +1,4 @@
-"""Masks by tile: each rule gives who may look, and what it says of a tile is so."""
+"""Masks by tile: each rule equals its mask, and its kinds of tiles are true."""
 
 import dataclasses
 

@@ -35,7 +35,10 @@ def test_gradients_are_central_differences(name):
     gradients = pull(*cotangents)
     for name, array in arrays.items():
         step = 1e-5 * rng.standard_normal(array.shape)
-        sides = [oracle.attend(**(arrays | {name: array + s}), **options) for s in (step, -step)]
+        sides = [
+            oracle.attend(**(arrays | {name: np.asarray(array + s)}), **options)
+            for s in (step, -step)
+        ]
         (high, low) = (
             sum((c * x).sum() for c, x in zip(cotangents, side[:2], strict=True)) for side in sides
         )

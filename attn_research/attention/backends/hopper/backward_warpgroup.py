@@ -84,10 +84,7 @@ class Call:
 
 def compute_gradients(call: Call, refs: Refs, shared: Shared, warpgroup: Array) -> None:
     """Computes the gradients of the outer rows of a warpgroup, for each item."""
-    call.items.fold(
-        functools.partial(_compute_item, (call, refs, shared), warpgroup), refs.schedule
-    )
-    plgpu.wait_smem_to_gmem(0)
+    blocks.fold_items(call, refs, shared, warpgroup, _compute_item)
 
 
 def _compute_item(

@@ -5,6 +5,7 @@ shared memory. It takes items, a tile of a head each, until none is left.
 """
 
 import dataclasses
+import functools
 import heapq
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -178,6 +179,17 @@ def make_kernel(
         kernel_name=name,
         interpret=interpret,
     )
+
+
+def fold_items(
+    call: Any, refs: Any, shared: Any, warpgroup: Array, step: Callable[..., Array]
+) -> None:
+    """Folds `step(block, warpgroup, item, carry)` over the items of a block, and waits for stores.
+
+    The block is (call, refs, shared), as a computing warpgroup of `make_kernel` gets them.
+    """
+    call.items.fold(functools.partial(step, (call, refs, shared), warpgroup), refs.schedule)
+    plgpu.wait_smem_to_gmem(0)
 
 
 def drain(first: Array, stop: Array, rooms: int, *free: Any) -> None:

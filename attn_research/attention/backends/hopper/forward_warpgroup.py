@@ -85,10 +85,7 @@ class Carry(NamedTuple):
 
 def compute_context(call: Call, refs: Refs, shared: Shared, warpgroup: Array) -> None:
     """Computes the context of the queries of a warpgroup, for each item."""
-    call.items.fold(
-        functools.partial(_compute_item, (call, refs, shared), warpgroup), refs.schedule
-    )
-    plgpu.wait_smem_to_gmem(0)
+    blocks.fold_items(call, refs, shared, warpgroup, _compute_item)
 
 
 def _compute_item(

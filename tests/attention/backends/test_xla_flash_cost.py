@@ -1,0 +1,128 @@
+"""The cost of XLA flash attention: tiles visited, memory, and the size of the program."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.attention import (
+    Additive,
+    Capture,
+    Causal,
+    Dropout,
+    Full,
+    Window,
+    attend,
+    explain,
+)
+from attn_research.attention.backends.xla_flash import plan
+from attn_research.trees import pytree
+
+DROPOUT = Dropout(0.3, jax.random.key(3))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Tiles of 16 queries and 8 keys."""
+    monkeypatch.setattr(plan, "QUERY_TILE", 16)
+    monkeypatch.setattr(plan, "KEY_TILE", 8)
+
+
+def test_captured_rows_alone_are_computed():
+    shapes = [jax.ShapeDtypeStruct((2, 4096, 8, 64), jnp.float32)] * 3
+
+    def flops_and_bytes(capture):
+        run = functools.partial(attend, implementation="tiled", capture=capture)
+        lowered = jax.jit(run).lower(*shapes)
+        return lowered.cost_analysis()["flops"]
+
+    rows = tuple(range(0, 4096, 128))
+    some = flops_and_bytes(Capture(heads=(0, 5), rows=rows)) - flops_and_bytes(None)
+    assert 0 < some < 4 * 2 * 2 * len(rows) * 4096 * 64
+
+
+def products(mask, length=64):
+    """Products of query and key tiles that a call makes, counted as it runs."""
+    calls = []
+
+    @pytree
+    @dataclasses.dataclass(frozen=True)
+    class Counted(Additive):
+        def __call__(self, query, key):
+            jax.debug.callback(lambda: calls.append(1))
+            return super().__call__(query, key)
+
+        def pairwise(self, query, key):
+            _, query, key = super().pairwise(query, key)
+            return Counted(jnp.broadcast_to(self.vector, query.shape[-2:])), query, key
+
+    rng = np.random.default_rng(0)
+    arrays = [jnp.asarray(rng.standard_normal((1, length, 1, 2), np.float32)) for _ in range(3)]
+    attend(*arrays, score=Counted(jnp.ones(2)), mask=mask, implementation="tiled")
+    jax.effects_barrier()
+    return len(calls)
+
+
+def test_empty_tiles_are_never_computed(small):
+    # 4 x 8 tiles of 16 queries and 8 keys.
+    assert products(Full()) == 32
+    assert products(Causal()) == 2 + 4 + 6 + 8
+    assert products(Causal() & Window(8, 0)) == 2 + 3 + 3 + 3
+    assert products(~Full()) == 0
+
+
+def test_full_tiles_are_computed_without_the_mask():
+    calls = []
+
+    @pytree
+    @dataclasses.dataclass(frozen=True)
+    class Counting(Full):
+        def __call__(self, q_pos, k_pos):
+            calls.append(1)
+            return super().__call__(q_pos, k_pos)
+
+    array = jax.ShapeDtypeStruct((1, 64, 1, 8), jnp.float32)
+    run = functools.partial(attend, mask=Counting(), implementation="tiled")
+    jax.eval_shape(jax.grad(lambda *a: run(*a).context.sum()), array, array, array)
+    assert not calls
+
+
+def test_costs_follow_the_mask():
+    def flops(mask):
+        shape = jax.ShapeDtypeStruct((1, 16384, 1, 64), jnp.float32)
+        rows = explain(shape, shape, shape, mask=mask, implementation="tiled")
+        return next(row.flops for row in rows if row.name == "tiled")
+
+    assert flops(Full()) > 4 * 64 * 16384**2
+    assert flops(Causal()) < 0.55 * flops(Full())
+    assert flops(Causal() & Window(255, 0)) < 0.07 * flops(Full())
+
+
+@pytest.mark.parametrize("mask", [Causal(), Causal() & Window(255, 0)], ids=str)
+def test_memory_is_linear_in_length(mask):
+    def temporary_bytes(length):
+        def loss(*arrays):
+            out = attend(*arrays, mask=mask, dropout=DROPOUT, implementation="tiled")
+            return (out.context**2).sum()
+
+        shape = jax.ShapeDtypeStruct((1, length, 2, 64), jnp.float32)
+        compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(shape, shape, shape).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    short, long = temporary_bytes(2048), temporary_bytes(16384)
+    assert long < 8 * short
+    assert long < 16 * 4 * 2 * 16384 * 64
+
+
+def test_the_program_does_not_grow_with_the_length():
+    def lines(length):
+        shape = jax.ShapeDtypeStruct((1, length, 1, 8), jnp.float32)
+        run = functools.partial(attend, mask=Causal(), implementation="tiled")
+        loss = jax.grad(lambda *arrays: run(*arrays).context.sum(), argnums=(0, 1, 2))
+        return len(re.findall(r"\n", jax.jit(loss).lower(shape, shape, shape).as_text()))
+
+    assert lines(65536) == lines(2048)
