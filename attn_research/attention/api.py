@@ -87,10 +87,11 @@ def attend(
         valid = jax.numpy.arange(5) < jax.numpy.array([[5], [3]])  # [B, S]: real keys
         context, weights = attend(x, x, x, mask=Causal() & Padding(valid), capture="all")
 
-    score            Dot, ScaledDot, General, Additive, Location
-    mask             Full, Causal, Window, Around, Padding, Segments, Dense, joined by `& | ~`
+    score            Dot, ScaledDot, General, Additive, Location, ...: all of `attention.scores`
+    mask             Full, Causal, Window, Around, Padding, Segments, Dense, ...: all of
+                     `attention.masks` and `attention.array_masks`, joined by `& | ~`
     bias             an array that broadcasts to the scores, or a function of positions as masks are
-    normalizer       softmax, Gaussian
+    normalizer       softmax, Gaussian, ...: all of `attention.normalizers`
     dropout          Dropout(rate, key), of the weights
     positions        Positions(query, key); None counts both from 0
     implementation   cudnn, hopper, pallas, splash, gathered, tiled, reference; None takes the first

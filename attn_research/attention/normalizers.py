@@ -27,12 +27,7 @@ KeyPositions = Int[ArrayLike, "*#B 1 #T S"]
 class Softmax:
     """exp(scores) over its sum, where allowed. A row of nothing but -inf has weights 0 too."""
 
-    def __call__(
-        self,
-        scores: Scores,
-        allowed: Allowed,
-        k_pos: KeyPositions,
-    ) -> Scores:
+    def __call__(self, scores: Scores, allowed: Allowed, k_pos: KeyPositions) -> Scores:
         return _softmax(scores, allowed)
 
     def of_queries(self, index: Int[ArrayLike, "T"]) -> "Softmax":
@@ -84,12 +79,7 @@ class Gaussian:
         if not self.deviation > 0:
             raise ValueError(f"Gaussian(deviation={self.deviation}): give a positive deviation")
 
-    def __call__(
-        self,
-        scores: Scores,
-        allowed: Allowed,
-        k_pos: KeyPositions,
-    ) -> Scores:
+    def __call__(self, scores: Scores, allowed: Allowed, k_pos: KeyPositions) -> Scores:
         needed = (*scores.shape[:-3], scores.shape[-2])
         if self.center.shape != needed:
             raise ValueError(f"Gaussian(center) has shape {self.center.shape}: give {needed}")

@@ -101,7 +101,7 @@ def attend(call: AttentionCall) -> Attended:
             for each, block in zip(ids, blocks, strict=True)
         )
         arrays.append(splash_attention.SegmentIds(*ids))
-    kernel = _kernel(parts.structure, num_heads, lengths, blocks, INTERPRET)
+    kernel = _kernel(parts.structure, num_heads, lengths, blocks, interpret=INTERPRET)
     context = jnp.swapaxes(jax.vmap(kernel)(*arrays), 1, 2)[:, :num_queries, :, :width]
     context = context.reshape(*batch, num_queries, num_heads, width)
     # The kernel gives the mean of some values to a query that attends to no key.
@@ -193,6 +193,7 @@ def _kernel(
     num_heads: int,
     lengths: tuple[int, int],
     blocks: tuple[int, int],
+    *,
     interpret: bool,
 ) -> Callable[..., Array]:
     """Splash attention of a mask of positions, [N, T, H] x [K, S, H] of one batch element."""

@@ -14,7 +14,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from attn_research.attention.backends.hopper import blocks
+from attn_research.attention.backends.hopper import blocks, masks
 from attn_research.attention.backends.hopper.backward_warpgroup import (
     Call,
     Refs,
@@ -38,7 +38,7 @@ def gradients(
     """Gradients of the operands, from the residuals of the forward pass; log-sums are of base 2."""
     query, key, value, constants, context, log_sum = residuals
     d_context, d_log_sum = cotangents
-    arrays, bools = blocks.mask_arrays(plan, constants)
+    arrays, bools = masks.mask_arrays(plan, constants)
     rows = log_sum, softmax_delta(d_context, context, d_log_sum)
     of_queries = Sides((query, d_context), rows, arrays.queries)
     of_keys = Sides((key, value), (), arrays.keys)

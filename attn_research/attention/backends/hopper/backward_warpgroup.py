@@ -10,8 +10,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from attn_research.attention.backends.hopper import blocks
-from attn_research.attention.backends.pallas_gpu.kernels import LOG2_E
+from attn_research.attention.backends.hopper import blocks, masks
+from attn_research.attention.backends.tiles.numerics import LOG2_E
 from attn_research.attention.backends.tiles.passes import Pass, Plan, Visits
 from attn_research.types import Array, Float
 
@@ -57,7 +57,7 @@ class Call:
     group: int
     width: int
     dtype: Any
-    bools: blocks.MaskArrays
+    bools: masks.MaskArrays
     interpret: bool
 
     @property
@@ -117,15 +117,8 @@ def _compute_item(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Worker:
+class _Worker(blocks.Worker):
     """A warpgroup and its item, whose tiles `order` lists."""
-
-    call: Call
-    shared: Shared
-    warpgroup: Array
-    item: blocks.Item
-    buffer: Array
-    order: blocks.Order
 
     def step(self, masked: bool, number: Array, carry: tuple) -> tuple:
         """The sums with a tile of the inner side added; `done` tiles came before."""
@@ -223,10 +216,10 @@ class _Worker:
         )
         arrays = outer, inner
         queries, keys = call.by_key, not call.by_key
-        return blocks.allowed_in_tile(
+        return masks.allowed_in_tile(
             call.plan,
-            blocks.MaskInputs(arrays[queries], call.bools.queries, firsts[queries]),
-            blocks.MaskInputs(arrays[keys], call.bools.keys, firsts[keys]),
+            masks.MaskInputs(arrays[queries], call.bools.queries, firsts[queries]),
+            masks.MaskInputs(arrays[keys], call.bools.keys, firsts[keys]),
             (blocks.ROWS, call.inner_size),
             query_axis=int(call.by_key),
         )

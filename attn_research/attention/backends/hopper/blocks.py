@@ -10,15 +10,14 @@ import heapq
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from attn_research.attention.backends.tiles.passes import Constants, Pass, Plan, Visits
-from attn_research.types import Array, Bool, Int
+from attn_research.attention.backends.tiles.passes import Pass, Visits
+from attn_research.types import Array
 
 ROWS = 64  # of a warpgroup, as many as one of its products has
 L2_BYTES = 32 << 20  # of the arrays that running blocks share
@@ -230,52 +229,16 @@ def order_of(tile_pass: Pass, visits: Visits, item: Item) -> Order:
     return Order(full, every, which)
 
 
-class MaskArrays(NamedTuple):
-    """The arrays that a mask reads: positions first, unless they count from 0."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Worker:
+    """A computing warpgroup at an item, whose tiles `order` lists."""
 
-    queries: tuple[Array, ...]
-    keys: tuple[Array, ...]
-
-
-def mask_arrays(plan: Plan, constants: Constants) -> tuple[MaskArrays, MaskArrays]:
-    """The arrays, with booleans as integers that can be copied; and which of them are booleans."""
-    first = ((), ()) if plan.counted else ((constants.q_pos,), (constants.k_pos,))
-    arrays = MaskArrays(first[0] + constants.queries, first[1] + constants.keys)
-    bools = jax.tree.map(lambda array: array.dtype == bool, arrays)
-    words = jax.tree.map(lambda a: a.astype(jnp.int32) if a.dtype == bool else a, arrays)
-    return words, bools
-
-
-class MaskInputs(NamedTuple):
-    """The arrays that a mask reads for the queries or keys of a tile; the index of the first."""
-
-    arrays: list
-    bools: tuple[bool, ...]
-    first: Array
-
-
-def allowed_in_tile(
-    plan: Plan, queries: MaskInputs, keys: MaskInputs, shape: tuple[int, int], query_axis: int
-) -> Bool[Array, "rows cols"]:
-    """The mask of a tile whose queries lie along `query_axis`."""
-
-    def indices(side: MaskInputs, axis: int) -> Int[Array, "rows cols"]:
-        iota = plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=plgpu.Layout.WGMMA)
-        return side.first + iota
-
-    def read(side: MaskInputs, axis: int) -> list:
-        layout = plgpu.Layout.WGMMA.reduce(1 - axis)
-        loaded = (plgpu.load(ref, layout=layout, optimized=False) for ref in side.arrays)
-        wide = (lax.broadcast_in_dim(array, shape, [axis]) for array in loaded)
-        arrays = [a != 0 if b else a for a, b in zip(wide, side.bools, strict=True)]
-        return [indices(side, axis), *arrays] if plan.counted else arrays
-
-    key_axis = 1 - query_axis
-    (q_pos, *q_arrays), (k_pos, *k_arrays) = read(queries, query_axis), read(keys, key_axis)
-    allowed = plan.allowed(q_pos, k_pos, tuple(q_arrays), tuple(k_arrays))
-    if plan.num_keys % shape[key_axis]:
-        allowed &= indices(keys, key_axis) < plan.num_keys
-    return allowed
+    call: Any
+    shared: Any
+    warpgroup: Array
+    item: Item
+    buffer: Array
+    order: Order
 
 
 def broadcast_rows(rows: Array, shape: tuple[int, int], axis: int = 0) -> Array:

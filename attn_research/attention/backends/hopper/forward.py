@@ -12,7 +12,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from attn_research.attention.backends.hopper import blocks
+from attn_research.attention.backends.hopper import blocks, masks
 from attn_research.attention.backends.hopper.forward_warpgroup import (
     Call,
     Refs,
@@ -40,7 +40,7 @@ def attend_forward(
     together = blocks.heads_together(batch * num_heads, group, bytes_of_head)
     tiles = num_queries // plan.forward.tile[0]
     items = blocks.Items(batch, num_heads, tiles, together, tuning.programs, last_first=True)
-    arrays, bools = blocks.mask_arrays(plan, constants)
+    arrays, bools = masks.mask_arrays(plan, constants)
     call = Call(plan, tuning, items, group, width, query.dtype, bools, bool(interpret))
 
     operands = query, key, value
@@ -59,7 +59,7 @@ def attend_forward(
     )(*operands, constants.forward, arrays, items.schedule(plan.forward.visited))
 
 
-def _scratch(call: Call, arrays: blocks.MaskArrays) -> dict[str, Any]:
+def _scratch(call: Call, arrays: masks.MaskArrays) -> dict[str, Any]:
     tile_k, groups = call.tile[1], call.groups
     stages, buffers = call.tuning.stages, call.tuning.buffers
     from_queries, from_keys = (1 + len(side) for side in arrays)
@@ -68,7 +68,7 @@ def _scratch(call: Call, arrays: blocks.MaskArrays) -> dict[str, Any]:
         "key": blocks.tiles_in_smem((stages, tile_k, call.width), call.dtype),
         "value": blocks.tiles_in_smem((stages, tile_k, call.width), call.dtype),
         "log_sum": plgpu.SMEM((groups, blocks.ROWS), jnp.float32),
-        "mask": blocks.MaskArrays(
+        "mask": masks.MaskArrays(
             tuple(plgpu.SMEM((buffers, groups, blocks.ROWS), a.dtype) for a in arrays.queries),
             tuple(plgpu.SMEM((stages, tile_k), a.dtype) for a in arrays.keys),
         ),

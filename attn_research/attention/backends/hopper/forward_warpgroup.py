@@ -17,8 +17,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from attn_research.attention.backends.hopper import blocks
-from attn_research.attention.backends.pallas_gpu.kernels import EMPTY_LOG_SUM, LOG2_E
+from attn_research.attention.backends.hopper import blocks, masks
+from attn_research.attention.backends.tiles.numerics import EMPTY_LOG_SUM, LOG2_E
 from attn_research.attention.backends.tiles.passes import Plan, Visits
 from attn_research.types import Array, ArrayLike, Float
 
@@ -30,7 +30,7 @@ class Refs(NamedTuple):
     key: Any
     value: Any
     visits: Visits
-    mask: blocks.MaskArrays
+    mask: masks.MaskArrays
     schedule: blocks.Schedule
     context: Any
     log_sum: Any
@@ -43,7 +43,7 @@ class Shared(NamedTuple):
     key: Any
     value: Any
     log_sum: Any
-    mask: blocks.MaskArrays
+    mask: masks.MaskArrays
     query_ready: Any
     query_free: Any
     key_ready: Any
@@ -62,7 +62,7 @@ class Call:
     group: int
     width: int
     dtype: Any
-    bools: blocks.MaskArrays
+    bools: masks.MaskArrays
     interpret: bool
 
     @property
@@ -122,15 +122,9 @@ def _compute_item(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Worker:
+class _Worker(blocks.Worker):
     """A warpgroup and its item, whose tiles `order` lists; `done` tiles came before."""
 
-    call: Call
-    shared: Shared
-    warpgroup: Array
-    item: blocks.Item
-    buffer: Array
-    order: blocks.Order
     done: Array
 
     def empty(self) -> Carry:
@@ -262,17 +256,17 @@ class _Worker:
 
     def _allowed(self, number: Array, slot: Array) -> Array:
         (tile_q, tile_k), mask = self.call.tile, self.shared.mask
-        queries = blocks.MaskInputs(
+        queries = masks.MaskInputs(
             [ref.at[self.buffer, self.warpgroup] for ref in mask.queries],
             self.call.bools.queries,
             self.item.tile * tile_q + self.warpgroup * blocks.ROWS,
         )
-        keys = blocks.MaskInputs(
+        keys = masks.MaskInputs(
             [ref.at[slot] for ref in mask.keys],
             self.call.bools.keys,
             self.order.which(True, number) * tile_k,
         )
-        return blocks.allowed_in_tile(
+        return masks.allowed_in_tile(
             self.call.plan, queries, keys, (blocks.ROWS, tile_k), query_axis=0
         )
 

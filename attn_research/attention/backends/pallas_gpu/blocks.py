@@ -129,10 +129,10 @@ def allowed_in_tile(
 ) -> Array:
     """The mask of a tile, whose rows are its queries or its keys; no key may be padding."""
 
-    def spread(side: PyTree, down: bool) -> PyTree:
+    def spread(side: PyTree, *, down: bool) -> PyTree:
         return jax.tree.map(lambda each: each[:, None] if down else each[None, :], side)
 
-    q_pos, q_arrays = spread(queries, queries_first)
-    k_pos, k_arrays = spread(keys, not queries_first)
+    q_pos, q_arrays = spread(queries, down=queries_first)
+    k_pos, k_arrays = spread(keys, down=not queries_first)
     allowed = plan.allowed(q_pos, k_pos, q_arrays, k_arrays)
-    return allowed & spread(index < plan.num_keys, not queries_first)
+    return allowed & spread(index < plan.num_keys, down=not queries_first)
