@@ -2,11 +2,11 @@
 
 `SCORINGS` is the one table of scores by name that flags and layers read. A score without parameters
 is one line of it, `"cosine": scoring_of(Cosine)`; one with a parameter is a line that gives its
-name and shape, as "general" has it.
+name and axes, as "general" has it.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -16,6 +16,9 @@ from attn_research.types import Array, Float
 
 Score = Callable[..., Array]
 Initializer = nn.initializers.Initializer
+# The axes of a parameter: the width of queries, that of keys, or a number.
+Axes = tuple[Literal["query", "key"] | int, ...]
+SMALL_NORMAL = nn.initializers.normal(0.001)  # Bahdanau, Cho, Bengio 2014, appendix B.1
 
 
 def lecun_normal(key, shape, dtype=jnp.float32):
@@ -35,10 +38,10 @@ def zeros_or_normal(key, shape, dtype=jnp.float32):
 
 
 class Parameter(NamedTuple):
-    """The learned array of a score: its shape from the widths of query and key, and its start."""
+    """The learned array of a score, and its initialization."""
 
     name: str
-    shape: Callable[[int, int], tuple[int, ...]]
+    axes: Axes
     init: Initializer = lecun_normal
 
 
@@ -81,8 +84,10 @@ class Scoring(nn.Module):
         """The score. Its parameter has the leading axes `heads`: () for a memory, or (N,)."""
         if self.parameter is None:
             return self.make_score()
-        name, shape, init = self.parameter
-        return self.make_score(self.param(name, init, (*heads, *shape(query_width, key_width))))
+        name, axes, init = self.parameter
+        widths = {"query": query_width, "key": key_width}
+        shape = *heads, *(widths.get(axis, axis) for axis in axes)
+        return self.make_score(self.param(name, init, shape))
 
 
 MakeScoring = Callable[..., Scoring]
@@ -92,15 +97,15 @@ def scoring_of(
     make_score: Callable[..., Score],
     *,
     parameter: str | None = None,
-    shape: Callable[[int, int], tuple[int, ...]] = lambda query, key: (),
+    axes: Axes = (),
     init: Initializer = lecun_normal,
 ) -> MakeScoring:
-    """A score that projects nothing, for `SCORINGS`; `shape` and `init` are of its parameter."""
+    """A score that projects nothing, for `SCORINGS`; `axes` and `init` are of its parameter."""
 
     def make(*, features=None, max_length=None, kernel_init=None) -> Scoring:
         if parameter is None:
             return Scoring(make_score)
-        return Scoring(make_score, Parameter(parameter, shape, kernel_init or init))
+        return Scoring(make_score, Parameter(parameter, axes, kernel_init or init))
 
     return make
 
@@ -115,8 +120,7 @@ def _additive(*, features=None, max_length=None, kernel_init=None) -> Scoring:
 
     Bahdanau, Cho, Bengio 2014, appendix A.1.2, with its initialization; n' is `features`.
     """
-    vector = Parameter("vector", lambda query, key: (query,), zeros_or_normal)
-    init = kernel_init or nn.initializers.normal(0.001)
+    vector, init = Parameter("vector", ("query",), zeros_or_normal), kernel_init or SMALL_NORMAL
     return Scoring(Additive, vector, features, use_bias=True, kernel_init=init)
 
 
@@ -125,9 +129,8 @@ def _concat(*, features=None, max_length=None, kernel_init=None) -> Scoring:
 
     Luong, Pham, Manning 2015, section 3.1, whose one matrix is [W U].
     """
-    vector = Parameter("vector", lambda query, key: (query,), kernel_init or zeros_or_normal)
-    init = kernel_init or nn.initializers.normal(0.001)
-    return Scoring(Additive, vector, features, kernel_init=init)
+    vector = Parameter("vector", ("query",), kernel_init or zeros_or_normal)
+    return Scoring(Additive, vector, features, kernel_init=kernel_init or SMALL_NORMAL)
 
 
 def _location(*, features=None, max_length=None, kernel_init=None) -> Scoring:
@@ -137,10 +140,9 @@ def _location(*, features=None, max_length=None, kernel_init=None) -> Scoring:
     """
     if max_length is None:
         raise ValueError('the score "location" has a weight for each index: give max_length')
-    weight = Parameter(
-        "weight", lambda query, key: (query, max_length), kernel_init or lecun_normal
+    return Scoring(
+        Location, Parameter("weight", ("query", max_length), kernel_init or lecun_normal)
     )
-    return Scoring(Location, weight)
 
 
 # "dot" and "general" are s_i · h_j and s_iᵀ W h_j of Luong, Pham, Manning 2015, section 3.1.
@@ -149,7 +151,7 @@ SCORINGS: dict[str, MakeScoring] = {
     "concat": _concat,
     "dot": scoring_of(Dot),
     "scaled_dot": _scaled_dot,
-    "general": scoring_of(General, parameter="weight", shape=lambda query, key: (query, key)),
+    "general": scoring_of(General, parameter="weight", axes=("query", "key")),
     "location": _location,
 }
 

@@ -130,7 +130,7 @@ def test_one_line_of_the_table_makes_a_new_score_of_memories_and_heads(monkeypat
     line = scoring_of(
         Weighted,
         parameter="weight",
-        shape=lambda query, key: (query,),
+        axes=("query",),
         init=jax.nn.initializers.ones,
     )
     monkeypatch.setitem(SCORINGS, "cosine", scoring_of(Cosine))
@@ -179,6 +179,13 @@ def test_a_location_score_is_none_of_a_cache():
 
 def _project(block, params, states):
     return block.apply(params, states, method=lambda block, x: block.attention.project(x))
+
+
+def test_equal_choices_are_equal_scorings():
+    for name in SCORINGS:
+        make = functools.partial(make_scoring, name, features=H)
+        assert make(max_length=3) == make(max_length=3)
+    assert make_scoring("location", max_length=3) != make_scoring("location", max_length=4)
 
 
 def test_only_location_goes_by_location():
