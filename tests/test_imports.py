@@ -89,7 +89,11 @@ def test_nothing_below_experiments_imports_them_or_flags():
 
 
 def papers():
-    return sorted(path.parent.name for path in (ROOT / "experiments").glob("*/paper.py") if path.parent.name != "harness")
+    return sorted(
+        path.parent.name
+        for path in (ROOT / "experiments").glob("*/paper.py")
+        if path.parent.name != "harness"
+    )
 
 
 def imports_of_experiments(path):

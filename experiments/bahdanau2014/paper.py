@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Any
 
-from attn_research.models.rnn_search import RNNSearch
 from flax import linen as nn
 
+from attn_research.models.rnn_search import RNNSearch
 from experiments.bahdanau2014 import tables
 from experiments.harness.config import Config, knob
 from experiments.harness.paper import Paper, Row, Scale

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from attn_research.data.text.corpus import Pair
 from attn_research.data.records import Records, write_records
+from attn_research.data.text.corpus import Pair
 from attn_research.data.text.tokenizers import WordTokenizer
 
 PACKAGES = ("array_record", "numpy", "sacremoses")

@@ -16,9 +16,8 @@ import jax
 from absl import app, flags
 
 from attn_research.training import processes
-from experiments.harness.config import Config
+from experiments.harness.config import Config, run_name
 from experiments.harness.describe import describe, readable, simulate_mesh
-from experiments.harness.config import run_name
 from experiments.harness.paper import Paper, Resolved, nearest, trace
 from experiments.harness.runner import run_row
 

@@ -13,9 +13,9 @@ from attn_research.training.step import (
     Step,
     Sums,
     TrainState,
-    with_compute_dtype,
     make_state,
     make_train_step,
+    with_compute_dtype,
 )
 from attn_research.types import Array, Key, PyTree
 from experiments.harness.config import Config, config_placement

@@ -92,7 +92,7 @@ class RunFolder:
 
     def mean(self) -> PyTree:
         """The mean parameters of the last checkpoints that --average asks for."""
-        return self._checkpoints.mean(self._shapes, self._average, lambda tree: tree.params)
+        return self._checkpoints.average(self._shapes, self._average, lambda tree: tree.params)
 
     def learning(self) -> list[list[float]]:
         """(step, development loss) of every evaluation."""
@@ -187,7 +187,7 @@ def _kept_params(folder: Path, paper: Paper, config: Config, shapes: TrainState)
     count = config.train.average
     try:
         if count and len(checkpoints.steps()) >= count:
-            return checkpoints.mean(shapes, count, lambda tree: tree.params)
+            return checkpoints.average(shapes, count, lambda tree: tree.params)
         if best.steps():
             return best.restore(shapes.params)[1]
         newest = checkpoints.restore(shapes)

@@ -18,8 +18,7 @@ from attn_research.training.placement import check_rows
 from attn_research.training.step import Sums, TrainState, make_eval_step
 from attn_research.types import PyTree
 from experiments.harness import memory_budget
-from experiments.harness.config import Config
-from experiments.harness.config import run_name
+from experiments.harness.config import Config, run_name
 from experiments.harness.paper import Paper, command, resolve
 from experiments.harness.program import Program, make_program
 from experiments.harness.results import environment

@@ -3,9 +3,8 @@
 import dataclasses
 from typing import Any
 
-from attn_research.models.luong import LuongSeq2Seq
-
 from attn_research.layers.recurrent import symmetric_uniform
+from attn_research.models.luong import LuongSeq2Seq
 from experiments.harness.config import Config, knob
 from experiments.harness.paper import Paper, Row, Scale
 from experiments.luong2015 import tables

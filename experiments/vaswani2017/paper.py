@@ -3,13 +3,13 @@
 import dataclasses
 from typing import Literal
 
-from attn_research.layers.masking import MASKS
-from attn_research.layers.scoring import SCORINGS, make_scoring
-from attn_research.models.rnn_search import RNNSearch
 from flax import linen as nn
 
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.embeddings import LearnedPositions, SinusoidalPositions
+from attn_research.layers.masking import MASKS
+from attn_research.layers.scoring import SCORINGS, make_scoring
+from attn_research.models.rnn_search import RNNSearch
 from attn_research.models.transformer import Transformer
 from experiments.harness.config import Config, OptimizerConfig, knob
 from experiments.harness.paper import Paper, config_optimizer

@@ -3,10 +3,9 @@
 import dataclasses
 from typing import Literal
 
+from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.masking import MASKS
 from attn_research.layers.scoring import SCORINGS, make_scoring
-
-from attn_research.layers.convolution import ResidualStem
 from attn_research.models.vit import ViT
 from experiments.harness.config import Config, OptimizerConfig, knob
 from experiments.harness.paper import Paper

@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from experiments.harness.paper import resolve, trace
@@ -39,7 +38,7 @@ def find(name):
 
 
 def test_the_harness_names_no_task():
-    words = "translation source target sentence nll bleu image pronoun grammar".split()
+    words = ["translation", "source", "target", "sentence", "nll", "bleu", "image", "pronoun", "grammar"]
     for path in HARNESS.glob("*.py"):
         found = [word for word in words if re.search(word, path.read_text(), re.IGNORECASE)]
         assert not found, f"{path.name} says {found}"
@@ -79,7 +78,9 @@ def test_parameters_come_from_another_run_where_they_fit(finished, tmp_path):
     found = run(tmp_path, scale="tiny", init_from=kept, learning_rate=0.0)
     result = json.loads(found.read_text())
     assert result["scores"]["accuracy"] > 0.95
-    with pytest.raises(ValueError, match=r"--init_from=.* do not fit .* \(16, 10\) there and \(2, 10\)"):
+    with pytest.raises(
+        ValueError, match=r"--init_from=.* do not fit .* \(16, 10\) there and \(2, 10\)"
+    ):
         run(tmp_path, "narrow", scale="tiny", init_from=kept)
 
 

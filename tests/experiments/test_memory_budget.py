@@ -75,7 +75,9 @@ def test_microbatches_that_do_not_divide_a_batch_are_not_suggested(config, monke
     with pytest.raises(ValueError, match=r"; --num_microbatches=4 needs "):
         check(uneven)
     tight = uneven.replace(max_bytes="100MB")
-    with pytest.raises(ValueError, match=r"and at least 239 MiB with --remat and --num_microbatches"):
+    with pytest.raises(
+        ValueError, match=r"and at least 239 MiB with --remat and --num_microbatches"
+    ):
         check(tight)
     assert 8 in tried
 

@@ -66,7 +66,11 @@ def test_sizes_that_are_not_those_of_the_data_are_named():
 def test_what_fills_a_batch_adds_nothing_to_a_loss():
     config = resolve(PAPER, "small", {"scale": "tiny"})
     program = make_program(PAPER, config, PAPER.task(config).load())
-    dev, loss, params = program.task.splits["dev"], program.eval_loss, program.init(jax.random.key(0))
+    dev, loss, params = (
+        program.task.splits["dev"],
+        program.eval_loss,
+        program.init(jax.random.key(0)),
+    )
     rng = np.random.default_rng(0)  # the head begins with zeros
     params = jax.tree.map(lambda x: x + rng.normal(0, 0.3, x.shape).astype(x.dtype), params)
     found = measure(program, make_eval_step(loss), params, "dev")

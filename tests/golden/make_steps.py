@@ -28,7 +28,7 @@ from attn_research.models.luong import LuongSeq2Seq  # noqa: E402
 from attn_research.models.rnn_search import RNNSearch  # noqa: E402
 from attn_research.models.transformer import Transformer  # noqa: E402
 from attn_research.models.vit import ViT  # noqa: E402
-from attn_research.training.objectives import cross_entropy, vocabulary_loss  # noqa: E402
+from attn_research.training.objectives import chunked_cross_entropy, cross_entropy  # noqa: E402
 from attn_research.training.optimizers import make_optimizer  # noqa: E402
 from attn_research.training.step import Sums, make_state, make_train_step  # noqa: E402
 
@@ -145,7 +145,7 @@ def initial_params(network):
 def image_loss(network, params, batch, key):
     pixels, labels = batch
     logits = network.apply(params, pixels, train=True, rngs={"dropout": key}).logits
-    return Sums(*cross_entropy(logits, labels, labels >= 0, 0.1), {})
+    return Sums(*cross_entropy(logits, labels, labels >= 0, label_smoothing=0.1), {})
 
 
 def sentence_loss(network, params, batch, key):
@@ -161,7 +161,9 @@ def sentence_loss(network, params, batch, key):
         method="hidden_states",
     ).states
     logits = functools.partial(network.apply, params, method="logits")
-    total, weight = vocabulary_loss(logits, states, target, target != PAD, 0.1, None)
+    total, weight = chunked_cross_entropy(
+        logits, states, target, target != PAD, label_smoothing=0.1
+    )
     return Sums(total, weight, {})
 
 

@@ -10,11 +10,11 @@ import pytest
 from flax import traverse_util
 
 from attn_research.attention import Window
-from attn_research.rng import per_example_key
 from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.embeddings import resize_positions
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.vit import SIZES, ViT
+from attn_research.rng import per_example_key
 
 # With a head of 1,000 classes: patches of 14, 16 and 32 at 224 pixels, and of 16 at 384.
 COUNTS = {

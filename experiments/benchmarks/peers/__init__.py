@@ -40,10 +40,7 @@ def check_search(make_search: Callable[[dict, int], Callable[[Batch], np.ndarray
 
 def missing(error: ModuleNotFoundError, importer: str) -> BaseException:
     """What to raise for a package that is not there: one line, also when run as a program."""
-    message = (
-        f"{error.name} is not installed: "
-        "pip install -e .[peers]"
-    )
+    message = f"{error.name} is not installed: pip install -e .[peers]"
     if importer == "__main__":
         return SystemExit(message)
     return ModuleNotFoundError(message, name=error.name)

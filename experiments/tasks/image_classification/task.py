@@ -15,8 +15,8 @@ import numpy as np
 from attn_research.data.batching import Rows
 from attn_research.data.files import write_whole
 from attn_research.data.images.batches import ImageBatches, ordered_batches
-from attn_research.data.images.files import decode
 from attn_research.data.images.datasets import ImageSet, load_images
+from attn_research.data.images.files import decode
 from attn_research.evaluation.rollout import rollout
 from attn_research.models.vit import ViT
 from attn_research.training.objectives import cross_entropy, mixed_cross_entropy
@@ -133,9 +133,7 @@ class ImageClassificationTask:
                 logits, label, *second, label >= 0, label_smoothing=smoothing
             )
         else:
-            total, count = cross_entropy(
-                logits, label, label >= 0, label_smoothing=smoothing
-            )
+            total, count = cross_entropy(logits, label, label >= 0, label_smoothing=smoothing)
         counts = {"examples": count}
         if not train:
             right = (logits.argmax(axis=-1) == label) & (label >= 0)

@@ -15,12 +15,11 @@ from attn_research.data.batching import (
     ordered_batches,
     pair_lengths,
 )
-from attn_research.data.text.encoding import Encoded
 from attn_research.data.packing import PackedBatches
+from attn_research.data.text.encoding import Encoded
 from attn_research.data.text.tokenizers import BOS
 from attn_research.types import Array, Int
-from experiments.harness.config import Config
-from experiments.harness.config import config_placement
+from experiments.harness.config import Config, config_placement
 from experiments.tasks.translation.config import BatchingConfig
 
 

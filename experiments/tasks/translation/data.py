@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from attn_research.data.text.aligned import AlignedText
 from attn_research.data.batching import EncodedPairs
+from attn_research.data.grammar.grammar import Grammar
+from attn_research.data.records import Records, write_records
+from attn_research.data.text.aligned import AlignedText
+from attn_research.data.text.bpe_dropout import apply_bpe_dropout
 from attn_research.data.text.contractions import Uncontracted
 from attn_research.data.text.corpus import Corpus, Mixture, Pair
 from attn_research.data.text.encoding import encode_pairs
-from attn_research.data.grammar.grammar import Grammar
 from attn_research.data.text.multi30k import Multi30k
-from attn_research.data.records import Records, write_records
-from attn_research.data.text.bpe_dropout import apply_bpe_dropout
-from attn_research.data.text.tatoeba import Tatoeba
 from attn_research.data.text.parallel import HuggingFace, TextFiles
+from attn_research.data.text.tatoeba import Tatoeba
 from attn_research.data.text.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer
 from attn_research.data.text.treebank import LINES, Tree, Treebank
 from experiments.tasks.translation.config import TESTS, EncodingConfig, TextConfig

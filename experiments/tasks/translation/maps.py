@@ -7,15 +7,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from attn_research.data.text.encoding import encode_pairs
 from attn_research.data.files import write_whole
+from attn_research.data.text.encoding import encode_pairs
 from attn_research.data.text.tokenizers import EOS, PAD
 from attn_research.layers.contracts import EncoderDecoder
 from attn_research.types import PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
-from experiments.harness.config import Config
-from experiments.harness.config import run_name
+from experiments.harness.config import Config, run_name
 from experiments.tasks.translation import predictions, pronouns
 from experiments.tasks.translation.batches import eval_batches
 from experiments.tasks.translation.data import Data

@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Literal
 
-from attn_research.layers.masking import LOCALITIES, make_locality
-from attn_research.layers.scoring import SCORINGS, make_scoring
 from flax import linen as nn
 
 from attn_research.layers.attention import MemoryAttention
+from attn_research.layers.masking import LOCALITIES, make_locality
+from attn_research.layers.scoring import SCORINGS, make_scoring
 from experiments.harness.config import Config, knob
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from attn_research.data.files import write_whole
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.encoding import encode_pairs
-from attn_research.data.files import write_whole
 from attn_research.data.text.tokenizers import EOS, PAD, UNK, SubwordTokenizer
 from attn_research.data.text.treebank import LINES
 from attn_research.evaluation.alignment import links_from_weights, soft_links

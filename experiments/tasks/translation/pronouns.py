@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from attn_research.data.text.corpus import Pair
-from attn_research.data.text.encoding import encode_pairs
 from attn_research.data.files import write_whole
 from attn_research.data.grammar.grammar import Grammar
+from attn_research.data.text.corpus import Pair
+from attn_research.data.text.encoding import encode_pairs
 from attn_research.layers.contracts import EncoderDecoder
 from attn_research.types import PyTree
 from experiments.harness.config import Config

@@ -135,7 +135,9 @@ def score_all(
     files = sorted(path for kind in kinds for path in folder.glob(kind))
     if language in LINES:
         tagged = LINES[language]
-        found = {name: score_trees(trees, name, folder, tagged=tagged) for name, trees in tests.items()}
+        found = {
+            name: score_trees(trees, name, folder, tagged=tagged) for name, trees in tests.items()
+        }
     else:
         found = {name: score(pairs, name, folder, language) for name, pairs in tests.items()}
     return {
