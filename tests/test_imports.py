@@ -1,7 +1,7 @@
 """Import rules by folder: types, trees < rng < attention < decoding < layers < models < pretrained.
 
-The other parts of the package stand beside them. In experiments/ papers import tasks and the harness,
-tasks import what the harness says of tasks and configs, and the harness imports neither.
+The other parts of the package stand beside them. In experiments/ papers import tasks and the
+harness, tasks import what the harness says of tasks and configs, and the harness imports neither.
 """
 
 import ast

@@ -96,23 +96,23 @@ MakeScoring = Callable[..., Scoring]
 def scoring_of(
     make_score: Callable[..., Score],
     *,
+    projects: bool = False,
     parameter: str | None = None,
     axes: Axes = (),
-    init: Initializer = lecun_normal,
+    init: Initializer | None = None,
 ) -> MakeScoring:
-    """A score that projects nothing, for `SCORINGS`; `axes` and `init` are of its parameter."""
+    """A score for `SCORINGS`, with projections in a memory if it `projects`.
+
+    `parameter` names its learned array, if it has one, of these axes; without `init` the array
+    starts as the matrices of a model do.
+    """
 
     def make(*, features=None, max_length=None, kernel_init=None) -> Scoring:
-        if parameter is None:
-            return Scoring(make_score)
-        return Scoring(make_score, Parameter(parameter, axes, kernel_init or init))
+        matrices = kernel_init or lecun_normal
+        learned = None if parameter is None else Parameter(parameter, axes, init or matrices)
+        return Scoring(make_score, learned, features if projects else None, kernel_init=matrices)
 
     return make
-
-
-def _scaled_dot(*, features=None, max_length=None, kernel_init=None) -> Scoring:
-    """e_ij = (W s_i) · (U h_j) / √features. Vaswani et al. 2017, section 3.2."""
-    return Scoring(ScaledDot, None, features, kernel_init=kernel_init or lecun_normal)
 
 
 def _additive(*, features=None, max_length=None, kernel_init=None) -> Scoring:
@@ -145,12 +145,13 @@ def _location(*, features=None, max_length=None, kernel_init=None) -> Scoring:
     )
 
 
-# "dot" and "general" are s_i · h_j and s_iᵀ W h_j of Luong, Pham, Manning 2015, section 3.1.
+# "dot" and "general" are s_i · h_j and s_iᵀ W h_j of Luong, Pham, Manning 2015, section 3.1;
+# "scaled_dot" is (W s_i) · (U h_j) / √features, Vaswani et al. 2017, section 3.2.
 SCORINGS: dict[str, MakeScoring] = {
     "additive": _additive,
     "concat": _concat,
     "dot": scoring_of(Dot),
-    "scaled_dot": _scaled_dot,
+    "scaled_dot": scoring_of(ScaledDot, projects=True),
     "general": scoring_of(General, parameter="weight", axes=("query", "key")),
     "location": _location,
 }

@@ -10,7 +10,7 @@ from experiments.bahdanau2014 import tables
 from experiments.harness.config import Config, knob
 from experiments.harness.paper import Paper, Row, Scale
 from experiments.tasks.translation.config import TranslationConfig
-from experiments.tasks.translation.memory import MemoryConfig, make_attention
+from experiments.tasks.translation.memory import MEMORY, MemoryConfig, make_attention
 from experiments.tasks.translation.task import TranslationTask, evaluators
 
 
@@ -38,7 +38,7 @@ class RNNSearchConfig:
     conditional: bool = knob(
         False, "Decoder with two units a step, attention between them (Sennrich et al. 2017)."
     )
-    memory: MemoryConfig = MemoryConfig()
+    memory: MemoryConfig = MEMORY
 
 
 def _row(attention: bool, max_words: int, **paper: Any) -> Row:
@@ -121,7 +121,8 @@ def make_network(config: Config, task: TranslationTask) -> RNNSearch:
 
 PAPER = Paper(
     name="bahdanau2014",
-    title="Bahdanau, Cho, Bengio 2014, Tables 1-2, Figures 2-3: does a sentence fit into one vector?",
+    title="Bahdanau, Cho, Bengio 2014, Tables 1-2, Figures 2-3: does a sentence fit into one "
+    "vector?",
     config=Config(task=TranslationConfig(), model=RNNSearchConfig()),
     rows=ROWS,
     default_row="RNNsearch-50",

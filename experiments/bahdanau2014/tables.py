@@ -11,7 +11,7 @@ from experiments.tasks.translation.maps import draw_alignments
 
 
 def report(folder: Path, paper: Paper) -> None:
-    """Writes tables 1 and 2 as Markdown and JSON, Figures 2 and 3 as PNG, from a folder's results."""
+    """Writes Tables 1 and 2 and Figures 2 and 3 from a folder of results."""
     results = read_results(folder, paper.rows)
     tests = list(next(iter(results.values()))[0]["scores"]["tests"])
     tables = {f"Table 1, {test}": _table1(paper, results, test) for test in tests}

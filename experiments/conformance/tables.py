@@ -226,7 +226,7 @@ def _refused(record: dict[str, Any], cells: Sequence[tuple]) -> Table:
 
 
 def verify(path: Path) -> tuple[str, str, bool]:
-    """(name, finding, whether it holds): nothing in a matrix is wrong, and its page is made of it."""
+    """(name, finding, whether it holds): nothing is wrong in a matrix, and its page is its own."""
     record = json.loads(path.read_text())
     same = render(record) == path.with_suffix(".md").read_text()
     finding = "; ".join(record["wrong"]) or (

@@ -1,1 +1,1 @@
-"""The harness of every experiment: configs, flags, training runs, results and their verification."""
+"""The harness of every experiment: configs, flags, runs, results and their verification."""

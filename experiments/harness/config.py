@@ -37,7 +37,7 @@ class TrainConfig:
     save_every: int = knob(500, "Steps between two checkpoints.", 1)
     average: int = knob(
         0,
-        "Number of last checkpoints whose mean parameters are evaluated; 0 evaluates the best ones.",
+        "Number of last checkpoints whose mean is evaluated; 0 evaluates the best parameters.",
         0,
     )
     best_by: str = knob(

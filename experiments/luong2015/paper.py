@@ -9,7 +9,7 @@ from experiments.harness.config import Config, knob
 from experiments.harness.paper import Paper, Row, Scale
 from experiments.luong2015 import tables
 from experiments.tasks.translation.config import AlignmentConfig, TranslationConfig
-from experiments.tasks.translation.memory import MemoryConfig, make_attention
+from experiments.tasks.translation.memory import MEMORY, MemoryConfig, make_attention
 from experiments.tasks.translation.task import TranslationTask, evaluators
 
 
@@ -28,7 +28,7 @@ class LuongConfig:
     num_layers: int = knob(2, "Layers of the encoder, and of the decoder.", 1)
     dropout: float = knob(0.2, "Dropout rate of --regularize.", 0.0)
     init_limit: float = knob(0.1, "Initial weights are uniform between minus and plus this.", 0.0)
-    memory: MemoryConfig = MemoryConfig()
+    memory: MemoryConfig = MEMORY
 
 
 def _row(score: str, locality: str = "global", *, aer: float | None = None, **paper: Any) -> Row:
@@ -51,7 +51,9 @@ ROWS = {
         scales={"paper": _WITHOUT_DROPOUT},
     ),
     "dropout": Row(_BARE, {"ppl": 8.1, "bleu": 14.0}),
-    "location-no-feed": Row({"score": "location", "input_feeding": False}, {"ppl": 7.3, "bleu": 16.8}),
+    "location-no-feed": Row(
+        {"score": "location", "input_feeding": False}, {"ppl": 7.3, "bleu": 16.8}
+    ),
     "location": _row("location", ppl=6.4, bleu=18.1, replaced=19.3, aer=0.39),
     "dot": _row("dot", ppl=6.1, bleu=18.6, replaced=20.5),
     "general": _row("general", ppl=6.1, bleu=17.3, replaced=19.1),
@@ -88,12 +90,14 @@ SCALES = {
         ),
         "multi30k": dict(
             languages="en-de", vocab_size=6000,
-            num_steps=3000, batching="tokens", batch_tokens=1000, bucket_width=4, learning_rate=3e-3,
+            num_steps=3000, batching="tokens", batch_tokens=1000, bucket_width=4,
+            learning_rate=3e-3,
             dictionary_pairs=29_000, init_limit=0.3,
         ),
         "hansards": dict(
             languages="en-fr", vocab_size=10_000,
-            num_steps=4000, batching="tokens", batch_tokens=1000, bucket_width=4, learning_rate=3e-3,
+            num_steps=4000, batching="tokens", batch_tokens=1000, bucket_width=4,
+            learning_rate=3e-3,
             replace_unknown=False, soft_links=True, init_limit=0.3,
         ),
     }),
@@ -127,8 +131,8 @@ def make_network(config: Config, task: TranslationTask) -> LuongSeq2Seq:
 
 PAPER = Paper(
     name="luong2015",
-    title="Luong, Pham, Manning 2015, Tables 1, 4, 6, Figures 5-7: which attention, and where may it "
-    "look?",
+    title="Luong, Pham, Manning 2015, Tables 1, 4, 6, Figures 5-7: which attention, and where may "
+    "it look?",
     config=Config(
         task=TranslationConfig(alignment=AlignmentConfig(replace_unknown=True)),
         model=LuongConfig(),

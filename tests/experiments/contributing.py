@@ -35,18 +35,30 @@ def commands(heading: str) -> list[str]:
 
 
 def apply(block: Block, root: Path) -> None:
-    """Writes a new file, or changes one by lines that are kept (` `), left out (`-`), added (`+`)."""
+    """Writes a new file, or changes one by lines to keep, to leave out (-) and to add (+)."""
     path = root / block.path
     if block.kind == "python":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text)
         return
-    lines = block.text.splitlines()
-    before = "\n".join(line[1:] for line in lines if line[:1] != "+")
-    after = "\n".join(line[1:] for line in lines if line[:1] != "-")
-    text = path.read_text()
-    assert text.count(before) == 1, f"{block.path} has not one place with\n{before}"
-    path.write_text(text.replace(before, after))
+    text, lines = path.read_text(), block.text.splitlines()
+    for hunk in _hunks(text, lines):
+        before = "\n".join(line[1:] for line in hunk if line[:1] != "+")
+        after = "\n".join(line[1:] for line in hunk if line[:1] != "-")
+        assert text.count(before) == 1, f"{block.path} has not one place with\n{before}"
+        text = text.replace(before, after)
+    path.write_text(text)
+
+
+def _hunks(text: str, lines: list[str]) -> list[list[str]]:
+    """The changes of one block: a new one begins where the kept lines do not follow in the file."""
+    hunks: list[list[str]] = [[]]
+    for line in lines:
+        kept = [one[1:] for one in (*hunks[-1], line) if one[:1] != "+"]
+        if kept and "\n".join(kept) not in text:
+            hunks.append([])
+        hunks[-1].append(line)
+    return hunks
 
 
 def load_reversal() -> types.ModuleType:

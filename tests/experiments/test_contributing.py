@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md, applied to a copy of the repository and run as a newcomer would."""
+"""The examples of CONTRIBUTING.md, applied to a copy of the repository and run."""
 
 import os
 import shutil

@@ -216,7 +216,8 @@ def test_a_head_that_attends_to_the_translated_noun_is_found(tmp_path):
     (corpus,) = corpora(config.task.text)
     nouns = {
         source.split()[p.antecedent]: None
-        for i, (source, *_) in enumerate(task.data.tests["test"]) for p in corpus.pronouns("test", i)
+        for i, (source, *_) in enumerate(task.data.tests["test"])
+        for p in corpus.pronouns("test", i)
     }  # fmt: skip
     meant = [
         task.tokenizers[1].encode(pair.target.split()[j])[0]

@@ -1,4 +1,4 @@
-"""Inference with trained encoder-decoders: beam search, forced alignments, weights of every head."""
+"""Inference with encoder-decoders: beam search, forced alignments, weights of every head."""
 
 import dataclasses
 import functools

@@ -23,6 +23,9 @@ class MemoryConfig:
     half_width: int = knob(10, "Words on either side of the center of local attention.", 1)
 
 
+MEMORY = MemoryConfig()
+
+
 def make_attention(
     config: Config, features: int, kernel_init: nn.initializers.Initializer | None = None
 ) -> MemoryAttention:

@@ -112,8 +112,8 @@ def _measure(data: Data, pair: Pair, pronoun, row: int, predicted: Predicted) ->
 def score(path: Path) -> dict[str, Any]:
     """Accuracy of the pronouns, and the mean weight on the right noun and on the other one.
 
-    `chance` is the mean weight where attention is spread evenly over a sentence and its end symbol; that of
-    the decoder, on the steps of a noun when spread over all steps so far.
+    `chance` is the mean weight where attention is uniform over a sentence and its end symbol; that
+    of the decoder, on the steps of a noun where it is uniform over all steps so far.
     """
     cases = json.loads(path.read_text())
     if not cases:
