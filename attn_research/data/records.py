@@ -15,7 +15,7 @@ import operator
 import shutil
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import SupportsIndex
@@ -113,7 +113,9 @@ class Records(Sequence[Ids]):
     def __init__(self, folder: str | Path):
         # ArrayRecord's own data source starts a parallel read for each record: a hundred times as
         # slow as a seek of one reader. A reader has one position, hence the lock.
-        from array_record.python.array_record_module import ArrayRecordReader
+        from array_record.python.array_record_module import (  # ty: ignore[import-not-found]
+            ArrayRecordReader,
+        )
 
         self._folder = Path(folder)
         path = self._folder / _METADATA
@@ -208,7 +210,9 @@ class _Writer:
             part.unlink()
 
     def _start_shard(self) -> None:
-        from array_record.python.array_record_module import ArrayRecordWriter
+        from array_record.python.array_record_module import (  # ty: ignore[import-not-found]
+            ArrayRecordWriter,
+        )
 
         if self._shard is not None:
             self._shard.close()
@@ -217,7 +221,7 @@ class _Writer:
         self.counts.append(0)
 
     @contextmanager
-    def _clear_error(self) -> Iterator[None]:
+    def _clear_error(self) -> Generator[None]:
         """One clear OSError for a failed write, in place of ArrayRecord's own."""
         try:
             yield

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from io import TextIOBase
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class MetricsLog:
             self._events.add_scalar(name, value, step)
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> Generator[None]:
         """Leaves the time spent inside, such as a hook's, out of the rates."""
         began = self._clock()
         yield

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import jax
 import numpy as np
@@ -67,7 +67,7 @@ def is_initialized() -> bool:
 
 
 @contextlib.contextmanager
-def exit_on_error() -> Iterator[None]:
+def exit_on_error() -> Generator[None]:
     """Immediate exit on an error, if connected: an orderly exit would wait for the others."""
     try:
         yield

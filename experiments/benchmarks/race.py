@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from importlib import import_module, metadata
 from pathlib import Path
@@ -188,7 +188,7 @@ def _compare(
 @contextmanager
 def _started(
     race: Race, names: Sequence[str], python: str, folder: Path
-) -> Iterator[dict[str, subprocess.Popen]]:
+) -> Generator[dict[str, subprocess.Popen]]:
     """The contestants' processes, ready; gone afterwards."""
     workers = {}
     try:

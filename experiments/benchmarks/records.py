@@ -18,7 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,7 @@ def main() -> None:
     rates = {}
 
     @contextlib.contextmanager
-    def stage(name: str, num_pairs: int, **options) -> Iterator[Iterable[Pair]]:
+    def stage(name: str, num_pairs: int, **options) -> Generator[Iterable[Pair]]:
         """Gives pairs to the block under a progress bar, and takes the rate of the block."""
         start = time.perf_counter()
         yield tqdm(generate(words, num_pairs, **options), name, num_pairs, mininterval=5)

@@ -81,7 +81,7 @@ SCALES = {
     }),
     "small": Scale(data={
         # A grammar has text without end, which needs no dropout. Antecedents of one gender are what
-        # il and elle are learned from first: see `Grammar`. A CPU computes again sooner than it keeps.
+        # il and elle are learned from first: see `Grammar`. A CPU recomputes sooner than it keeps.
         "grammar": dict(
             remat="dots", tied=False, vocab_size=1200, train_pairs=200_000, same_gender=0.5,
             max_words=66, batching="tokens", batch_tokens=2000, num_steps=10_000, eval_every=500,

@@ -95,7 +95,7 @@ class HuggingFace:
 
     def _load(self) -> Mapping[str, Any]:
         try:
-            import datasets
+            import datasets  # ty: ignore[import-not-found]
         except ImportError:
             raise ImportError(
                 f"reading {self.name} needs the package datasets: pip install datasets"

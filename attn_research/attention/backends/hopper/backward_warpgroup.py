@@ -203,7 +203,9 @@ class _Worker(blocks.Worker):
         ref = shared.inner.rows[number] if by_key else shared.outer.rows[number]
         at = (slot,) if by_key else (self.buffer, self.warpgroup)
         layout = plgpu.Layout.WGMMA.reduce(1 - by_key)
-        loaded = plgpu.load(ref.at[at], layout=layout, optimized=False)
+        loaded = plgpu.load(  # ty: ignore[missing-argument]
+            ref.at[at], layout=layout, optimized=False
+        )
         return blocks.broadcast_rows(loaded, (blocks.ROWS, self.call.inner_size), int(by_key))
 
     def _allowed(self, number: Array, slot: Array) -> Array:

@@ -46,7 +46,10 @@ def allowed_in_tile(
 
     def read(side: MaskInputs, axis: int) -> list:
         layout = plgpu.Layout.WGMMA.reduce(1 - axis)
-        loaded = (plgpu.load(ref, layout=layout, optimized=False) for ref in side.arrays)
+        loaded = (
+            plgpu.load(ref, layout=layout, optimized=False)  # ty: ignore[missing-argument]
+            for ref in side.arrays
+        )
         wide = (lax.broadcast_in_dim(array, shape, [axis]) for array in loaded)
         arrays = [a != 0 if b else a for a, b in zip(wide, side.bools, strict=True)]
         return [indices(side, axis), *arrays] if plan.counted else arrays

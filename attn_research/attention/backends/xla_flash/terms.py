@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import core, lax
 
 from attn_research.attention.masks import Mask
 from attn_research.attention.normalizers import Dropout
@@ -164,7 +164,7 @@ def split_bias_function(
     def function(learned: list[Array], others: list[Array], q_pos: Array, k_pos: Array) -> Array:
         rest = {True: iter(learned), False: iter(others)}
         constants = [next(rest[each]) for each in is_learned]
-        (result,) = jax.core.eval_jaxpr(traced.jaxpr, constants, q_pos, k_pos)
+        (result,) = core.eval_jaxpr(traced.jaxpr, constants, q_pos, k_pos)
         return result
 
     learned, others = (
