@@ -26,6 +26,40 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # For the same reason, of every version.
 jax.config.update("jax_disable_most_optimizations", True)
 
+# The files of `make quick`: something of every part, none of which takes long.
+QUICK = (
+    "attention/test_masks.py",
+    "attention/test_scores.py",
+    "attention/test_normalizers.py",
+    "data/test_packing.py",
+    "data/text/test_tokenizers.py",
+    "data/images/test_images.py",
+    "decoding/test_cache.py",
+    "evaluation/",
+    "experiments/test_harness.py",
+    "experiments/test_results.py",
+    "experiments/test_tables.py",
+    "layers/test_recurrent.py",
+    "layers/test_scoring.py",
+    "layers/test_masking.py",
+    "models/test_vit.py",
+    "training/test_step.py",
+    "training/test_loop.py",
+    "training/test_metrics.py",
+    "viewing/",
+    "test_imports.py",
+    "test_packaging.py",
+    "test_trees.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the tests of `make quick`."""
+    for item in items:
+        place = item.path.relative_to(config.rootpath / "tests").as_posix()
+        if place.startswith(QUICK):
+            item.add_marker(pytest.mark.quick)
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> pathlib.Path:

@@ -86,10 +86,10 @@ def _check(program: Program) -> None:
     parse_best_by(program.config.train.best_by)
     check_rows(program.task.batch_spec(), program.placement)
     memory_budget.check(program)
-    if program.config.execution.named_implementation:
-        # Tracing the largest step asks the implementation for every call of it.
-        params, key = program.state_shapes().params, jax.random.key(0)
-        jax.eval_shape(program.loss, params, program.task.batch_spec(), key)
+    # The largest step is traced: a network that does not take its batch, or a named implementation
+    # that does not support a call, says so here.
+    params, key = program.state_shapes().params, jax.random.key(0)
+    jax.eval_shape(program.loss, params, program.task.batch_spec(), key)
 
 
 def _start_params(program: Program, find: Callable[[str], Paper]) -> PyTree | None:

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from attn_research.attention import Positions, api
 from attn_research.attention.backends import reference
-from experiments import tables
-from experiments.conformance import matrix
+from experiments.conformance import matrix, tables
 
 
 def test_the_command_writes_a_matrix_that_verifies(tmp_path):
@@ -22,12 +21,12 @@ def test_the_command_writes_a_matrix_that_verifies(tmp_path):
     assert [row[4] for row in found["cases"][-3:]] == [2 + 3, 2 + 3, 0]  # empty rows
     assert "**27 pass, 9 are refused, 0 are wrong**" in done.stdout
     assert "the mask sets no bound to the keys of a query |       gathered |     9" in done.stdout
-    assert tables.verify_conformance(tmp_path / "conformance.json") == (
+    assert tables.verify(tmp_path / "conformance.json") == (
         tmp_path.name, "rendered the same", True,
     )  # fmt: skip
     page = tmp_path / "conformance.md"
     page.write_text(page.read_text().replace("27 pass", "28 pass"))
-    assert not tables.verify_conformance(tmp_path / "conformance.json")[-1]
+    assert not tables.verify(tmp_path / "conformance.json")[-1]
 
 
 def test_a_name_that_is_not_known_is_refused():

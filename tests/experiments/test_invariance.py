@@ -16,11 +16,11 @@ def on_one_device():
 @pytest.mark.parametrize(
     ("model", "way"),
     [
-        ("RNNsearch", "pmap 4, 2 parts"),
+        ("RNNsearch", "pmap 4, 2 microbatches"),
         ("RNNsearch", "fsdp=4"),
-        ("Transformer", "8 parts"),
+        ("Transformer", "8 microbatches"),
         ("Transformer", "data=2,fsdp=2,tensor=2"),
-        ("ViT", "data=4,fsdp=2, 2 parts, forget all"),
+        ("ViT", "data=4,fsdp=2, 2 microbatches, remat all"),
     ],
 )
 def test_a_way_gives_the_parameters_of_one_device(model, way, on_one_device):

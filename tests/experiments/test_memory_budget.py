@@ -101,5 +101,5 @@ def test_too_many_shapes_are_refused_with_bounds_that_make_fewer():
     with pytest.raises(ValueError, match=r"--max_compiles=4: batches have 10 shapes") as caught:
         make_batches(config, pairs)
     step = int(str(caught.value).partition("--bucket_width=")[2].split()[0])
-    wider = config.replace(bound_step=step)
+    wider = config.replace(bucket_width=step)
     assert len(make_batches(wider, pairs).shapes()) <= 4

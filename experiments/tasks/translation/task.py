@@ -95,6 +95,11 @@ class TranslationTask:
         segments = None
         if "target_segments" in batch:
             segments = batch["source_segments"], batch["target_segments"]
+            if not network.takes_segments:
+                raise ValueError(
+                    "--batching=packed needs a network that keeps the sentences of a row apart, as "
+                    f"the Transformer does; {type(network).__name__} does not"
+                )
         hidden = network.apply(
             params,
             source,
