@@ -14,16 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from attn_research.layers import contracts
 from attn_research.layers.attention import MemoryAttention
-from attn_research.layers.contracts import (
-    AlignmentSpec,
-    Capture,
-    Encoded,
-    EncoderDecoder,
-    Hidden,
-    Pass,
-    StepOutput,
-)
+from attn_research.layers.contracts import Capture, EncoderDecoder
 from attn_research.layers.recurrent import LSTMState, LSTMUnit, Recurrence, symmetric_uniform
 from attn_research.layers.remat import Remat, remat
 from attn_research.types import Array, Bool, Float, Int, PyTree
@@ -63,12 +56,14 @@ class LuongSeq2Seq(EncoderDecoder):
     )
 
     @property
-    def alignment(self) -> AlignmentSpec | None:
+    def alignment(self) -> contracts.AlignmentSpec | None:
         if self.attention is None:
             return None
         # Footnote 14. The current state knows the word before, not the one to come; attention by
         # location alone is trained to point to the one to come.
-        return AlignmentSpec("predicted" if self.attention.scoring.by_location else "input")
+        return contracts.AlignmentSpec(
+            "predicted" if self.attention.scoring.by_location else "input"
+        )
 
     def setup(self):
         init = symmetric_uniform(self.init_limit)
@@ -89,12 +84,14 @@ class LuongSeq2Seq(EncoderDecoder):
 
     def step(
         self, memory: PyTree, state: State, previous: Int[Array, "B K"], *, capture: Capture = None
-    ) -> StepOutput:
+    ) -> contracts.StepOutput:
         embedded = self.target_embedding(previous)
-        after, weights = self._advance(memory, state, embedded, Pass(capture=capture))
-        return StepOutput(self.logits(after.attentional), after, weights)
+        after, weights = self._advance(memory, state, embedded, contracts.Pass(capture=capture))
+        return contracts.StepOutput(self.logits(after.attentional), after, weights)
 
-    def _encode(self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], options: Pass):
+    def _encode(
+        self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], options: contracts.Pass
+    ):
         annotations, lasts = self.source_embedding(source), []
         for layer in self.encoder:
             annotations, last = layer(self._drop(annotations, options), valid)
@@ -102,9 +99,13 @@ class LuongSeq2Seq(EncoderDecoder):
         layers = jax.tree.map(lambda x: x[:, None], tuple(lasts))
         memory = None if self.attention is None else self.attention.project(annotations, valid)
         zeros = jnp.zeros((source.shape[0], 1, self.hidden_dim), annotations.dtype)
-        return Encoded(memory, State(layers, zeros, jnp.zeros(zeros.shape[:2], jnp.int32)))
+        return contracts.Encoded(
+            memory, State(layers, zeros, jnp.zeros(zeros.shape[:2], jnp.int32))
+        )
 
-    def _decode_states(self, encoded: Encoded, previous: Int[Array, "B T"], options: Pass):
+    def _decode_states(
+        self, encoded: contracts.Encoded, previous: Int[Array, "B T"], options: contracts.Pass
+    ):
         """h̃_t for every next word."""
         memory, state, _ = encoded
         embedded = self.target_embedding(previous)
@@ -129,7 +130,7 @@ class LuongSeq2Seq(EncoderDecoder):
                 top, _ = layer(self._drop(top, options), valid, start)
             positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
             attentional, weights = self._attend(memory, top, positions, options.capture)
-        return Hidden(self._drop(attentional, options), weights)
+        return contracts.Hidden(self._drop(attentional, options), weights)
 
     def _drop(self, inputs, options):
         return self.drop(inputs, deterministic=not options.train)

@@ -16,16 +16,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from attn_research.layers import contracts
 from attn_research.layers.attention import MemoryAttention
-from attn_research.layers.contracts import (
-    AlignmentSpec,
-    Capture,
-    Encoded,
-    EncoderDecoder,
-    Hidden,
-    Pass,
-    StepOutput,
-)
+from attn_research.layers.contracts import Capture, EncoderDecoder
 from attn_research.layers.readout import Readout
 from attn_research.layers.recurrent import GatedUnit, Recurrence
 from attn_research.layers.remat import Remat, remat
@@ -78,9 +71,9 @@ class RNNSearch(EncoderDecoder):
     )
 
     @property
-    def alignment(self) -> AlignmentSpec | None:
+    def alignment(self) -> contracts.AlignmentSpec | None:
         # The weights of a step come from the state before the word that it predicts.
-        return None if self.attention is None else AlignmentSpec("predicted")
+        return None if self.attention is None else contracts.AlignmentSpec("predicted")
 
     def setup(self):
         if self.tied and not (
@@ -121,14 +114,18 @@ class RNNSearch(EncoderDecoder):
 
     def step(
         self, memory: PyTree, state: State, previous: Int[Array, "B K"], *, capture: Capture = None
-    ) -> StepOutput:
+    ) -> contracts.StepOutput:
         embedded = self._embed(previous, train=False)
         after, hidden, context, weights = self._advance(
             memory, state, self.unit.project(embedded), capture
         )
-        return StepOutput(self.logits(self.readout(hidden, embedded, context)), after, weights)
+        return contracts.StepOutput(
+            self.logits(self.readout(hidden, embedded, context)), after, weights
+        )
 
-    def _encode(self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], options: Pass):
+    def _encode(
+        self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], options: contracts.Pass
+    ):
         fixed = not options.train
         embedded = self.drop_embedding(self.source_embedding(source), deterministic=fixed)
         annotations, last = self.forward(embedded, valid)
@@ -140,9 +137,11 @@ class RNNSearch(EncoderDecoder):
             annotations = self.drop_annotation(annotations, deterministic=fixed)
             memory = self.attention.project(annotations, valid)
         hidden = jnp.tanh(self.initial(last))[:, None]
-        return Encoded(memory, State(hidden, jnp.zeros(hidden.shape[:2], jnp.int32)))
+        return contracts.Encoded(memory, State(hidden, jnp.zeros(hidden.shape[:2], jnp.int32)))
 
-    def _decode_states(self, encoded: Encoded, previous: Int[Array, "B T"], options: Pass):
+    def _decode_states(
+        self, encoded: contracts.Encoded, previous: Int[Array, "B T"], options: contracts.Pass
+    ):
         """The maxout units t_i of every next word."""
         embedded = self._embed(previous, options.train)
 
@@ -161,7 +160,9 @@ class RNNSearch(EncoderDecoder):
         )
         projected = self.unit.project(embedded)
         _, (states, contexts, weights) = loop(self, encoded.state, projected)
-        return Hidden(self.readout(states, embedded, contexts, train=options.train), weights)
+        return contracts.Hidden(
+            self.readout(states, embedded, contexts, train=options.train), weights
+        )
 
     def _embed(self, ids, train):
         embedding = self.source_embedding if self.tied else self.target_embedding

@@ -19,15 +19,8 @@ from flax import linen as nn
 
 from attn_research.attention import Causal, Full, Mask, Padding, Segments
 from attn_research.decoding.cache import BeamHistory, KeyValueCache, Past, Shared
-from attn_research.layers.contracts import (
-    AlignmentSpec,
-    Capture,
-    Encoded,
-    EncoderDecoder,
-    Hidden,
-    Pass,
-    StepOutput,
-)
+from attn_research.layers import contracts
+from attn_research.layers.contracts import Capture, EncoderDecoder
 from attn_research.layers.embeddings import SinusoidalPositions, segment_positions
 from attn_research.layers.masking import intersect
 from attn_research.layers.multihead import MultiHeadAttention
@@ -101,8 +94,8 @@ class Transformer(EncoderDecoder):
     takes_segments: ClassVar[bool] = True
 
     @property
-    def alignment(self) -> AlignmentSpec | None:
-        return AlignmentSpec("predicted", by_heads=True)
+    def alignment(self) -> contracts.AlignmentSpec | None:
+        return contracts.AlignmentSpec("predicted", by_heads=True)
 
     def setup(self):
         if self.tied and self.source_vocab != self.target_vocab:
@@ -130,7 +123,7 @@ class Transformer(EncoderDecoder):
     def logits(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
         return self._output_embedding.attend(states)
 
-    def begin(self, encoded: Encoded, max_length: int) -> State:
+    def begin(self, encoded: contracts.Encoded, max_length: int) -> State:
         """The state before the first token, for steps with the same parameters."""
 
         def project(block):
@@ -190,12 +183,14 @@ class Transformer(EncoderDecoder):
 
     def step(
         self, memory: Source, state: State, previous: Int[Array, "B K"], *, capture: Capture = None
-    ) -> StepOutput:
+    ) -> contracts.StepOutput:
         logits, state, weights = self.extend(memory, state, previous[..., None], capture=capture)
         cross = None if weights.cross is None else weights.cross[..., 0, :]
-        return StepOutput(logits[:, :, 0], state, cross)
+        return contracts.StepOutput(logits[:, :, 0], state, cross)
 
-    def _encode(self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], options: Pass):
+    def _encode(
+        self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], options: contracts.Pass
+    ):
         train, capture, segments = options
         mask = intersect(self.mask, Padding(valid), _segments(segments, segments))
         positions = segment_positions(source, segments)
@@ -206,9 +201,11 @@ class Transformer(EncoderDecoder):
 
         states, weights = scan_blocks(run, self.num_layers, self.remat)(self.encoder, states)
         states = self.encoder_norm(states) if self.pre_norm else states
-        return Encoded(Source(states, valid, segments), None, weights)
+        return contracts.Encoded(Source(states, valid, segments), None, weights)
 
-    def _decode_states(self, encoded: Encoded, previous: Int[Array, "B T"], options: Pass):
+    def _decode_states(
+        self, encoded: contracts.Encoded, previous: Int[Array, "B T"], options: contracts.Pass
+    ):
         train, capture, segments = options
         source = encoded.memory
         mask = intersect(self.decoder_mask, Causal(), _segments(segments, segments))
@@ -229,7 +226,7 @@ class Transformer(EncoderDecoder):
 
         states, weights = scan_blocks(run, self.num_layers, self.remat)(self.decoder, states)
         states = self.decoder_norm(states) if self.pre_norm else states
-        return Hidden(states, weights.cross, weights.attention)
+        return contracts.Hidden(states, weights.cross, weights.attention)
 
     @property
     def _output_embedding(self):

@@ -11,7 +11,7 @@ from experiments.harness.config import Config, knob
 from experiments.harness.paper import Paper, Row, Scale
 from experiments.tasks.translation.config import TranslationConfig
 from experiments.tasks.translation.memory import MEMORY, MemoryConfig, make_attention
-from experiments.tasks.translation.task import TranslationTask, evaluators
+from experiments.tasks.translation.task import TranslationTask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,26 +41,26 @@ class RNNSearchConfig:
     memory: MemoryConfig = MEMORY
 
 
-def _row(attention: bool, max_words: int, **paper: Any) -> Row:
+def _row(max_words: int, *, attention: bool, **paper: Any) -> Row:
     return Row({"attention": attention, "max_words": max_words}, paper)
 
 
 # What the paper printed: Table 1, and Table 2 with NLL per sentence.
 ROWS = {
     "RNNencdec-30": _row(
-        False, 30, bleu=13.93, no_unk=24.19, updates=8.46e5, epochs=6.4, hours=109,
+        30, attention=False, bleu=13.93, no_unk=24.19, updates=8.46e5, epochs=6.4, hours=109,
         train_nll=28.1, dev_nll=53.0,
     ),
     "RNNsearch-30": _row(
-        True, 30, bleu=21.50, no_unk=31.44, updates=4.71e5, epochs=3.6, hours=113,
+        30, attention=True, bleu=21.50, no_unk=31.44, updates=4.71e5, epochs=3.6, hours=113,
         train_nll=26.7, dev_nll=47.2,
     ),
     "RNNencdec-50": _row(
-        False, 50, bleu=17.82, no_unk=26.71, updates=6.00e5, epochs=4.5, hours=108,
+        50, attention=False, bleu=17.82, no_unk=26.71, updates=6.00e5, epochs=4.5, hours=108,
         train_nll=44.0, dev_nll=43.6,
     ),
     "RNNsearch-50": _row(
-        True, 50, bleu=26.75, no_unk=34.16, updates=2.88e5, epochs=2.2, hours=111,
+        50, attention=True, bleu=26.75, no_unk=34.16, updates=2.88e5, epochs=2.2, hours=111,
         train_nll=40.7, dev_nll=38.1,
     ),
 }  # fmt: skip
@@ -103,33 +103,17 @@ def make_network(config: Config, task: TranslationTask) -> RNNSearch:
         init = init if model.memory.score == "additive" else None
         attention = make_attention(config, model.alignment, init)
     return RNNSearch(
-        *task.vocab_sizes,
-        hidden_dim=model.hidden,
-        embedding_dim=model.embedding,
-        maxout_dim=model.maxout,
-        attention=attention,
-        embedding_dropout=model.embedding_dropout,
-        annotation_dropout=model.annotation_dropout,
-        output_dropout=model.output_dropout,
-        init_scale=model.init_scale,
-        tied=model.tied,
-        word_dropout=model.word_dropout,
-        conditional=model.conditional,
-        remat=config.execution.remat,
-    )
+        *task.vocab_sizes, hidden_dim=model.hidden, embedding_dim=model.embedding,
+        maxout_dim=model.maxout, attention=attention, init_scale=model.init_scale,
+        embedding_dropout=model.embedding_dropout, word_dropout=model.word_dropout,
+        annotation_dropout=model.annotation_dropout, output_dropout=model.output_dropout,
+        tied=model.tied, conditional=model.conditional, remat=config.execution.remat,
+    )  # fmt: skip
 
 
+TITLE = "Bahdanau, Cho, Bengio 2014, Tables 1-2, Figures 2-3: does a sentence fit into one vector?"
+CONFIG = Config(task=TranslationConfig(), model=RNNSearchConfig())
 PAPER = Paper(
-    name="bahdanau2014",
-    title="Bahdanau, Cho, Bengio 2014, Tables 1-2, Figures 2-3: does a sentence fit into one "
-    "vector?",
-    config=Config(task=TranslationConfig(), model=RNNSearchConfig()),
-    rows=ROWS,
-    default_row="RNNsearch-50",
-    scales=SCALES,
-    task=TranslationTask,
-    network=make_network,
-    report=tables.report,
-    example='--text="the cat sleeps ." --attention=map.png',
-    evaluators=evaluators,
-)
+    name="bahdanau2014", title=TITLE, config=CONFIG, rows=ROWS, default_row="RNNsearch-50",
+    scales=SCALES, task=TranslationTask, network=make_network, report=tables.report,
+)  # fmt: skip

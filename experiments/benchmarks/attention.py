@@ -1,4 +1,4 @@
-"""How fast `attend` is, and in how little memory, beside jax.nn and PyTorch.
+"""Speed and memory of `attend`, beside jax.nn and PyTorch.
 
 python -m experiments.benchmarks.attention --peer_python=PATH    the interpreter that has PyTorch
 

@@ -1,4 +1,4 @@
-"""How fast masks of structure are on a GPU, beside cuDNN without a mask, for each useful FLOP.
+"""Speed of structured masks on a GPU, beside cuDNN without a mask, for each useful FLOP.
 
 python -m experiments.benchmarks.attention_gpu --output=PATH
 

@@ -1,4 +1,4 @@
-"""What each attention mechanism costs: a training step of it, and local attention by length.
+"""Cost of each attention mechanism: a training step of it, and local attention by length.
 
 python -m experiments.benchmarks.mechanisms --output=experiments/results/benchmarks
 

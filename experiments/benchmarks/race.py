@@ -1,4 +1,4 @@
-"""Contestants that take turns at the same work: how programs are compared here.
+"""Comparison of programs that take turns at the same work.
 
 The work is a folder, config.json and batches. Every contestant is a process of its own that holds
 all of it. In a round each goes through the batches once, while the others wait. The figure is the

@@ -1,4 +1,4 @@
-"""How fast, and in how little memory, text becomes records: counting, encoding, reading back.
+"""Speed and memory of encoding text as records: counting, encoding, reading back.
 
 python -m experiments.benchmarks.records --pairs=5000000     the size of WMT'14 English-German
 

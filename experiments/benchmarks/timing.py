@@ -1,4 +1,4 @@
-"""How calls of `attend` are timed: compiled, warm, and in turn with what they are compared to."""
+"""Timing of calls of `attend`: compiled, warm, and in turn with what they are compared to."""
 
 import statistics
 import time

@@ -44,7 +44,7 @@ def our_search(config: dict) -> race.Run:
     def run(batch):
         source = batch["source"]
         limits = np.full(len(source), LENGTH)
-        found = np.asarray(run_search([params], source, limits, PAD).tokens[:, 0])
+        found = np.asarray(run_search([params], source, limits, forbidden=PAD).tokens[:, 0])
         assert found.shape == (len(source), LENGTH) and (found != PAD).all(), found
         return found
 

@@ -208,8 +208,9 @@ def summary(paper: Paper, rows: dict[str, Resolved], run_dir: Path, results_dir:
     tables = (results_dir / "tables.md").read_text().partition("\n## Runs")[0]
     lines = [tables, f"Tables, figures and predictions: {results_dir}"]
     trained = [row for row in rows if not paper.rows[row].members]
-    if trained and paper.example:
+    example = paper.task(paper.config).example
+    if trained and example:
         row = paper.default_row if paper.default_row in trained else trained[-1]
         folder = run_dir / run_name(row, rows[row].config.train.seed)
-        lines += [f"Try {row}: python -m experiments.predict --run={folder} {paper.example}"]
+        lines += [f"Try {row}: python -m experiments.predict --run={folder} {example}"]
     return "\n".join(lines)

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from flax import linen as nn
 from attn_research.training.optimizers import make_optimizer, make_schedule
 from attn_research.types import PyTree
 from experiments.harness.config import Config
-from experiments.harness.task import Evaluator, Task
+from experiments.harness.task import Task
 
 RESULTS = Path(__file__).parents[1] / "results"
 Values = Mapping[str, Any]
@@ -73,9 +73,7 @@ class Paper:
     task: Callable[[Config], Task]
     network: Callable[[Config, Any], nn.Module]
     report: Callable[[Path, "Paper"], None]  # writes tables and figures from a folder of results
-    example: str = ""  # flags of experiments.predict worth trying on a run
     optimizer: Callable[[Config], optax.GradientTransformation] = config_optimizer
-    evaluators: Callable[[Config, Any], Sequence[Evaluator]] = lambda config, task: ()
     initial: Callable[[Config, Any], PyTree] | None = None  # parameters to start from
     trainable: Callable[[str], bool] | None = None  # by path; the others are frozen
 

@@ -55,7 +55,9 @@ def run_row(
         processes.shutdown()
         if primary:
             _make_folders(folder, results_dir)
-            found = _evaluate_ensemble(paper, row, config, given or {}, run_dir, results_dir / name)
+            found = _evaluate_ensemble(
+                paper, row, config, given or {}, run_dir=run_dir, predictions=results_dir / name
+            )
     else:
         program = make_program(paper, config)
         _check(program)
@@ -188,7 +190,7 @@ def _evaluation_hooks(program: Program, kept: RunFolder | None) -> list[Hook]:
         return Hook(every, run)
 
     every = [(program.config.train.eval_every, losses)]
-    every += program.paper.evaluators(program.config, program.task)
+    every += program.task.evaluators()
     return [make(*evaluator) for evaluator in every]
 
 
@@ -224,6 +226,7 @@ def _evaluate_ensemble(
     row: str,
     config: Config,
     given: Mapping[str, Any],
+    *,
     run_dir: Path,
     predictions: Path,
 ) -> dict[str, Any]:

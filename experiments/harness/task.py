@@ -52,6 +52,7 @@ class Task(Protocol):
     """
 
     inputs: str  # the flag of experiments.predict that gives this task an input
+    example: str  # flags of experiments.predict worth trying
     about: dict[str, Any]  # hashes and sizes of the data, for the result file
     steps_per_epoch: float
 
@@ -91,6 +92,10 @@ class Task(Protocol):
 
     def summarize(self, sums: Sums) -> dict[str, float]:
         """The numbers of a split by name, "loss" among them, from the sums over its batches."""
+        ...
+
+    def evaluators(self) -> Sequence[Evaluator]:
+        """Measurements while training, besides the loss on the development set."""
         ...
 
     def predict(

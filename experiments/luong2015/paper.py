@@ -10,7 +10,7 @@ from experiments.harness.paper import Paper, Row, Scale
 from experiments.luong2015 import tables
 from experiments.tasks.translation.config import AlignmentConfig, TranslationConfig
 from experiments.tasks.translation.memory import MEMORY, MemoryConfig, make_attention
-from experiments.tasks.translation.task import TranslationTask, evaluators
+from experiments.tasks.translation.task import TranslationTask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,20 +129,15 @@ def make_network(config: Config, task: TranslationTask) -> LuongSeq2Seq:
     )
 
 
-PAPER = Paper(
-    name="luong2015",
-    title="Luong, Pham, Manning 2015, Tables 1, 4, 6, Figures 5-7: which attention, and where may "
-    "it look?",
-    config=Config(
-        task=TranslationConfig(alignment=AlignmentConfig(replace_unknown=True)),
-        model=LuongConfig(),
-    ),
-    rows=ROWS,
-    default_row="dot",
-    scales=SCALES,
-    task=TranslationTask,
-    network=make_network,
-    report=tables.report,
-    example='--text="the cat sleeps ." --attention=map.png',
-    evaluators=evaluators,
+TITLE = (
+    "Luong, Pham, Manning 2015, Tables 1, 4, 6, Figures 5-7: which attention, and where may "
+    "it look?"
 )
+CONFIG = Config(
+    task=TranslationConfig(alignment=AlignmentConfig(replace_unknown=True)),
+    model=LuongConfig(),
+)
+PAPER = Paper(
+    name="luong2015", title=TITLE, config=CONFIG, rows=ROWS, default_row="dot", scales=SCALES,
+    task=TranslationTask, network=make_network, report=tables.report,
+)  # fmt: skip

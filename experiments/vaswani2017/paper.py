@@ -14,7 +14,7 @@ from attn_research.models.transformer import Transformer
 from experiments.harness.config import Config, OptimizerConfig, knob
 from experiments.harness.paper import Paper, config_optimizer
 from experiments.tasks.translation.config import LossConfig, SearchConfig, TranslationConfig
-from experiments.tasks.translation.task import TranslationTask, evaluators
+from experiments.tasks.translation.task import TranslationTask
 from experiments.vaswani2017 import tables
 from experiments.vaswani2017.rows import ROWS, SCALES
 
@@ -98,28 +98,19 @@ def peak_rate(config: Config) -> float:
     return config.optimizer.learning_rate or (config.model.model_dim * warmup) ** -0.5
 
 
-PAPER = Paper(
-    name="vaswani2017",
-    title="Vaswani et al. 2017, Tables 2-4, Figures 3-5: is attention all that a translator needs?",
-    config=Config(
-        optimizer=OptimizerConfig(
-            optimizer="adam_2017", schedule="inverse_sqrt", learning_rate=0.0
+TITLE = "Vaswani et al. 2017, Tables 2-4, Figures 3-5: is attention all that a translator needs?"
+CONFIG = Config(
+    optimizer=OptimizerConfig(optimizer="adam_2017", schedule="inverse_sqrt", learning_rate=0.0),
+    task=TranslationConfig(
+        loss=LossConfig(label_smoothing=0.1),
+        search=SearchConfig(
+            beam_size=4, length_penalty=0.6, max_length_factor=1.0, max_length_offset=50
         ),
-        task=TranslationConfig(
-            loss=LossConfig(label_smoothing=0.1),
-            search=SearchConfig(
-                beam_size=4, length_penalty=0.6, max_length_factor=1.0, max_length_offset=50
-            ),
-        ),
-        model=TransformerConfig(),
     ),
-    rows=ROWS,
-    default_row="base",
-    scales=SCALES,
-    task=TranslationTask,
-    network=make_network,
-    report=tables.report,
-    example='--text="the cat sleeps ." --attention=map.png',
-    optimizer=lambda config: config_optimizer(config, peak_rate(config)),
-    evaluators=evaluators,
+    model=TransformerConfig(),
 )
+PAPER = Paper(
+    name="vaswani2017", title=TITLE, config=CONFIG, rows=ROWS, default_row="base", scales=SCALES,
+    task=TranslationTask, network=make_network, report=tables.report,
+    optimizer=lambda config: config_optimizer(config, peak_rate(config)),
+)  # fmt: skip

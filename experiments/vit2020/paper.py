@@ -68,19 +68,13 @@ def make_network(config: Config, task: ImageClassificationTask) -> ViT:
     )
 
 
-PAPER = Paper(
-    name="vit2020",
-    title="Dosovitskiy et al. 2020, Tables 1 and 5: is an image a sentence of patches?",
-    config=Config(
-        optimizer=OptimizerConfig(optimizer="adamw"),
-        task=ImageClassificationConfig(),
-        model=ViTConfig(),
-    ),
-    rows=ROWS,
-    default_row="small",
-    scales=SCALES,
-    task=ImageClassificationTask,
-    network=make_network,
-    report=tables.report,
-    example="--image=FILE --attention=map.png",
+TITLE = "Dosovitskiy et al. 2020, Tables 1 and 5: is an image a sentence of patches?"
+CONFIG = Config(
+    optimizer=OptimizerConfig(optimizer="adamw"),
+    task=ImageClassificationConfig(),
+    model=ViTConfig(),
 )
+PAPER = Paper(
+    name="vit2020", title=TITLE, config=CONFIG, rows=ROWS, default_row="small", scales=SCALES,
+    task=ImageClassificationTask, network=make_network, report=tables.report,
+)  # fmt: skip

@@ -12,7 +12,6 @@ from attn_research.data.batching import all_rows
 from attn_research.training.step import make_train_step
 from experiments.harness.paper import resolve
 from experiments.harness.program import make_program
-from experiments.harness.runner import run_row
 from experiments.harness.verify import verify
 from experiments.papers import find
 from experiments.tasks.translation import pronouns
@@ -21,6 +20,7 @@ from experiments.tasks.translation.data import corpora
 from experiments.tasks.translation.inference import Predicted
 from experiments.vaswani2017 import tables
 from experiments.vaswani2017.paper import PAPER, peak_rate
+from tests.experiments.runs import run
 
 TINY = {"scale": "tiny", "train_pairs": 200, "test_pairs": 12}
 # The formula column: 37,000 shared rows, biases of the feed-forward layers and of normalization.
@@ -133,15 +133,7 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vaswani2017") / "grammar-tiny"
     given = TINY | {"average": 2}
     for row in ("base", "RNNsearch"):
-        run_row(
-            PAPER,
-            row,
-            resolve(PAPER, row, given),
-            run_dir=folder / "runs",
-            results_dir=folder / "results",
-            resume=False,
-            progress=False,
-        )
+        run(PAPER, row, folder, **given)
     PAPER.report(folder / "results", PAPER)
     return folder / "results"
 

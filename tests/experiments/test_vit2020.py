@@ -14,10 +14,11 @@ import pytest
 from attn_research.training.step import make_eval_step
 from experiments.harness.paper import resolve
 from experiments.harness.program import Program, make_program
-from experiments.harness.runner import measure, run_row
+from experiments.harness.runner import measure
 from experiments.harness.verify import verify
 from experiments.papers import find
 from experiments.vit2020.paper import PAPER
+from tests.experiments.runs import run
 
 CHANGES = dict(crop=1, flip=True, color_jitter=0.3, cutout=2, cutmix=0.4, mixup=0.4, drop_path=0.1)
 
@@ -25,15 +26,7 @@ CHANGES = dict(crop=1, flip=True, color_jitter=0.3, cutout=2, cutmix=0.4, mixup=
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vit2020") / "digits-tiny"
-    run_row(
-        PAPER,
-        "small",
-        resolve(PAPER, "small", {"scale": "tiny"} | CHANGES),
-        run_dir=folder / "runs",
-        results_dir=folder / "results",
-        resume=False,
-        progress=False,
-    )
+    run(PAPER, "small", folder, scale="tiny", **CHANGES)
     PAPER.report(folder / "results", PAPER)
     return folder / "results"
 
@@ -96,10 +89,7 @@ def test_a_mixed_batch_has_the_shapes_that_the_model_was_described_by():
 def test_a_batch_that_cannot_be_shared_is_named_before_anything_is_read(tmp_path):
     given = {"scale": "tiny", "data": "folder", "image_dir": "nowhere", "num_microbatches": 5}
     with pytest.raises(ValueError, match="a batch of 16 rows cannot be shared evenly"):
-        run_row(
-            PAPER, "small", resolve(PAPER, "small", given), resume=False,
-            run_dir=tmp_path / "runs", results_dir=tmp_path / "results",
-        )  # fmt: skip
+        run(PAPER, "small", tmp_path, **given)
     assert not list(tmp_path.iterdir())
 
 

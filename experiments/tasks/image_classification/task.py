@@ -59,7 +59,7 @@ class ImageClassificationTask:
     splits: dict[str, ImageSet] | None = None
     classes: tuple[str, ...] | None = None
 
-    inputs = "image"
+    inputs, example = "image", "--image=FILE --attention=map.png"
 
     @property
     def about(self) -> dict[str, Any]:
@@ -100,18 +100,11 @@ class ImageClassificationTask:
     def _batches(self) -> ImageBatches:
         augment, part = self.config.task.augment, self.config.task
         return ImageBatches(
-            self.splits["train"],
-            part.batch_size,
-            self.config.train.seed,
-            pad=augment.crop,
-            flip=augment.flip,
-            rotate=augment.rotate,
-            scale=augment.scale_jitter,
-            color_jitter=augment.color_jitter,
-            cutout=augment.cutout,
-            cutmix=augment.cutmix,
-            mixup=augment.mixup,
-        )
+            self.splits["train"], part.batch_size, self.config.train.seed,
+            pad=augment.crop, flip=augment.flip, rotate=augment.rotate, scale=augment.scale_jitter,
+            color_jitter=augment.color_jitter, cutout=augment.cutout,
+            cutmix=augment.cutmix, mixup=augment.mixup,
+        )  # fmt: skip
 
     def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
         return self._batches.iterate(start, rows)
@@ -143,6 +136,9 @@ class ImageClassificationTask:
     def summarize(self, sums: Sums) -> dict[str, float]:
         """The loss, and the accuracy, of an image."""
         return {"loss": sums.total / sums.weight, "accuracy": sums.counts["correct"] / sums.weight}
+
+    def evaluators(self) -> tuple:
+        return ()
 
     def predict(self, networks: Sequence[ViT], params: Sequence[PyTree], folder: Path) -> None:
         test = self.splits["test"]

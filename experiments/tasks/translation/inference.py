@@ -57,7 +57,7 @@ class Members:
         The longest output depends on its own sentence, so that batch mates change nothing.
         """
         limits = _longest(self.config, (source != PAD).sum(axis=1)).astype(np.int32)
-        return self._search(self.params, source, limits, forbidden)
+        return self._search(self.params, source, limits, forbidden=forbidden)
 
     def align(
         self, source: Int[np.ndarray, "B S"], target: Int[np.ndarray, "B T"]
@@ -74,7 +74,9 @@ class Members:
         return jax.jit(functools.partial(_align, self.networks))
 
 
-def search(networks, config: SearchConfig, params, source, limits, forbidden) -> Hypotheses:
+def search(
+    networks, config: SearchConfig, params, source, limits, *, forbidden: int = PAD
+) -> Hypotheses:
     """Beam search over the mean next-word distribution of some networks."""
     encoded, states = [], []
     max_length = int(_longest(config, source.shape[1]))

@@ -51,7 +51,9 @@ def predict(config: Config, data: Data, members: Members, folder: Path) -> None:
             lines = [f"{i}\t{clean[i]}" for i in known]
             _write_lines(folder / f"{name}.no_unk.txt", lines)
         if dictionary is not None:
-            replaced = _replace(config, data, pairs, hypotheses, members, dictionary)
+            replaced = _replace(
+                config, data, pairs, hypotheses, members=members, dictionary=dictionary
+            )
             _write_lines(folder / f"{name}.replaced.txt", replaced)
         if spec is not None and any(pair.sure for pair in pairs):
             _write_links(config, encoded, members, folder / name)
@@ -152,7 +154,7 @@ def _learn(config: Config, data: Data, members: Members) -> dict[str, str]:
 
 
 def _replace(
-    config: Config, data: Data, pairs, translations, members: Members, dictionary
+    config: Config, data: Data, pairs, translations, *, members: Members, dictionary
 ) -> list[str]:
     """The translations of pairs, with their unknown words replaced."""
     sources = [pair.source.split() for pair in pairs]

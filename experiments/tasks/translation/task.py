@@ -39,7 +39,7 @@ class TranslationTask:
     tokenizers: Tokenizers | None = None
     data: Data | None = None
 
-    inputs = "text"
+    inputs, example = "text", '--text="the cat sleeps ." --attention=map.png'
 
     @property
     def vocab_sizes(self) -> tuple[int, int]:
@@ -126,6 +126,19 @@ class TranslationTask:
         """The loss per token, and the negative log likelihood per sentence, in nats."""
         return {"loss": sums.total / sums.weight, "nll": sums.total / sums.counts["examples"]}
 
+    def evaluators(self) -> list[Evaluator]:
+        """BLEU of the development set, where the config asks for it."""
+        every, text = self.config.task.alignment.bleu_every, self.config.task.text
+
+        def measure(network: EncoderDecoder, params: PyTree) -> dict[str, float]:
+            members = self._members([network], [params])
+            pairs = data.pairs_of(text, "dev")
+            found = predictions.translate(self.config, self.tokenizers, self.data.dev, members)
+            hypotheses = [found[i] for i in range(len(pairs))]
+            return {"bleu": tokenized_bleu(hypotheses, [pair.target for pair in pairs]).score}
+
+        return [Evaluator(every, measure)] if every else []
+
     def predict(
         self, networks: Sequence[EncoderDecoder], params: Sequence[PyTree], folder: Path
     ) -> None:
@@ -179,19 +192,3 @@ class TranslationTask:
 
     def _members(self, networks, params) -> Members:
         return Members(tuple(networks), tuple(params), self.config.task.search)
-
-
-def evaluators(config: Config, task: TranslationTask) -> list[Evaluator]:
-    """BLEU of the development set, where the config asks for it."""
-    every = config.task.alignment.bleu_every
-    if not every:
-        return []
-
-    def measure(network: EncoderDecoder, params: PyTree) -> dict[str, float]:
-        members = task._members([network], [params])
-        pairs = data.pairs_of(config.task.text, "dev")
-        found = predictions.translate(config, task.tokenizers, task.data.dev, members)
-        hypotheses = [found[i] for i in range(len(pairs))]
-        return {"bleu": tokenized_bleu(hypotheses, [pair.target for pair in pairs]).score}
-
-    return [Evaluator(every, measure)]
