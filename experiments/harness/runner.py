@@ -167,7 +167,8 @@ def _train(
 def _initial_state(program: Program, start: PyTree | None, key: jax.Array) -> TrainState:
     if start is None:
         return jax.jit(program.initial_state)(key)
-    return program.start(jax.tree.map(jnp.asarray, start))
+    # A copy: the step takes the memory of the state, which whoever gave the parameters may use.
+    return program.start(jax.tree.map(lambda x: jnp.array(x, copy=True), start))
 
 
 def _evaluation_hooks(program: Program, kept: RunFolder | None) -> list[Hook]:

@@ -1,11 +1,17 @@
 """The harness on a task that it does not know: training, scores, tables and responses."""
 
+import dataclasses
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
+from experiments.harness.flags import help_text
 from experiments.harness.paper import resolve, trace
 from experiments.harness.run_folder import load_run
 from experiments.harness.runner import run_row
@@ -114,3 +120,43 @@ def test_a_measurement_that_is_none_is_named(tmp_path):
         run(tmp_path, scale="tiny", best_by="+")
     with pytest.raises(ArithmeticError, match=r"'speed' .* name another measurement by --best_by"):
         run(tmp_path, scale="tiny", best_by="speed")
+
+
+def test_a_paper_may_start_from_parameters_and_train_some_of_them(finished, tmp_path):
+    start = load_run(finished / "runs" / "wide.seed0", find)
+    partly = dataclasses.replace(
+        PAPER,
+        initial=lambda config, task: start.params,
+        trainable=lambda path: path.startswith("params/Dense_0/"),
+    )
+    run_row(
+        partly, "wide", resolve(partly, "wide", {"scale": "tiny"}), run_dir=tmp_path / "runs",
+        results_dir=tmp_path / "results", progress=False,
+    )  # fmt: skip
+    found = load_run(tmp_path / "runs" / "wide.seed0", lambda name: partly).params["params"]
+    for name, before in start.params["params"].items():
+        same = jax.tree.map(np.array_equal, before, found[name])
+        assert all(jax.tree.leaves(same)) == (name != "Dense_0"), name
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["--run=FOLDER is missing"]),
+        (["--run=nowhere", "--text=a"], ["nowhere is no folder of a run", "run.json"]),
+        (["--rum=nowhere"], ["no flag --rum; did you mean run?"]),
+    ],
+)
+def test_what_cannot_answer_says_so_in_one_line(words, parts):
+    command = [sys.executable, "-m", "experiments.predict", *words]
+    done = subprocess.run(command, cwd=HARNESS.parents[1], capture_output=True, text=True)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1 and all(part in line for part in parts), line
+
+
+def test_help_groups_flags_by_part_with_the_values_of_the_row():
+    text = help_text(PAPER, {"narrow": trace(PAPER, "narrow", {"scale": "tiny"})})
+    assert text.startswith("Reversal: attention by position alone\n")
+    assert "--width: Width of embeddings. (2, by row narrow)" in text
+    assert "--num_steps: Number of training steps. (4, by scale tiny)" in text
+    assert text.index("Digits.") < text.index("--length:") < text.index("--width:")
