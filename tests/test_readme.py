@@ -11,6 +11,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_blocks_of_python_run_one_after_the_other(tmp_path):
     code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+    code += "\nassert outputs.shape == inputs.shape"
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

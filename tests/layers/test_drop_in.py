@@ -1,7 +1,6 @@
 """`attend` inside Flax's own layers: equal to Flax's function, with nothing that it passes lost."""
 
 import inspect
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -237,12 +236,3 @@ def test_every_argument_that_flax_knows_is_named():
 def test_what_it_cannot_do_is_an_error(name):
     with pytest.raises(ValueError, match=f"^{name} is not supported"):
         OURS(QUERY, KEY, VALUE, **{name: "highest"})
-
-
-def test_the_snippets_of_the_readme_run():
-    text = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
-    blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
-    assert "make_attention_fn" in blocks[-1]
-    names = {}
-    exec("\n".join(blocks), names)
-    assert names["outputs"].shape == names["inputs"].shape
