@@ -92,8 +92,8 @@ def _as_json(response: Response) -> str:
 
 def _readable(response: Response) -> str:
     scores = ", ".join(f"{name} {value:.4g}" for name, value in response.scores.items())
-    lines = [response.output, *(f"  ({scores})" for _ in [scores] if scores)]
-    return "\n".join([*lines, *(f"  ({note})" for note in response.notes)])
+    remarks = [f"  ({each})" for each in (scores, *response.notes) if each]
+    return "\n".join([response.output, *remarks])
 
 
 def _main(argv: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import optax
@@ -13,6 +14,7 @@ from attn_research.training.step import (
     Step,
     Sums,
     TrainState,
+    make_eval_step,
     make_state,
     make_train_step,
     with_compute_dtype,
@@ -51,6 +53,11 @@ class Program:
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer."""
         return self.paper.optimizer(self.config)
+
+    @functools.cached_property
+    def eval_step(self) -> Callable[[PyTree, PyTree], Sums]:
+        """The sums of a batch, compiled once for all evaluations."""
+        return make_eval_step(self.eval_loss)
 
     @functools.cached_property
     def placement(self) -> Placement:

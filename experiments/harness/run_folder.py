@@ -125,17 +125,19 @@ def _measured(about: dict[str, Any]) -> dict[str, float]:
 def _open(folder: Path, paper: Paper, config: Config) -> tuple[Checkpoints, Checkpoints]:
     identity, defaults = config.identity(), paper.config.identity()
     keep = max(2, config.train.average)
-    return (
-        Checkpoints(folder / "checkpoints", identity, defaults, keep),
-        Checkpoints(folder / "best", identity, defaults, keep=1),
-    )
+    checkpoints = Checkpoints(folder / "checkpoints", identity, defaults, keep)
+    return checkpoints, _open_best(folder, paper, config)
+
+
+def _open_best(folder: Path, paper: Paper, config: Config) -> Checkpoints:
+    return Checkpoints(folder / "best", config.identity(), paper.config.identity(), keep=1)
 
 
 def best_params(folder: Path, paper: Paper, config: Config, like: PyTree) -> PyTree | None:
     """The best parameters that a run of this config kept in a folder, or None."""
     if not (folder / "best").is_dir():
         return None
-    kept = Checkpoints(folder / "best", config.identity(), paper.config.identity(), keep=1)
+    kept = _open_best(folder, paper, config)
     found = kept.restore(like)
     kept.close()
     return None if found is None else found[1]

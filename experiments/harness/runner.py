@@ -15,7 +15,7 @@ from attn_research.data.files import write_whole
 from attn_research.training import processes
 from attn_research.training.loop import Hook, fit
 from attn_research.training.placement import check_rows
-from attn_research.training.step import Sums, TrainState, make_eval_step
+from attn_research.training.step import Sums, TrainState
 from attn_research.types import PyTree
 from experiments.harness import memory_budget
 from experiments.harness.config import Config, run_name
@@ -173,10 +173,9 @@ def _initial_state(program: Program, start: PyTree | None, key: jax.Array) -> Tr
 
 def _evaluation_hooks(program: Program, kept: RunFolder | None) -> list[Hook]:
     """A hook for each evaluator; every process runs it, for the others wait no longer than that."""
-    eval_step = make_eval_step(program.eval_loss)
 
     def losses(network: Any, params: PyTree) -> dict[str, float]:
-        return measure(program, eval_step, params, "dev")
+        return measure(program, params, "dev")
 
     def make(every: int, evaluate: Callable) -> Hook:
         def run(step: int, state: TrainState) -> None:
@@ -198,15 +197,14 @@ def _evaluation_hooks(program: Program, kept: RunFolder | None) -> list[Hook]:
 def _evaluate(program: Program, kept: RunFolder, predictions: Path) -> dict[str, Any]:
     """Evaluates the best parameters, or the mean of the last ones."""
     config, task = program.config, program.task
-    eval_step = make_eval_step(program.eval_loss)
     best_step, params, measured = kept.best()
     if config.train.average:
         params = kept.mean()
-        measured |= measure(program, eval_step, params, "dev")
+        measured |= measure(program, params, "dev")
     task.predict([program.eval_network], [params], predictions)
     scores = task.score(predictions)
     kept.close()
-    on_train = measure(program, eval_step, params, "train")
+    on_train = measure(program, params, "train")
     return {
         "updates": config.train.num_steps,
         "training_flops": config.train.num_steps * program.step_flops(),
@@ -254,12 +252,10 @@ def _evaluate_ensemble(
     }
 
 
-def measure(
-    program: Program, eval_step: Callable[[PyTree, PyTree], Sums], params: PyTree, split: str
-) -> dict[str, float]:
+def measure(program: Program, params: PyTree, split: str) -> dict[str, float]:
     """The numbers that a task makes of the sums over all batches of a split."""
     return program.task.summarize(
-        add_sums(eval_step(params, batch) for batch in program.task.eval_batches(split))
+        add_sums(program.eval_step(params, batch) for batch in program.task.eval_batches(split))
     )
 
 

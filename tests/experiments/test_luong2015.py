@@ -8,11 +8,11 @@ import pytest
 
 from experiments.harness.paper import Row, resolve
 from experiments.harness.program import make_program
-from experiments.harness.runner import run_row
 from experiments.harness.verify import verify
 from experiments.luong2015 import tables
 from experiments.luong2015.paper import PAPER
 from experiments.papers import find
+from tests.experiments.runs import run as run_row
 
 TINY = {
     "scale": "tiny", "num_steps": 2, "eval_every": 2, "save_every": 2, "train_pairs": 300,
@@ -22,11 +22,7 @@ MEMBERS = ("dot", "local-p-general")
 
 
 def run(row, folder, **changes):
-    config = resolve(PAPER, row, TINY | changes)
-    return run_row(
-        PAPER, row, config, given=TINY | changes,
-        run_dir=folder / "run", results_dir=folder / "results", resume=False, progress=False,
-    )  # fmt: skip
+    return run_row(PAPER, row, folder, **(TINY | changes))
 
 
 @pytest.fixture(scope="module")

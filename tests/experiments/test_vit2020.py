@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.training.step import make_eval_step
 from experiments.harness.paper import resolve
 from experiments.harness.program import Program, make_program
 from experiments.harness.runner import measure
@@ -66,7 +65,7 @@ def test_what_fills_a_batch_adds_nothing_to_a_loss():
     )
     rng = np.random.default_rng(0)  # the head begins with zeros
     params = jax.tree.map(lambda x: x + rng.normal(0, 0.3, x.shape).astype(x.dtype), params)
-    found = measure(program, make_eval_step(loss), params, "dev")
+    found = measure(program, params, "dev")
     batch = jax.tree.map(jnp.asarray, {"image": dev.images, "label": dev.labels})
     whole = loss(params, batch, jax.random.key(0))
     assert whole.weight == whole.counts["examples"] == len(dev) == 180

@@ -182,7 +182,7 @@ class ImageClassificationTask:
             scores = {self.classes[i]: float(probabilities[i]) for i in order[:5]}
             maps = {}
             if len(networks) == 1 and networks[0].pooling == "class":
-                ((grids),) = _maps(networks[0], params[0], pixels[None])
+                (grids,) = _maps(networks[0], params[0], pixels[None])
                 for title, grid in grids.items():
                     rows, columns = (tuple(map(str, range(size))) for size in grid.shape)
                     maps[title] = AttentionMap(grid, rows, columns, pixels)
