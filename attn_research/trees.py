@@ -1,10 +1,12 @@
-"""Dataclasses as pytrees whose structures differ where their classes do."""
+"""Pytrees: dataclasses whose structures differ where their classes do, and leaves by path."""
 
 import dataclasses
 from typing import Any, TypeVar
 
 import jax
 from jax.tree_util import GetAttrKey
+
+from attn_research.types import PyTree
 
 Class = TypeVar("Class", bound=type)
 
@@ -36,3 +38,9 @@ def pytree(cls: Class) -> Class:
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
+
+
+def named_leaves(tree: PyTree) -> dict[str, Any]:
+    """The leaves by path: the keys from the root, joined by "/"."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

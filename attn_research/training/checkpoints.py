@@ -24,22 +24,30 @@ class Checkpoints:
     `config` identifies the run: a checkpoint of another config is refused. An older checkpoint may
     lack fields, whose values are then those of `defaults`. Orbax writes under a temporary name and
     renames, so a killed run leaves no partial checkpoint. A checkpoint damaged later fails its
-    digest, and the one before it is used.
+    digest, and the one before it is used. `read_only` leaves the folder as it is, or absent.
     """
 
     def __init__(
-        self, folder: str | Path, config: dict, defaults: dict | None = None, keep: int = 2
+        self,
+        folder: str | Path,
+        config: dict,
+        defaults: dict | None = None,
+        *,
+        keep: int = 2,
+        read_only: bool = False,
     ):
         self._folder, self._config = Path(folder).absolute(), config
-        self._defaults = defaults or {}
+        self._defaults, self._read_only = defaults or {}, read_only
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            max_to_keep=None if read_only else keep,
+            read_only=read_only,
             enable_async_checkpointing=False,
             create=False,  # Orbax would make all processes wait for it
             multiprocessing_options=_this_process_alone(),
         )
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            if not read_only:
+                self._folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
             raise OSError(
@@ -89,9 +97,10 @@ class Checkpoints:
             except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files
                 _warn_damaged(self._folder / str(step), error)
                 continue
-            for damaged in steps[steps.index(step) + 1 :]:
-                # Orbax ignores saves at or before a step that it has.
-                self._manager.delete(damaged)
+            if not self._read_only:
+                for damaged in steps[steps.index(step) + 1 :]:
+                    # Orbax ignores saves at or before a step that it has.
+                    self._manager.delete(damaged)
             return step, tree, about
         if steps:
             raise CheckpointError(

@@ -13,6 +13,7 @@ from typing import Literal
 import jax
 from jax.sharding import PartitionSpec as P
 
+from attn_research.trees import named_leaves
 from attn_research.types import PyTree
 
 AXES = ("data", "fsdp", "tensor")
@@ -66,10 +67,9 @@ def partition_specs(tree: PyTree, sizes: dict[str, int], rules: TensorRules) -> 
     shards, where its size divides them; fsdp shards the longest other dimension that its size
     divides. Arrays of an optimizer are sharded as their parameters, whose paths they contain.
     """
-    paths = jax.tree_util.tree_map_with_path(
-        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), tree
+    specs = jax.tree.structure(tree).unflatten(
+        [_spec(path, leaf.shape, sizes, rules) for path, leaf in named_leaves(tree).items()]
     )
-    specs = jax.tree.map(lambda path, leaf: _spec(path, leaf.shape, sizes, rules), paths, tree)
     if sizes["tensor"] > 1 and not any("tensor" in spec for spec in jax.tree.leaves(specs)):
         raise ValueError(
             f"--mesh has tensor={sizes['tensor']}, and that divides no matrix of this model: "

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 
+from attn_research.trees import named_leaves
 from attn_research.types import PyTree
 
 # Of the path of a parameter, its keys from the root of the tree joined by "/": whether to train it.
@@ -19,8 +20,8 @@ def split(params: PyTree, trainable: Trainable | None) -> tuple[PyTree, PyTree]:
     """
     if trainable is None:
         return params, jax.tree.map(lambda _: None, params)
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
-    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    leaves, treedef = jax.tree.flatten(params)
+    paths = list(named_leaves(params))
     chosen = [trainable(path) for path in paths]
     if not any(chosen):
         raise ValueError(
@@ -28,7 +29,7 @@ def split(params: PyTree, trainable: Trainable | None) -> tuple[PyTree, PyTree]:
             f"{len(paths)} paths (such as {', '.join(paths[:2])}); give a rule that is true of some"
         )
     halves = (
-        [leaf if wanted == side else None for (_, leaf), wanted in zip(leaves, chosen, strict=True)]
+        [leaf if wanted == side else None for leaf, wanted in zip(leaves, chosen, strict=True)]
         for side in (True, False)
     )
     return tuple(treedef.unflatten(half) for half in halves)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from attn_research.training.mesh import mesh_size
+from attn_research.trees import named_leaves
 from experiments.harness import memory_budget
 from experiments.harness.memory_budget import show_bytes
 from experiments.harness.paper import Paper, Resolved
@@ -16,11 +17,9 @@ def describe(paper: Paper, row: str, resolved: Resolved) -> dict[str, Any]:
     """Parameters, FLOPs and bytes of a step, from shapes alone."""
     config = resolved.config
     program = make_program(paper, config)
-    state = program.state_shapes()
-    leaves = jax.tree_util.tree_leaves_with_path(state.params)
-    sizes = {jax.tree_util.keystr(path, simple=True, separator="/"): x.size for path, x in leaves}
+    state, batch = program.state_shapes(), named_leaves(program.task.batch_spec())
+    sizes = {path: leaf.size for path, leaf in named_leaves(state.params).items()}
     biases = sum(size for path, size in sizes.items() if path.endswith("bias"))
-    batch = jax.tree_util.tree_leaves_with_path(program.task.batch_spec())
     return {
         "experiment": paper.name,
         "row": row,
@@ -30,7 +29,7 @@ def describe(paper: Paper, row: str, resolved: Resolved) -> dict[str, Any]:
         "biases": biases,
         "matmul_flops_per_step": program.step_flops(),
         "state_bytes": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)),
-        "batch": {jax.tree_util.keystr(path, simple=True): list(x.shape) for path, x in batch},
+        "batch": {path: list(leaf.shape) for path, leaf in batch.items()},
         **({} if config.execution.placement == "jit" else _on_mesh(program)),
         "paper": paper.rows[row].paper,
         "config": config.identity(),

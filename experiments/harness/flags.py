@@ -79,8 +79,8 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 def quiet_libraries() -> None:
     """Leaves what libraries log of their own work out of the output."""
     logging.getLogger().setLevel(logging.INFO)
-    for noisy in ("absl", "jax", "orbax"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy, level in (("absl", "ERROR"), ("jax", "WARNING"), ("orbax", "WARNING")):
+        logging.getLogger(noisy).setLevel(level)
 
 
 def fail(error: Exception) -> NoReturn:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 from flax import linen as nn
 
 from attn_research.data.files import write_whole
 from attn_research.training.checkpoints import Checkpoints
 from attn_research.training.metrics import MetricsLog
 from attn_research.training.step import TrainState
+from attn_research.trees import named_leaves
 from attn_research.types import PyTree
 from experiments.harness.config import Config
 from experiments.harness.paper import Paper
@@ -122,24 +122,24 @@ def _measured(about: dict[str, Any]) -> dict[str, float]:
     return {name[4:]: value for name, value in about.items() if name.startswith("dev_")}
 
 
-def _open(folder: Path, paper: Paper, config: Config) -> tuple[Checkpoints, Checkpoints]:
+def _open(
+    folder: Path, paper: Paper, config: Config, *, read_only: bool = False
+) -> tuple[Checkpoints, Checkpoints]:
+    """The last checkpoints of a run, and the best one."""
     identity, defaults = config.identity(), paper.config.identity()
-    keep = max(2, config.train.average)
-    checkpoints = Checkpoints(folder / "checkpoints", identity, defaults, keep)
-    return checkpoints, _open_best(folder, paper, config)
-
-
-def _open_best(folder: Path, paper: Paper, config: Config) -> Checkpoints:
-    return Checkpoints(folder / "best", config.identity(), paper.config.identity(), keep=1)
+    kept = {"checkpoints": max(2, config.train.average), "best": 1}
+    return tuple(
+        Checkpoints(folder / name, identity, defaults, keep=keep, read_only=read_only)
+        for name, keep in kept.items()
+    )
 
 
 def best_params(folder: Path, paper: Paper, config: Config, like: PyTree) -> PyTree | None:
     """The best parameters that a run of this config kept in a folder, or None."""
-    if not (folder / "best").is_dir():
-        return None
-    kept = _open_best(folder, paper, config)
-    found = kept.restore(like)
-    kept.close()
+    checkpoints, best = _open(folder, paper, config, read_only=True)
+    found = best.restore(like)
+    checkpoints.close()
+    best.close()
     return None if found is None else found[1]
 
 
@@ -185,7 +185,7 @@ def load_run(folder: str | Path, find: Callable[[str], Paper]) -> Run:
 
 
 def _kept_params(folder: Path, paper: Paper, config: Config, shapes: TrainState) -> PyTree | None:
-    checkpoints, best = _open(folder, paper, config)
+    checkpoints, best = _open(folder, paper, config, read_only=True)
     count = config.train.average
     try:
         if count and len(checkpoints.steps()) >= count:
@@ -202,17 +202,14 @@ def _kept_params(folder: Path, paper: Paper, config: Config, shapes: TrainState)
 def start_params(folder: str, program: Program, find: Callable[[str], Paper]) -> PyTree:
     """Parameters of the run in a folder, to start a program from; ValueError for other shapes."""
     params = load_run(folder, find).params
-    wanted = program.state_shapes().params
-    shapes = [
-        {jax.tree_util.keystr(path, simple=True, separator="/"): x.shape for path, x in leaves}
-        for leaves in map(jax.tree_util.tree_leaves_with_path, (params, wanted))
-    ]
-    if shapes[0] != shapes[1]:
-        names = sorted(
-            n for n in {**shapes[0], **shapes[1]} if shapes[0].get(n) != shapes[1].get(n)
-        )
+    there, here = (
+        {name: leaf.shape for name, leaf in named_leaves(tree).items()}
+        for tree in (params, program.state_shapes().params)
+    )
+    other = sorted(name for name in there | here if there.get(name) != here.get(name))
+    if other:
         raise ValueError(
-            f"--init_from={folder}: its parameters do not fit this network; {names[0]} is "
-            f"{shapes[0].get(names[0])} there and {shapes[1].get(names[0])} here"
+            f"--init_from={folder}: its parameters do not fit this network; {other[0]} is "
+            f"{there.get(other[0])} there and {here.get(other[0])} here"
         )
     return params

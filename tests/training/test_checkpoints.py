@@ -84,6 +84,18 @@ def test_an_empty_folder_has_none(tmp_path):
     assert Checkpoints(tmp_path / "new", CONFIG).restore(make_state(0)) is None
 
 
+def test_reading_leaves_a_folder_as_it_is(folder, tmp_path):
+    damage(folder, 6, "truncated")
+    before = sorted(folder.rglob("*"))
+    reader = Checkpoints(folder, CONFIG, read_only=True)
+    assert reader.restore(make_state(0))[0] == 4
+    reader.close()
+    assert sorted(folder.rglob("*")) == before
+    absent = Checkpoints(tmp_path / "new", CONFIG, read_only=True)
+    assert absent.steps() == [] and absent.restore(make_state(0)) is None
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_step_is_saved_once(folder):
     checkpoints = reopen(folder)
     checkpoints.save(6, make_state(1), seconds=9.0)
