@@ -24,7 +24,7 @@ from absl import app, flags
 
 from attn_research.attention import Capture, Causal, Full, Window
 from attn_research.data.files import write_whole
-from experiments.benchmarks.race import define_output
+from experiments.benchmarks.comparison import define_output
 from experiments.benchmarks.timing import (
     compile_call,
     compile_run,
@@ -63,10 +63,10 @@ def compare(shape: tuple[int, ...], peer: subprocess.Popen | None, rounds: int) 
                 ask(peer, case)
         found = medians(in_turn(runs, rounds), "ours full")
         for name, row in found.items():
-            contestant, of = name.split()
+            system, of = name.split()
             others = zip(row["all_seconds"], found[f"ours {of}"]["all_seconds"], strict=True)
             row = {
-                "contestant": contestant,
+                "system": system,
                 "mask": of,
                 "length": length,
                 "gradient": gradient,
@@ -79,7 +79,7 @@ def compare(shape: tuple[int, ...], peer: subprocess.Popen | None, rounds: int) 
             rows.append(row)
             print(
                 f"{length:>6} {of:<7}{'forward+backward' if gradient else 'forward':<17}"
-                f"{contestant:<8}{row['seconds']:9.4f} s  {row['times_as_long_as_ours']:6.2f} "
+                f"{system:<8}{row['seconds']:9.4f} s  {row['times_as_long_as_ours']:6.2f} "
                 "times as long as ours",
                 flush=True,
             )
@@ -116,7 +116,7 @@ def windows(
                 runs["flex_attention"] = functools.partial(ask, peer, case)
                 ask(peer, case)
             for name, found in medians(in_turn(runs, rounds), "window").items():
-                row = {"contestant": name, "length": length, "gradient": gradient, **found}
+                row = {"system": name, "length": length, "gradient": gradient, **found}
                 rows.append(row | {"temporary_bytes": temporary.get(name)})
                 print(
                     f"{length:>6} {'forward+backward' if gradient else 'forward':<17}{name:<15}"

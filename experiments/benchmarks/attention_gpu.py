@@ -26,7 +26,7 @@ from tqdm import tqdm
 from attn_research.attention import Causal, Full, Mask, Segments, Window
 from attn_research.attention.masks import grid
 from attn_research.data.files import write_whole
-from experiments.benchmarks.race import define_output
+from experiments.benchmarks.comparison import define_output
 from experiments.benchmarks.timing import compile_run, in_turn, ours
 from experiments.harness.results import command_line, environment
 
@@ -72,17 +72,17 @@ def measure(
     of_mask = masks(batch, length)
     pairs = {name: visible(mask, batch, length) * heads * width for name, mask in of_mask.items()}
 
-    def prepare(contestant: tuple[str, str]) -> tuple[Callable[[], float], int] | None:
-        implementation, of = contestant
+    def prepare(system: tuple[str, str]) -> tuple[Callable[[], float], int] | None:
+        implementation, of = system
         attention = ours(implementation, mask=of_mask[of])
         try:
             return compile_run(attention, shape, gradient, jnp.bfloat16, calls)
         except NotImplementedError:
             return None  # as cuDNN of documents, or kernels for another GPU
 
-    contestants = list(itertools.product(dict.fromkeys(["cudnn", *implementations]), of_mask))
+    systems = list(itertools.product(dict.fromkeys(["cudnn", *implementations]), of_mask))
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        prepared = dict(zip(contestants, pool.map(prepare, contestants), strict=True))
+        prepared = dict(zip(systems, pool.map(prepare, systems), strict=True))
     prepared = {" ".join(names): found for names, found in prepared.items() if found}
     runs = {name: run for name, (run, _) in prepared.items()}
     flops = {name: pairs[name.split()[1]] * (14 if gradient else 4) for name in runs}

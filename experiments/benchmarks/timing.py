@@ -101,13 +101,13 @@ def ours(implementation: str | None = None, **options: Any) -> Callable[..., Any
 
 
 def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round."""
+    """Seconds of each system in each round."""
     found = [{name: run() for name, run in runs.items()} for _ in range(rounds)]
     return {name: [one[name] for one in found] for name in runs}
 
 
 def medians(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, Any]]:
-    """By contestant: the median of seconds, and of its ratio to `base` in the same round."""
+    """By system: the median of seconds, and of its ratio to `base` in the same round."""
     return {
         name: {
             "seconds": statistics.median(found),

@@ -27,10 +27,10 @@ def test_every_mask_is_measured_beside_cudnn_without_one(monkeypatch):
     monkeypatch.setattr(attention_gpu, "MODEL_DIM", 16)
     options = {"implementations": ["pallas"], "gradient": True, "rounds": 1, "calls": 1}
     rows = list(attention_gpu.measure(32, 8, **options))
-    contestants = [(row["implementation"], row["mask"]) for row in rows]
+    systems = [(row["implementation"], row["mask"]) for row in rows]
     masks = ("full", "causal", "window", "documents")
     expected = [(i, mask) for i in ("cudnn", "pallas") for mask in masks]
-    assert contestants == [pair for pair in expected if pair != ("cudnn", "documents")]
+    assert systems == [pair for pair in expected if pair != ("cudnn", "documents")]
     assert rows[0]["of_unmasked_cudnn"] == 1
 
 
