@@ -145,7 +145,7 @@ def test_a_run_leaves_tables_and_pictures_that_verify(results):
     found = {name: holds for name, _, holds in verify(results, find)}
     assert len(found) == 3 and all(found.values())
     text = (results / "tables.md").read_text()
-    for title in ("Table 2", "Table 3", "Whom pronouns mean", "by layer and head"):
+    for title in ("Table 2", "Table 3", "Pronoun resolution", "by layer and head"):
         assert title in text
 
 
