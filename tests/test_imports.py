@@ -54,7 +54,7 @@ def parts_after(package, names):
 
 
 @pytest.mark.parametrize("part", MAY_IMPORT)
-def test_a_part_imports_only_what_stands_below_it(part):
+def test_a_part_imports_only_allowed_parts(part):
     allowed = MAY_IMPORT[part] | {part}
     files = modules_in(f"attn_research/{part}") or [ROOT / f"attn_research/{part}.py"]
     for path in filter(pathlib.Path.exists, files):
@@ -82,7 +82,7 @@ def test_data_imports_no_jax():
         assert parts_after("attn_research", names) <= {"data"}, path.relative_to(ROOT)
 
 
-def test_nothing_below_experiments_imports_them_or_flags():
+def test_the_package_imports_neither_experiments_nor_absl():
     for path in (ROOT / "attn_research").rglob("*.py"):
         tops = {name.split(".")[0] for name in imported(path)}
         assert tops.isdisjoint({"experiments", "absl"}), path.relative_to(ROOT)
@@ -102,7 +102,7 @@ def imports_of_experiments(path):
 
 
 @pytest.mark.parametrize("folder", EXPERIMENTS_MAY_IMPORT)
-def test_a_folder_of_experiments_imports_only_what_stands_below_it(folder):
+def test_a_folder_of_experiments_imports_only_allowed_parts(folder):
     allowed = EXPERIMENTS_MAY_IMPORT[folder]
     for path in modules_in(f"experiments/{folder}"):
         for name in imports_of_experiments(path):
@@ -120,7 +120,7 @@ def test_no_task_imports_another():
 
 
 @pytest.mark.parametrize("paper", papers())
-def test_a_paper_imports_tasks_and_the_harness_alone(paper):
+def test_a_paper_imports_only_tasks_and_the_harness(paper):
     for path in modules_in(f"experiments/{paper}"):
         others = {n.split(".")[0] for n in imports_of_experiments(path)}
         others -= {paper, "tasks", "harness"}
@@ -136,7 +136,7 @@ def test_every_paper_has_the_same_files():
         assert lines <= 150, f"{paper}/paper.py has {lines} lines"
 
 
-def test_no_file_is_two_ideas_long():
+def test_files_have_at_most_300_lines():
     for folder in ("attn_research", "experiments", "tests"):
         for path in modules_in(folder):
             lines = path.read_text().count("\n")

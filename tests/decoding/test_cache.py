@@ -36,7 +36,7 @@ def test_chunks_of_any_size_fill_slots_ordered_by_position_then_beam_index(sizes
         assert not found[:, T * K :].any()
 
 
-def test_a_filled_cache_is_the_sequence():
+def test_a_filled_cache_equals_the_sequence():
     sequence = sequences(T)
     for found, expected in zip(KeyValueCache.filled(sequence).slots(), sequence, strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -86,7 +86,7 @@ def test_a_hypothesis_attends_to_the_slots_of_its_own_path():
     np.testing.assert_array_equal(history.last_positions(2), [T - 2, T - 1])
 
 
-def test_what_hypotheses_share_is_neither_repeated_nor_moved():
+def test_shared_state_is_neither_repeated_nor_reordered():
     state = Shared((jnp.arange(3.0), jnp.ones((5, 2)))), jnp.arange(B)[:, None]
     shared, own = choose(spread(state, K), jnp.zeros((B, K), jnp.int32))
     assert own.shape == (B, K)

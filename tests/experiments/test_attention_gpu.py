@@ -7,7 +7,7 @@ from attn_research.attention.backends.pallas_gpu import backend as pallas
 from experiments.benchmarks import attention_gpu
 
 
-def test_useful_work_is_what_queries_see():
+def test_useful_pairs_are_those_that_the_mask_allows():
     seen = {
         name: attention_gpu.visible(mask, 2, 64)
         for name, mask in attention_gpu.masks(2, 64).items()
@@ -20,7 +20,7 @@ def test_useful_work_is_what_queries_see():
     }
 
 
-def test_every_mask_is_measured_beside_cudnn_without_one(monkeypatch):
+def test_every_mask_is_measured_relative_to_unmasked_cudnn(monkeypatch):
     monkeypatch.setattr(cudnn, "BACKEND", "xla")
     monkeypatch.setattr(pallas, "INTERPRET", True)
     monkeypatch.setattr(attention_gpu, "TOKENS", 32)
@@ -34,7 +34,7 @@ def test_every_mask_is_measured_beside_cudnn_without_one(monkeypatch):
     assert rows[0]["of_unmasked_cudnn"] == 1
 
 
-def test_no_gpu_is_said_in_a_line(capsys):
+def test_a_machine_without_a_gpu_gives_a_one_line_error(capsys):
     with pytest.raises(SystemExit) as end:
         attention_gpu.main([])
     assert end.value.code == 2

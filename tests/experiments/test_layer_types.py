@@ -14,7 +14,9 @@ from experiments.benchmarks import layer_types
         ("self-attention (restricted)", (1, 1), 1, 5),  # each position sees the four before it
     ],
 )
-def test_a_layer_grows_as_the_paper_says(name, growth, iterations, path, monkeypatch):
+def test_exponents_operations_and_paths_are_those_of_table_1(
+    name, growth, iterations, path, monkeypatch
+):
     monkeypatch.setattr(layer_types, "LENGTHS", (32, 64))
     monkeypatch.setattr(layer_types, "WIDTHS", (8, 16))
     layer = layer_types.LAYERS[name]
@@ -23,5 +25,5 @@ def test_a_layer_grows_as_the_paper_says(name, growth, iterations, path, monkeyp
     assert layer_types.path_length(layer, 20) == path
 
 
-def test_attention_costs_as_much_as_recurrence_at_n_equal_to_d():
+def test_attention_and_recurrence_cost_the_same_at_n_equal_to_d():
     assert layer_types.crossover(24) == 24

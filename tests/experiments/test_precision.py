@@ -21,7 +21,7 @@ def products(jaxpr):
 
 
 @pytest.mark.parametrize("row", PAPERS)
-def test_only_attention_weights_and_angles_are_multiplied_in_float32(row):
+def test_only_attention_weights_and_sinusoids_are_multiplied_in_float32(row):
     config = resolve(PAPERS[row], row, {"scale": "tiny", "dtype": "bfloat16"})
     program = make_program(PAPERS[row], config)
     params, batch = program.state_shapes().params, program.task.batch_spec()
