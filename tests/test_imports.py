@@ -1,7 +1,8 @@
-"""Import rules by folder: types, trees < rng < attention < decoding < layers < models < pretrained.
+"""Import rules by folder: types < trees, rng < attention < decoding < layers < models.
 
-The other parts of the package stand beside them. In experiments/ papers import tasks and the
-harness, tasks import what the harness says of tasks and configs, and the harness imports neither.
+The other parts of the package may import types, trees, rng and attention. In experiments/ papers
+import tasks and the harness, tasks import harness.task and harness.config, and the harness imports
+neither.
 """
 
 import ast
@@ -14,7 +15,7 @@ BESIDE = {"types", "trees", "rng", "attention"}
 # Each part of the package, and the other parts it may import.
 MAY_IMPORT = {
     "types": set(),
-    "trees": set(),
+    "trees": {"types"},
     "rng": {"types"},
     "attention": {"types", "trees", "rng"},
     "layers": BESIDE | {"decoding"},
@@ -24,9 +25,8 @@ MAY_IMPORT = {
     "decoding": BESIDE,
     "evaluation": BESIDE,
     "viewing": BESIDE,
-    "pretrained": BESIDE | {"decoding", "layers", "models"},
 }
-# Each folder of experiments/ that is no paper, and the parts of experiments/ it may import.
+# Each folder of experiments/ that is not a paper, and the parts of experiments/ it may import.
 EXPERIMENTS_MAY_IMPORT = {
     "harness": {"harness"},
     "tasks": {"tasks", "harness.task", "harness.config"},
@@ -75,7 +75,7 @@ def test_no_model_imports_another():
 
 
 def test_data_imports_no_jax():
-    """Worker processes start without it, and nothing there touches a device."""
+    """Worker processes import the package's data folder without JAX."""
     for path in modules_in("attn_research/data"):
         names = list(imported(path))
         assert "jax" not in {name.split(".")[0] for name in names}, path.relative_to(ROOT)

@@ -1,4 +1,4 @@
-"""The Python of README.md runs as it stands there."""
+"""The README: its Python blocks, its links, and the names of its table of equations."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""Implementations that are wrong on purpose turn the conformance tests red."""
+"""Deliberately wrong implementations, which the conformance comparison must detect."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""The benchmark of masks on a GPU, as far as it goes without one."""
+"""The benchmark of masked attention on a GPU, with interpreted kernels."""
 
 import pytest
 

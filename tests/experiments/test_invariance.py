@@ -1,4 +1,4 @@
-"""The parameters of 20 steps do not depend on where the steps were taken."""
+"""Equality of parameters across placements, in five of the setups of the benchmark."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a step needs is known before it runs, and what does not fit is refused with what would."""
+"""Memory estimates, and refusal of steps that do not fit."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""With --dtype=bfloat16 products are of bfloat16, and what is summed up or kept is float32."""
+"""Dtypes under --dtype=bfloat16: bfloat16 matrix products, float32 sums and parameters."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A run goes on with other devices and processes than it began with, through the command line."""
+"""Runs continued on other devices and with other numbers of processes, by the command line."""
 
 import os
 import signal

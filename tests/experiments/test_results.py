@@ -1,4 +1,4 @@
-"""What a result says of the command that made it."""
+"""Commands and settings in result files."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Results that are kept are those of the commands beside them."""
+"""Committed results and the commands that made them."""
 
 import json
 

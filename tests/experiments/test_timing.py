@@ -1,4 +1,4 @@
-"""How calls are timed: those of one program are all made, one after another."""
+"""Timing of calls: one program makes every call, in sequence."""
 
 import jax
 import jax.numpy as jnp
