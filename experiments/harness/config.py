@@ -17,7 +17,7 @@ ScheduleName = Literal["constant", "cosine", "halving", "inverse_sqrt"]
 def knob(default: Any, text: str, minimum: float | None = None, *, local: bool = False) -> Any:
     """A field of a config: its default, the flag's help, and the least value that it takes.
 
-    A `local` value, such as a folder of this machine, is no part of what a run is.
+    A `local` value, such as a folder, is not part of a run's identity.
     """
     about = {"help": text, "minimum": minimum, "local": local}
     return dataclasses.field(default=default, metadata=about)
@@ -151,7 +151,7 @@ class Config:
         return _replace(self, values)
 
     def identity(self) -> dict[str, Any]:
-        """What a run is: every value but those of execution and of this machine."""
+        """The values that identify a run: all but execution and machine-local ones."""
         return {
             field.name: getattr(part, field.name)
             for part, field in self.fields()
