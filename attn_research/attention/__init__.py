@@ -7,8 +7,9 @@ and hashable, and equal ones trace once. `attend` puts them together.
 from attn_research.attention.api import attend, explain
 from attn_research.attention.array_masks import Around, Dense, Padding, Segments
 from attn_research.attention.call import Attended, Capture
-from attn_research.attention.masks import Causal, Full, Mask, Positions, Window
+from attn_research.attention.masks import Causal, Full, Mask, Window
 from attn_research.attention.normalizers import Dropout, Gaussian, softmax
+from attn_research.attention.positions import Positions
 from attn_research.attention.scores import Additive, Dot, General, Location, ScaledDot
 
 __all__ = [

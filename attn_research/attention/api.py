@@ -6,15 +6,19 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from attn_research.attention.backends import cudnn, local_gather, reference, splash
 from attn_research.attention.backends.hopper import backend as hopper
 from attn_research.attention.backends.pallas_gpu import backend as pallas_gpu
 from attn_research.attention.backends.xla_flash import backend as xla_flash
-from attn_research.attention.call import Attended, AttentionCall, Capture
-from attn_research.attention.masks import Full, Mask, Positions
+from attn_research.attention.call import Attended, AttentionCall, Capture, empty
+from attn_research.attention.masks import Full, Mask
+from attn_research.attention.meshes import run_on_mesh
 from attn_research.attention.normalizers import Dropout, softmax
+from attn_research.attention.positions import Positions
 from attn_research.attention.scores import ScaledDot
+from attn_research.derivatives import first_order_only
 from attn_research.types import Array, Float
 
 
@@ -44,22 +48,39 @@ class Verdict(NamedTuple):
     bytes: int | None
 
 
-def _from(name: str, module: Any) -> Implementation:
-    return Implementation(
-        name, module.unsupported, module.attend, module.not_preferred, module.cost
-    )
+def _kernels(name: str, module: Any) -> Implementation:
+    """An implementation by kernels, which have a backward pass and no derivatives of it."""
+
+    def run(call: AttentionCall) -> Attended:
+        function, arrays = call.split(module.attend)
+        is_float = [jnp.issubdtype(array.dtype, jnp.floating) for array in arrays]
+
+        def of_floats(floats: list, others: list) -> Attended:
+            rest = {True: iter(floats), False: iter(others)}
+            return function([next(rest[each]) for each in is_float])
+
+        refusal = f"{name} has gradients alone: name tiled for other derivatives"
+        floats, others = (
+            [x for x, is_ in zip(arrays, is_float, strict=True) if is_ == kind]
+            for kind in (True, False)
+        )
+        return first_order_only(of_floats, refusal)(floats, others)
+
+    return Implementation(name, module.unsupported, run, module.not_preferred, module.cost)
 
 
 # The chain, first choice first.
 IMPLEMENTATIONS = (
-    _from("cudnn", cudnn),
-    _from("hopper", hopper),
-    _from("pallas", pallas_gpu),
-    _from("splash", splash),
+    _kernels("cudnn", cudnn),
+    _kernels("hopper", hopper),
+    _kernels("pallas", pallas_gpu),
+    _kernels("splash", splash),
     Implementation(
         "gathered", local_gather.unsupported, local_gather.attend, local_gather.not_preferred
     ),
-    _from("tiled", xla_flash),
+    Implementation(
+        "tiled", xla_flash.unsupported, xla_flash.attend, xla_flash.not_preferred, xla_flash.cost
+    ),
     Implementation("reference", reference.unsupported, reference.attend),
 )
 
@@ -108,9 +129,9 @@ def attend(
     mask, such as Causal, that leaves out the slots not written yet. Slots hold positions 0, 1, ...,
     unless `Positions(key=...)` says which.
 
-    A query that may attend to no key gives weights 0, context 0 and gradient 0. A masked weight is
-    exactly 0 whatever its score, but masked keys and values must be finite, since 0 · NaN is NaN.
-    Raises ValueError where shapes, dtypes or names do not fit.
+    A query that may attend to no key, as where there are none, gives weights 0, context 0 and
+    gradient 0. A masked weight is exactly 0 whatever its score, but masked keys and values must be
+    finite, since 0 · NaN is NaN. Raises ValueError where shapes, dtypes or names do not fit.
     """
     call = AttentionCall(
         query,
@@ -124,12 +145,14 @@ def attend(
         positions=positions,
         capture=capture,
     )
-    reasons = _rejections(implementation, call)
+    call, reasons = _rejections(implementation, call)
     if None not in reasons:
         named = zip(IMPLEMENTATIONS, reasons, strict=True)
         lines = [f"{i.name}: {why}" for i, why in named if implementation in (None, i.name)]
         raise NotImplementedError("; ".join(lines))
-    return IMPLEMENTATIONS[reasons.index(None)].run(call)
+    if 0 in (*call.batch, *call.lengths, *call.heads):
+        return empty(call)
+    return run_on_mesh(IMPLEMENTATIONS[reasons.index(None)].run, call)
 
 
 def explain(*args: Any, **kwargs: Any) -> tuple[Verdict, ...]:
@@ -143,7 +166,7 @@ def explain(*args: Any, **kwargs: Any) -> tuple[Verdict, ...]:
     bound.apply_defaults()
     implementation = bound.arguments.pop("implementation")
     call = AttentionCall(**bound.arguments)
-    reasons = _rejections(implementation, call)
+    call, reasons = _rejections(implementation, call)
     chosen = "requested" if implementation else "first that supports the call"
     rows = []
     for candidate, reason in zip(IMPLEMENTATIONS, reasons, strict=True):
@@ -155,12 +178,14 @@ def explain(*args: Any, **kwargs: Any) -> tuple[Verdict, ...]:
     return tuple(rows)
 
 
-def _rejections(implementation: str | None, call: AttentionCall) -> list[str | None]:
-    """The reason against each implementation; None for the one to run, if there is one."""
+def _rejections(
+    implementation: str | None, call: AttentionCall
+) -> tuple[AttentionCall, list[str | None]]:
+    """The checked call, and the reason against each implementation; None for the one to run."""
     names = [candidate.name for candidate in IMPLEMENTATIONS]
     if implementation not in (None, *names):
         raise ValueError(f"implementation {implementation!r} is not one of {', '.join(names)}")
-    call.check()
+    call = call.checked()
     reasons: list[str | None] = []
     for candidate in IMPLEMENTATIONS:
         if implementation not in (None, candidate.name):
@@ -172,7 +197,7 @@ def _rejections(implementation: str | None, call: AttentionCall) -> list[str | N
             if reason is None and implementation is None:
                 reason = candidate.not_preferred(call)
             reasons.append(reason)
-    return reasons
+    return call, reasons
 
 
 def _cost(run: Callable[[AttentionCall], Attended], call: AttentionCall) -> tuple[int, int]:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from attn_research.attention.masks import Mask
+from attn_research.attention.positions import Pos, signed
 from attn_research.trees import pytree
-from attn_research.types import Array, ArrayLike, Bool, Float, Int
+from attn_research.types import Array, ArrayLike, Bool, Float, Int, wide_dtype
 
 
 @pytree
@@ -31,8 +32,9 @@ class Around(Mask):
         if self.half_width < 0:
             raise ValueError(f"Around(half_width={self.half_width}): it must not be negative")
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
-        return jnp.abs(k_pos - self._center(q_pos)) <= self.half_width
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> Array:
+        center = self._center(q_pos)
+        return jnp.abs(jnp.asarray(signed(k_pos), center.dtype) - center) <= self.half_width
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         if not jnp.issubdtype(self.center.dtype, jnp.floating):
@@ -42,7 +44,7 @@ class Around(Mask):
     def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
         return dataclasses.replace(self, center=jnp.take(self.center, index, axis=-1, mode="clip"))
 
-    def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int]:
+    def span(self, q_pos: Pos) -> tuple[Int[ArrayLike, "..."], int]:
         first = jnp.ceil(self._center(q_pos) - self.half_width)
         return first.astype(jnp.int32), 2 * self.half_width + 1
 
@@ -54,18 +56,18 @@ class Around(Mask):
                 f"{q_pos.shape[-2]} queries"
             )
         # Half precision has no room for positions past 256.
-        center = jnp.asarray(self.center, jnp.result_type(jnp.float32, self.center))
+        center = jnp.asarray(self.center, wide_dtype(self.center))
         return center[..., None, :, None]
 
 
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Padding(Mask):
-    """A query may attend to keys where `valid` is true at their position, and not past its end."""
+    """A query may attend to keys where `valid` is true at their position, and not past its ends."""
 
     valid: Bool[ArrayLike, "*B S"] | Any
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> Array:
         return at_positions(self.valid[..., None, None, :], k_pos, axis=-1, absent=False)
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
@@ -85,7 +87,7 @@ class Segments(Mask):
     q_ids: Int[ArrayLike, "*B T"] | Any
     k_ids: Int[ArrayLike, "*B S"] | Any
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> Array:
         q_id = at_positions(self.q_ids[..., None, :, None], q_pos, axis=-2, absent=-1)
         return q_id == at_positions(self.k_ids[..., None, None, :], k_pos, axis=-1, absent=-2)
 
@@ -109,7 +111,7 @@ class Dense(Mask):
 
     allowed: Bool[ArrayLike, "*B T S"] | Any
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> Array:
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> Array:
         rows = at_positions(self.allowed[..., None, :, :], q_pos, axis=-2, absent=False)
         return at_positions(rows, k_pos, axis=-1, absent=False)
 
@@ -124,9 +126,12 @@ class Dense(Mask):
 
 
 def at_positions(array: ArrayLike, pos: ArrayLike, axis: int, absent: int) -> Array:
-    """The entries of `array` at `pos` along `axis`, `absent` past its end."""
+    """The entries of `array` at `pos` along `axis`, `absent` before its start and past its end."""
     _check_rank(array.ndim, pos)
-    return jnp.take_along_axis(array, pos, axis=axis, mode="fill", fill_value=absent)
+    pos = signed(pos)
+    # JAX counts negative indices from the end.
+    index = jnp.where(pos < 0, array.shape[axis], pos)
+    return jnp.take_along_axis(array, index, axis=axis, mode="fill", fill_value=absent)
 
 
 def _check_rank(rank: int, pos: ArrayLike) -> None:

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.attention.masks import Full, Mask, Positions
+from attn_research.attention.masks import Full, Mask, Real
 from attn_research.attention.normalizers import Dropout, softmax
+from attn_research.attention.positions import Positions
 from attn_research.attention.scores import ScaledDot
+from attn_research.loops import vary_as
 from attn_research.trees import pytree
 from attn_research.types import Array, Float, PyTree, Shaped
 
@@ -104,8 +106,18 @@ class AttentionCall:
         """The shapes and dtypes of `function` of this call; nothing is computed."""
         return jax.eval_shape(*self.split(function))
 
-    def check(self) -> None:
-        """Raises ValueError in one line that names what does not fit, and the way out."""
+    def checked(self) -> "AttentionCall":
+        """The call as implementations take it, with the positions of what is real in its mask.
+
+        ValueError in one line that names what does not fit, and the way out.
+        """
+        self._check()
+        if self.counted:
+            return self
+        return self.replace(positions=self.at.signed(), mask=self.mask & Real())
+
+    def _check(self) -> None:
+        self._check_kinds()
         if not isinstance(self.mask, Mask):
             raise ValueError(
                 f"mask is of type {type(self.mask).__name__}: give a Mask, such as Padding(valid) "
@@ -123,20 +135,46 @@ class AttentionCall:
         self._check_bias()
         self._check_capture()
 
+    def _check_kinds(self) -> None:
+        """The arguments that Python would take for others."""
+        for name, example in (
+            ("score", "ScaledDot()"),
+            ("mask", "Causal()"),
+            ("normalizer", "softmax"),
+            ("bias", "an array"),
+        ):
+            part = getattr(self, name)
+            if isinstance(part, type):
+                raise ValueError(f"{name} is the class {part.__name__}: write {part.__name__}(...)")
+            array = name == "bias" and (part is None or hasattr(part, "dtype"))
+            if not (callable(part) or array or name == "mask"):
+                raise ValueError(
+                    f"{name} is {part!r}, a {type(part).__name__}: give {example}, or a function"
+                )
+        for name, kind in (("dropout", Dropout), ("positions", Positions)):
+            part = getattr(self, name)
+            if part is not None and not isinstance(part, kind):
+                raise ValueError(
+                    f"{name} is of type {type(part).__name__}: give {kind.__name__}(...) or None"
+                )
+
     def _check_shapes(self) -> None:
         query, key, value = self.query, self.key, self.value
         shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
         if not query.ndim == key.ndim == value.ndim >= 3:
             raise ValueError(f"{shapes}: give [*B, length, heads, width], the same *B in all")
         dtypes = query.dtype, key.dtype, value.dtype
-        if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
-            raise ValueError(f"query, key and value are {', '.join(map(str, dtypes))}: give floats")
+        if not all(map(_is_float, dtypes)):
+            raise ValueError(
+                f"query, key and value are {', '.join(map(str, dtypes))}: give floats of at least "
+                "16 bits"
+            )
         if not query.shape[:-3] == key.shape[:-3] == value.shape[:-3]:
             raise ValueError(f"{shapes}: the leading batch axes differ")
         if key.shape[:-1] != value.shape[:-1]:
             raise ValueError(f"{shapes}: key and value differ in length or heads")
         num_heads, num_kv_heads = self.heads
-        if num_heads % num_kv_heads:
+        if num_heads % max(num_kv_heads, 1):
             raise ValueError(
                 f"{shapes}: {num_heads} query heads are not a multiple of {num_kv_heads} key heads"
             )
@@ -146,10 +184,10 @@ class AttentionCall:
         if bias is None or callable(bias):
             return
         full = (*self.batch, self.heads[0], *self.lengths)
-        if not jnp.issubdtype(bias.dtype, jnp.floating):
+        if not _is_float(bias.dtype):
             raise ValueError(
-                f"bias is {bias.dtype}: give floats, which are added to the scores; which keys a "
-                "query may attend to is for the mask"
+                f"bias is {bias.dtype}: give floats of at least 16 bits, which are added to the "
+                "scores; which keys a query may attend to is for the mask"
             )
         fits = all(size in (1, most) for size, most in zip(bias.shape, full, strict=False))
         if bias.ndim != len(full) or not fits:
@@ -168,6 +206,16 @@ class AttentionCall:
             raise ValueError(f'capture {capture!r} is not None, "all" or a Capture(heads, rows)')
 
 
+def empty(call: AttentionCall) -> Attended:
+    """The result of a call without scores: zeros, if anything."""
+    num_queries, num_keys = call.lengths
+    num_heads, _ = call.heads
+    weights = jnp.zeros((*call.batch, num_heads, num_queries, num_keys), jnp.float32)
+    shape = *call.batch, num_queries, num_heads, call.value.shape[-1]
+    found = Attended(jnp.zeros(shape, call.value.dtype), captured(weights, call.capture))
+    return vary_as(found, call.query, call.key, call.value)
+
+
 def captured(
     weights: Shaped[Array, "*B N T S"], capture: Literal["all"] | Capture | None
 ) -> Array | None:
@@ -175,3 +223,8 @@ def captured(
     if isinstance(capture, Capture):
         return weights[..., np.array(capture.heads)[:, None], np.array(capture.rows), :]
     return weights if capture == "all" else None
+
+
+def _is_float(dtype: Any) -> bool:
+    """Whether sums and products can be taken in the dtype: not in one of 8 bits or less."""
+    return jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits >= 16

@@ -4,6 +4,7 @@ A mask is called as `mask(q_pos, k_pos)` with integer positions that broadcast t
 booleans: true where that query may attend to that key. `attend` calls it with q_pos [*B, 1, T, 1]
 and k_pos [*B, 1, 1, S], or [*B, 1, T, S] where each query has keys of its own, axes of one where
 all agree, so every result broadcasts to the scores [*B, N, T, S] without a change of rank.
+Positions count from 0: nothing is at a negative one, and `attend` lets nothing attend to it.
 Structure is static and hashable; arrays that differ by batch are leaves. Structure is written with
 the operators that NumPy and JAX share: NumPy positions give NumPy booleans, traced positions traced
 ones, and a cached decode step is the same mask at later positions.
@@ -16,6 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from attn_research.attention.positions import MOST_POSITION, Pos, grid, signed
 from attn_research.trees import pytree
 from attn_research.types import Array, ArrayLike, Bool, Int
 
@@ -42,18 +44,31 @@ class Mask:
     support registers a `tile_rule`.
     """
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
         """Booleans that broadcast against both: true where the query may attend to the key."""
         raise NotImplementedError
 
     def __and__(self, other: "Mask") -> "Mask":
-        return And(self, other) if isinstance(other, Mask) else NotImplemented
+        return And(self, _mask(other, "&"))
 
     def __or__(self, other: "Mask") -> "Mask":
-        return Or(self, other) if isinstance(other, Mask) else NotImplemented
+        return Or(self, _mask(other, "|"))
+
+    def __rand__(self, other: Any) -> "Mask":
+        return And(_mask(other, "&"), self)
+
+    def __ror__(self, other: Any) -> "Mask":
+        return Or(_mask(other, "|"), self)
 
     def __invert__(self) -> "Mask":
         return Not(self)
+
+    def __bool__(self) -> bool:
+        # Python's `a and b` is b: the mask a would be dropped without a word.
+        raise TypeError(
+            f"the mask {type(self).__name__} is neither true nor false: join masks by & | ~, "
+            "not by `and`, `or`, `not`, and compare with None by `is`"
+        )
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         """Raises ValueError unless the arrays fit `batch` and those lengths; None is any length."""
@@ -77,7 +92,7 @@ class Mask:
         (first_q, _), (first_k, _) = _edges(num_queries, num_keys, block)
         return np.full((len(first_q), len(first_k)), Tile.PARTIAL, np.int8)
 
-    def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int] | None:
+    def span(self, q_pos: Pos) -> tuple[Int[ArrayLike, "..."], int] | None:
         """(start, width): a query attends only to keys start, ..., start + width - 1, from 0.
 
         `start` broadcasts against `q_pos`, width is static; None where no bound is known.
@@ -96,7 +111,7 @@ class Mask:
 class Full(Mask):
     """Every query may attend to every key."""
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
         return np.ones((1,) * max(np.ndim(q_pos), np.ndim(k_pos)), bool)
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
@@ -108,8 +123,8 @@ class Full(Mask):
 class Causal(Mask):
     """A query may attend to its own position and before."""
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
-        return k_pos <= q_pos
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
+        return signed(k_pos) <= signed(q_pos)
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         return _band_layout(-np.inf, 0, num_queries, num_keys, block)
@@ -127,14 +142,29 @@ class Window(Mask):
         if self.left < 0 or self.right < 0:
             raise ValueError(f"{self}: left and right count positions, so neither is negative")
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
-        return (q_pos - self.left <= k_pos) & (k_pos <= q_pos + self.right)
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
+        # Of positions from 0 on, this difference is never too large for their dtype.
+        ahead = signed(k_pos) - signed(q_pos)
+        left, right = (min(side, MOST_POSITION) for side in (self.left, self.right))
+        return (ahead >= -left) & (ahead <= right)
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         return _band_layout(-self.left, self.right, num_queries, num_keys, block)
 
-    def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int]:
+    def span(self, q_pos: Pos) -> tuple[Int[ArrayLike, "..."], int]:
         return q_pos - self.left, self.left + 1 + self.right
+
+
+@pytree
+@dataclasses.dataclass(frozen=True)
+class Real(Mask):
+    """Queries and keys at positions from 0 on, where something can be."""
+
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
+        return (signed(q_pos) >= 0) & (signed(k_pos) >= 0)
+
+    def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
+        return _band_layout(-np.inf, np.inf, num_queries, num_keys, block)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,14 +187,14 @@ class Pair(Mask):
 class And(Pair):
     """The intersection of two masks, written `a & b`."""
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
         return self.a(q_pos, k_pos) & self.b(q_pos, k_pos)
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         size = num_queries, num_keys, block
         return np.minimum(self.a.layout(*size), self.b.layout(*size))
 
-    def span(self, q_pos: Int[ArrayLike, "..."]) -> tuple[Int[ArrayLike, "..."], int] | None:
+    def span(self, q_pos: Pos) -> tuple[Int[ArrayLike, "..."], int] | None:
         known = [span for span in (self.a.span(q_pos), self.b.span(q_pos)) if span]
         return min(known, key=lambda span: span[1], default=None)
 
@@ -174,7 +204,7 @@ class And(Pair):
 class Or(Pair):
     """The union of two masks, written `a | b`."""
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
         return self.a(q_pos, k_pos) | self.b(q_pos, k_pos)
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
@@ -189,7 +219,7 @@ class Not(Mask):
 
     a: Mask
 
-    def __call__(self, q_pos: Int[ArrayLike, "..."], k_pos: Int[ArrayLike, "..."]) -> ArrayLike:
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
         return ~self.a(q_pos, k_pos)
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
@@ -202,44 +232,12 @@ class Not(Mask):
         return Tile.FULL.value - self.a.layout(num_queries, num_keys, block)
 
 
-@pytree
-@dataclasses.dataclass(frozen=True)
-class Positions:
-    """Positions of queries and keys, each [T or S] or [*B, T or S]; None counts from 0.
-
-    A decode step against a cache of S slots is `Positions(query=step + jnp.arange(T))`.
-    """
-
-    query: Int[ArrayLike, "*B T"] | Any = None
-    key: Int[ArrayLike, "*B S"] | Any = None
-
-    @property
-    def counted(self) -> bool:
-        """Whether all positions count from 0, for none are given."""
-        return self.query is None and self.key is None
-
-    def check(self, batch: tuple[int, ...], num_queries: int, num_keys: int) -> None:
-        """Raises ValueError unless what is given fits [T], [S] or [*batch, T], [*batch, S]."""
-        for name, given, length in (
-            ("query", self.query, num_queries),
-            ("key", self.key, num_keys),
-        ):
-            if given is not None and given.shape not in ((length,), (*batch, length)):
-                raise ValueError(
-                    f"Positions({name}) has shape {given.shape}: "
-                    f"give {(length,)} or {(*batch, length)}"
-                )
-
-
-def grid(
-    query: Int[ArrayLike, "*#B T"], key: Int[ArrayLike, "*#B S"], rank: int
-) -> tuple[Int[ArrayLike, "*#lead T 1"], Int[ArrayLike, "*#lead 1 S"]]:
-    """Positions spread to that rank, [*B, 1, T, 1] and [*B, 1, 1, S], as masks take them."""
-    q_ones, k_ones = ((1,) * (rank - 1 - pos.ndim) for pos in (query, key))
-    return (
-        query.reshape(*query.shape[:-1], *q_ones, query.shape[-1], 1),
-        key.reshape(*key.shape[:-1], *k_ones, 1, key.shape[-1]),
-    )
+def _mask(other: Any, operator: str) -> Mask:
+    if isinstance(other, type) and issubclass(other, Mask):
+        raise TypeError(f"{other.__name__} is a class: write {other.__name__}() {operator} ...")
+    if not isinstance(other, Mask):
+        raise TypeError(f"{operator} joins masks, and {type(other).__name__} is none: see Padding")
+    return other
 
 
 def _edges(

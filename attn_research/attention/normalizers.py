@@ -15,7 +15,7 @@ import numpy as np
 
 from attn_research.rng import hash_words
 from attn_research.trees import pytree
-from attn_research.types import Array, ArrayLike, Bool, Float, Int, Key, UInt
+from attn_research.types import Array, ArrayLike, Bool, Float, Int, Key, UInt, wide_dtype
 
 Scores = Float[Array, "*B N T S"]
 Allowed = Bool[ArrayLike, "*#B #N #T #S"]
@@ -44,8 +44,9 @@ softmax = Softmax()
 def _softmax(scores, allowed):
     # The maximum is finite in every row, and masked scores are gone before the exponential.
     lowest = jnp.finfo(scores.dtype).min
-    row_max = jnp.max(scores, axis=-1, keepdims=True, initial=lowest, where=allowed)
-    exponentials = jnp.exp(jnp.where(allowed, scores - row_max, -jnp.inf))
+    masked = jnp.where(allowed, scores, lowest)
+    row_max = jnp.max(masked, axis=-1, keepdims=True, initial=lowest)
+    exponentials = jnp.exp(jnp.where(allowed, scores - row_max, lowest))
     total = exponentials.sum(axis=-1, keepdims=True)
     return jnp.where(allowed, exponentials / jnp.where(total == 0, 1, total), 0)
 
@@ -94,8 +95,9 @@ class Gaussian:
         return self._bell(k_pos) if within is None else within * self._bell(k_pos)
 
     def _bell(self, k_pos: ArrayLike) -> Array:
-        center = jnp.asarray(self.center, jnp.result_type(jnp.float32, self.center))
-        return jnp.exp(-0.5 * ((k_pos - center[..., None, :, None]) / self.deviation) ** 2)
+        center = jnp.asarray(self.center, wide_dtype(self.center))[..., None, :, None]
+        distance = jnp.asarray(k_pos, center.dtype) - center
+        return jnp.exp(-0.5 * (distance / self.deviation) ** 2)
 
 
 def is_softmax(normalizer: Callable[..., Array]) -> bool:

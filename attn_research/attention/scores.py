@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from attn_research.trees import pytree
-from attn_research.types import Array, ArrayLike, Float
+from attn_research.types import Array, ArrayLike, Float, wide_dtype
 
 # JAX rebuilds pytrees around placeholders of any type, so `| Any` leaves the annotation of an array
 # field to the reader; the scores verify its shape where they use it.
@@ -169,7 +169,7 @@ def _additive(query: Array, key: Array, vector: Array) -> Array:
 
 
 def _wide(*arrays: Array) -> jnp.dtype:
-    return jnp.result_type(jnp.float32, *arrays)
+    return wide_dtype(*arrays)
 
 
 def _per_head(name: str, array: Array, num_heads: int, shape: tuple[int, ...]) -> str:

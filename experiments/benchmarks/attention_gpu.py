@@ -23,7 +23,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from attn_research.attention import Causal, Full, Mask, Segments, Window
-from attn_research.attention.masks import grid
+from attn_research.attention.positions import grid
 from attn_research.data.files import write_whole
 from experiments.benchmarks import comparison
 from experiments.benchmarks.timing import compile_run, in_turn, ours

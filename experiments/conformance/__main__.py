@@ -6,6 +6,11 @@ python -m experiments.conformance --interpret --output=experiments/results/confo
 import sys
 from collections.abc import Sequence
 
+import jax
+
+NUM_DEVICES = 8  # for arrays sharded over them
+jax.config.update("jax_num_cpu_devices", NUM_DEVICES)  # before any of them is used
+
 from absl import app, flags
 
 from attn_research.attention import api
@@ -17,6 +22,10 @@ from experiments.conformance import matrix
 def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
+    transformations = None
+    if values.transformations:  # before kernels are interpreted, which takes minutes for these
+        names = values.implementations
+        transformations = matrix.transform(names, progress=values.progress)
     if values.interpret:
         interpret_kernels()
     wrong = matrix.run(
@@ -24,6 +33,7 @@ def main(argv: Sequence[str]) -> None:
         values.mechanisms,
         values.masks,
         samples=values.samples,
+        transformations=transformations,
         optimized=values.optimized,
         progress=values.progress,
         output=values.output,
@@ -46,6 +56,7 @@ def _define_flags() -> None:
             message=f"choose from {', '.join(names)}",
         )
     flags.DEFINE_integer("samples", 24, "Number of sampled lengths and head widths.", 0)
+    flags.DEFINE_bool("transformations", True, "Try transformations and modes of JAX too.")
     flags.DEFINE_bool("optimized", False, "Use all of XLA's optimizations, which takes far longer.")
     flags.DEFINE_bool("interpret", False, "Interpret kernels of GPUs and TPUs on this CPU as well.")
     flags.DEFINE_bool("progress", True, "Show a progress bar.")

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from attn_research.attention.testing.cases import DTYPES, Case, matrix_cases, prepare
 from attn_research.attention.testing.comparison import compare
+from attn_research.attention.testing.transformations import TRANSFORMATIONS, outcome
 from attn_research.data.files import write_whole
 from experiments.conformance import tables
 from experiments.harness.results import command_line, environment
@@ -109,12 +110,21 @@ def measure(
         return list(tqdm(results, "conformance", len(trials), disable=not progress))
 
 
+def transform(implementations: Sequence[str], *, progress: bool = False) -> dict[str, list[str]]:
+    """The outcome of every transformation, for each implementation."""
+    return {
+        name: [outcome(implementation, name) for implementation in implementations]
+        for name in tqdm(TRANSFORMATIONS, "transformations", disable=not progress)
+    }
+
+
 def run(
     implementations: Sequence[str],
     mechanisms: Sequence[str],
     masks: Sequence[str],
     *,
     samples: int,
+    transformations: dict[str, list[str]] | None = None,
     optimized: bool = False,
     progress: bool = False,
     output: str = "",
@@ -128,7 +138,10 @@ def run(
         "environment": environment(),
         "optimized": optimized,
         **tables.pack(results[: len(matrix)], results[len(matrix) :]),
+        "implementations": list(implementations),
+        "transformations": transformations or {},
     }
+    record["wrong"] += tables.wrong_transformations(record)
     text = tables.render(record)
     print(text)
     if output:

@@ -122,6 +122,8 @@ its rounding:
     )
     if record["samples"]:
         text += f"\n## Lengths and head widths\n\n{_sampled(record)}"
+    if record.get("transformations"):
+        text += f"\n## Transformations and modes of JAX\n\n{_transformed(record)}"
     if record["refused"]:
         text += f"\n## Refused\n\n{to_markdown(_refused(record, cells))}"
     return text + "\nEvery case is in [conformance.json](conformance.json).\n"
@@ -213,6 +215,39 @@ def _sampled(record: dict[str, Any]) -> str:
     return (
         f"Seeded draws of T and S in 1..257 and H in 16..256 step 8, here as T×S×H: {drawn}.\n\n"
         f"{to_markdown(Table(columns, rows))}"
+    )
+
+
+def _outcomes(record: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(implementation, transformation, outcome) of each."""
+    for name, outcomes in record["transformations"].items():
+        for implementation, found in zip(record["implementations"], outcomes, strict=True):
+            yield implementation, name, found
+
+
+def wrong_transformations(record: dict[str, Any]) -> list[str]:
+    """A line for each transformation that does not give the reference."""
+    return [
+        f"{implementation}, {name}: {found}"
+        for implementation, name, found in _outcomes(record)
+        if found.startswith("wrong")
+    ]
+
+
+def _transformed(record: dict[str, Any]) -> str:
+    rows: dict[str, dict] = defaultdict(dict)
+    reasons: dict[str, None] = {}
+    for implementation, name, found in _outcomes(record):
+        wrong = found.startswith("wrong")
+        rows[name][implementation] = found if found == "equal" or wrong else "refused"
+        if not wrong and found != "equal":
+            reasons[found] = None
+    columns = [Column("", ""), *(Column(name, "") for name in record["implementations"])]
+    table = to_markdown(Table(columns, [{"": name} | row for name, row in rows.items()]))
+    return (
+        "Context and gradients beside those of the reference, on eight devices made of one CPU. "
+        "Where arrays\nare sharded, the compiled program may hold no collective. Refused, with the "
+        f"reason: {'; '.join(reasons) or 'none'}.\n\n{table}"
     )
 
 

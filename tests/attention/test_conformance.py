@@ -11,7 +11,8 @@ import pytest
 from attn_research.attention import Padding, Segments, api
 from attn_research.attention.backends.pallas_gpu import backend as pallas_gpu
 from attn_research.attention.backends.tiles.rules import tile_rule
-from attn_research.attention.masks import And, Mask, grid
+from attn_research.attention.masks import And, Mask
+from attn_research.attention.positions import grid
 from attn_research.attention.scores import Dot
 from attn_research.attention.testing.cases import (
     MASKS,

@@ -19,7 +19,8 @@ from attn_research.attention import (
     Segments,
     Window,
 )
-from attn_research.attention.masks import Tile, grid
+from attn_research.attention.masks import Tile
+from attn_research.attention.positions import grid
 from attn_research.trees import pytree
 
 WRITTEN = {
@@ -246,3 +247,32 @@ def test_positions_of_another_length_are_refused():
     Positions(query=np.arange(5), key=np.zeros((2, 7), int)).check((2,), 5, 7)
     with pytest.raises(ValueError, match=r"Positions\(query\) has shape \(4,\): give \(5,\) or"):
         Positions(query=np.arange(4)).check((2,), 5, 7)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda: Causal() and Padding(jnp.ones((1, 3), bool)),
+        lambda: Causal() or Window(1, 1),
+        lambda: not Causal(),
+        lambda: 1 if Full() else 0,
+    ],
+)
+def test_masks_have_no_truth_value(mistake):
+    with pytest.raises(TypeError, match=r"join masks by & \| ~, not by `and`, `or`, `not`"):
+        mistake()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "reason"),
+    [
+        (lambda: Causal & Window(1, 1), r"Causal is a class: write Causal\(\) & ..."),
+        (lambda: Causal() | Full, r"Full is a class: write Full\(\) | ..."),
+        (lambda: Causal() & True, "& joins masks, and bool is none"),
+        (lambda: "causal" | Full(), "joins masks, and str is none"),
+        (lambda: Causal() & np.ones((3, 3), bool), "& joins masks, and ndarray is none"),
+    ],
+)
+def test_what_is_no_mask_is_not_joined(mistake, reason):
+    with pytest.raises(TypeError, match=reason):
+        mistake()

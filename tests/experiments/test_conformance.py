@@ -14,19 +14,32 @@ from experiments.conformance import matrix, tables
 def test_the_command_writes_a_verifiable_matrix(tmp_path):
     words = ["--implementations=gathered,reference", "--mechanisms=dot,local-m", "--noprogress"]
     words += ["--masks=causal & left padding", "--samples=1", f"--output={tmp_path}"]
+    words += ["--notransformations"]
     command = [sys.executable, "-m", "experiments.conformance", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads((tmp_path / "conformance.json").read_text())
     assert len(found["cases"]) == 2 * 2 * 1 * 3  # and three dtypes in each
     assert [row[4] for row in found["cases"][-3:]] == [2 + 3, 2 + 3, 0]  # empty rows
     assert "**27 pass, 9 are refused, 0 are wrong**" in done.stdout
-    assert "the mask sets no bound to the keys of a query |       gathered |     9" in done.stdout
+    assert "no bound to the keys of a query: use tiled |       gathered |     9" in done.stdout
     assert tables.verify(tmp_path / "conformance.json") == (
         tmp_path.name, "rendered the same", True,
     )  # fmt: skip
     page = tmp_path / "conformance.md"
     page.write_text(page.read_text().replace("27 pass", "28 pass"))
     assert not tables.verify(tmp_path / "conformance.json")[-1]
+
+
+def test_transformations_are_in_the_page_and_a_wrong_one_turns_it_red(monkeypatch, tmp_path):
+    outcomes = {"jit": ["equal", "equal"], "one key": ["too many keys: use tiled", "wrong: 0.1"]}
+    names = ["gathered", "reference"]
+    lines = matrix.run(
+        names, ["dot"], ["causal"], samples=0, transformations=outcomes, output=str(tmp_path)
+    )
+    assert lines == ["reference, one key: wrong: 0.1"]
+    page = (tmp_path / "conformance.md").read_text()
+    assert "| one key |  refused | wrong: 0.1 |" in page
+    assert "reason: too many keys: use tiled." in page
 
 
 def test_an_unknown_name_is_refused():

@@ -15,7 +15,7 @@ from attn_research.attention.call import AttentionCall
 from attn_research.attention.masks import Tile
 from attn_research.attention.normalizers import softmax
 from attn_research.attention.scores import Dot, ScaledDot
-from attn_research.types import Array, ArrayLike, Float, Int, PyTree
+from attn_research.types import Array, ArrayLike, Float, Int, PyTree, wide_dtype
 
 # Up to here the reference is as fast as tiles, and needs no more memory than they do.
 FEW_SCORES, FEW_QUERIES = 2**15, 4
@@ -39,7 +39,7 @@ def dot_operands(call: AttentionCall) -> DotOperands:
     query, key, value, scale = call.query, call.key, call.value, 1.0
     if isinstance(call.score, Dot | ScaledDot):
         scale = 1.0 if isinstance(call.score, Dot) else query.shape[-1] ** -0.5
-        both = jnp.result_type(query, key)
+        both = query.dtype if query.dtype == key.dtype else wide_dtype(query, key)
         query, key = query.astype(both), key.astype(both)
     else:
         _, query, key = call.score.pairwise(query, key)
@@ -88,7 +88,7 @@ def no_pairwise_form(call: AttentionCall) -> str | None:
     """The reason why scores cannot be computed a tile at a time."""
     if hasattr(call.score, "pairwise"):
         return None
-    return f"the score {name_of(call.score)} has no pairwise form"
+    return f"the score {name_of(call.score)} has no pairwise form: use reference"
 
 
 def unsupported_dtype(arrays: Sequence[Any], dtypes: Sequence[str]) -> str | None:
@@ -120,7 +120,7 @@ def missing_batch_axes(call: AttentionCall, name: str) -> str | None:
     """The reason why the arrays of a mask or normalizer cannot be split by batch element."""
     batch = call.batch
     if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(getattr(call, name))):
-        return f"the {name} has an array without the batch axes {batch}"
+        return f"the {name} has an array without the batch axes {batch}: use reference"
     return None
 
 
@@ -178,7 +178,7 @@ def flatten_batch(array: ArrayLike, num_axes: int) -> Array:
 
 def to_wide(tree: PyTree) -> PyTree:
     """The arrays in float32 or wider."""
-    return jax.tree.map(lambda array: array.astype(jnp.result_type(jnp.float32, array)), tree)
+    return jax.tree.map(lambda array: array.astype(wide_dtype(array)), tree)
 
 
 def name_of(part: Any) -> str:

@@ -12,26 +12,28 @@ import numpy as np
 from einops import rearrange
 
 from attn_research.attention.call import Attended, AttentionCall, captured
-from attn_research.attention.masks import Tile, grid
+from attn_research.attention.masks import Tile
 from attn_research.attention.normalizers import is_softmax
-from attn_research.types import Array, Float, Int
+from attn_research.attention.positions import grid
+from attn_research.types import Array, Float, Int, wide_dtype
 
 
 def unsupported(call: AttentionCall) -> str | None:
     """The reason why a call is not supported, or None."""
     if call.at.key is not None:
-        return "the keys have positions of their own"
+        return "the keys have positions of their own: use tiled"
     if getattr(call.score, "depends_on_index", False):
-        return f"a {type(call.score).__name__} score depends on the index of the key"
+        return f"a {type(call.score).__name__} score depends on the index of the key: use tiled"
     if call.bias is not None and not callable(call.bias) and call.bias.shape[-1] > 1:
-        return "the bias is an array over the keys: give a function of positions"
+        return "the bias is an array over the keys: give a function of positions, or use tiled"
     windows = call.abstract(_windows)
     if windows is None:
-        return "the mask sets no bound to the keys of a query"
+        return "the mask sets no bound to the keys of a query: use tiled"
     width, num_keys = windows[1].shape[-1], call.lengths[1]
     if 2 * width > num_keys:
         return (
-            f"the mask lets a query attend to {width} of {num_keys} keys, which is more than half"
+            f"the mask lets a query attend to {width} of {num_keys} keys, which is more than half: "
+            "use tiled"
         )
     return None
 
@@ -108,7 +110,7 @@ def _windows(
 def _gather(array: Float[Array, "*B S K H"], k_pos: Int[Array, "*#B 1 T W"]) -> Array:
     """Slices [*B, T, W, K, H], in float32 or wider, so that their gradients are added up in it."""
     width = k_pos.shape[-1]
-    array = array.astype(jnp.result_type(jnp.float32, array))
+    array = array.astype(wide_dtype(array))
 
     def slices(array: Array, starts: Array) -> Array:
         return jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(array, start, width))(starts)

@@ -1,4 +1,4 @@
-"""Captured weights recomputed from the log-sum-exp, for implementations that never store them."""
+"""Captured weights, recomputed where an implementation never stores them."""
 
 import jax
 import jax.numpy as jnp
@@ -6,18 +6,21 @@ import numpy as np
 
 from attn_research.attention.backends.capabilities import pad_end
 from attn_research.attention.call import AttentionCall, Capture
-from attn_research.attention.masks import grid
+from attn_research.attention.positions import grid
 from attn_research.attention.scores import Pairwise
 from attn_research.types import Array, Float
 
 
 def recompute_weights(
-    call: AttentionCall, pair: Pairwise, log_sum: Float[Array, "*B N T"]
+    call: AttentionCall,
+    pair: Pairwise,
+    row_max: Float[Array, "*B N T"],
+    row_sum: Float[Array, "*B N T"],
 ) -> Float[Array, "*B heads rows S"] | None:
     """The weights that `call.capture` requests, and no others; None where it requests none.
 
-    `pair` is the pairwise form of the score with its operands, `log_sum` the log-sum-exp of the
-    scores of each query.
+    `pair` is the pairwise form of the score with its operands. The sum is that of the exponentials
+    of a query's scores less `row_max`, which need not be their maximum.
     """
     if call.capture is None:
         return None
@@ -31,7 +34,7 @@ def recompute_weights(
         heads, rows = (np.array(chosen, np.int32) for chosen in (capture.heads, capture.rows))
         query = query[..., rows, :, :][..., heads, :]
         key = key[..., heads // group, :]
-        log_sum = log_sum[..., heads, :][..., rows]
+        row_max, row_sum = (x[..., heads, :][..., rows] for x in (row_max, row_sum))
         score = jax.tree.map(lambda array: array[heads], score)
         q_pos = q_pos[..., rows]
         mask, normalizer = mask.of_queries(rows), normalizer.of_queries(rows)
@@ -45,8 +48,10 @@ def recompute_weights(
             bias = bias if bias.shape[-3] == 1 else bias[..., heads, :, :]
             bias = bias if bias.shape[-2] in (1, len(rows)) else bias[..., rows, :]
         scores = scores + bias
-    logits = jnp.where(mask(q_pos, k_pos), scores - log_sum[..., None], -jnp.inf)
+    allowed = mask(q_pos, k_pos)
+    weights = jnp.exp(jnp.where(allowed, scores - row_max[..., None], 0))
+    weights = jnp.where(allowed, weights / jnp.where(row_sum > 0, row_sum, 1)[..., None], 0)
     factor = normalizer.factor(k_pos)
-    weights = jnp.exp(logits) if factor is None else jnp.exp(logits) * factor
+    weights = weights if factor is None else weights * factor
     # Keys past those of the pairwise form have weight 0.
     return pad_end(weights, {weights.ndim - 1: call.lengths[1] - num_keys})

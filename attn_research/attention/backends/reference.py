@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from attn_research.attention.call import Attended, AttentionCall, captured
-from attn_research.attention.masks import grid
+from attn_research.attention.positions import grid
 
 
 def unsupported(call: AttentionCall) -> None:
@@ -31,6 +31,7 @@ def attend(call: AttentionCall) -> Attended:
     kept = weights if call.dropout is None else call.dropout(weights)
     # The group joins the rows: one plain product for each key head, forward and backward.
     rows = rearrange(kept, "... (k g) t s -> ... k (g t) s", k=value.shape[-2])
-    context = jnp.matmul(rows, rearrange(value, "... s k h -> ... k s h")).astype(value.dtype)
+    columns = rearrange(value, "... s k h -> ... k s h").astype(rows.dtype)
+    context = jnp.matmul(rows, columns).astype(value.dtype)
     context = rearrange(context, "... k (g t) h -> ... t (k g) h", t=num_queries)
     return Attended(context, captured(weights, call.capture))

@@ -27,7 +27,8 @@ from attn_research.attention.backends.capabilities import (
 )
 from attn_research.attention.backends.tiles.rules import call_positions, tile_rule
 from attn_research.attention.call import Attended, AttentionCall
-from attn_research.attention.masks import And, Full, Mask, Positions
+from attn_research.attention.masks import And, Full, Mask
+from attn_research.attention.positions import Positions
 from attn_research.types import Array, ArrayLike, Bool, Int
 
 # Tests set it, to run the kernels on a CPU, an operation at a time.
@@ -94,7 +95,7 @@ def attend(call: AttentionCall) -> Attended:
     arrays = [
         to_blocks(*pair) for pair in zip((query, key, value), (*blocks, blocks[1]), strict=True)
     ]
-    if parts.segments or parts.padding:
+    if parts.segments is not None or parts.padding:
         ids = _segment_ids(parts, tuple(batch), lengths)
         ids = (
             jnp.pad(each.reshape(arrays[0].shape[0], -1), [(0, 0), (0, -each.shape[-1] % block)])
@@ -128,10 +129,13 @@ def _parts(mask: Mask) -> Parts | None:
             return Parts(Full(), None, (mask,))
         case And(a, b):
             of_a, of_b = _parts(a), _parts(b)
-            if of_a is None or of_b is None or (of_a.segments and of_b.segments):
+            if of_a is None or of_b is None:
+                return None
+            segments = [each.segments for each in (of_a, of_b) if each.segments is not None]
+            if len(segments) > 1:
                 return None
             structure = of_a.structure & of_b.structure
-            return Parts(structure, of_a.segments or of_b.segments, of_a.padding + of_b.padding)
+            return Parts(structure, next(iter(segments), None), of_a.padding + of_b.padding)
     return None if jax.tree.leaves(mask) else Parts(mask, None, ())
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from attn_research.attention import api, scores
 from attn_research.attention.array_masks import Around, Dense, Padding, Segments
 from attn_research.attention.call import AttentionCall
-from attn_research.attention.masks import Causal, Full, Mask, Positions, Window
+from attn_research.attention.masks import Causal, Full, Mask, Window
 from attn_research.attention.normalizers import Dropout, Gaussian, softmax
+from attn_research.attention.positions import Positions
 from attn_research.attention.testing import oracle
 from attn_research.types import Array
 

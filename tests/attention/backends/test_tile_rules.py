@@ -17,7 +17,8 @@ from attn_research.attention import (
     Window,
 )
 from attn_research.attention.backends.tiles.rules import call_positions, tile_rule
-from attn_research.attention.masks import Tile, grid
+from attn_research.attention.masks import Tile
+from attn_research.attention.positions import grid
 from attn_research.trees import pytree
 
 B, T, S = 2, 21, 27

@@ -231,3 +231,57 @@ def test_gathered_keys_are_dropped_as_the_others_are():
     options = {"mask": Window(2, 3), "dropout": DROPOUT, "score": Dot()}
     both = (jitted(*ARRAYS, **options, implementation=i) for i in ("gathered", "reference"))
     assert_equal(*both)
+
+
+BIASES = [
+    (1, 3, 1, 20, 24), (2, 1, 1, 20, 24), (2, 3, 2, 20, 24), (1, 1, 2, 20, 24), (1, 1, 1, 1, 24),
+    (2, 1, 2, 1, 1), (1, 3, 2, 20, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+@pytest.mark.parametrize("shape", BIASES)
+def test_a_bias_is_shared_along_any_axes(monkeypatch, shape, as_function):
+    monkeypatch.setattr(plan, "QUERY_TILE", 16)
+    monkeypatch.setattr(plan, "KEY_TILE", 16)
+    monkeypatch.setattr(plan, "FORWARD_SCORES", 2 * 16 * 16)
+    monkeypatch.setattr(plan, "BACKWARD_SCORES", 16 * 16)
+    query, key, value, bias = random((2, 3, 20, 2, 4), (2, 3, 24, 2, 4), (2, 3, 24, 2, 4), shape)
+    if as_function:
+        bias = bias[..., :1, :1]
+
+    def loss(bias, query, implementation):
+        if as_function:
+            given = lambda q, k: bias * jnp.cos(0.1 * (q - k).astype(jnp.float32))  # noqa: E731
+        else:
+            given = bias
+        found = attend(query, key, value, bias=given, implementation=implementation, capture="all")
+        return (found.context**2).sum() + (found.weights**3).sum()
+
+    found, expected = (
+        jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2)(bias, query, name)
+        for name in ("tiled", "reference")
+    )
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_scores_around_1e20_have_finite_gradients():
+    query, key, value = random((1, 40, 2, 8), (1, 40, 2, 8), (1, 40, 2, 8))
+
+    def loss(value, implementation):
+        arrays = 1e10 * query, 1e10 * key, value
+        return attend(*arrays, mask=Window(30, 3), implementation=implementation).context.sum()
+
+    found, expected = (jax.grad(loss)(value, name) for name in ("tiled", "reference"))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_scores_far_from_zero_are_as_exact_as_near_it():
+    """The sum of exponentials is kept beside the maximum, not in one log-sum-exp."""
+    query, key, value = random((1, 40, 2, 8), (1, 40, 2, 8), (1, 40, 2, 8))
+    bias = jnp.full((1, 1, 1, 1), 2.0**14)
+    context, weights = attend(query, key, value, bias=bias, implementation="tiled", capture="all")
+    exact = attend(query, key, value, bias=bias, implementation="reference", capture="all")
+    np.testing.assert_allclose(weights, exact.weights, rtol=1e-5)
+    np.testing.assert_allclose(context, exact.context, rtol=1e-4, atol=1e-6)

@@ -99,7 +99,7 @@ def attend_in_tiles(kernels: Kernels, call: AttentionCall) -> Attended:
         return Attended(context, None)
     log_sum = log_sum[..., :num_queries].reshape(*batch, num_heads, num_queries)
     pair = call.score.pairwise(call.query, call.key)
-    return Attended(context, recompute_weights(call, pair, log_sum))
+    return Attended(context, recompute_weights(call, pair, log_sum, jnp.ones_like(log_sum)))
 
 
 def _plan_passes(

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attn_research.attention import array_masks, masks
-from attn_research.attention.masks import Mask, Positions, Tile
+from attn_research.attention.masks import Mask, Tile
+from attn_research.attention.positions import Positions
 from attn_research.types import Array, ArrayLike, Int, Shaped
 
 TileSize = tuple[int, int]  # queries and keys

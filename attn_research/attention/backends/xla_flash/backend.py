@@ -1,10 +1,11 @@
 """Blockwise flash attention in plain XLA, in memory linear in length; see `online_softmax`.
 
 Here a call becomes the operands of that: arrays are padded to the whole tiles of a plan, heads put
-first, and captured weights recomputed from the log-sum-exp of their queries.
+first, and captured weights recomputed from the maximum and the sum of their queries.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,6 @@ from einops import rearrange
 
 from attn_research.attention.backends.capabilities import (
     cost_of_tiles,
-    flatten_batch,
     match_heads,
     missing_batch_axes,
     name_of,
@@ -22,13 +22,18 @@ from attn_research.attention.backends.capabilities import (
     too_few_scores,
 )
 from attn_research.attention.backends.recompute_weights import recompute_weights
-from attn_research.attention.backends.xla_flash.online_softmax import Differentiable, attend_tiles
+from attn_research.attention.backends.xla_flash import backward, online_softmax, plain
 from attn_research.attention.backends.xla_flash.plan import Plan, make_plan
-from attn_research.attention.backends.xla_flash.terms import Constants, split_bias_function
+from attn_research.attention.backends.xla_flash.terms import (
+    Constants,
+    Operands,
+    split_bias_function,
+)
 from attn_research.attention.call import Attended, AttentionCall
 from attn_research.attention.normalizers import is_softmax
 from attn_research.attention.scores import Dot
-from attn_research.types import PyTree
+from attn_research.derivatives import with_backward
+from attn_research.types import Array
 
 not_preferred = too_few_scores
 
@@ -38,7 +43,8 @@ def unsupported(call: AttentionCall) -> str | None:
     if reason := no_pairwise_form(call):
         return reason
     if not is_softmax(call.normalizer):
-        return f"the normalizer {name_of(call.normalizer)} is no softmax, nor one times a factor"
+        name = name_of(call.normalizer)
+        return f"the normalizer {name} is no softmax, nor one times a factor: use reference"
     return missing_batch_axes(call, "mask") or missing_batch_axes(call, "normalizer")
 
 
@@ -49,34 +55,43 @@ def attend(call: AttentionCall) -> Attended:
         normalizer=to_wide(call.normalizer),
         bias=call.bias if callable(call.bias) else to_wide(call.bias),
     )
-    batch, rank = call.batch, len(call.batch)
+    batch = call.batch
     score, queries, keys = call.score.pairwise(call.query, call.key)
     values = call.value[..., : keys.shape[-3], :, :].astype(queries.dtype)
     keys, values = match_heads(keys, values)
-    num_queries, num_heads = queries.shape[-3:-1]
-    num_keys, num_kv_heads = keys.shape[-3:-1]
+    num_queries, num_kv_heads = queries.shape[-3], keys.shape[-2]
     pair = score, queries, keys
-    plan = make_plan(pair, call)
-    padding = -num_queries % plan.tile[0], -num_keys % plan.tile[1]
-    constants = _constants(call, num_heads // num_kv_heads, padding[0])
-    plan, constants, bias = _split_bias(call, plan, constants, padding)
+    plan, bias_arrays, of_bias = _plan(pair, call)
+    padding = -num_queries % plan.tile[0], -keys.shape[-3] % plan.tile[1]
+
+    def of_heads(array: Array) -> Array:
+        """[N, ...] as [*B, K, G, ...]: an array for each row, whose gradients are added later."""
+        array = array.reshape(num_kv_heads, -1, *array.shape[1:])
+        return jnp.broadcast_to(array, (*batch, *array.shape))
 
     query_rows = rearrange(queries, "... t (k g) h -> ... k g t h", k=num_kv_heads)
     key_rows, value_rows = (rearrange(each, "... s k h -> ... k s h") for each in (keys, values))
-    operands = Differentiable(
-        query=pad_end(query_rows.reshape(-1, *query_rows.shape[-3:]), {2: padding[0]}),
-        key=pad_end(key_rows.reshape(-1, *key_rows.shape[-2:]), {1: padding[1]}),
-        value=pad_end(value_rows.reshape(-1, *value_rows.shape[-2:]), {1: padding[1]}),
-        score=score,
-        bias=bias,
-        normalizer=jax.tree.map(lambda array: flatten_batch(array, rank), call.normalizer),
+    operands = Operands(
+        query=pad_end(query_rows, {query_rows.ndim - 2: padding[0]}),
+        key=pad_end(key_rows, {key_rows.ndim - 2: padding[1]}),
+        value=pad_end(value_rows, {value_rows.ndim - 2: padding[1]}),
+        score=jax.tree.map(of_heads, score),
+        bias=_bias_rows(call, plan, padding),
+        bias_arrays=bias_arrays,
+        normalizer=call.normalizer,
     )
-    context, log_sum = (
-        each[:, :, :num_queries].reshape(*batch, num_heads, num_queries, *each.shape[3:])
-        for each in attend_tiles(plan, operands, constants)
+    constants = _constants(call, num_kv_heads, padding[0])._replace(of_bias=of_bias)
+    programs = plain.attend, online_softmax.forward, backward.backward
+    outputs = with_backward(*(functools.partial(each, plan) for each in programs))(
+        operands, constants
     )
-    weights = recompute_weights(call, pair, log_sum)
-    return Attended(jnp.moveaxis(context, -3, -2).astype(call.value.dtype), weights)
+    context = rearrange(outputs.context[..., :num_queries, :], "... k g t h -> ... t (k g) h")
+    row_max, row_sum = (
+        rearrange(each[..., :num_queries], "... k g t -> ... (k g) t")
+        for each in (outputs.row_max, outputs.row_sum)
+    )
+    weights = recompute_weights(call, pair, row_max, row_sum)
+    return Attended(context.astype(call.value.dtype), weights)
 
 
 def cost(call: AttentionCall) -> tuple[int, int]:
@@ -92,44 +107,50 @@ def cost(call: AttentionCall) -> tuple[int, int]:
     return cost_of_tiles(pair[1], call.value, plan.forward.layout, plan.tile, per_score + 4)
 
 
-def _constants(call: AttentionCall, group: int, padding: int) -> Constants:
-    """The arrays of a call that no gradient reaches."""
-    rank, positions = len(call.batch), call.at
+def _constants(call: AttentionCall, num_kv_heads: int, padding: int) -> Constants:
+    """The arrays of a call that no gradient reaches, but for those of a bias function."""
     q_pos, k_pos = (
-        None if given is None else flatten_batch(given, given.ndim - 1)
-        for given in (positions.query, positions.key)
+        None if pos is None else pos.reshape((1,) * (len(call.batch) + 1 - pos.ndim) + pos.shape)
+        for pos in (call.at.query, call.at.key)
     )
     words = None
     if call.dropout is not None:
         words = call.dropout.rows((*call.batch, call.heads[0], call.lengths[0]))
-        words = pad_end(words.reshape(-1, group, call.lengths[0], 2), {2: padding})
-    mask = jax.tree.map(lambda array: flatten_batch(array, rank), call.mask)
-    return Constants(mask, q_pos, k_pos, words, [])
+        words = rearrange(words, "... (k g) t w -> ... k g t w", k=num_kv_heads)
+        words = pad_end(words, {words.ndim - 2: padding})
+    return Constants(jax.tree.map(jnp.asarray, call.mask), q_pos, k_pos, words, [])
 
 
-def _split_bias(
-    call: AttentionCall, plan: Plan, constants: Constants, padding: tuple[int, int]
-) -> tuple[Plan, Constants, PyTree]:
-    """The plan and constants with those of the bias, and the arrays of it that gradients reach."""
+def _plan(pair: tuple, call: AttentionCall) -> tuple[Plan, list[Array], list[Array]]:
+    """The plan, with the arrays that a bias function closes over: floats, then all others."""
+    if not callable(call.bias):
+        return make_plan(pair, call), [], []
+    q_pos, k_pos = (
+        jnp.zeros((*_lead(pos, call.batch), 1, 1, 1), jnp.int32 if pos is None else pos.dtype)
+        for pos in (call.at.query, call.at.key)
+    )
+    function, learned, others = split_bias_function(call.bias, q_pos, k_pos)
+    # A block of rows cannot tell which of the arrays in the function are its own.
+    shape = jax.eval_shape(call.bias, q_pos, k_pos).shape
+    rows = (1,) * (len(call.batch) + 3 - len(shape)) + shape
+    whole = frozenset(axis for axis, size in enumerate(rows[:-2]) if size > 1)
+    plan = make_plan(pair, call, whole)
+    terms = dataclasses.replace(plan.terms, bias_function=function)
+    return dataclasses.replace(plan, terms=terms), learned, others
+
+
+def _lead(pos: Array | None, batch: tuple[int, ...]) -> tuple[int, ...]:
+    return batch if pos is not None and pos.ndim > 1 else (1,) * len(batch)
+
+
+def _bias_rows(call: AttentionCall, plan: Plan, padding: tuple[int, int]) -> Array | None:
+    """A bias array as [*#B, #K, #G, #T, #S], padded where it is not shared."""
     bias = call.bias
-    if callable(bias):
-        shapes = _position_shapes(constants, call.batch, plan.tile)
-        function, learned, of_bias = split_bias_function(bias, shapes)
-        terms = dataclasses.replace(plan.terms, bias_function=function)
-        return dataclasses.replace(plan, terms=terms), constants._replace(of_bias=of_bias), learned
-    if bias is None:
-        return plan, constants, None
-    more = {axis: n for axis, n in zip((2, 3), padding, strict=True) if bias.shape[axis - 4] > 1}
-    return plan, constants, pad_end(flatten_batch(bias, bias.ndim - 3), more)
-
-
-def _position_shapes(
-    constants: Constants, batch: tuple[int, ...], tile: tuple[int, int]
-) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """The shapes of the positions that a bias function takes for a tile."""
-    shapes = []
-    for pos, size in ((constants.q_pos, (tile[0], 1)), (constants.k_pos, (1, tile[1]))):
-        lead = batch if pos is not None and len(pos) > 1 else (1,) * len(batch)
-        dtype = jnp.int32 if pos is None else pos.dtype
-        shapes.append(jax.ShapeDtypeStruct((*lead, 1, *size), dtype))
-    return tuple(shapes)
+    if bias is None or callable(bias):
+        return None
+    more = {
+        bias.ndim - 2 + axis: amount
+        for axis, amount in enumerate(padding)
+        if bias.shape[axis - 2] > 1
+    }
+    return plan.terms.split_heads(pad_end(bias, more))

@@ -1,4 +1,4 @@
-"""The tiles of scores that each pass visits, and the rows of heads that it takes at a time."""
+"""The tiles of scores that each pass visits, and the blocks of rows that it takes at a time."""
 
 import dataclasses
 import math
@@ -9,6 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from attn_research.attention.backends.xla_flash.rows import (
+    Blocks,
+    make_blocks,
+    partitioning_devices,
+)
 from attn_research.attention.backends.xla_flash.terms import Terms
 from attn_research.attention.call import AttentionCall
 from attn_research.attention.masks import Full, Mask, Tile
@@ -30,9 +35,9 @@ class Visits(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pass:
-    """The rows of heads that a pass takes at a time, and the tiles that it visits."""
+    """The rows that a pass takes at a time, and the tiles that it visits."""
 
-    rows: int
+    blocks: Blocks
     layout: Int[np.ndarray, "outer inner"]
 
     def visit(self, outer: Array, step: Callable[[bool, Array, PyTree], PyTree], carry: PyTree):
@@ -64,38 +69,49 @@ class Plan:
     terms: Terms
 
 
-def make_plan(pair: tuple[Callable[..., Array], Any, Any], call: AttentionCall) -> Plan:
-    """The plan of a call, for the pairwise form of its score with operands, or their shapes."""
+def make_plan(
+    pair: tuple[Callable[..., Array], Any, Any],
+    call: AttentionCall,
+    whole: frozenset[int] = frozenset(),
+) -> Plan:
+    """The plan of a call, for the pairwise form of its score with operands, or their shapes.
+
+    Blocks take all rows of the row axes in `whole`.
+    """
     score, query, key = pair
     mask, dropout = call.mask, call.dropout
     *batch, num_queries, num_heads, _ = query.shape
     num_keys, num_kv_heads = key.shape[-3:-1]
-    group, rows = num_heads // num_kv_heads, math.prod(batch) * num_kv_heads
-    tile_q, tile_k = max(QUERY_TILE // group, 8), KEY_TILE
-    is_dot = isinstance(score, Dot)
-    tile_q, tile_k = _even(num_queries, tile_q), _even(num_keys, tile_k)
+    group, rows = num_heads // num_kv_heads, (*batch, num_kv_heads)
+    is_dot, devices = isinstance(score, Dot), partitioning_devices()
+
+    def blocks(most_scores: int, tile: tuple[int, int]) -> Blocks:
+        # A score that is no product has enough work in one row.
+        most = most_scores // (group * tile[0] * tile[1]) if is_dot else 1
+        return make_blocks(rows, most, devices, whole)
+
+    tile_k = _even(num_keys, KEY_TILE)
+    tile_q = _even(num_queries, max(QUERY_TILE // group, 8))
+    if whole:
+        # More rows than fit: fewer queries instead.
+        of_block = math.prod(blocks(FORWARD_SCORES, (tile_q, tile_k)).of_block) // devices
+        most = FORWARD_SCORES // (max(of_block, 1) * group * tile_k)
+        tile_q = _even(num_queries, max(min(most, QUERY_TILE // group), 8))
     # The tiles that a mask leaves are known where positions count from 0.
     structure = mask if call.counted or isinstance(mask, Full) else Mask()
     layout = structure.layout(num_queries, num_keys, (tile_q, tile_k))
     if num_keys % tile_k:
         layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)
-
-    def at_once(most_scores: int) -> int:
-        # A score that is no product has enough work in one row.
-        most = most_scores // (group * tile_q * tile_k) if is_dot else 1
-        return max((n for n in range(1, min(rows, most) + 1) if rows % n == 0), default=1)
-
     terms = Terms(
-        batch=tuple(batch),
+        batch_rank=len(batch),
         group=group,
-        num_kv_heads=num_kv_heads,
         num_keys=num_keys,
         bias_function=None,
         dropout_without_key=None if dropout is None else dataclasses.replace(dropout, key=None),
     )
     return Plan(
-        forward=Pass(at_once(FORWARD_SCORES), layout),
-        backward=Pass(at_once(BACKWARD_SCORES), layout.T),
+        forward=Pass(blocks(FORWARD_SCORES, (tile_q, tile_k)), layout),
+        backward=Pass(blocks(BACKWARD_SCORES, (tile_q, tile_k)), layout.T),
         tile=(tile_q, tile_k),
         terms=terms,
     )

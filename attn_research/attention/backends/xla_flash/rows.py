@@ -1,0 +1,131 @@
+"""Blocks of rows: as many batch elements and key heads at a time as fit into a cache.
+
+A block is cut out of every row axis for itself, so that an axis sharded over devices stays so.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from attn_research.loops import vary_as
+from attn_research.types import Array, PyTree
+
+
+class Rows(NamedTuple):
+    """Arrays by the row axes (*B, K) that they begin with; an axis that rows share is one."""
+
+    by_head: PyTree  # [*#B, #K, ...]
+    by_batch: PyTree  # [*#B, ...]
+    shared: PyTree  # without row axes
+
+    def num_axes(self, rank: int) -> "Rows":
+        """The number of row axes of each array, of `rank` in all."""
+        counts = rank, rank - 1, 0
+        return Rows(*(jax.tree.map(lambda _, n=n: n, x) for x, n in zip(self, counts, strict=True)))
+
+
+class Blocks(NamedTuple):
+    """The number of rows, and of rows in a block, of each row axis.
+
+    Where XLA may shard an axis over `devices`, a block has rows of all: those at equal distances.
+    """
+
+    sizes: tuple[int, ...]
+    of_block: tuple[int, ...]
+    devices: int
+
+
+def make_blocks(
+    sizes: tuple[int, ...], most: int, devices: int, whole: frozenset[int] = frozenset()
+) -> Blocks:
+    """Blocks of about `most` rows on each device; axes in `whole` are not cut."""
+    most = max(most, 1) * devices
+    of_block = list(sizes)
+    for axis, size in enumerate(sizes):
+        if axis not in whole:
+            others = math.prod(of_block) // max(size, 1)
+            counts = [n for n in range(1, size + 1) if size % n == 0]
+            counts = [n for n in counts if n == size or n % devices == 0]
+            of_block[axis] = max((n for n in counts if n * others <= most), default=counts[0])
+    return Blocks(sizes, tuple(of_block), devices)
+
+
+def partitioning_devices() -> int:
+    """The number of devices over which XLA may partition the program being traced."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return jax.device_count()
+    return mesh.size // math.prod(mesh.shape[axis] for axis in mesh.manual_axes)
+
+
+def map_blocks(
+    function: Callable[[Rows], Rows], rows: Rows, like: Rows, blocks: Blocks, axis: int = 0
+) -> Rows:
+    """`function` of each block in turn: its results side by side, or added where rows share them.
+
+    `like` has the shapes of the result for all rows.
+    """
+    while axis < len(blocks.sizes) and blocks.of_block[axis] == blocks.sizes[axis]:
+        axis += 1
+    if axis == len(blocks.sizes):
+        return function(rows)
+    size, of_block = blocks.sizes[axis], blocks.of_block[axis]
+    # The one of the two parts of the axis that a sharding of the axis goes to comes first.
+    place = axis if blocks.devices == 1 else axis + 1
+
+    def has_axis(tree: Rows) -> list[bool]:
+        counts = jax.tree.leaves(tree.num_axes(len(blocks.sizes)))
+        leaves = jax.tree.leaves(tree)
+        return [
+            axis < count and leaf.shape[axis] == size
+            for leaf, count in zip(leaves, counts, strict=True)
+        ]
+
+    def cut(array: Array) -> Array:
+        parts = (size // of_block, of_block) if place == axis else (of_block, size // of_block)
+        shape = *array.shape[:axis], *parts, *array.shape[axis + 1 :]
+        return jnp.moveaxis(array.reshape(shape), place, 0)
+
+    def join(array: Array) -> Array:
+        array = jnp.moveaxis(array, 0, place)
+        return array.reshape(*array.shape[:axis], size, *array.shape[axis + 2 :])
+
+    leaves, structure = jax.tree.flatten(rows)
+    is_cut, is_stacked = has_axis(rows), has_axis(like)
+
+    def step(totals: list[Array], parts: list[Array]) -> tuple[list[Array], list[Array]]:
+        each = iter(parts)
+        block = [next(each) if cut else leaf for leaf, cut in zip(leaves, is_cut, strict=True)]
+        found = map_blocks(function, structure.unflatten(block), like, blocks, axis + 1)
+        found = list(zip(jax.tree.leaves(found), is_stacked, strict=True))
+        added = [array for array, stacked in found if not stacked]
+        totals = [a + b for a, b in zip(totals, added, strict=True)]
+        return totals, [array for array, stacked in found if stacked]
+
+    zeros = [
+        vary_as(jnp.zeros(_block_shape(leaf.shape, count, blocks, axis), leaf.dtype), leaf)
+        for leaf, count, stacked in zip(
+            jax.tree.leaves(like),
+            jax.tree.leaves(like.num_axes(len(blocks.sizes))),
+            is_stacked,
+            strict=True,
+        )
+        if not stacked
+    ]
+    xs = [cut(leaf) for leaf, is_ in zip(leaves, is_cut, strict=True) if is_]
+    totals, stacks = lax.scan(step, zeros, xs)
+    totals, stacks = iter(totals), iter(stacks)
+    found = [join(next(stacks)) if stacked else next(totals) for stacked in is_stacked]
+    return jax.tree.structure(like).unflatten(found)
+
+
+def _block_shape(shape: tuple[int, ...], count: int, blocks: Blocks, axis: int) -> tuple[int, ...]:
+    """The shape within a block of the row axes before `axis`."""
+    return tuple(
+        blocks.of_block[i] if i < min(axis, count) and length == blocks.sizes[i] else length
+        for i, length in enumerate(shape)
+    )
