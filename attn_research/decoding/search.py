@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from attn_research.loops import vary_as
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
 Step = Callable[[PyTree, Int[Array, "B K"]], tuple[Float[Array, "B K V"], PyTree, PyTree]]
@@ -32,12 +33,12 @@ class Vocabulary(NamedTuple):
 
 
 class Hypotheses(NamedTuple):
-    """The K best hypotheses of each sentence, sorted by `scores`.
+    """The K best hypotheses of each sentence, sorted by `scores`, where K is `n_best`.
 
     `tokens` end with the end symbol and are padded after it; `lengths` count it. `log_probs` are
     the model's log probabilities of the tokens, `scores` the same divided by the length penalty,
     both -inf where a beam has fewer finished hypotheses. `extras` are those of each step along the
-    path of the hypothesis.
+    path of the hypothesis, zero after its end.
     """
 
     tokens: Int[Array, "B K T"]
@@ -82,24 +83,29 @@ def beam_search(
     vocabulary: Vocabulary,
     alpha: float = 0.0,
     offset: float = 5.0,
+    n_best: int | None = None,
 ) -> Hypotheses:
-    """Beam search: the `beam_size` best token sequences found for each sentence.
+    """Beam search: the `n_best` best token sequences of a beam of `beam_size` for each sentence.
 
     `state` has leaves [B, 1, ...]; `step` is called with leaves [B, K, ...]. A hypothesis has at
     most `limits` tokens, the last of them the end symbol, and at most `max_length`, which is T of
     the result. Finished hypotheses stay in the beam and compete with unfinished ones by log
     probability over `length_penalty`. The search of a sentence ends when all of its hypotheses have
-    finished, or when no unfinished one can overtake the best finished one.
+    finished, or when no unfinished one can be among the `n_best`; None is the whole beam. Fewer are
+    found sooner.
     """
+    n_best = beam_size if n_best is None else n_best
     if beam_size < 1 or max_length < 1:
         raise ValueError(f"beam_size {beam_size} and max_length {max_length} must be positive")
+    if not 1 <= n_best <= beam_size:
+        raise ValueError(f"n_best {n_best}: give 1 to beam_size, {beam_size}")
     penalty = functools.partial(length_penalty, alpha=alpha, offset=offset)
     batch_size = limits.shape[0]
     limits = jnp.clip(limits, 1, max_length)[:, None]
     shape = batch_size, beam_size
     state = spread(state, beam_size)
     first = jnp.full(shape, vocabulary.bos, jnp.int32)
-    extras = jax.eval_shape(step, state, first)[2]
+    step_jaxpr, shapes = jax.make_jaxpr(step, return_shape=True)(state, first)
     beam = _Beam(
         time=jnp.int32(0),
         state=state,
@@ -110,8 +116,9 @@ def beam_search(
         finished=jnp.zeros(shape, bool),
         tokens=jnp.full((max_length, *shape), vocabulary.pad, jnp.int32),
         parents=jnp.broadcast_to(jnp.arange(beam_size), (max_length, *shape)),
-        extras=jax.tree.map(lambda x: jnp.zeros((max_length, *x.shape), x.dtype), extras),
+        extras=jax.tree.map(lambda x: jnp.zeros((max_length, *x.shape), x.dtype), shapes[2]),
     )
+    beam = vary_as(beam, limits, step_jaxpr.out_avals)
 
     def extend(beam: _Beam) -> _Beam:
         logits, state, extras = step(beam.state, beam.last)
@@ -130,13 +137,10 @@ def beam_search(
         finished = take_parent(beam.finished) | (token == vocabulary.eos)
         log_probs = jnp.take_along_axis(totals.reshape(batch_size, -1), chosen, axis=1)
         lengths = take_parent(lengths)
-        best = jnp.max(
-            jnp.where(finished, log_probs / penalty(lengths), -jnp.inf),
-            axis=1,
-            keepdims=True,
-        )
+        ended_scores = jnp.where(finished, log_probs / penalty(lengths), -jnp.inf)
+        least = jax.lax.top_k(ended_scores, n_best)[0][:, -1:]
         # An unfinished hypothesis can only lose probability and gain length, up to its limit.
-        beaten = ~finished & (log_probs / penalty(limits) <= best)
+        beaten = ~finished & (log_probs / penalty(limits) <= least)
         ended = jnp.all(finished | beaten, axis=1, keepdims=True)
         return _Beam(
             time=beam.time + 1,
@@ -154,7 +158,7 @@ def beam_search(
         return (beam.time < max_length) & ~jnp.all(beam.finished)
 
     beam = jax.lax.while_loop(unfinished, extend, beam)
-    return _trace_back(beam, penalty)
+    return jax.tree.map(lambda x: x[:, :n_best], _trace_back(beam, penalty))
 
 
 def _best_tokens(logits, beam, limits, vocabulary):
@@ -241,10 +245,13 @@ def _trace_back(beam: _Beam, penalty: Callable[[Array], Array]) -> Hypotheses:
         return parent, (_take(index, tokens), jax.tree.map(take_parent, extras))
 
     history = beam.tokens, beam.parents, beam.extras
-    _, (tokens, extras) = jax.lax.scan(previous, order, history, reverse=True)
+    _, (tokens, extras) = jax.lax.scan(previous, vary_as(order, history), history, reverse=True)
     ranked = [jnp.take_along_axis(x, order, axis=1) for x in (beam.lengths, beam.log_probs, scores)]
-    return Hypotheses(
-        jnp.moveaxis(tokens, 0, 2),
-        *ranked,
-        jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2), extras),
-    )
+    written = jnp.arange(len(beam.tokens))[None, None] < ranked[0][..., None]
+
+    def by_hypothesis(x: Array) -> Array:
+        """[T, B, K, ...] as [B, K, T, ...], zero after the end, where the batch decides."""
+        x = jnp.moveaxis(x, 0, 2)
+        return jnp.where(written.reshape(*written.shape, *(1,) * (x.ndim - 3)), x, 0)
+
+    return Hypotheses(jnp.moveaxis(tokens, 0, 2), *ranked, jax.tree.map(by_hypothesis, extras))

@@ -1,11 +1,13 @@
 """Losses as sums and weights, never means: the training step divides once."""
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
+from attn_research.derivatives import with_backward
+from attn_research.loops import vary_as
 from attn_research.types import Array, Bool, Float, Int
 
 
@@ -89,74 +91,99 @@ def chunked_cross_entropy(
     return total, jnp.sum(valid, dtype=jnp.float32)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chunked(logits_fn, states, weights, labels, smoothing):
-    """The sum of the losses of states [chunks, W, D]; `weights` are the arrays of `logits_fn`."""
+def _chunked(
+    logits_fn: Callable[..., Array],
+    states: Float[Array, "chunks W D"],
+    weights: tuple[Array, ...],
+    labels: tuple[Array, Array],
+    smoothing: float,
+) -> Float[Array, ""]:
+    """The sum of the losses of all states; `weights` are the arrays of `logits_fn`."""
 
-    def accumulate(total, chunk):
-        states, (targets, valid) = chunk
+    def sum_of_losses(operands: tuple, labels: tuple) -> Array:
+        states, weights = operands
 
-        def add_chunk(total):
+        @jax.checkpoint
+        def losses_of(states: Array, weights: tuple, targets: Array, valid: Array) -> Array:
             losses = _cross_entropy(logits_fn(states, *weights), targets, smoothing)
-            return total + jnp.sum(jnp.where(valid, losses, 0.0))
+            return jnp.sum(jnp.where(valid, losses, 0.0))
 
-        return jax.lax.cond(jnp.any(valid), add_chunk, lambda total: total, total), None
+        def accumulate(total: Array, chunk: tuple) -> tuple[Array, None]:
+            states, (targets, valid) = chunk
 
-    return jax.lax.scan(accumulate, jnp.float32(0), (states, labels))[0]
+            def add_chunk(total: Array) -> Array:
+                return total + losses_of(states, weights, targets, valid)
+
+            return lax.cond(jnp.any(valid), add_chunk, lambda total: total, total), None
+
+        zero = vary_as(jnp.float32(0), operands, labels)
+        return lax.scan(accumulate, zero, (states, labels))[0]
+
+    def with_gradient(operands: tuple, labels: tuple) -> tuple[Array, tuple]:
+        states, weights = operands
+
+        def accumulate(sums: tuple, chunk: tuple) -> tuple[tuple, Array]:
+            states, (targets, valid) = chunk
+
+            def add_chunk(sums: tuple) -> tuple[tuple, Array]:
+                logits, pullback = jax.vjp(logits_fn, states, *weights)
+                losses, log_normalizer = _losses(logits, targets, smoothing)
+                one = valid.astype(jnp.float32)
+                d_logits = _logits_gradient(logits, targets, smoothing, log_normalizer, one)
+                d_states, *d_weights = pullback(d_logits)
+                total = sums[0] + jnp.sum(jnp.where(valid, losses, 0.0))
+                return (total, *map(jnp.add, sums[1:], d_weights)), d_states
+
+            def skip_chunk(sums: tuple) -> tuple[tuple, Array]:
+                return sums, vary_as(jnp.zeros_like(states), states)
+
+            return lax.cond(jnp.any(valid), add_chunk, skip_chunk, sums)
+
+        zeros = (vary_as(jnp.zeros_like(each), each) for each in weights)
+        sums = vary_as(jnp.float32(0), operands, labels), *zeros
+        (total, *d_weights), d_states = lax.scan(accumulate, sums, (states, labels))
+        return total, (d_states, tuple(d_weights))
+
+    def backward(operands: tuple, labels: tuple, gradients: tuple, cotangent: Array) -> tuple:
+        return jax.tree.map(lambda x: (x * cotangent).astype(x.dtype), gradients)
+
+    total = with_backward(sum_of_losses, sum_of_losses, backward, with_gradient)
+    return total((states, weights), labels)
 
 
-def _chunked_forward(logits_fn, states, weights, labels, smoothing):
-    def accumulate(sums, chunk):
-        states, (targets, valid) = chunk
+def _cross_entropy(
+    logits: Float[Array, "W V"], targets: Int[Array, "W"], smoothing: float
+) -> Float[Array, "W"]:
+    """Cross entropy of each target.
 
-        def add_chunk(sums):
-            logits, pullback = jax.vjp(logits_fn, states, *weights)
-            losses, saved = _forward(logits, targets, smoothing)
-            logits_gradient = _backward(saved, valid.astype(jnp.float32))[0]
-            states_gradient, *weights_gradient = pullback(logits_gradient)
-            total = sums[0] + jnp.sum(jnp.where(valid, losses, 0.0))
-            return (total, *map(jnp.add, sums[1:], weights_gradient)), states_gradient
+    Autodiff would keep exp(logits) beside the logits; the backward pass here needs only what the
+    forward pass has anyway, and passes once over an array that is most of a step's memory.
+    """
 
-        def skip_chunk(sums):
-            return sums, jnp.zeros_like(states)
+    def forward(logits: Array, targets: Array) -> tuple[Array, Array]:
+        return _losses(logits, targets, smoothing)
 
-        return jax.lax.cond(jnp.any(valid), add_chunk, skip_chunk, sums)
+    def backward(logits: Array, targets: Array, saved: tuple, cotangents: tuple) -> Array:
+        gradient, _ = cotangents  # nothing is made of the log normalizer
+        return _logits_gradient(logits, targets, smoothing, saved[1], gradient)
 
-    zeros = (jnp.float32(0), *map(jnp.zeros_like, weights))
-    (total, *weights_gradient), states_gradient = jax.lax.scan(accumulate, zeros, (states, labels))
-    return total, (states_gradient, tuple(weights_gradient))
+    return with_backward(forward, forward, backward)(logits, targets)[0]
 
 
-def _chunked_backward(logits_fn, saved, gradient):
-    scaled = jax.tree.map(lambda x: (x * gradient).astype(x.dtype), saved)
-    return *scaled, None, None
-
-
-_chunked.defvjp(_chunked_forward, _chunked_backward)
-
-
-# Autodiff would keep exp(logits) beside the logits; this gradient needs only what the forward pass
-# has anyway, and passes once over an array that is most of a step's memory.
-@jax.custom_vjp
-def _cross_entropy(logits, targets, smoothing):
-    return _forward(logits, targets, smoothing)[0]
-
-
-def _forward(logits, targets, smoothing):
+def _losses(logits: Array, targets: Array, smoothing: float) -> tuple[Array, Array]:
+    """Losses, and the log of the normalizer of each softmax."""
     wide = logits.astype(jnp.float32)
     log_normalizer = jax.nn.logsumexp(wide, axis=-1)
     chosen = jnp.take_along_axis(wide, targets[:, None], axis=-1)[:, 0]
     expected = (1 - smoothing) * chosen + smoothing * jnp.mean(wide, axis=-1)
-    return log_normalizer - expected, (logits, targets, smoothing, log_normalizer)
+    return log_normalizer - expected, log_normalizer
 
 
-def _backward(saved, gradient):
-    logits, targets, smoothing, log_normalizer = saved
+def _logits_gradient(
+    logits: Array, targets: Array, smoothing: float, log_normalizer: Array, gradient: Array
+) -> Array:
     vocab_size = logits.shape[-1]
     probabilities = jnp.exp(logits.astype(jnp.float32) - log_normalizer[:, None])
     hit = jnp.arange(vocab_size)[None] == targets[:, None]
     wanted = (1 - smoothing) * hit + smoothing / vocab_size
-    return ((probabilities - wanted) * gradient[:, None]).astype(logits.dtype), None, None
-
-
-_cross_entropy.defvjp(_forward, _backward)
+    return ((probabilities - wanted) * gradient[:, None]).astype(logits.dtype)

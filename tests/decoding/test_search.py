@@ -34,9 +34,11 @@ def markov_step(tables, state, tokens):
 
 
 @functools.partial(
-    jax.jit, static_argnames=("max_length", "beam_size", "forbidden", "alpha", "offset")
+    jax.jit, static_argnames=("max_length", "beam_size", "forbidden", "alpha", "offset", "n_best")
 )
-def search(tables, limits, *, beam_size, max_length=4, alpha=0.0, offset=5.0, forbidden=()):
+def search(
+    tables, limits, *, beam_size, max_length=4, alpha=0.0, offset=5.0, forbidden=(), n_best=None
+):
     sentences = jnp.arange(limits.shape[0])[:, None]
     return beam_search(
         functools.partial(markov_step, tables),
@@ -47,6 +49,7 @@ def search(tables, limits, *, beam_size, max_length=4, alpha=0.0, offset=5.0, fo
         vocabulary=VOCABULARY._replace(forbidden=forbidden),
         alpha=alpha,
         offset=offset,
+        n_best=n_best,
     )
 
 
@@ -92,16 +95,38 @@ def test_length_penalty():
 
 
 # With an alpha of 2 longer hypotheses often overtake finished ones, so none may be given up early.
+@pytest.mark.parametrize("n_best", [1, 4, None])
 @pytest.mark.parametrize(("alpha", "offset"), [(0.0, 5.0), (2.0, 5.0), (1.0, 0.0)])
-def test_a_beam_of_full_width_is_exhaustive_search(alpha, offset):
+def test_a_beam_of_full_width_is_exhaustive_search(alpha, offset, n_best):
     for seed in range(8):
         tables = make_tables(seed)
-        beams = search(tables, LIMITS, beam_size=EVERY, alpha=alpha, offset=offset)
-        found = sentences_of(beams)
-        for b in range(B):
-            score, tokens = every_hypothesis(tables[b], LIMITS[b], alpha, offset)[0]
-            assert found[b][0][0] == tokens, (seed, b)
-            np.testing.assert_allclose(found[b][0][1], score, rtol=1e-5)
+        beams = search(tables, LIMITS, beam_size=EVERY, alpha=alpha, offset=offset, n_best=n_best)
+        assert beams.tokens.shape[1] == (n_best or EVERY)
+        for b, found in enumerate(sentences_of(beams)):
+            wanted = every_hypothesis(tables[b], LIMITS[b], alpha, offset)[:n_best]
+            assert [tokens for tokens, *_ in found] == [tokens for _, tokens in wanted], (seed, b)
+            scores = [score for score, _ in wanted]
+            np.testing.assert_allclose([score for _, score, _ in found], scores, rtol=1e-5)
+
+
+def test_n_best_beyond_the_beam_is_refused():
+    with pytest.raises(ValueError, match="n_best 4: give 1 to beam_size, 3"):
+        search(make_tables(0), LIMITS, beam_size=3, n_best=4)
+
+
+def test_devices_of_a_shard_map_search_their_own_sentences():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:B]), ("data",))
+    spec = jax.sharding.PartitionSpec("data")
+    tables = make_tables(3)
+    sharded = jax.shard_map(
+        lambda tables, limits: search(tables, limits, beam_size=4),
+        mesh=mesh, in_specs=(spec, spec), out_specs=spec,
+    )  # fmt: skip
+    for a, b in zip(
+        jax.tree.leaves(sharded(tables, LIMITS)),
+        jax.tree.leaves(search(tables, LIMITS, beam_size=4)), strict=True,
+    ):  # fmt: skip
+        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("beam_size", "alpha"), [(EVERY, 0.0), (3, 0.7)])

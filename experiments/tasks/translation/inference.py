@@ -106,6 +106,7 @@ def search(
         vocabulary=Vocabulary(PAD, BOS, EOS, (forbidden,)),
         alpha=config.length_penalty,
         offset=config.length_offset,
+        n_best=1,
     )
 
 
