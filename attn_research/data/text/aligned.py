@@ -12,7 +12,7 @@ from attn_research.data.text.corpus import Pair
 from attn_research.data.text.parallel import fingerprint_pairs
 
 BLANK = "\u2423"  # ␣
-_LINK = re.compile(r"([1-9][0-9]*)([-p])([1-9][0-9]*)")
+_LINK = re.compile(r"([1-9][0-9]{0,5})([-p])([1-9][0-9]{0,5})")
 
 # Languages, and by split the stem of the files NAME.src.gz, NAME.tgt.gz and NAME.gold.gz.
 SETS = {

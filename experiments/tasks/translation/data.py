@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from attn_research.data.batching import EncodedPairs
+from attn_research.data.files import user_path
 from attn_research.data.grammar.grammar import Grammar
 from attn_research.data.records import Records, write_records
 from attn_research.data.text.aligned import AlignedText
@@ -195,7 +195,7 @@ def gold(config: TextConfig) -> dict[str, Sequence[Pair] | Sequence[Tree]]:
 def _encode_train(text: TextConfig, config: EncodingConfig, tokenizers: Tokenizers) -> EncodedPairs:
     if not config.records:
         return encode_pairs(pairs_of(text, "train"), *tokenizers, max_words=config.max_words)
-    folder = Path(config.records)
+    folder = user_path(config.records)
     if not (folder / "metadata.json").exists():
         (corpus,) = corpora(text)
         stream = corpus.stream("train") if isinstance(corpus, TextFiles) else corpus.split("train")
