@@ -95,4 +95,6 @@ def draw_alignments(folder: Path, results: dict[str, list[dict]], figure: str) -
                 Panel(np.array(panel["weights"]), *panel["words"])
                 for panel in json.loads(path.read_text())
             ]
+            if not panels:  # a test set without a sentence of that length
+                continue
             plots.save(attention_figure(panels), folder / f"{figure}-{row}.png")
