@@ -93,8 +93,13 @@ def check_characters(text: str, where: str) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error on one line, its kind where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The message of an error on one line, its kind where it has none; the start of a long one."""
+    return shorten(" ".join(str(error).split()) or type(error).__name__, 300)
+
+
+def shorten(text: str, most: int = 40) -> str:
+    """The text, or the start of a longer one and three dots."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _without_mark(line: bytes, name: str) -> bytes:

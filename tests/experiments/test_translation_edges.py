@@ -150,7 +150,7 @@ def test_a_sentence_that_is_too_long_is_named_before_training(tmp_path):
 
 def test_files_cut_into_subwords_are_named_before_training(tmp_path):
     with pytest.raises(ValueError, match=r"test\.fr, line 1: 'b@@ c' is cut into subwords"):
-        load(**write(tmp_path, test=[("a", "b@@ c"), ("a b", "c@@ d")]))
+        load(**write(tmp_path, test=[("a", "b@@ c"), ("a b", "c@@ d"), ("a", "e@@ f")]))
 
 
 def test_a_row_without_text_is_named_before_training(monkeypatch):

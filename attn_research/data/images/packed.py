@@ -1,12 +1,14 @@
 """MNIST and CIFAR-10 packed into files of NumPy arrays: a part of MNIST, and CIFAR-10 as JPEG."""
 
 import itertools
+import math
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from attn_research.data.download import find_data_file
-from attn_research.data.files import one_line
+from attn_research.data.files import MAX_CONTENT, one_line
 from attn_research.data.images.archives import Labelled
 from attn_research.data.images.files import decode
 
@@ -57,14 +59,32 @@ def _read_jpegs(name: str, root: Path) -> Labelled:
     return Labelled(images, labels.astype(np.uint8))
 
 
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of an archive.
+
+    NumPy's own reader takes the memory that the header of an array asks for, before it knows
+    whether there are as many bytes.
+    """
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{name} has the version {version} and not 1.0")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or not 0 <= size <= MAX_CONTENT:
+            raise ValueError(f"{name} is an array of {dtype} {shape}")
+        content = file.read(size + 1)
+    if len(content) != size:
+        raise ValueError(f"{name} has {len(content):,} bytes, not the {size:,} of {dtype} {shape}")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if by_columns else "C")
+
+
 def _read_arrays(name: str, root: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Some arrays of a file: bytes of pixels, and whole numbers, the labels from 0 to 9."""
     path = find_data_file(name, root)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in keys}
-    except MemoryError:
-        raise
+        with zipfile.ZipFile(path) as archive:
+            found = {key: _read_array(archive, f"{key}.npy") for key in keys}
     except Exception as error:  # zip and NumPy raise many kinds for damaged files
         raise ValueError(
             f"{path} is not a file of arrays {', '.join(keys)} ({one_line(error)}): replace it"

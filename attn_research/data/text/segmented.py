@@ -27,7 +27,7 @@ class _Side:
             self.first = self.first or f"line {self.count}: {around!r}"
 
     def check(self) -> None:
-        if 10 * self.cut > self.count:
+        if self.cut >= 3 and 10 * self.cut > self.count:
             raise ValueError(
                 f"{self.name}, {self.first} is cut into subwords, as are {self.cut} of its "
                 f"{self.count} lines: join the pieces to words, and give --tokenizer=bpe for "
@@ -38,8 +38,8 @@ class _Side:
 def refuse_subwords(pairs: Iterable[Pair], names: tuple[str, str]) -> Iterator[Pair]:
     """The pairs; at their end a ValueError where more than a tenth of a side is cut into subwords.
 
-    Scores of pieces would pass for scores of words. Fewer lines with such marks are text that
-    happens to hold them. `names` are those of the sides, as files.
+    Scores of pieces would pass for scores of words. Fewer lines with such marks, or one or two, are
+    text that happens to hold them. `names` are those of the sides, as files.
     """
     sides = [_Side(name) for name in names]
     for pair in pairs:

@@ -266,6 +266,7 @@ def _check_model(tokenizer: SubwordTokenizer, sha256: str | None) -> SubwordToke
         raise ValueError("its content has changed since it was written")
     if not tokenizer.model or tokenizer.vocab_size <= len(SPECIALS):
         raise ValueError("it has no subwords")
+    tokenizer.decode(range(len(tokenizer.pieces())))  # a ValueError where one of them is no text
     return tokenizer
 
 

@@ -10,13 +10,12 @@ import hashlib
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from attn_research.data.download import find_data_file
-from attn_research.data.files import decode_lines, one_line
+from attn_research.data.files import decode_lines, one_line, shorten
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.parallel import fingerprint_pairs
 
@@ -31,7 +30,6 @@ SPLITS = {"train": range(1, 160), "dev": range(160, 180), "test": range(180, 200
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 _CATEGORY = re.compile("[^-=]+")
 _MAX_MEMBER = 1 << 24  # bytes of a file in the archive, decompressed
-_DAMAGE = (KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Tree(NamedTuple):
@@ -119,7 +117,7 @@ def _read_members(path: Path, members: Sequence[str]) -> Iterator[bytes]:
                 if len(content) > _MAX_MEMBER:
                     raise zipfile.BadZipFile(f"{member} is longer than {_MAX_MEMBER:,} bytes")
                 yield content
-    except _DAMAGE as error:
+    except Exception as error:  # of many kinds, where a zip is damaged
         raise ValueError(
             f"{path}: not the zip of the treebank sample ({one_line(error)})"
         ) from None
@@ -138,7 +136,7 @@ def parse_trees(text: str, where: str = "text") -> Iterator[Tree]:
                 stack.append((line, []))
             elif not stack:
                 what = "closes nothing" if token == ")" else "stands outside of a tree"
-                raise ValueError(f"{where}, line {line}: {token!r} {what}")
+                raise ValueError(f"{where}, line {line}: {shorten(token)!r} {what}")
             elif token == ")":
                 start, items = stack.pop()
                 tree = _from_items(items, f"{where}, line {start}", outermost=not stack)
@@ -264,6 +262,7 @@ def _from_items(items: list, where: str, *, outermost: bool) -> Tree:
         case [Tree(), *_] if outermost and all(isinstance(item, Tree) for item in items):
             return Tree(TOP, tuple(items))
         case _:
-            shown = " ".join(i if isinstance(i, str) else f"({i.label} ...)" for i in items)
+            items = [i if isinstance(i, str) else f"({i.label} ...)" for i in items[:20]]
+            shown = shorten(" ".join(items), 80)
             raise ValueError(f"{where}: ({shown}) is no tree; want (LABEL word) or (LABEL (...))")
     return Tree(TOP, (tree,)) if outermost and tree.label != TOP else tree

@@ -143,11 +143,12 @@ def test_a_line_too_long_for_sentencepiece_is_named_and_not_left_out():
 
 @pytest.mark.parametrize("pieces", ["th@@ e c@@ at", "▁the ▁c at", "the▁ c at▁"])
 def test_files_cut_into_subwords_are_refused_with_file_and_line(tmp_path, pieces):
-    content = f"the cat\n{pieces}\n{pieces}\n".encode()
-    with pytest.raises(ValueError, match=r"a\.en, line 2: .*as are 2 of its 3 lines.*bpe"):
+    content = b"the cat\n" + f"{pieces}\n".encode() * 3
+    with pytest.raises(ValueError, match=r"a\.en, line 2: .*as are 3 of its 4 lines.*bpe"):
         write_files(tmp_path, content).split("train")
-    few = b"the cat\n" * 20 + f"{pieces}\n".encode()
-    assert len(write_files(tmp_path, few).split("train")) == 21
+    for others, cut in ((40, 4), (1, 2)):
+        few = b"the cat\n" * others + f"{pieces}\n".encode() * cut
+        assert len(write_files(tmp_path, few).split("train")) == others + cut
 
 
 def test_lone_marks_are_text(tmp_path):
