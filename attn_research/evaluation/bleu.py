@@ -97,6 +97,12 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Reference]) -> Chrf:
     return Chrf(result.score, str(metric.get_signature()))
 
 
+def has_words(references: Sequence[Reference]) -> bool:
+    """Whether references hold a word, without which there is nothing to score."""
+    groups = ([group] if isinstance(group, str) else group for group in references)
+    return any(line.split() for group in groups for line in group)
+
+
 def without_unknown(
     sources: Sequence[str],
     references: Sequence[str],
@@ -153,7 +159,7 @@ def _checked(
                     f"{role} {index} still carries the subword mark {mark[0][-2:]!r}: "
                     "join the pieces to words before scoring"
                 )
-    if not any(line.split() for group in groups for line in group):
+    if not has_words(groups):
         raise ValueError("the references hold no words")
     streams = [list(stream) for stream in itertools.zip_longest(*groups)]
     return list(hypotheses), streams

@@ -69,14 +69,17 @@ class ImageFiles:
         chosen = np.arange(len(self.paths))[part]
         found = np.empty((len(chosen), *self.shape[1:]), np.uint8)
         for row, number in enumerate(chosen):
-            found[row] = read_image(self.paths[number], self.size)
+            found[row] = self._read(self.paths[number])
         return found
 
     def check(self) -> None:
         """Decodes every file once, for the ValueError that names one that is no image."""
         with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
-            for _ in pool.map(lambda path: bool(read_image(path, self.size).size), self.paths):
-                pass
+            for start in range(0, len(self), 256):  # few are in memory at once
+                list(pool.map(self._read, self.paths[start : start + 256]))
+
+    def _read(self, path: Path) -> UInt8[np.ndarray, "size size 3"]:
+        return read_image(path, self.size)
 
     @property
     def digest(self) -> bytes:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def _load(config: ImageDataConfig, copy: str | None = None) -> dict[str, ImageSe
         )
     for split in splits.values():
         if isinstance(split.images, ImageFiles):  # a broken one is to be known before training
+            logging.info("decoding %d image files once, to find broken ones", len(split))
             split.images.check()
     return splits
 

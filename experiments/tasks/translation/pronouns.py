@@ -113,7 +113,7 @@ def score(path: Path) -> dict[str, Any]:
     `chance` is the mean weight where attention is uniform over a sentence and its end symbol; that
     of the decoder, on the steps of a noun where it is uniform over all steps so far.
     """
-    cases = json.loads(path.read_text())
+    cases = json.loads(path.read_bytes())
     if not cases:
         return {"count": 0}
     right = [one["log_probs"][0] > one["log_probs"][1] for one in cases]

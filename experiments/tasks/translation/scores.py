@@ -13,7 +13,7 @@ from attn_research.data.text.corpus import Pair
 from attn_research.data.text.tokenizers import detokenize
 from attn_research.data.text.treebank import LINES, Tree, from_linear
 from attn_research.evaluation.alignment import Gold, alignment_error
-from attn_research.evaluation.bleu import Bleu, sacre_bleu, tokenized_bleu
+from attn_research.evaluation.bleu import Bleu, has_words, sacre_bleu, tokenized_bleu
 from attn_research.evaluation.by_length import bleu_by_bucket, bleu_by_window
 from attn_research.evaluation.parsing import bracket_score
 from experiments.tasks.translation import pronouns
@@ -31,7 +31,7 @@ def bleu(
 
     Tokenizers give text back as it was: what looks like a mark of subwords in it is text.
     """
-    if not any(line.split() for line in references):
+    if not has_words(references):
         return None
     return score(hypotheses, references, subword_marks="keep")
 
@@ -95,7 +95,7 @@ def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict
         }
     if (folder / f"{name}.heads.json").exists():
         scores["heads"] = _score_heads(
-            json.loads((folder / f"{name}.heads.json").read_text()), gold
+            json.loads((folder / f"{name}.heads.json").read_bytes()), gold
         )
     if (folder / f"{name}.pronouns.json").exists():
         scores["pronouns"] = pronouns.score(folder / f"{name}.pronouns.json")

@@ -6,6 +6,7 @@ from attn_research.data.text.corpus import Pair
 from attn_research.data.text.encoding import Encoded, encode_pairs
 from attn_research.data.text.tokenizers import Tokenizer
 from attn_research.data.text.treebank import Tree
+from attn_research.evaluation.bleu import has_words
 from attn_research.evaluation.parsing import count_brackets
 
 
@@ -32,7 +33,7 @@ def check_references(gold: Mapping[str, Sequence[Pair] | Sequence[Tree]]) -> Non
         if isinstance(references[0], Tree):
             found, what = bool(gold_brackets(references)), "brackets"
         else:
-            found, what = any(pair.target.split() for pair in references), "words"
+            found, what = has_words([pair.target for pair in references]), "words"
         if not found:
             raise ValueError(
                 f"the references of the split {name!r} hold no {what}, so that there is nothing to "
