@@ -4,8 +4,8 @@ Every format of FORMATS is read by its content, whatever its suffix, and becomes
 
 - The first frame of a file that has several is read.
 - An EXIF orientation is applied; a damaged EXIF block has none.
-- What is transparent is laid over white: alpha channels, transparent colours of palettes, and a
-  transparent colour of gray or RGB pixels. No colour hidden under alpha 0 is seen.
+- What is transparent is laid over white: alpha channels, transparent colors of palettes, and a
+  transparent color of gray or RGB pixels. No color hidden under alpha 0 is seen.
 - Gray of 16 bits is scaled by its range, 0 to 65535 or what the bits of a TIFF are, to 0 to 255.
   32-bit integers, signed 16-bit integers and floats have no range of their own: a ValueError.
 - Black and white, gray, palettes, CMYK, YCbCr and LAB are converted to RGB as Pillow does it.
@@ -42,7 +42,7 @@ BACKGROUND = "white"
 
 _ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 0x0102, 0x0106  # tags of EXIF and TIFF
 _WHITE_IS_ZERO = 0
-# Raw modes of PNG, and what a transparent colour of theirs, given in the file's own bits, is
+# Raw modes of PNG, and what a transparent color of theirs, given in the file's own bits, is
 # multiplied by to be one of Pillow's pixels.
 _KEY_SCALES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 
@@ -126,7 +126,7 @@ def to_rgb(image: "Image") -> "Image":
             f"its pixels of Pillow's mode {image.mode} have no range of their own; write it with 8 "
             "or 16 bits"
         )
-    key, tags = _transparent_colour(image), getattr(image, "tag_v2", {})
+    key, tags = _transparent_color(image), getattr(image, "tag_v2", {})
     image = _upright(image)
     if image.mode.startswith("I"):
         return _from_16_bits(image, key, tags).convert("RGB")
@@ -156,7 +156,7 @@ def _upright(image: "Image") -> "Image":
     return image if turn is None else image.transpose(turn)
 
 
-def _transparent_colour(image: "Image") -> int | bytes | tuple[int, ...] | None:
+def _transparent_color(image: "Image") -> int | bytes | tuple[int, ...] | None:
     """What is transparent, in the pixels of Pillow, of an image that has not been loaded."""
     key, scale = image.info.get("transparency"), 1.0
     if image.format == "PNG" and image.tile:
@@ -167,7 +167,7 @@ def _transparent_colour(image: "Image") -> int | bytes | tuple[int, ...] | None:
 
 
 def _from_16_bits(image: "Image", key: int | None, tags: Mapping[int, Any]) -> "Image":
-    """Gray pixels of 16 bits scaled by their range; those of the colour `key` are white.
+    """Gray pixels of 16 bits scaled by their range; those of the color `key` are white.
 
     `tags` are those of a TIFF, which may have fewer bits.
     """

@@ -144,7 +144,7 @@ def palette():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF"])
-def test_a_palette_is_its_colours(kind):
+def test_a_palette_is_its_colors(kind):
     assert pixels(encode(palette(), kind)) == [[RED, GREEN, BLUE]]
 
 
@@ -159,7 +159,7 @@ def test_transparency_of_a_palette_shows_white():
     ("kind", "options"),
     [("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})],
 )
-def test_a_colour_hidden_under_alpha_is_white(kind, options):
+def test_a_color_hidden_under_alpha_is_white(kind, options):
     image = make([[[*RED, 0], [*RED, 255], [*RED, 128]]])
     assert pixels(encode(image, kind, **options)) == [[WHITE, RED, [255, 127, 127]]]
 
@@ -175,7 +175,7 @@ def test_gray_with_alpha_lies_over_white():
     ]
 
 
-def test_a_transparent_colour_of_pixels_without_alpha_is_white():
+def test_a_transparent_color_of_pixels_without_alpha_is_white():
     assert pixels(png(8, 0, bytes([7, 8]), struct.pack(">H", 7))) == gray(255, 8)
     assert pixels(png(8, 2, bytes([1, 2, 3, 1, 2, 4]), struct.pack(">3H", 1, 2, 3))) == [
         [WHITE, [1, 2, 4]]
