@@ -15,6 +15,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from attn_research.data.files import decode_lines, read_lines, user_path
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.image_maps import ImageMaps, image_figure
@@ -43,14 +44,14 @@ def read_inputs(kind: str) -> Iterator[str]:
         return iter(values.image.split(","))
     if name == "file":
         try:
-            return iter(Path(values.file).read_text(encoding="utf-8").splitlines())
-        except (OSError, UnicodeDecodeError) as error:
+            return iter(list(read_lines(values.file)))
+        except (OSError, ValueError) as error:
             raise ValueError(f"--file={values.file}: cannot be read as text ({error})") from None
     if kind == "image":
         raise ValueError("this run's model reads images: give --image=FILE")
     if sys.stdin.isatty():
         print("A line at a time; end with Ctrl-D.", file=sys.stderr)
-    return (line.rstrip("\n") for line in sys.stdin)
+    return decode_lines(sys.stdin.buffer, "standard input")
 
 
 def draw(responses: Sequence[Response], path: Path) -> None:
@@ -107,7 +108,7 @@ def _main(argv: Sequence[str]) -> None:
                 "--run=FOLDER is missing: the folder of a run, as in "
                 "runs/bahdanau2014/grammar-tiny/RNNsearch-50.seed0"
             )
-        run = load_run(values.run, find)
+        run = load_run(user_path(values.run), find)
         inputs = read_inputs(run.task.inputs)
         responses = []
         for response in run.task.respond([run.network], [run.params], inputs):
@@ -115,7 +116,7 @@ def _main(argv: Sequence[str]) -> None:
             if values.attention:
                 responses.append(response)
         if values.attention:
-            draw(responses, Path(values.attention))
+            draw(responses, user_path(values.attention))
             print(f"attention: {values.attention}", file=sys.stderr)
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
         if values.debug:

@@ -6,7 +6,7 @@ import os
 import urllib.request
 from pathlib import Path
 
-from attn_research.data.files import decompress, read_content, write_whole
+from attn_research.data.files import decompress, read_content, user_path, write_whole
 
 DATA_DIR_VARIABLE = "ATTN_DATA_DIR"
 
@@ -19,7 +19,7 @@ def find_data_dir(data_dir: str | Path | None = None) -> Path:
     named = data_dir or os.environ.get(DATA_DIR_VARIABLE)
     if not named:
         return Path.home() / ".cache" / "attn_research"
-    folder = Path(named).expanduser()
+    folder = user_path(named)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"data folder {folder} does not exist: correct --data_dir or {DATA_DIR_VARIABLE}"

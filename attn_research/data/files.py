@@ -1,23 +1,48 @@
 """Text files read line by line, gzip, and atomic writes of small files."""
 
+import codecs
 import contextlib
 import gzip
+import io
+import itertools
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+MAX_LINE = 1 << 24  # bytes; a longer line is no sentence, and may not fit the memory
+MAX_CONTENT = 1 << 30  # bytes of a file that is read whole, decompressed
+# NUL is in no text, but in UTF-16 and in binary files; the noncharacters stand in for characters
+# that SentencePiece reserves (see `data.text.reserved`).
+NO_TEXT = re.compile("[\0\ufdd0-\ufdd2]")
+
 _GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
+_WIDE_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+
+
+def user_path(path: str | Path) -> Path:
+    """The path, with a leading `~` replaced by the user's home folder, as a shell does it.
+
+    A shell leaves the `~` of --flag=~/folder alone, which would make a folder of that name.
+    """
+    return Path(os.path.expanduser(path))
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
     """The lines of a UTF-8 file, plain or gzip, without their ends, in constant memory.
 
-    Only a newline ends a line: the other separators of Unicode occur inside the sentences of
-    crawled corpora, and would misalign the two sides of a parallel text. Raises
-    FileNotFoundError, or a ValueError that names the file and the line.
+    Lines are those of `decode_lines`; `~` is the user's home. Raises FileNotFoundError, or a
+    ValueError that names the file and the line.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     with path.open("rb") as file:
@@ -25,12 +50,66 @@ def read_lines(path: str | Path) -> Iterator[str]:
     number = 0
     with opener(path, "rb") as file:
         try:
-            for number, line in enumerate(file, 1):  # noqa: B007 (the errors below name it)
-                yield line.decode().removesuffix("\n")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not UTF-8 text ({error.reason})") from None
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            for number, line in enumerate(decode_lines(file, str(path)), 1):  # noqa: B007 (below)
+                yield line
+        except _GZIP_DAMAGE as error:
             raise ValueError(f"{path}: damaged gzip file after line {number} ({error})") from None
+
+
+def decode_lines(file: io.BufferedIOBase, name: str) -> Iterator[str]:
+    """The lines of UTF-8 bytes, without their ends and without a byte-order mark.
+
+    Only a newline, or a carriage return and a newline, ends a line: the other separators of Unicode
+    occur inside the sentences of crawled corpora, and would misalign the two sides of a parallel
+    text. Characters are left as they are, composed or not. A ValueError names `name` and the line
+    of what is no UTF-8 text or is longer than MAX_LINE bytes.
+    """
+    for number in itertools.count(1):
+        line = file.readline(MAX_LINE + 1)
+        if not line:
+            return
+        where = f"{name}, line {number}"
+        if number == 1:
+            line = _without_mark(line, name)
+            if not line:
+                return
+        if len(line) > MAX_LINE:
+            raise ValueError(f"{where}: longer than {MAX_LINE:,} bytes; is it text?")
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}: not UTF-8 text ({error.reason})") from None
+        check_characters(text, where)
+        yield text.removesuffix("\r\n").removesuffix("\n")
+
+
+def check_characters(text: str, where: str) -> None:
+    """A ValueError for a character that stands in no text: NUL, or a reserved noncharacter."""
+    if found := NO_TEXT.search(text):
+        raise ValueError(
+            f"{where}: holds the character U+{ord(found[0]):04X}, which no UTF-8 text does: "
+            "convert the file to UTF-8, or remove the character"
+        )
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error on one line, its kind where it has none; the start of a long one."""
+    return shorten(" ".join(str(error).split()) or type(error).__name__, 300)
+
+
+def shorten(text: str, most: int = 40) -> str:
+    """The text, or the start of a longer one and three dots."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _without_mark(line: bytes, name: str) -> bytes:
+    """The first line of a file without its byte-order mark; a ValueError for a mark of UTF-16."""
+    for mark, encoding in _WIDE_MARKS:
+        if line.startswith(mark):
+            raise ValueError(
+                f"{name}: {encoding} text; convert it to UTF-8, as by iconv -f {encoding} -t UTF-8"
+            )
+    return line.removeprefix(codecs.BOM_UTF8)
 
 
 def read_content(path: Path) -> bytes:
@@ -43,9 +122,13 @@ def decompress(data: bytes, name: str) -> bytes:
     if not data.startswith(_GZIP_MAGIC):
         return data
     try:
-        return gzip.decompress(data)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        with gzip.open(io.BytesIO(data)) as file:
+            content = file.read(MAX_CONTENT + 1)
+    except _GZIP_DAMAGE as error:
         raise ValueError(f"{name}: damaged gzip data ({error})") from None
+    if len(content) > MAX_CONTENT:
+        raise ValueError(f"{name}: more than {MAX_CONTENT:,} bytes when decompressed")
+    return content
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -22,7 +22,7 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from attn_research.data.files import write_whole
+from attn_research.data.files import one_line, user_path, write_whole
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.encoding import Ids, encode_stream
 from attn_research.data.text.tokenizers import Tokenizer
@@ -69,7 +69,7 @@ def write_records(
     written anew, a finished one is a FileExistsError; an OSError names a folder without room or
     permission.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if shard_size < 1:
         raise ValueError(f"shard_size={shard_size}: a shard holds at least one record")
     if (folder / _METADATA).exists():
@@ -117,15 +117,8 @@ class Records(Sequence[Ids]):
             ArrayRecordReader,
         )
 
-        self._folder = Path(folder)
-        path = self._folder / _METADATA
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"no finished records in {folder}: {_METADATA} is missing; write them again"
-            )
-        fields = json.loads(path.read_bytes())
-        fields |= {name: tuple(fields[name]) for name in ("languages", "shards")}
-        self.metadata = Metadata(**fields)
+        self._folder = user_path(folder)
+        self.metadata = _read_metadata(self._folder)
         try:
             self.lengths = np.load(self._folder / _LENGTHS, mmap_mode="r")
             self._readers = [
@@ -137,12 +130,13 @@ class Records(Sequence[Ids]):
                 for shard in range(len(self.metadata.shards))
             ]
             counts = tuple(reader.num_records() for reader in self._readers)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{folder} holds damaged records: {error}") from None
-        if counts != self.metadata.shards or self.lengths.shape != (sum(counts), 2):
-            raise ValueError(
-                f"{folder} holds damaged records: {sum(self.metadata.shards)} pairs promised, "
-                f"{sum(counts)} records and {len(self.lengths)} lengths found"
+        except Exception as error:  # NumPy and ArrayRecord raise many kinds for damaged files
+            raise self._damaged(one_line(error)) from None
+        lengths = self.lengths.shape, self.lengths.dtype
+        if counts != self.metadata.shards or lengths != ((sum(counts), 2), np.uint16):
+            raise self._damaged(
+                f"{sum(self.metadata.shards)} pairs promised, {sum(counts)} records and lengths "
+                f"of {lengths[1]} {lengths[0]} found"
             )
         self._starts = list(itertools.accumulate(counts, initial=0))
         self._lock = threading.Lock()
@@ -153,18 +147,47 @@ class Records(Sequence[Ids]):
     def __getitem__(self, index: SupportsIndex) -> Ids:
         index = range(len(self))[operator.index(index)]
         shard = bisect.bisect_right(self._starts, index) - 1
-        with self._lock:
-            self._readers[shard].seek(index - self._starts[shard])
-            record = self._readers[shard].read()
-        source_length = int.from_bytes(record[:4], "little")
-        ids = np.frombuffer(record, self.metadata.id_dtype, offset=4).astype(np.int32)
+        try:
+            with self._lock:
+                self._readers[shard].seek(index - self._starts[shard])
+                record = self._readers[shard].read()
+            source_length = int.from_bytes(record[:4], "little")
+            ids = np.frombuffer(record, self.metadata.id_dtype, offset=4).astype(np.int32)
+        except Exception as error:  # ArrayRecord raises many kinds for damaged files
+            raise self._damaged(f"record {index}: {one_line(error)}") from None
+        if [source_length, len(ids) - source_length] != self.lengths[index].tolist():
+            raise self._damaged(f"record {index} has other lengths than {_LENGTHS} says")
         return ids[:source_length], ids[source_length:]
+
+    def _damaged(self, reason: str) -> ValueError:
+        return ValueError(f"{self._folder} holds damaged records: {reason}; write them again")
 
     def __reduce__(self):
         return Records, (self._folder,)
 
     def __repr__(self) -> str:
         return f"Records({str(self._folder)!r})"
+
+
+def _read_metadata(folder: Path) -> Metadata:
+    """The metadata of a finished folder; a ValueError where they are damaged."""
+    path = folder / _METADATA
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no finished records in {folder}: {_METADATA} is missing; write them again"
+        )
+    try:
+        fields = json.loads(path.read_bytes())
+        fields |= {name: tuple(fields[name]) for name in ("languages", "shards")}
+        found = Metadata(**fields)
+        if found.id_dtype not in _LETTERS:
+            raise ValueError(f"id_dtype={found.id_dtype!r}")
+        if not all(type(count) is int and count > 0 for count in found.shards):
+            raise ValueError(f"shards={found.shards}")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = one_line(error)
+        raise ValueError(f"{path} does not describe records ({reason}): write them again") from None
+    return found
 
 
 class _Writer:

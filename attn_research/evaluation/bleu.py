@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Callable, Collection, Sequence
+from typing import Literal
 
 import sacrebleu
 
@@ -17,6 +18,7 @@ _KEPT_IN_WORDS = {c: 0xF0000 + c for c in range(0x1C, 0x3001) if chr(c).isspace(
 _SUBWORD_MARK = re.compile("\\S@@(?=\\s|$)|\u2581")
 
 Reference = str | Sequence[str]
+SubwordMarks = Literal["refuse", "keep"]
 Known = Callable[[str], bool] | Collection[str]
 
 
@@ -47,14 +49,20 @@ class Chrf:
     signature: str
 
 
-def tokenized_bleu(hypotheses: Sequence[str], references: Sequence[Reference]) -> Bleu:
+def tokenized_bleu(
+    hypotheses: Sequence[str],
+    references: Sequence[Reference],
+    *,
+    subword_marks: SubwordMarks = "refuse",
+) -> Bleu:
     """BLEU over whitespace tokens, the number that `multi-bleu.perl` prints.
 
     Case counts, nothing is smoothed (a precision of 0 makes the score 0), and of several references
     to a sentence the one closest in length counts for the brevity penalty, the shorter at a tie.
-    Scores of differently tokenized text do not compare.
+    Scores of differently tokenized text do not compare. What looks like a mark of subwords is
+    refused, or kept where it is known to be text.
     """
-    hypotheses, streams = _checked(hypotheses, references)
+    hypotheses, streams = _checked(hypotheses, references, subword_marks)
     hypotheses = [line.translate(_KEPT_IN_WORDS) for line in hypotheses]
     streams = [[line and line.translate(_KEPT_IN_WORDS) for line in lines] for lines in streams]
     return _score(
@@ -68,23 +76,31 @@ def sacre_bleu(
     *,
     tokenize: str = "13a",
     lowercase: bool = False,
+    subword_marks: SubwordMarks = "refuse",
 ) -> Bleu:
     """BLEU of detokenized text, tokenized by sacreBLEU itself, so that scores of papers compare.
 
     Quote the signature with the score (Post 2018, A Call for Clarity in Reporting BLEU Scores).
+    Marks of subwords are those of `tokenized_bleu`.
     """
     if tokenize not in sacrebleu.BLEU.TOKENIZERS:
         names = ", ".join(sacrebleu.BLEU.TOKENIZERS)
         raise ValueError(f"sacreBLEU has no tokenizer {tokenize!r}; it has {names}")
-    hypotheses, streams = _checked(hypotheses, references)
+    hypotheses, streams = _checked(hypotheses, references, subword_marks)
     return _score(sacrebleu.BLEU(tokenize=tokenize, lowercase=lowercase), hypotheses, streams)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[Reference]) -> Chrf:
     """Character F-score of detokenized text, sacreBLEU's default chrF2 (Popović 2015)."""
     metric = sacrebleu.CHRF()
-    result = metric.corpus_score(*_checked(hypotheses, references))
+    result = metric.corpus_score(*_checked(hypotheses, references, "refuse"))
     return Chrf(result.score, str(metric.get_signature()))
+
+
+def has_words(references: Sequence[Reference]) -> bool:
+    """Whether references hold a word, without which there is nothing to score."""
+    groups = ([group] if isinstance(group, str) else group for group in references)
+    return any(line.split() for group in groups for line in group)
 
 
 def without_unknown(
@@ -124,7 +140,7 @@ def _score(metric: sacrebleu.BLEU, hypotheses: list[str], streams: list[list[str
 
 
 def _checked(
-    hypotheses: Sequence[str], references: Sequence[Reference]
+    hypotheses: Sequence[str], references: Sequence[Reference], subword_marks: SubwordMarks
 ) -> tuple[list[str], list[list[str | None]]]:
     """The hypotheses and sacreBLEU's reference streams: first references, second references, ..."""
     if isinstance(hypotheses, str) or isinstance(references, str):
@@ -138,12 +154,12 @@ def _checked(
         if not group:
             raise ValueError(f"sentence {index} has no reference")
         for role, line in [("hypothesis", hypotheses[index]), *(("reference", r) for r in group)]:
-            if mark := _SUBWORD_MARK.search(line):
+            if subword_marks == "refuse" and (mark := _SUBWORD_MARK.search(line)):
                 raise ValueError(
                     f"{role} {index} still carries the subword mark {mark[0][-2:]!r}: "
                     "join the pieces to words before scoring"
                 )
-    if not any(line.split() for group in groups for line in group):
+    if not has_words(groups):
         raise ValueError("the references hold no words")
     streams = [list(stream) for stream in itertools.zip_longest(*groups)]
     return list(hypotheses), streams

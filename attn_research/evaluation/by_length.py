@@ -4,12 +4,15 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
-from attn_research.evaluation.bleu import Bleu, Reference, tokenized_bleu
+from attn_research.evaluation.bleu import Bleu, Reference, has_words, tokenized_bleu
 
 
 @dataclasses.dataclass(frozen=True)
 class LengthScore:
-    """The score of the `count` sentences with low <= source length <= high; None without any."""
+    """The score of the `count` sentences with low <= source length <= high.
+
+    None where there are none, or where their references hold no words.
+    """
 
     low: int
     high: int
@@ -71,6 +74,6 @@ def _score_spans(
     def score_span(low: int, high: int) -> LengthScore:
         chosen = [i for i, length in enumerate(source_lengths) if low <= length <= high]
         picked = [hypotheses[i] for i in chosen], [references[i] for i in chosen]
-        return LengthScore(low, high, len(chosen), score(*picked) if chosen else None)
+        return LengthScore(low, high, len(chosen), score(*picked) if has_words(picked[1]) else None)
 
     return [score_span(low, high) for low, high in spans]

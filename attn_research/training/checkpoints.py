@@ -1,6 +1,7 @@
 """Orbax checkpoints, each with the config of its run and a digest of its content."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +64,8 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         tree = jax.tree.map(np.asarray, tree)  # with several processes Orbax takes no device arrays
-        about |= {"config": self._config, "digest": digest(tree)}
+        about |= {"config": self._config}
+        about["digest"] = f"{digest(tree)}.{_digest_json(about)}"
         try:
             self._manager.save(
                 step,
@@ -137,8 +139,16 @@ class Checkpoints:
         self._manager.close()
 
     def _about(self, step: int) -> dict:
+        """What is kept beside the tree of a step; `digest` is then that of the tree alone.
+
+        Checkpoints of earlier versions have no digest of the rest.
+        """
         wanted = ocp.args.Composite(about=ocp.args.JsonRestore())
-        return self._manager.restore(step, args=wanted).about
+        about = self._manager.restore(step, args=wanted).about
+        of_tree, _, of_rest = about.pop("digest").partition(".")
+        if of_rest and of_rest != _digest_json(about):
+            raise ValueError("what is kept about it does not match its digest")
+        return {**about, "config": dict(about["config"]), "digest": of_tree}
 
     def _read(self, step: int, like: PyTree, expected: str) -> PyTree:
         wanted = ocp.args.Composite(tree=ocp.args.StandardRestore(like))
@@ -182,6 +192,11 @@ def digest(tree: PyTree) -> str:
         total.update(f"{jax.tree_util.keystr(path)}{array.shape}{array.dtype}".encode())
         total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()
+
+
+def _digest_json(value: dict) -> str:
+    """SHA-256 of a value as JSON keeps it."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _warn_damaged(folder: Path, error: Exception) -> None:

@@ -233,3 +233,29 @@ def test_stream_holds_few_pairs(num_workers, ahead):
         next(stream)
         assert taken <= given + ahead
     stream.close()
+
+
+def test_damaged_metadata_is_named(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "metadata.json"
+    fields = json.loads(path.read_text())
+    contents = [b"{", b"[]", b"\xff", b"[" * 100_000, json.dumps({}).encode()]
+    changes = [{"id_dtype": "<u8"}, {"shards": 7}, {"shards": ["7"]}, {"shards": [-7]}, {"new": 1}]
+    for content in contents + [json.dumps(fields | change).encode() for change in changes]:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"metadata\.json does not describe records .*again"):
+            Records(tmp_path)
+
+
+def test_lengths_that_are_not_those_of_the_records_are_named(tmp_path):
+    write(tmp_path)
+    lengths = np.load(tmp_path / "lengths.npy")
+    lengths[2] = 1, 5
+    np.save(tmp_path / "lengths.npy", lengths)
+    records = Records(tmp_path)
+    assert len(records[1][1]) == 1
+    with pytest.raises(ValueError, match=r"damaged records: record 2 has other lengths"):
+        records[2]
+    np.save(tmp_path / "lengths.npy", lengths.astype(np.int64))
+    with pytest.raises(ValueError, match=r"damaged records: .*int64"):
+        Records(tmp_path)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attn_research.data.download import find_data_file
-from attn_research.data.files import read_lines
+from attn_research.data.files import read_lines, shorten
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.parallel import fingerprint_pairs
 
 BLANK = "\u2423"  # ␣
-_LINK = re.compile(r"([1-9][0-9]*)([-p])([1-9][0-9]*)")
+_LINK = re.compile(r"([1-9][0-9]{0,5})([-p])([1-9][0-9]{0,5})")
 
 # Languages, and by split the stem of the files NAME.src.gz, NAME.tgt.gz and NAME.gold.gz.
 SETS = {
@@ -98,7 +98,7 @@ def parse_links(line: str, where: str) -> tuple[frozenset, frozenset]:
         match = _LINK.fullmatch(entry)
         if not match:
             raise ValueError(
-                f"{where}: {entry!r} is no link; want i-j or ipj, words counted from 1"
+                f"{where}: {shorten(entry)!r} is no link; want i-j or ipj, words counted from 1"
             )
         source, kind, target = match.groups()
         links[kind].add((int(source) - 1, int(target) - 1))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from attn_research.data.text.encoding import Encoded
+from attn_research.data.text.reserved import SPACE_MARK as END_OF_WORD
 from attn_research.data.text.tokenizers import SubwordTokenizer
 
-END_OF_WORD = "▁"
 NUM_SEGMENTATIONS = 32  # drawn of each word; every occurrence draws one of them again
 
 

@@ -3,12 +3,14 @@
 import dataclasses
 import hashlib
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attn_research.data.files import read_lines
+from attn_research.data.files import check_characters, read_lines, user_path
 from attn_research.data.text.corpus import Pair
+from attn_research.data.text.segmented import refuse_subwords
 
 
 def make_pair(source: str, target: str) -> Pair:
@@ -29,7 +31,8 @@ class TextFiles:
     """A corpus of parallel files, plain or gzip: `files` gives (source, target) paths by split.
 
     Line i of one file translates line i of the other; empty lines are kept, so that the pairs of
-    a test set stay aligned with its references. A ValueError names the file and the line at fault.
+    a test set stay aligned with its references. A ValueError names the file and the line at fault;
+    text that was cut into subwords already is refused (see `refuse_subwords`).
     """
 
     languages: tuple[str, str]
@@ -43,7 +46,10 @@ class TextFiles:
         """The pairs of one split as a stream, in constant memory."""
         if name not in self.files:
             raise ValueError(f"no split {name!r}: there are {', '.join(self.files) or 'none'}")
-        source_path, target_path = self.files[name]
+        source_path, target_path = map(str, self.files[name])
+        yield from refuse_subwords(self._read(source_path, target_path), (source_path, target_path))
+
+    def _read(self, source_path: str, target_path: str) -> Iterator[Pair]:
         sources, targets = read_lines(source_path), read_lines(target_path)
         number = 0
         for number, (source, target) in enumerate(itertools.zip_longest(sources, targets), 1):
@@ -68,7 +74,8 @@ class HuggingFace:
     """A corpus of the package `datasets`, with rows of {"translation": {"en": ..., "fr": ...}}.
 
     `name` is a data set of the hub or a folder, `config` its configuration, as in
-    `HuggingFace("wmt14", ("en", "fr"), "fr-en")`. Rows stay on disk, memory-mapped.
+    `HuggingFace("wmt14", ("en", "fr"), "fr-en")`. Rows stay on disk, memory-mapped; all of a split
+    are read once for the ValueError that names a row without text in one of the languages.
     """
 
     name: str
@@ -77,21 +84,28 @@ class HuggingFace:
 
     def split(self, name: str) -> Sequence[Pair]:
         """The pairs of one split, read from disk row by row."""
+        found = self._rows(name)
+        names = tuple(f"{self.name}, split {name!r} in {side}" for side in self.languages)
+        for _ in refuse_subwords(iter(found), names):
+            pass
+        return found
+
+    def fingerprint(self, name: str) -> str:
+        """The SHA-256 of the split's pairs, in hex."""
+        return fingerprint_pairs(iter(self._rows(name)))
+
+    def _rows(self, name: str) -> "_Rows":
         splits = self._load()
         if name not in splits:
             raise ValueError(f"no split {name!r}: {self.name} has {', '.join(splits)}")
         rows = splits[name]
-        there = rows[0].get("translation", {}) if len(rows) else {}
+        there = (rows[0].get("translation") or {}) if len(rows) else {}
         if not set(self.languages) <= set(there):
             raise ValueError(
                 f"{self.name}, split {name!r}: its rows have no translation in "
                 f"{' and '.join(self.languages)} (they have: {', '.join(there) or 'none'})"
             )
-        return _Rows(rows, self.languages)
-
-    def fingerprint(self, name: str) -> str:
-        """The SHA-256 of the split's pairs, in hex."""
-        return fingerprint_pairs(self.split(name))
+        return _Rows(rows, self.languages, f"{self.name}, split {name!r}")
 
     def _load(self) -> Mapping[str, Any]:
         try:
@@ -100,16 +114,18 @@ class HuggingFace:
             raise ImportError(
                 f"reading {self.name} needs the package datasets: pip install datasets"
             ) from None
-        if (Path(self.name) / "dataset_dict.json").is_file():  # as save_to_disk leaves it
-            return datasets.load_from_disk(self.name)
-        return datasets.load_dataset(self.name, self.config)
+        folder = user_path(self.name)
+        if (folder / "dataset_dict.json").is_file():  # as save_to_disk leaves it
+            return datasets.load_from_disk(str(folder))
+        name = str(folder) if folder.is_dir() else self.name
+        return datasets.load_dataset(name, self.config)
 
 
 class _Rows(Sequence[Pair]):
     """The rows of a Hugging Face data set as pairs."""
 
-    def __init__(self, rows: Any, languages: tuple[str, str]):
-        self._rows, self._languages = rows, languages
+    def __init__(self, rows: Any, languages: tuple[str, str], where: str):
+        self._rows, self._languages, self._where = rows, languages, where
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -117,10 +133,20 @@ class _Rows(Sequence[Pair]):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return self._pair(self._rows[int(index)])
+        index = range(len(self))[operator.index(index)]
+        return self._pair(index, self._rows[index])
 
     def __iter__(self) -> Iterator[Pair]:
-        return map(self._pair, self._rows)
+        return itertools.starmap(self._pair, enumerate(self._rows))
 
-    def _pair(self, row: Mapping[str, Any]) -> Pair:
-        return make_pair(*(row["translation"][language] for language in self._languages))
+    def _pair(self, number: int, row: Mapping[str, Any]) -> Pair:
+        sides = row.get("translation") or {}
+        for language in self._languages:
+            text, where = sides.get(language), f"{self._where}, row {number}"
+            if not isinstance(text, str):
+                raise ValueError(
+                    f"{where}: its text in {language} is {text!r}; leave such rows out, as by the "
+                    "method filter of a data set"
+                )
+            check_characters(text, f"{where}, {language}")
+        return make_pair(*(sides[language] for language in self._languages))

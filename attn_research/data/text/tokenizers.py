@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, SupportsIndex, runtime_checkable
 
-from attn_research.data.files import write_whole
+from attn_research.data.files import one_line, user_path, write_whole
+from attn_research.data.text.reserved import hide_reserved, show_reserved
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
+
+MAX_TRAINING_LINE = 1 << 20  # bytes; SentencePiece would drop a longer line without a word
 
 _FILE, _MODEL_FILE = "tokenizer.json", "subwords.model"
 
@@ -140,8 +143,9 @@ class WordTokenizer:
 class SubwordTokenizer:
     """SentencePiece byte-pair encoding with settings close to subword-nmt (Sennrich et al. 2016).
 
-    Nothing is normalized, every character of the training text is kept, a word is whatever stands
-    between spaces, and the end of a word is marked, so that no merge crosses it. Unlike subword-nmt
+    Nothing is normalized, every character of the training text is kept, those that SentencePiece
+    reserves too (see `data.text.reserved`), a word is whatever stands between spaces, and the end
+    of a word is marked, so that no merge crosses it. Unlike subword-nmt
     it merges pairs seen only once, and fixes the vocabulary rather than the number of merges:
     vocab_size = merges + distinct characters + 5 (the four special ids and the end-of-word mark).
     """
@@ -160,7 +164,7 @@ class SubwordTokenizer:
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_nonempty(lines),
+                sentence_iterator=_training_lines(lines),
                 model_writer=model,
                 model_type="bpe",
                 vocab_size=vocab_size,
@@ -177,8 +181,7 @@ class SubwordTokenizer:
                 split_digits=False,
                 treat_whitespace_as_suffix=True,
                 max_sentencepiece_length=256,  # the default of 16 would cut German compounds
-                max_sentence_length=1
-                << 20,  # bytes; longer lines would be dropped without a warning
+                max_sentence_length=MAX_TRAINING_LINE,
                 minloglevel=2,
             )
         except RuntimeError as error:
@@ -198,13 +201,14 @@ class SubwordTokenizer:
         return line.split()
 
     def encode_words(self, words: list[str]) -> list[int]:
-        return self._processor.encode(" ".join(words))
+        return self._processor.encode(hide_reserved(" ".join(words)))
 
     def encode(self, line: str) -> list[int]:
-        return self._processor.encode(line)
+        return self.encode_words(self.words(line))
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
-        return self._processor.decode([int(i) for i in ids]).rstrip(" ")
+        text = self._processor.decode([int(i) for i in ids])
+        return show_reserved(text.rstrip(" "))
 
     def pieces(self) -> list[str]:
         """The piece of every id: special ones, merges from the first on, characters."""
@@ -212,7 +216,8 @@ class SubwordTokenizer:
 
     def save(self, folder: str | Path) -> None:
         write_whole(Path(folder) / _MODEL_FILE, self.model)
-        write_whole(Path(folder) / _FILE, json.dumps({"kind": "subwords"}).encode())
+        about = {"kind": "subwords", "sha256": self.fingerprint}
+        write_whole(Path(folder) / _FILE, json.dumps(about).encode())
 
     @functools.cached_property
     def _processor(self):
@@ -222,21 +227,47 @@ class SubwordTokenizer:
 
 
 def load_tokenizer(folder: str | Path) -> WordTokenizer | SubwordTokenizer:
-    """The tokenizer that `save` wrote to a folder."""
-    path = Path(folder) / _FILE
+    """The tokenizer that `save` wrote to a folder; a ValueError names a damaged file."""
+    path = user_path(folder) / _FILE
     if not path.is_file():
         raise FileNotFoundError(f"no tokenizer in {folder}: {_FILE} is missing")
     try:
         fields = json.loads(path.read_bytes())
         match fields.pop("kind"):
             case "words":
-                return WordTokenizer(tuple(fields.pop("shortlist")), **fields)
+                return _check_words(WordTokenizer(tuple(fields.pop("shortlist")), **fields))
             case "subwords":
-                return SubwordTokenizer((Path(folder) / _MODEL_FILE).read_bytes())
+                path = path.with_name(_MODEL_FILE)
+                return _check_model(SubwordTokenizer(path.read_bytes()), fields.get("sha256"))
             case kind:
                 raise ValueError(f"unknown kind {kind!r}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} does not describe a tokenizer: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path} does not describe a tokenizer: {one_line(error)}") from None
+
+
+def _check_words(tokenizer: WordTokenizer) -> WordTokenizer:
+    """The tokenizer; a ValueError for what is no word, no word of its own or no language."""
+    for word in tokenizer.shortlist:
+        if not isinstance(word, str) or word.split() != [word]:
+            raise ValueError(f"its shortlist holds {word!r}, which is no word")
+    if len(set(tokenizer.shortlist)) < len(tokenizer.shortlist):
+        raise ValueError("its shortlist holds a word twice")
+    if not isinstance(tokenizer.language, str) or not isinstance(tokenizer.moses, bool):
+        raise ValueError(f"language={tokenizer.language!r} or moses={tokenizer.moses!r}")
+    return tokenizer
+
+
+def _check_model(tokenizer: SubwordTokenizer, sha256: str | None) -> SubwordTokenizer:
+    """The tokenizer; a ValueError for a model that is not the one saved, or is none.
+
+    Folders of earlier versions do not have its SHA-256.
+    """
+    if sha256 not in (None, tokenizer.fingerprint):
+        raise ValueError("its content has changed since it was written")
+    if not tokenizer.model or tokenizer.vocab_size <= len(SPECIALS):
+        raise ValueError("it has no subwords")
+    tokenizer.decode(range(len(tokenizer.pieces())))  # a ValueError where one of them is no text
+    return tokenizer
 
 
 def detokenize(words: str, language: str) -> str:
@@ -246,12 +277,18 @@ def detokenize(words: str, language: str) -> str:
     return sacremoses.MosesDetokenizer(language).detokenize(words.split())
 
 
-def _nonempty(lines: Iterable[str]) -> Iterator[str]:
-    """The lines with words; a ValueError where there are none."""
+def _training_lines(lines: Iterable[str]) -> Iterator[str]:
+    """The lines with words, as SentencePiece may read them; a ValueError where there are none."""
     empty = True
-    for line in lines:
-        if line and not line.isspace():
+    for number, line in enumerate(lines, 1):
+        if words := line.split():
             empty = False
-            yield line
+            text = hide_reserved(" ".join(words))
+            if len(text.encode()) > MAX_TRAINING_LINE:
+                raise ValueError(
+                    f"line {number} of the text, which starts {text[:40]!r}, is longer than "
+                    f"{MAX_TRAINING_LINE:,} bytes: leave it out"
+                )
+            yield text
     if empty:
         raise ValueError("no words to train subwords on: the text is empty")

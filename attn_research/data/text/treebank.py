@@ -7,14 +7,15 @@ the words' part-of-speech tags: `(S (NP DT NN )NP (VP VBZ )VP . )S`.
 
 import dataclasses
 import hashlib
+import io
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from attn_research.data.download import find_data_file
+from attn_research.data.files import decode_lines, one_line, shorten
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.parallel import fingerprint_pairs
 
@@ -28,7 +29,7 @@ SPLITS = {"train": range(1, 160), "dev": range(160, 180), "test": range(180, 200
 
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 _CATEGORY = re.compile("[^-=]+")
-_DAMAGE = (KeyError, UnicodeDecodeError, EOFError, zipfile.BadZipFile, zlib.error)
+_MAX_MEMBER = 1 << 24  # bytes of a file in the archive, decompressed
 
 
 class Tree(NamedTuple):
@@ -86,15 +87,12 @@ class Treebank:
         if name not in SPLITS:
             raise ValueError(f"no split {name!r}: the treebank has {', '.join(SPLITS)}")
         path = find_data_file("treebank/treebank.zip", self.data_dir)
+        members = [f"treebank/combined/wsj_{number:04}.mrg" for number in SPLITS[name]]
         trees = []
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for number in SPLITS[name]:
-                    member = f"treebank/combined/wsj_{number:04}.mrg"
-                    text = archive.read(member).decode()
-                    trees += map(clean, parse_trees(text, f"{path}, {member}"))
-        except _DAMAGE as error:
-            raise ValueError(f"{path}: not the zip of the treebank sample ({error})") from None
+        for member, content in zip(members, _read_members(path, members), strict=True):
+            where = f"{path}, {member}"
+            text = "\n".join(decode_lines(io.BytesIO(content), where))
+            trees += map(clean, parse_trees(text, where))
         return [tree for tree in trees if tree is not None]
 
     def fingerprint(self, name: str) -> str:
@@ -107,6 +105,22 @@ class Treebank:
 
     def _make_pair(self, tree: Tree) -> Pair:
         return Pair(" ".join(tree.words), linearize(tree, tagged=self.tagged))
+
+
+def _read_members(path: Path, members: Sequence[str]) -> Iterator[bytes]:
+    """The contents of files in a zip archive; a ValueError where it is damaged or another one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in members:
+                with archive.open(member) as file:
+                    content = file.read(_MAX_MEMBER + 1)
+                if len(content) > _MAX_MEMBER:
+                    raise zipfile.BadZipFile(f"{member} is longer than {_MAX_MEMBER:,} bytes")
+                yield content
+    except Exception as error:  # of many kinds, where a zip is damaged
+        raise ValueError(
+            f"{path}: not the zip of the treebank sample ({one_line(error)})"
+        ) from None
 
 
 def parse_trees(text: str, where: str = "text") -> Iterator[Tree]:
@@ -122,7 +136,7 @@ def parse_trees(text: str, where: str = "text") -> Iterator[Tree]:
                 stack.append((line, []))
             elif not stack:
                 what = "closes nothing" if token == ")" else "stands outside of a tree"
-                raise ValueError(f"{where}, line {line}: {token!r} {what}")
+                raise ValueError(f"{where}, line {line}: {shorten(token)!r} {what}")
             elif token == ")":
                 start, items = stack.pop()
                 tree = _from_items(items, f"{where}, line {start}", outermost=not stack)
@@ -142,13 +156,21 @@ def clean(tree: Tree) -> Tree | None:
     Traces (-NONE-) are removed, and every constituent they leave empty; labels lose functional tags
     and indices (NP-SBJ-1 and NP=2 are NP). Tags, words and unary chains stay.
     """
-    if tree.word is not None:
-        return None if tree.label == TRACE else tree
-    children = tuple(child for child in map(clean, tree.children) if child is not None)
-    if not children:
-        return None
-    category = _CATEGORY.match(tree.label)
-    return Tree(category[0] if category else tree.label, children)
+    built: list[list[Tree]] = [[]]  # what is kept so far of each constituent that is open
+    todo: list[tuple[Tree, bool]] = [(tree, False)]  # with whether its children are done
+    while todo:  # not recursive: brackets may be nested as deep as a file is long
+        node, done = todo.pop()
+        if done:
+            if children := tuple(built.pop()):
+                category = _CATEGORY.match(node.label)
+                built[-1].append(Tree(category[0] if category else node.label, children))
+        elif node.word is not None:
+            built[-1] += [node] * (node.label != TRACE)
+        else:
+            built.append([])
+            todo.append((node, True))
+            todo += [(child, False) for child in reversed(node.children)]
+    return built[0][0] if built[0] else None
 
 
 def linearize(tree: Tree, *, tagged: bool = False) -> str:
@@ -240,6 +262,7 @@ def _from_items(items: list, where: str, *, outermost: bool) -> Tree:
         case [Tree(), *_] if outermost and all(isinstance(item, Tree) for item in items):
             return Tree(TOP, tuple(items))
         case _:
-            shown = " ".join(i if isinstance(i, str) else f"({i.label} ...)" for i in items)
+            items = [i if isinstance(i, str) else f"({i.label} ...)" for i in items[:20]]
+            shown = shorten(" ".join(items), 80)
             raise ValueError(f"{where}: ({shown}) is no tree; want (LABEL word) or (LABEL (...))")
     return Tree(TOP, (tree,)) if outermost and tree.label != TOP else tree

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from attn_research.data.batching import Rows
-from attn_research.data.files import write_whole
+from attn_research.data.files import user_path, write_whole
 from attn_research.data.images.batches import ImageBatches, ordered_batches
 from attn_research.data.images.datasets import ImageSet, load_images
-from attn_research.data.images.files import decode
+from attn_research.data.images.files import ImageFiles, read_image
 from attn_research.evaluation.rollout import rollout
 from attn_research.models.vit import ViT
 from attn_research.training.objectives import cross_entropy, mixed_cross_entropy
@@ -29,6 +30,7 @@ from experiments.harness.task import AttentionMap, Response
 from experiments.tasks.image_classification.config import ImageDataConfig
 
 BATCH = 256  # images of a batch of evaluation
+COPY = "copy.txt"  # beside predictions: the copy of the data set that they are of
 
 
 def as_floats(images: np.ndarray) -> Float[Array, "B H W C"]:
@@ -37,9 +39,10 @@ def as_floats(images: np.ndarray) -> Float[Array, "B H W C"]:
 
 
 @functools.lru_cache(maxsize=2)  # the rows of a table share their images
-def _load(config: ImageDataConfig) -> dict[str, ImageSet]:
+def _load(config: ImageDataConfig, copy: str | None = None) -> dict[str, ImageSet]:
+    """The images that a config names, of one copy of a data set that there are several of."""
     folders = dict(folder=config.image_dir or None, size=config.image_size)
-    splits = load_images(config.data, config.data_dir or None, **folders)
+    splits = load_images(config.data, config.data_dir or None, copy=copy, **folders)
     found = splits["train"].images.shape[1:], len(splits["train"].classes)
     wanted = (config.image_size, config.image_size, config.channels), config.num_classes
     if found != wanted:
@@ -48,6 +51,10 @@ def _load(config: ImageDataConfig) -> dict[str, ImageSet]:
             f"--data={config.data} has {classes} classes of {height} x {width} pixels of "
             f"{channels}: give --num_classes={classes} --image_size={height} --channels={channels}"
         )
+    for split in splits.values():
+        if isinstance(split.images, ImageFiles):  # a broken one is to be known before training
+            logging.info("decoding %d image files once, to find broken ones", len(split))
+            split.images.check()
     return splits
 
 
@@ -78,7 +85,7 @@ class ImageClassificationTask:
         write_whole(folder / "classes.json", json.dumps(self.classes).encode())
 
     def restore(self, folder: Path) -> "ImageClassificationTask":
-        classes = tuple(json.loads((folder / "classes.json").read_text()))
+        classes = tuple(json.loads((folder / "classes.json").read_bytes()))
         return dataclasses.replace(self, classes=classes)
 
     def batch_spec(self) -> PyTree:
@@ -147,6 +154,8 @@ class ImageClassificationTask:
             logits = _mean_logits(tuple(networks), tuple(params), batch["image"])
             found[indices] = np.asarray(logits.argmax(axis=-1))[: len(indices)]
         write_whole(folder / "test.predictions.txt", "".join(f"{x}\n" for x in found).encode())
+        if test.copy:
+            write_whole(folder / COPY, f"{test.copy}\n".encode())
         network, some = networks[0], test[:4]
         if len(networks) == 1 and network.pooling == "class":
             maps = _maps(network, params[0], some.images)
@@ -160,22 +169,35 @@ class ImageClassificationTask:
         path = folder / "test.predictions.txt"
         if not path.is_file():
             raise ValueError(f"{path} is missing: the predictions of this row were not kept")
-        data = path.read_bytes()
-        found, labels = np.array(data.split(), int), _load(self.config.task.images)["test"].labels
-        if len(found) != len(labels):
-            raise ValueError(f"{path} has {len(found)} lines for {len(labels)} images")
-        right = int((found == labels).sum())
+        data, copy = path.read_bytes(), folder / COPY
+        test = self._test_set(copy.read_text().strip() if copy.exists() else None)
+        try:
+            found = np.array(data.split(), int)
+        except ValueError as error:
+            raise ValueError(f"{path} holds what is no number of a class ({error})") from None
+        if len(found) != len(test):
+            raise ValueError(f"{path} has {len(found)} lines for {len(test)} images")
+        right = int((found == test.labels).sum())
+        scores = {"accuracy": round(right / len(test), 6), "images": len(test)}
+        if test.lossy:
+            scores["lossy"] = test.lossy
         return {
-            "tests": {"test": {"accuracy": round(right / len(labels), 6), "images": len(labels)}},
+            "tests": {"test": scores},
             "predictions": {path.name: hashlib.sha256(data).hexdigest()},
         }
+
+    def _test_set(self, copy: str | None) -> ImageSet:
+        """The test images, of one copy of the data set or of any."""
+        if self.splits and copy in (None, self.splits["test"].copy):
+            return self.splits["test"]
+        return _load(self.config.task.images, copy)["test"]
 
     def respond(
         self, networks: Sequence[ViT], params: Sequence[PyTree], inputs: Iterable[str]
     ) -> Iterator[Response]:
         config = self.config.task.images
         for name in inputs:
-            pixels = read_image(Path(name), config.image_size, config.channels)
+            pixels = read_pixels(user_path(name), config.image_size, config.channels)
             logits = _mean_logits(tuple(networks), tuple(params), pixels[None])
             probabilities = np.asarray(jax.nn.softmax(logits[0]))
             order = np.argsort(-probabilities)
@@ -213,13 +235,12 @@ def _maps(network: ViT, params: PyTree, images: np.ndarray) -> list[dict[str, np
     ]
 
 
-def read_image(path: Path, size: int, channels: int) -> np.ndarray:
+def read_pixels(path: Path, size: int, channels: int) -> np.ndarray:
     """The pixels of an image file, resized to a square; ValueError where it is no image."""
     try:
-        data = path.read_bytes()
+        pixels = read_image(path, size)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}): name an image file") from None
-    pixels = decode(data, str(path), size)
     if channels == 1:
         return np.round(pixels.mean(axis=-1, keepdims=True)).astype(np.uint8)
     return pixels

@@ -107,7 +107,7 @@ def eval_batches(
     config: BatchingConfig, pairs: EncodedPairs, batch_size: int = 64
 ) -> Iterator[tuple[np.ndarray, dict]]:
     """Every pair once, as (indices, batch), in few shapes."""
-    longest = int(pair_lengths(pairs).max()) - 1
+    longest = int(pair_lengths(pairs).max(initial=1)) - 1
     return ordered_batches(pairs, batch_size, bucket_bounds(longest, max(20, config.bucket_width)))
 
 

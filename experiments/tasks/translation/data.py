@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from attn_research.data.batching import EncodedPairs
+from attn_research.data.files import user_path
 from attn_research.data.grammar.grammar import Grammar
 from attn_research.data.records import Records, write_records
 from attn_research.data.text.aligned import AlignedText
@@ -22,18 +22,20 @@ from attn_research.data.text.tatoeba import Tatoeba
 from attn_research.data.text.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer
 from attn_research.data.text.treebank import LINES, Tree, Treebank
 from experiments.tasks.translation.config import TESTS, EncodingConfig, TextConfig
+from experiments.tasks.translation.splits import check_references, encode_split
 
 Tokenizers = tuple[Tokenizer, Tokenizer]
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A corpus, encoded."""
+    """A corpus, encoded; of the test sets, the pairs as well."""
 
     tokenizers: Tokenizers
     train: EncodedPairs
     dev: EncodedPairs
     tests: dict[str, Sequence[Pair]]
+    encoded_tests: dict[str, EncodedPairs]
     about: dict[str, Any]
 
 
@@ -147,15 +149,17 @@ def make_tokenizers(config: TextConfig) -> Tokenizers:
 
 @functools.lru_cache(maxsize=2)  # the rows of a table share what they have in common
 def load(text: TextConfig, encoding: EncodingConfig) -> Data:
-    """Reads, tokenizes and encodes what a config names."""
+    """Reads, tokenizes and encodes what a config names; what is scored at the end comes first."""
+    if encoding.bpe_dropout and text.tokenizer != "bpe":
+        raise ValueError(f"--bpe_dropout={encoding.bpe_dropout} needs --tokenizer=bpe")
+    dev, tests = pairs_of(text, "dev"), test_pairs(text)
+    check_references(gold(text))
     tokenizers = make_tokenizers(text)
     train = _encode_train(text, encoding, tokenizers)
     tokenizers = of_words(text, tokenizers)
-    dev = encode_pairs(pairs_of(text, "dev"), *tokenizers)
-    tests = test_pairs(text)
+    dev = encode_split("dev", dev, tokenizers)
+    encoded = {name: encode_split(name, pairs, tokenizers) for name, pairs in tests.items()}
     if encoding.bpe_dropout:
-        if text.tokenizer != "bpe":
-            raise ValueError(f"--bpe_dropout={encoding.bpe_dropout} needs --tokenizer=bpe")
         rate, copies = encoding.bpe_dropout, encoding.segmentations
         train = apply_bpe_dropout(train, tokenizers[0], rate, seed=0, copies=copies)
     lengths = np.asarray(train.lengths, np.int64)
@@ -169,7 +173,7 @@ def load(text: TextConfig, encoding: EncodingConfig) -> Data:
         "vocabulary": [tokenizer.vocab_size for tokenizer in tokenizers],
         "tokenizers": [tokenizer.fingerprint for tokenizer in tokenizers],
     }
-    return Data(tokenizers, train, dev, tests, about)
+    return Data(tokenizers, train, dev, tests, encoded, about)
 
 
 def of_words(config: TextConfig, tokenizers: Tokenizers) -> Tokenizers:
@@ -195,7 +199,7 @@ def gold(config: TextConfig) -> dict[str, Sequence[Pair] | Sequence[Tree]]:
 def _encode_train(text: TextConfig, config: EncodingConfig, tokenizers: Tokenizers) -> EncodedPairs:
     if not config.records:
         return encode_pairs(pairs_of(text, "train"), *tokenizers, max_words=config.max_words)
-    folder = Path(config.records)
+    folder = user_path(config.records)
     if not (folder / "metadata.json").exists():
         (corpus,) = corpora(text)
         stream = corpus.stream("train") if isinstance(corpus, TextFiles) else corpus.split("train")

@@ -2,10 +2,11 @@
 
 For each test set SET: `SET.hypotheses.txt`; where a shortlist leaves words out `SET.no_unk.txt`
 (index, tab, hypothesis), the sentences without an unknown word, and with `--replace_unknown`
-`SET.replaced.txt`; where gold links are known `SET.links.txt` (i-j from forced decoding), with
-`--soft_links` `SET.soft.txt` (i-j:weight), and of a model with heads `SET.heads.json`: for every
-sentence, layer and head the source word that each row of weights attends to most. Every number of a
-result is computed from these files by `experiments.tasks.translation.scores`.
+`SET.replaced.txt`; where gold links are known, and an id is a word, `SET.links.txt` (i-j from
+forced decoding), with `--soft_links` `SET.soft.txt` (i-j:weight), and of a model with heads
+`SET.heads.json`: for every sentence, layer and head the source word that each row of weights
+attends to most. A sentence without a source word has no links. Every number of a result is computed
+from these files by `experiments.tasks.translation.scores`.
 """
 
 import json
@@ -34,14 +35,14 @@ LEAST_WEIGHT = 0.005  # of a soft link that is kept
 def predict(config: Config, data: Data, members: Members, folder: Path) -> None:
     """Translates and aligns every test set, and writes the predictions."""
     spec, part, dictionary = members.alignment, config.task.alignment, None
-    if spec is not None and part.replace_unknown and _has_unknown(data.tokenizers):
+    if spec is not None and part.replace_unknown and _by_words(data.tokenizers):
         dictionary = _learn(config, data, members)
     for name, pairs in data.tests.items():
-        encoded = encode_pairs(pairs, *data.tokenizers)
+        encoded = data.encoded_tests[name]
         found = translate(config, data.tokenizers, encoded, members)
         hypotheses = [found[i] for i in range(len(pairs))]
         _write_lines(folder / f"{name}.hypotheses.txt", hypotheses)
-        if _has_unknown(data.tokenizers) and _target_language(config) not in LINES:
+        if _by_words(data.tokenizers) and _target_language(config) not in LINES:
             words = [frozenset(tokenizer.shortlist) for tokenizer in data.tokenizers]
             sides = [[pair[side] for pair in pairs] for side in (0, 1)]
             known = without_unknown(*sides, *words)
@@ -55,7 +56,8 @@ def predict(config: Config, data: Data, members: Members, folder: Path) -> None:
                 config, data, pairs, hypotheses, members=members, dictionary=dictionary
             )
             _write_lines(folder / f"{name}.replaced.txt", replaced)
-        if spec is not None and any(pair.sure for pair in pairs):
+        # Gold links count words; places of subwords are others.
+        if spec is not None and _by_words(data.tokenizers) and any(p.sure for p in pairs):
             _write_links(config, encoded, members, folder / name)
 
 
@@ -69,6 +71,8 @@ def _write_links(config: Config, encoded, members: Members, stem: Path) -> None:
     hard, soft = [""] * len(encoded), [""] * len(encoded)
     for i, weights in _weights(config, encoded, members.align):
         sizes = tuple(map(int, encoded.lengths[i]))
+        if not sizes[0]:  # no word to link to
+            continue
         links = sorted(links_from_weights(weights, *sizes, row_of=row_of))
         hard[i] = " ".join(f"{i}-{j}" for i, j in links)
         if soft_wanted:
@@ -85,19 +89,22 @@ def keep_heads(config: Config, data: Data, align: Align, folder: Path) -> None:
     `align(source, target)` gives weights [B, L, N, T, S].
     """
     for name, pairs in data.tests.items():
-        if not any(pair.sure for pair in pairs):
+        if not _by_words(data.tokenizers) or not any(pair.sure for pair in pairs):
             continue
-        encoded = encode_pairs(pairs, *data.tokenizers)
+        encoded = data.encoded_tests[name]
         found: list = [None] * len(pairs)
         for i, weights in _weights(config, encoded, align):
             source, target = map(int, encoded.lengths[i])
+            if not source:
+                found[i] = np.zeros((*weights.shape[:2], 0), int).tolist()
+                continue
             # The last row is that of the end symbol, before which no word attends to it.
             found[i] = weights[:, :, : target + 1, :source].argmax(axis=-1).tolist()
         write_whole(folder / f"{name}.heads.json", json.dumps(found).encode())
 
 
-def _has_unknown(tokenizers: Tokenizers) -> bool:
-    """Whether a word can be unknown: subwords spell out every one."""
+def _by_words(tokenizers: Tokenizers) -> bool:
+    """Whether an id is a word, or any unknown one: subwords spell out every word."""
     return not isinstance(tokenizers[0], SubwordTokenizer)
 
 
@@ -138,8 +145,10 @@ def _weights(config: Config, encoded, align: Align) -> Iterator[tuple[int, np.nd
 def _links(config: Config, encoded, members: Members) -> Iterator[tuple[int, frozenset]]:
     """(index, links of the largest weights) of every pair."""
     for i, weights in _weights(config, encoded, members.align):
-        sizes = map(int, encoded.lengths[i])
-        yield i, links_from_weights(weights, *sizes, row_of=members.alignment.row)
+        source, target = map(int, encoded.lengths[i])
+        row_of = members.alignment.row
+        links = links_from_weights(weights, source, target, row_of=row_of) if source else ()
+        yield i, frozenset(links)
 
 
 def _learn(config: Config, data: Data, members: Members) -> dict[str, str]:

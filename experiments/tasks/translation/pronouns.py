@@ -18,7 +18,6 @@ import numpy as np
 from attn_research.data.files import write_whole
 from attn_research.data.grammar.grammar import Grammar
 from attn_research.data.text.corpus import Pair
-from attn_research.data.text.encoding import encode_pairs
 from attn_research.layers.contracts import EncoderDecoder
 from attn_research.types import PyTree
 from experiments.harness.config import Config
@@ -62,9 +61,8 @@ def probe(
     (corpus,) = corpora(config.task.text)
     assert isinstance(corpus, Grammar)
     for name, pairs in data.tests.items():
-        encoded = encode_pairs(pairs, *data.tokenizers)
         found = {}
-        for indices, batch in eval_batches(config.task.batching, encoded):
+        for indices, batch in eval_batches(config.task.batching, data.encoded_tests[name]):
             predicted = predict_batch(batch["source"], batch["target"])
             predicted = Predicted(*(x if x is None else np.asarray(x) for x in predicted))
             for row, i in enumerate(indices.tolist()):
@@ -116,7 +114,7 @@ def score(path: Path) -> dict[str, Any]:
     `chance` is the mean weight where attention is uniform over a sentence and its end symbol; that
     of the decoder, on the steps of a noun where it is uniform over all steps so far.
     """
-    cases = json.loads(path.read_text())
+    cases = json.loads(path.read_bytes())
     if not cases:
         return {"count": 0}
     right = [one["log_probs"][0] > one["log_probs"][1] for one in cases]

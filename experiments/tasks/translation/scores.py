@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from attn_research.data.text.corpus import Pair
 from attn_research.data.text.tokenizers import detokenize
 from attn_research.data.text.treebank import LINES, Tree, from_linear
 from attn_research.evaluation.alignment import Gold, alignment_error
-from attn_research.evaluation.bleu import sacre_bleu, tokenized_bleu
+from attn_research.evaluation.bleu import Bleu, has_words, sacre_bleu, tokenized_bleu
 from attn_research.evaluation.by_length import bleu_by_bucket, bleu_by_window
 from attn_research.evaluation.parsing import bracket_score
 from experiments.tasks.translation import pronouns
@@ -21,44 +21,60 @@ from experiments.tasks.translation import pronouns
 EDGES = (3, 10, 20, 30, 40, 50, 61)
 
 
+def bleu(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    score: Callable[..., Bleu] = tokenized_bleu,
+) -> Bleu | None:
+    """BLEU of translations; None of a subset that holds no word to score.
+
+    Tokenizers give text back as it was: what looks like a mark of subwords in it is text.
+    """
+    if not has_words(references):
+        return None
+    return score(hypotheses, references, subword_marks="keep")
+
+
 def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict[str, Any]:
     """Every number of one test set, from the predictions in a folder and nothing else."""
     hypotheses = _read_hypotheses(folder / f"{name}.hypotheses.txt", len(pairs))
     references = [pair.target for pair in pairs]
     lengths = [len(pair.source.split()) for pair in pairs]
-    all_words = tokenized_bleu(hypotheses, references)
-    written = sacre_bleu(
+    all_words = bleu(hypotheses, references)
+    written = bleu(
         [detokenize(line, language) for line in hypotheses],
         [detokenize(line, language) for line in references],
+        score=sacre_bleu,
     )
     scores: dict[str, Any] = {
-        "bleu": round(all_words.score, 4),
-        "bleu_detail": str(all_words),
-        "sacrebleu": round(written.score, 4),
-        "sacrebleu_signature": written.signature,
+        "bleu": _rounded(all_words),
+        "bleu_detail": None if all_words is None else str(all_words),
+        "sacrebleu": _rounded(written),
+        "sacrebleu_signature": None if written is None else written.signature,
         "by_length": [
             {"low": s.low, "high": s.high, "count": s.count, "bleu": _rounded(s.bleu)}
-            for s in bleu_by_bucket(lengths, hypotheses, references, edges=EDGES)
+            for s in bleu_by_bucket(lengths, hypotheses, references, edges=EDGES, score=bleu)
         ],
         "curve": [
             [s.center, _rounded(s.bleu)]
             for s in bleu_by_window(
-                lengths, hypotheses, references, half_width=3, centers=range(3, 61)
+                lengths, hypotheses, references, half_width=3, centers=range(3, 61), score=bleu
             )
         ],
     }
     long = [i for i, length in enumerate(lengths) if length >= 40]
     if long:
-        scores["bleu_40"] = round(
-            tokenized_bleu([hypotheses[i] for i in long], [references[i] for i in long]).score, 4
+        scores["bleu_40"] = _rounded(
+            bleu([hypotheses[i] for i in long], [references[i] for i in long])
         )
     if (folder / f"{name}.no_unk.txt").exists():
         rows = [line.split("\t") for line in _read_lines(folder / f"{name}.no_unk.txt")]
-        clean = tokenized_bleu([row[1] for row in rows], [references[int(row[0])] for row in rows])
-        scores |= {"bleu_no_unk": round(clean.score, 4), "no_unk_sentences": len(rows)}
+        clean = bleu([row[1] for row in rows], [references[int(row[0])] for row in rows])
+        scores |= {"bleu_no_unk": _rounded(clean), "no_unk_sentences": len(rows)}
     if (folder / f"{name}.replaced.txt").exists():
-        replaced = tokenized_bleu(_read_lines(folder / f"{name}.replaced.txt"), references)
-        scores["bleu_replaced"] = round(replaced.score, 4)
+        replaced = bleu(_read_lines(folder / f"{name}.replaced.txt"), references)
+        scores["bleu_replaced"] = _rounded(replaced)
     gold = [Gold(pair.sure, pair.possible) for pair in pairs]
     if (folder / f"{name}.soft.txt").exists():
         soft = [
@@ -79,7 +95,7 @@ def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict
         }
     if (folder / f"{name}.heads.json").exists():
         scores["heads"] = _score_heads(
-            json.loads((folder / f"{name}.heads.json").read_text()), gold
+            json.loads((folder / f"{name}.heads.json").read_bytes()), gold
         )
     if (folder / f"{name}.pronouns.json").exists():
         scores["pronouns"] = pronouns.score(folder / f"{name}.pronouns.json")
@@ -158,8 +174,8 @@ def _link(text: str) -> tuple[int, int]:
     return source, target
 
 
-def _rounded(bleu) -> float | None:
-    return None if bleu is None else round(bleu.score, 4)
+def _rounded(found: Bleu | None) -> float | None:
+    return None if found is None else round(found.score, 4)
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -14,7 +14,6 @@ from attn_research.data.batching import Rows
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.encoding import encode_pairs
 from attn_research.data.text.tokenizers import EOS, PAD, UNK, load_tokenizer
-from attn_research.evaluation.bleu import tokenized_bleu
 from attn_research.layers.contracts import EncoderDecoder
 from attn_research.training.objectives import chunked_cross_entropy
 from attn_research.training.step import Sums
@@ -25,6 +24,7 @@ from experiments.tasks.translation import batches, data, maps, predictions, pron
 from experiments.tasks.translation.batches import eval_batches, previous_words
 from experiments.tasks.translation.data import Data, Tokenizers
 from experiments.tasks.translation.inference import Members
+from experiments.tasks.translation.splits import check_references
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +129,15 @@ class TranslationTask:
     def evaluators(self) -> list[Evaluator]:
         """BLEU of the development set, where the config asks for it."""
         every, text = self.config.task.alignment.bleu_every, self.config.task.text
+        if every:
+            check_references({"dev": data.pairs_of(text, "dev")})
 
         def measure(network: EncoderDecoder, params: PyTree) -> dict[str, float]:
             members = self._members([network], [params])
             pairs = data.pairs_of(text, "dev")
             found = predictions.translate(self.config, self.tokenizers, self.data.dev, members)
             hypotheses = [found[i] for i in range(len(pairs))]
-            return {"bleu": tokenized_bleu(hypotheses, [pair.target for pair in pairs]).score}
+            return {"bleu": scores.bleu(hypotheses, [pair.target for pair in pairs]).score}
 
         return [Evaluator(every, measure)] if every else []
 

@@ -120,3 +120,47 @@ def test_hugging_face_errors(fake_datasets, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ImportError, match="pip install datasets"):
         HuggingFace("wmt14", ("en", "fr")).split("train")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"translation": {"en": "a", "fr": None}},
+        {"translation": {"en": "a"}},
+        {"translation": {"en": "a", "fr": 3}},
+        {"translation": None},
+        {},
+    ],
+)
+def test_a_row_without_text_is_named_by_its_number(fake_datasets, monkeypatch, row):
+    rows = [*ROWS, row]
+    monkeypatch.setattr(sys.modules["datasets"], "load_dataset", lambda *_: {"test": rows})
+    corpus = HuggingFace("wmt14", ("en", "fr"))
+    message = "wmt14, split 'test', row 5: its text in (en|fr) is .*; leave such rows out"
+    for read in (corpus.split, corpus.fingerprint):
+        with pytest.raises(ValueError, match=message):
+            read("test")
+
+
+def test_a_first_row_without_text_is_named_too(fake_datasets, monkeypatch):
+    rows = [{"translation": None}, *ROWS]
+    monkeypatch.setattr(sys.modules["datasets"], "load_dataset", lambda *_: {"test": rows})
+    with pytest.raises(ValueError, match=r"no translation in en and fr \(they have: none\)"):
+        HuggingFace("wmt14", ("en", "fr")).split("test")
+
+
+def test_rows_that_hold_no_text_or_pieces_are_refused(fake_datasets, monkeypatch):
+    for text, message in (("a\0b", r"row 5, en: .*U\+0000"), ("a@@ b", "in en, line 6: 'a@@ b'")):
+        rows = [*ROWS, *[{"translation": {"en": text, "fr": "x"}}] * 3]
+        monkeypatch.setattr(sys.modules["datasets"], "load_dataset", lambda *_, r=rows: {"test": r})
+        with pytest.raises(ValueError, match=message):
+            HuggingFace("wmt14", ("en", "fr")).split("test")
+
+
+def test_a_tilde_is_the_home_of_the_user(fake_datasets, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "dataset_dict.json").write_text("{}")
+    assert len(HuggingFace("~", ("en", "fr")).split("train")) == 3
+    for name in ("a.en", "a.de"):
+        (tmp_path / name).write_text("a\n")
+    assert TextFiles(LANGUAGES, {"train": ("~/a.en", "~/a.de")}).split("train") == [Pair("a", "a")]

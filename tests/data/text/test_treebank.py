@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 
+from attn_research.data.text import treebank
 from attn_research.data.text.corpus import Corpus, Pair
 from attn_research.data.text.treebank import (
     SPLITS,
@@ -48,6 +49,22 @@ def test_a_tree_is_read_cleaned_and_written():
     assert first.tags == ("DT", "NN", "VBD", "TO", "VB", "NN", "-LRB-", ".")
     assert second == Tree("TOP", (Tree("NP", (Tree("NP", (Tree("NNP", word="Paris"),)),)),))
     assert linearize(second) == "(NP (NP XX )NP )NP"  # a unary chain stays, of one label too
+
+
+def test_brackets_may_be_nested_as_deep_as_a_file_is_long():
+    depth = 20_000
+    (tree,) = map(clean, parse_trees("(S " * depth + "(NN a)" + ")" * depth))
+    assert linearize(tree).count("(S") == depth
+    assert tree.words == ("a",)
+
+
+def test_a_member_of_the_archive_that_becomes_very_much_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "treebank").mkdir()
+    with zipfile.ZipFile(tmp_path / "treebank" / "treebank.zip", "w") as archive:
+        archive.writestr("treebank/combined/wsj_0001.mrg", "(NN a)" * 100)
+    monkeypatch.setattr(treebank, "_MAX_MEMBER", 500)
+    with pytest.raises(ValueError, match=r"treebank\.zip: .*wsj_0001\.mrg is longer than 500"):
+        Treebank(tmp_path).trees("train")
 
 
 def test_a_tree_is_read_as_written():

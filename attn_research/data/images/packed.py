@@ -1,0 +1,106 @@
+"""MNIST and CIFAR-10 packed into files of NumPy arrays: a part of MNIST, and CIFAR-10 as JPEG."""
+
+import itertools
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from attn_research.data.download import find_data_file
+from attn_research.data.files import MAX_CONTENT, one_line
+from attn_research.data.images.archives import Labelled
+from attn_research.data.images.files import decode
+
+MNIST_FILES = {"train": "mnist/train10k.npz", "test": "mnist/test.npz"}
+CIFAR_FILES = {"train": "cifar10/train_jpeg.npz", "test": "cifar10/test_jpeg.npz"}
+_CIFAR_SHAPE = (32, 32, 3)
+
+
+def read_mnist(root: Path) -> dict[str, Labelled] | None:
+    """The images and labels by split below a folder of data sets; None if there are none."""
+    if not (root / MNIST_FILES["train"]).is_file():
+        return None
+    return {split: _read_gray(name, root) for split, name in MNIST_FILES.items()}
+
+
+def read_cifar10(root: Path) -> dict[str, Labelled] | None:
+    """The images and labels by split below a folder of data sets; None if there are none."""
+    if not (root / CIFAR_FILES["train"]).is_file():
+        return None
+    return {split: _read_jpegs(name, root) for split, name in CIFAR_FILES.items()}
+
+
+def _read_gray(name: str, root: Path) -> Labelled:
+    """Images from an array [N, 28, 28]."""
+    arrays = _read_arrays(name, root, ("images", "labels"))
+    images, labels = arrays["images"], arrays["labels"]
+    if images.shape != (len(labels), 28, 28):
+        raise ValueError(
+            f"{root / name} holds images of the shape {images.shape} for {len(labels)} labels, not "
+            f"{(len(labels), 28, 28)}: replace it"
+        )
+    return Labelled(images[..., None], labels.astype(np.uint8))
+
+
+def _read_jpegs(name: str, root: Path) -> Labelled:
+    """Images from an array of concatenated JPEG files."""
+    arrays = _read_arrays(name, root, ("jpeg", "offsets", "labels"))
+    data, offsets, labels = arrays["jpeg"], arrays["offsets"], arrays["labels"]
+    if len(offsets) != len(labels) + 1 or not 0 <= offsets.min() <= offsets.max() <= len(data):
+        raise ValueError(f"{root / name} holds offsets that do not fit its images: replace it")
+    images = np.empty((len(labels), *_CIFAR_SHAPE), np.uint8)
+    for i, (start, end) in enumerate(itertools.pairwise(offsets.tolist())):
+        where = f"image {i} of {root / name}"
+        pixels = decode(data[start:end].tobytes(), where)
+        if pixels.shape != _CIFAR_SHAPE:
+            raise ValueError(f"{where} has {pixels.shape[:2]} pixels and not 32 x 32: replace it")
+        images[i] = pixels
+    return Labelled(images, labels.astype(np.uint8))
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of an archive.
+
+    NumPy's own reader takes the memory that the header of an array asks for, before it knows
+    whether there are as many bytes.
+    """
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{name} has the version {version} and not 1.0")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or not 0 <= size <= MAX_CONTENT:
+            raise ValueError(f"{name} is an array of {dtype} {shape}")
+        content = file.read(size + 1)
+    if len(content) != size:
+        raise ValueError(f"{name} has {len(content):,} bytes, not the {size:,} of {dtype} {shape}")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if by_columns else "C")
+
+
+def _read_arrays(name: str, root: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Some arrays of a file: bytes of pixels, and whole numbers, the labels from 0 to 9."""
+    path = find_data_file(name, root)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = {key: _read_array(archive, f"{key}.npy") for key in keys}
+    except Exception as error:  # zip and NumPy raise many kinds for damaged files
+        raise ValueError(
+            f"{path} is not a file of arrays {', '.join(keys)} ({one_line(error)}): replace it"
+        ) from None
+    labels = found["labels"]
+    wrong = [
+        key
+        for key, array in found.items()
+        if array.ndim != (3 if key == "images" else 1)
+        or not np.issubdtype(array.dtype, np.uint8 if key in ("images", "jpeg") else np.integer)
+    ]
+    if not wrong and (not len(labels) or labels.min() < 0 or labels.max() > 9):
+        wrong = ["labels"]
+    if wrong:
+        raise ValueError(
+            f"{path} is not a file of arrays {', '.join(keys)}, for {wrong[0]} is "
+            f"{found[wrong[0]].dtype} {found[wrong[0]].shape}, or has other values: replace it"
+        )
+    return found
