@@ -14,6 +14,7 @@ from absl import app, flags
 
 from experiments.conformance import tables as conformance
 from experiments.harness.paper import RESULTS
+from experiments.harness.path_flags import define_path
 from experiments.harness.verify import render, result_folders, verify
 from experiments.papers import find
 
@@ -43,6 +44,6 @@ def _main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     logging.getLogger("absl").setLevel(logging.WARNING)
     flags.DEFINE_bool("verify", False, "Compute every number again from the kept predictions.")
-    flags.DEFINE_string("results_dir", str(RESULTS), "Folder of results.")
-    flags.DEFINE_string("data_dir", "", "Folder of data sets; ATTN_DATA_DIR if unset.")
+    define_path("results_dir", str(RESULTS), "Folder of results.")
+    define_path("data_dir", "", "Folder of data sets; ATTN_DATA_DIR if unset.")
     app.run(_main)

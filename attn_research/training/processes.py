@@ -76,7 +76,8 @@ def exit_on_error() -> Generator[None]:
             if not isinstance(error, SystemExit):
                 traceback.print_exception(error)
             sys.stderr.flush()
-            os._exit(1)
+            code = getattr(error, "code", 1)
+            os._exit(code if isinstance(code, int) else 1)
         raise
 
 

@@ -32,6 +32,7 @@ from experiments.benchmarks.timing import (
     medians,
     ours,
 )
+from experiments.harness.path_flags import define_path
 from experiments.harness.results import command_line, environment
 
 LONG, WINDOW = 4096, 256
@@ -227,6 +228,6 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "sections", "longest,compare,windows,captures,crossovers", "what to measure"
     )
-    flags.DEFINE_string("peer_python", "", "the interpreter that has PyTorch, if any")
+    define_path("peer_python", "", "the interpreter that has PyTorch, if any")
     define_output()
     app.run(main)

@@ -35,6 +35,7 @@ from attn_research.viewing.tables import Cell, Column, Table, to_dict, to_markdo
 from experiments.bahdanau2014.paper import PAPER as BAHDANAU
 from experiments.harness import results
 from experiments.harness.paper import resolve
+from experiments.harness.path_flags import define_path
 from experiments.harness.program import make_program
 from experiments.vaswani2017.paper import PAPER as VASWANI
 from experiments.vit2020.paper import PAPER as VIT
@@ -248,9 +249,9 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("models", ",".join(MODELS), "which models, with commas")
-    flags.DEFINE_string("output", "", "folder for invariance.md and .json")
+    define_path("output", "", "folder for invariance.md and .json")
     flags.DEFINE_integer("processes", 0, "set where this spawns itself")
     flags.DEFINE_integer("process", 0, "set where this spawns itself")
-    flags.DEFINE_string("folder", "", "set where this spawns itself")
+    define_path("folder", "", "set where this spawns itself")
     flags.DEFINE_string("address", "", "set where this spawns itself")
     app.run(main)

@@ -27,6 +27,7 @@ from attn_research.viewing import plots
 from experiments.benchmarks.timing import in_turn, medians, time_call
 from experiments.harness import results
 from experiments.harness.paper import resolve
+from experiments.harness.path_flags import define_path
 from experiments.harness.program import make_program
 from experiments.luong2015.paper import PAPER
 
@@ -152,5 +153,5 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     flags.DEFINE_integer("hidden", 256, "cells of a layer", 1)
     flags.DEFINE_integer("rounds", 7, "rounds the median is over", 1)
-    flags.DEFINE_string("output", "", "folder for mechanisms.json and the picture")
+    define_path("output", "", "folder for mechanisms.json and the picture")
     app.run(main)

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
+from experiments.harness.path_flags import define_path
+
 PAD, BOS = 0, 1
 PACKAGES = ("torch", "joeynmt", "transformers", "ctranslate2", "flax")
 # This code as another contestant, in every race: what its process has in its environment besides.
@@ -55,7 +57,7 @@ class Task(NamedTuple):
 
 def define_output() -> None:
     """The flag for the result's file, refused before anything is measured where it is a folder."""
-    flags.DEFINE_string("output", "", "a JSON file for the result")
+    define_path("output", "", "a JSON file for the result")
     flags.register_validator(
         "output", lambda name: not Path(name or ".json").is_dir(), "a folder: name a file in it"
     )
@@ -64,17 +66,17 @@ def define_output() -> None:
 def define_flags(race: Race, peers: str, rounds: int) -> None:
     """Flags that every benchmark has; with the defaults for two of them."""
     flags.DEFINE_string("peers", peers, f"of {', '.join(_peers(race))}")
-    flags.DEFINE_string("peer_python", sys.executable, "the interpreter that has the peers")
+    define_path("peer_python", sys.executable, "the interpreter that has the peers")
     flags.DEFINE_integer("rounds", rounds, "rounds", lower_bound=1)
     define_output()
     flags.DEFINE_string("worker", "", "internal: the contestant this process is")
-    flags.DEFINE_string("folder", "", "internal: where its work is")
+    define_path("folder", "", "internal: where its work is")
 
 
 def define_data_flags(num_batches: int) -> None:
     """Flags of the benchmarks that draw batches from a corpus."""
     flags.DEFINE_string("data", "grammar", "grammar or multi30k")
-    flags.DEFINE_string("data_dir", os.environ.get("ATTN_DATA_DIR", ""), "folder of data sets")
+    define_path("data_dir", os.environ.get("ATTN_DATA_DIR", ""), "folder of data sets")
     flags.DEFINE_integer("num_batches", num_batches, "batches in a round", lower_bound=1)
 
 

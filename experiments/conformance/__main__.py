@@ -9,6 +9,7 @@ from attn_research.attention import api
 from attn_research.attention.testing.cases import MASKS, MECHANISMS
 from attn_research.attention.testing.interpret import interpret_kernels
 from experiments.conformance import matrix
+from experiments.harness.path_flags import define_path
 
 
 def main(argv: Sequence[str]) -> None:
@@ -46,7 +47,7 @@ def _define_flags() -> None:
     flags.DEFINE_bool("optimized", False, "with all of XLA's optimizations, which takes far longer")
     flags.DEFINE_bool("interpret", False, "run kernels of accelerators too, an operation at a time")
     flags.DEFINE_bool("progress", True, "a progress bar")
-    flags.DEFINE_string("output", "", "folder for conformance.md and .json")
+    define_path("output", "", "folder for conformance.md and .json")
 
 
 if __name__ == "__main__":
