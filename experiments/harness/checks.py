@@ -52,14 +52,10 @@ def _check_average(config: Config) -> None:
     if part.average <= saved:
         return
     every = part.num_steps // part.average
-    ways = [f"--average={saved}"]
-    if every:
-        ways.insert(0, f"--save_every={every}")
-    if math.ceil(part.num_steps / max(1, every)) < part.average:
-        ways[0] = f"--num_steps={part.average}"
+    more = f"--save_every={every}" if every else f"--num_steps={part.average * part.save_every}"
     raise ValueError(
         f"--average={part.average}: {part.num_steps} steps with --save_every={part.save_every} "
-        f"leave {saved} checkpoint{'s' * (saved > 1)}: give {' or '.join(ways)}"
+        f"leave {saved} checkpoint{'s' * (saved > 1)}: give {more} or --average={saved}"
     )
 
 

@@ -83,7 +83,10 @@ def _runs(results: Mapping[str, Sequence[dict]]) -> list[str]:
             )
             # A recipe that changed since has the same command.
             recipe = json.dumps(run["config"] | {"seed": None}, sort_keys=True)
-            alike = command, f"{machine}; data SHA-256 {hashes}", recipe
+            where = f"{machine}; data SHA-256 {hashes}"
+            if planned := ", then ".join(map(str, run.get("planned_steps", []))):
+                where += f"; begun with learning rates planned for {planned} steps"
+            alike = command, where, recipe
             seeds.setdefault(alike, []).append(seed)
         for (command, where, _), found in seeds.items():
             rows.setdefault((command, where, tuple(found)), []).append(row_of(row))

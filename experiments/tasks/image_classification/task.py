@@ -76,8 +76,8 @@ class ImageClassificationTask:
 
     @property
     def contents(self) -> dict[str, Any]:
-        """The fingerprints of the images, and the names of their classes."""
-        return self.about | {"classes": list(self.classes)}
+        """The names of the classes, and the fingerprints of the images."""
+        return {"classes": list(self.classes)} | self.about
 
     @property
     def steps_per_epoch(self) -> float:
