@@ -150,8 +150,8 @@ def _open(
 ) -> tuple[Checkpoints, Checkpoints]:
     """The last checkpoints of a run, and the best one."""
     identity, defaults = config.identity(), paper.config.identity()
-    # One more than is averaged, for one of an interruption.
-    kept = {CHECKPOINTS: max(2, config.train.average + 1), "best": 1}
+    # One more than are needed, for one of an interruption.
+    kept = {CHECKPOINTS: max(2, config.train.average) + 1, "best": 1}
     options = {"grows": ("num_steps",), "read_only": read_only}
     return tuple(
         Checkpoints(folder / name, identity, defaults, keep=keep, **options)

@@ -49,7 +49,7 @@ def contents(task: "Task") -> dict[str, Any]:
     Its attribute `contents` where it has one, else `about`. Another number of devices, or another
     length of training, changes nothing of it.
     """
-    return getattr(task, "contents", task.about)
+    return task.contents if hasattr(task, "contents") else task.about
 
 
 def check_task(task: "Task") -> None:

@@ -226,7 +226,7 @@ def test_the_end_of_a_shorter_run_leaves_no_checkpoint_behind(tmp_path):
     run(tmp_path, num_steps=3)
     run(tmp_path, resume=True, num_steps=6)
     folder = tmp_path / "runs" / "wide.seed0" / "checkpoints"
-    assert sorted(path.name for path in folder.iterdir()) == ["4", "6"]
+    assert sorted(path.name for path in folder.iterdir()) == ["2", "4", "6"]
 
 
 # B: evaluation again.

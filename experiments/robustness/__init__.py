@@ -1,0 +1,1 @@
+"""Checks of the product under damage: killed runs, mutated files."""
