@@ -9,7 +9,7 @@ from attn_research.layers.scoring import PROJECTED
 from attn_research.models.rnn_search import RNNSearch
 from experiments.bahdanau2014 import tables
 from experiments.harness.config import Config, knob
-from experiments.harness.paper import Paper, Row, Scale
+from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.translation.config import TranslationConfig
 from experiments.tasks.translation.memory import (
     ATTENTION,
@@ -82,7 +82,7 @@ SCALES = {
         bucket_width=70,
     ), data={
         "multi30k": dict(languages="en-de", tokenizer="bpe", vocab_size=2000),
-    }),
+    }, time=TINY_TIME),
     "small": Scale(data={
         "grammar": dict(
             hidden=128, embedding=96, maxout=96, alignment=96, init_scale=10.0, vocab_size=1200,

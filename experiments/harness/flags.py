@@ -131,6 +131,7 @@ def help_text(paper: Paper, rows: dict[str, Resolved]) -> str:
         f"Rows: {', '.join(paper.rows)}; {paper.default_row} unless --row or --table is given.",
         100, initial_indent="  ", subsequent_indent="      ",
     )]  # fmt: skip
+    lines += [f"  Scale {name}: {each.time}." for name, each in paper.scales.items() if each.time]
     lines += ["", f"Values below are those of row {row} at scale {config.train.scale}."]
     last = None
     for part, field in config.fields():
@@ -204,6 +205,8 @@ def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
             raise ValueError("several processes train one row together: give one --row")
         processes.initialize(*together)
     cache_programs()
+    if first.train.scale == "tiny":  # which compiles much and computes little
+        jax.config.update("jax_disable_most_optimizations", True)
     place = "-".join(filter(None, (first.data, first.train.scale)))
     run_dir = Path(values.run_dir or f"runs/{paper.name}/{place}")
     results_dir = Path(values.results_dir or run_dir / "results")

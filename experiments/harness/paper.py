@@ -45,6 +45,10 @@ class Scale:
     time: str = ""
 
 
+# Of scale tiny. Most of it is compilation, which a second run does not repeat.
+TINY_TIME = "under a minute a row on two CPU cores"
+
+
 def config_optimizer(
     config: Config, learning_rate: float | None = None
 ) -> optax.GradientTransformation:

@@ -6,7 +6,7 @@ from typing import Any
 from attn_research.layers.recurrent import symmetric_uniform
 from attn_research.models.luong import LuongSeq2Seq
 from experiments.harness.config import Config, knob
-from experiments.harness.paper import Paper, Row, Scale
+from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.luong2015 import tables
 from experiments.tasks.translation.config import AlignmentConfig, TranslationConfig
 from experiments.tasks.translation.memory import MEMORY, NEEDS, MemoryConfig, make_attention
@@ -82,7 +82,7 @@ SCALES = {
     ), data={
         "multi30k": dict(languages="en-de", vocab_size=2000),
         "hansards": dict(languages="en-fr", vocab_size=2000, soft_links=True),
-    }),
+    }, time=TINY_TIME),
     "small": Scale(data={
         "grammar": dict(
             vocab_size=800, batch_size=64, num_steps=700, eval_every=350, save_every=350,

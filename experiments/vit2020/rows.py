@@ -1,7 +1,7 @@
 """Rows and scales of Dosovitskiy et al. 2020, with the figures that the paper printed."""
 
 from attn_research.models.vit import SIZES
-from experiments.harness.paper import Row, Scale
+from experiments.harness.paper import TINY_TIME, Row, Scale
 
 
 def _sized(size: str, patch: int, params: float | None, image_size: int = 224) -> Row:
@@ -79,7 +79,7 @@ SCALES = {
         "mnist": dict(image_size=28, patch=7),
         "cifar10": dict(image_size=32, channels=3, patch=8),
         "folder": dict(image_size=32, channels=3, patch=8),
-    }),
+    }, time=TINY_TIME),
     "small": Scale(data={
         "digits": dict(
             num_steps=1000, eval_every=200, save_every=200, rotate=10.0, scale_jitter=1.1,
