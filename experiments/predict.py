@@ -118,6 +118,8 @@ def _main(argv: Sequence[str]) -> None:
         if values.attention:
             draw(responses, Path(values.attention))
             print(f"attention: {values.attention}", file=sys.stderr)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
         if values.debug:
             raise
