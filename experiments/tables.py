@@ -24,7 +24,8 @@ def _main(argv: Sequence[str]) -> None:
     root = Path(flags.FLAGS.results_dir)
     folders = result_folders(root)
     if not folders:
-        sys.exit(f"error: no results in {root}: name another --results_dir")
+        hint = "the installed package leaves the committed ones out: " if root == RESULTS else ""
+        sys.exit(f"error: no results in {root}: {hint}name another --results_dir")
     if not flags.FLAGS.verify:
         for folder in folders:
             render(folder, find)
