@@ -77,7 +77,8 @@ def _check_best_by(program: Program) -> None:
 def check_place(place: Place, paper: Paper, config: Config, *, resume: bool) -> bool:
     """Whether a run is finished; ValueError where it may not start or go on in its place."""
     if not place.result.exists():
-        _check_writable(place.result.parent)
+        _check_writable(place.folder, "--run_dir")
+        _check_writable(place.result.parent, "--results_dir")
         check_folder(place.folder, paper, config, resume=resume)
         return False
     try:
@@ -106,8 +107,8 @@ def check_place(place: Place, paper: Paper, config: Config, *, resume: bool) -> 
     )
 
 
-def _check_writable(results_dir: Path) -> None:
-    """OSError where result files cannot be written to a folder."""
-    nearest = next(each for each in (results_dir, *results_dir.parents) if each.exists())
+def _check_writable(folder: Path, flag: str) -> None:
+    """OSError where nothing can be written to a folder that a flag names."""
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise OSError(f"cannot write results to {results_dir}: name another --results_dir")
+        raise OSError(f"cannot write to {folder}: name another {flag}")
