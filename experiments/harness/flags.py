@@ -232,12 +232,12 @@ def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
 def _describe(paper: Paper, rows: dict[str, Resolved], given: dict[str, Any]) -> None:
     """Prints the description of each row; of several, also why one cannot be had."""
     values, errors = flags.FLAGS, []
-    mesh = next(iter(rows.values())).config.execution.mesh
+    execution = next(iter(rows.values())).config.execution
+    if execution.mesh and execution.placement != "jit":
+        simulate_mesh(execution.mesh)
     for row, resolved in rows.items():
         try:
             check_given(paper, row, given)
-            if mesh and resolved.config.execution.placement != "jit":
-                simulate_mesh(mesh)
             about = describe(paper, row, resolved)
             print(json.dumps(about) if values.json else readable(about))
         except (ValueError, NotImplementedError) as error:

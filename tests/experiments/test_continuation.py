@@ -17,6 +17,8 @@ from experiments.harness.run_folder import load_run
 from experiments.harness.runner import run_row
 from experiments.harness.task import contents
 from experiments.luong2015.paper import PAPER as LUONG
+from experiments.tasks.image_classification import task as images
+from experiments.tasks.translation import data
 from experiments.vit2020.paper import PAPER as VIT
 from tests.experiments.contributing import load_reversal
 
@@ -114,7 +116,7 @@ def test_a_finished_run_of_which_the_data_is_gone_stays_finished(copy):
     assert path.stat().st_mtime_ns == before
 
 
-def test_a_renamed_class_and_an_edited_line_are_other_data(tmp_path):
+def test_a_renamed_class_is_other_data(tmp_path):
     rng = np.random.default_rng(0)
     for split, name in ((s, n) for s in ("train", "test") for n in ("cat", "dog")):
         folder = tmp_path / "images" / split / name
@@ -128,22 +130,30 @@ def test_a_renamed_class_and_an_edited_line_are_other_data(tmp_path):
     check_data(before, VIT.task(config).load(), config, tmp_path)
     for split in ("train", "test"):
         (tmp_path / "images" / split / "dog").rename(tmp_path / "images" / split / "ant")
-    VIT.task(config).load.__globals__["_load"].cache_clear()
+    images._load.cache_clear()
     with pytest.raises(ValueError, match=r"--image_dir=.*classes/0 cat there, ant here"):
         check_data(before, VIT.task(config).load(), config, tmp_path)
 
+
+def test_an_edited_text_is_other_data_also_where_its_records_are_kept(tmp_path):
     lines = ["un mot de plus .", "le chat dort ici .", "la souris court ."]
-    (tmp_path / "a.en").write_text("\n".join(lines) + "\n")
-    (tmp_path / "a.fr").write_text("\n".join(lines) + "\n")
-    pair = f"{tmp_path}/a.en,{tmp_path}/a.fr"
-    given = {"scale": "tiny", "data": "text", "train": pair, "dev": pair, "test": pair}
-    config = resolve(LUONG, "dot", given | {"vocab_size": 9})
+    pair = [tmp_path / "a.en", tmp_path / "a.fr"]
+    for path in pair:
+        path.write_text("\n".join(lines) + "\n")
+    files = ",".join(map(str, pair))
+    given = {"scale": "tiny", "data": "text", "train": files, "dev": files, "test": files}
+    config = resolve(LUONG, "dot", given)
+    with_records = config.replace(records=str(tmp_path / "records"))
     before = contents(LUONG.task(config).load())
-    LUONG.task(config).load.__globals__["data"].pairs_of.cache_clear()
-    LUONG.task(config).load.__globals__["data"].load.cache_clear()
-    (tmp_path / "a.fr").write_text("\n".join(reversed(lines)) + "\n")
+    LUONG.task(with_records).load()
+    data.pairs_of.cache_clear()
+    data.load.cache_clear()
+    pair[1].write_text("\n".join(reversed(lines)) + "\n")  # of the same vocabulary
     with pytest.raises(ValueError, match=r"--train=.*a.en,.*sha256/train/0 .*… there, .*… here"):
         check_data(before, LUONG.task(config).load(), config, tmp_path)
+    with pytest.raises(ValueError, match="records holds pairs of another text"):
+        LUONG.task(with_records).load()
+    data.pairs_of.cache_clear()
 
 
 # A8: checkpoints that are averaged.
