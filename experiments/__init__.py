@@ -1,1 +1,1 @@
-"""Experiments: one file a paper, in the order of history."""
+"""Experiments: one folder per paper, tasks, harness, conformance matrix and benchmarks."""

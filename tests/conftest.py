@@ -1,12 +1,12 @@
-"""What every test runs under: typed shapes, eight host devices, no silent rank promotion."""
+"""Test environment: checked shapes, eight host devices, no rank promotion."""
 
 import importlib.metadata
 import os
 
 XLA_FLAGS = [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"]
 if importlib.metadata.version("jaxlib").startswith("0.10."):
-    # Tests compile much and compute little, and these loops take half as long to compile. Later
-    # versions do not know the flag.
+    # Tests compile much and compute little; this halves the compile time of loops. Later versions
+    # do not have the flag.
     XLA_FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join(XLA_FLAGS)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -23,10 +23,10 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# For the same reason, of every version.
+# For the same reason, with any version.
 jax.config.update("jax_disable_most_optimizations", True)
 
-# The files of `make quick`: something of every part, none of which takes long.
+# The files of `make quick`: tests of every part, none of which takes long.
 QUICK = (
     "attention/test_masks.py",
     "attention/test_scores.py",

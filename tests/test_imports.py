@@ -1,7 +1,8 @@
-"""Import rules by folder: types, trees < rng < attention < decoding < layers < models < pretrained.
+"""Import rules by folder: types < trees, rng < attention < decoding < layers < models.
 
-The other parts of the package stand beside them. In experiments/ papers import tasks and the
-harness, tasks import what the harness says of tasks and configs, and the harness imports neither.
+The other parts of the package may import types, trees, rng and attention. In experiments/ papers
+import tasks and the harness, tasks import harness.task and harness.config, and the harness imports
+neither.
 """
 
 import ast
@@ -14,7 +15,7 @@ BESIDE = {"types", "trees", "rng", "attention"}
 # Each part of the package, and the other parts it may import.
 MAY_IMPORT = {
     "types": set(),
-    "trees": set(),
+    "trees": {"types"},
     "rng": {"types"},
     "attention": {"types", "trees", "rng"},
     "layers": BESIDE | {"decoding"},
@@ -24,9 +25,8 @@ MAY_IMPORT = {
     "decoding": BESIDE,
     "evaluation": BESIDE,
     "viewing": BESIDE,
-    "pretrained": BESIDE | {"decoding", "layers", "models"},
 }
-# Each folder of experiments/ that is no paper, and the parts of experiments/ it may import.
+# Each folder of experiments/ that is not a paper, and the parts of experiments/ it may import.
 EXPERIMENTS_MAY_IMPORT = {
     "harness": {"harness"},
     "tasks": {"tasks", "harness.task", "harness.config"},
@@ -54,7 +54,7 @@ def parts_after(package, names):
 
 
 @pytest.mark.parametrize("part", MAY_IMPORT)
-def test_a_part_imports_only_what_stands_below_it(part):
+def test_a_part_imports_only_allowed_parts(part):
     allowed = MAY_IMPORT[part] | {part}
     files = modules_in(f"attn_research/{part}") or [ROOT / f"attn_research/{part}.py"]
     for path in filter(pathlib.Path.exists, files):
@@ -75,14 +75,14 @@ def test_no_model_imports_another():
 
 
 def test_data_imports_no_jax():
-    """Worker processes start without it, and nothing there touches a device."""
+    """Worker processes import the package's data folder without JAX."""
     for path in modules_in("attn_research/data"):
         names = list(imported(path))
         assert "jax" not in {name.split(".")[0] for name in names}, path.relative_to(ROOT)
         assert parts_after("attn_research", names) <= {"data"}, path.relative_to(ROOT)
 
 
-def test_nothing_below_experiments_imports_them_or_flags():
+def test_the_package_imports_neither_experiments_nor_absl():
     for path in (ROOT / "attn_research").rglob("*.py"):
         tops = {name.split(".")[0] for name in imported(path)}
         assert tops.isdisjoint({"experiments", "absl"}), path.relative_to(ROOT)
@@ -102,7 +102,7 @@ def imports_of_experiments(path):
 
 
 @pytest.mark.parametrize("folder", EXPERIMENTS_MAY_IMPORT)
-def test_a_folder_of_experiments_imports_only_what_stands_below_it(folder):
+def test_a_folder_of_experiments_imports_only_allowed_parts(folder):
     allowed = EXPERIMENTS_MAY_IMPORT[folder]
     for path in modules_in(f"experiments/{folder}"):
         for name in imports_of_experiments(path):
@@ -120,7 +120,7 @@ def test_no_task_imports_another():
 
 
 @pytest.mark.parametrize("paper", papers())
-def test_a_paper_imports_tasks_and_the_harness_alone(paper):
+def test_a_paper_imports_only_tasks_and_the_harness(paper):
     for path in modules_in(f"experiments/{paper}"):
         others = {n.split(".")[0] for n in imports_of_experiments(path)}
         others -= {paper, "tasks", "harness"}
@@ -136,7 +136,7 @@ def test_every_paper_has_the_same_files():
         assert lines <= 150, f"{paper}/paper.py has {lines} lines"
 
 
-def test_no_file_is_two_ideas_long():
+def test_files_have_at_most_300_lines():
     for folder in ("attn_research", "experiments", "tests"):
         for path in modules_in(folder):
             lines = path.read_text().count("\n")

@@ -1,4 +1,4 @@
-"""The package is installed with what its requirements say."""
+"""Agreement of requirements.txt with the dependencies of the package."""
 
 import pathlib
 import tomllib

@@ -12,7 +12,7 @@ KEY = jax.random.key(7)
 
 
 @pytest.mark.parametrize(("first", "stride"), [(0, 1), (3, 1), (1, 4), (2, 2)])
-def test_a_part_draws_what_the_whole_draws_for_its_examples(first, stride):
+def test_a_part_of_a_batch_draws_the_same_per_example(first, stride):
     def draw(key, rows):
         key = jax.random.split(jax.random.fold_in(key, 5), 3)[1]
         return jax.random.bits(key, (rows, 5, 7))
@@ -22,7 +22,7 @@ def test_a_part_draws_what_the_whole_draws_for_its_examples(first, stride):
     np.testing.assert_array_equal(part, whole[first::stride][:3])
 
 
-def test_a_module_of_flax_draws_so():
+def test_flax_modules_draw_per_example():
     module = nn.Dropout(0.5, deterministic=False)
     x = jnp.ones((8, 6, 5))
     whole = module.apply({}, x, rngs={"dropout": per_example_key(KEY)})
@@ -30,7 +30,7 @@ def test_a_module_of_flax_draws_so():
     np.testing.assert_array_equal(part, whole[4:6])
 
 
-def test_bits_are_even_and_independent():
+def test_random_bits_are_uniform_and_independent():
     """Over rows, places, and keys made by both functions: within 5 standard deviations."""
     keys = [per_example_key(KEY), jax.random.fold_in(per_example_key(KEY), 0)]
     keys += list(jax.random.split(per_example_key(KEY), 2))
@@ -44,7 +44,7 @@ def test_bits_are_even_and_independent():
     assert (abs(of_bit) < 5 / np.sqrt(4 * 64 * 512)).all()
 
 
-def test_the_key_must_be_one_that_it_can_extend():
+def test_keys_of_other_implementations_are_refused():
     assert (
         jax.random.key_data(per_example_key(per_example_key(KEY, 3), 2, 4)).tolist()
         == jax.random.key_data(per_example_key(KEY, 2, 4)).tolist()

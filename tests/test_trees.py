@@ -27,7 +27,7 @@ NODES = [
 ]  # fmt: skip
 
 
-def test_no_two_classes_have_one_structure():
+def test_pytree_classes_have_distinct_structures():
     for one, other in itertools.combinations(NODES, 2):
         assert jax.tree.structure(one) != jax.tree.structure(other), (one, other)
     for node in NODES:
@@ -42,14 +42,14 @@ def test_leaves_have_the_names_of_fields():
     assert jax.tree_util.keystr(path) == ".weight" and leaf is ARRAY
 
 
-def test_static_fields_are_no_leaves():
+def test_static_fields_are_not_leaves():
     leaves, structure = jax.tree.flatten(Window(1, 2))
     assert leaves == [] and structure.unflatten([]) == Window(1, 2)
     with pytest.raises(ValueError, match="neither is negative"):
         Window(-1, 2)
 
 
-def test_compiled_functions_tell_them_apart():
+def test_jit_distinguishes_pytree_classes():
     query, key = jnp.ones((1, 1, 1, 4)), jnp.ones((1, 2, 1, 4))
     score = jax.jit(lambda score: score(query, key).ravel())
     for _ in range(3):
@@ -57,7 +57,7 @@ def test_compiled_functions_tell_them_apart():
         np.testing.assert_array_equal(score(ScaledDot()), [2, 2])
 
 
-def test_the_package_registers_dataclasses_in_one_way():
+def test_only_trees_registers_dataclasses():
     root = pathlib.Path(attn_research.__file__).parent
     users = [path.name for path in root.rglob("*.py") if "register_dataclass" in path.read_text()]
     assert users == ["trees.py"]

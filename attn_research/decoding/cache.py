@@ -1,8 +1,8 @@
-"""Key-value caches: what the layers of a decoder keep of the tokens before.
+"""Key-value caches: the keys and values of previous tokens in the layers of a decoder.
 
-Caches are explicit values: one goes into a step together with a chunk of tokens, and comes out with
-the keys and values of the chunk written into it. Beam search moves no cache. The slots of a cache
-belong to places of the beam, and `BeamHistory` says which of them a hypothesis has gone through.
+Caches are explicit values: a step takes a cache and a chunk of tokens, and returns the cache with
+the keys and values of the chunk written to it. Beam search moves no cache. Each slot belongs to one
+position and one beam index, and `BeamHistory` records the beam indices of each hypothesis.
 """
 
 import dataclasses
@@ -27,54 +27,55 @@ class KeyValues(NamedTuple):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class KeyValueCache:
-    """Keys and values of the tokens of K hypotheses of each sentence, and room for more.
+    """Keys and values of the tokens of K hypotheses of each sentence, up to a maximum length.
 
-    Position t of place k of the beam has slot t * K + k of its sentence. The axes have the order
-    that the products of attention need, b n h (t k) and b n (t k) h, so that no step transposes a
-    cache. They are joined to two axes, else XLA would choose the layout of a chunk for the whole.
+    Position t at beam index k has slot t * K + k of its sentence. The axes have the order that the
+    products of attention need, b n h (t k) and b n (t k) h, so that no step transposes a cache.
+    They are merged into two axes, because XLA would otherwise give the whole cache the layout of a
+    chunk.
     """
 
     keys: Float[Array, "rows slots"] | Any
     values: Float[Array, "rows slots"] | Any
     batch: int = dataclasses.field(metadata={"static": True})
     heads: int = dataclasses.field(metadata={"static": True})
-    places: int = dataclasses.field(metadata={"static": True})  # K
+    beam_size: int = dataclasses.field(metadata={"static": True})  # K
 
     @classmethod
-    def make(cls, like: KeyValues, length: int, places: int = 1) -> "KeyValueCache":
-        """An empty cache of `length` positions, for batch, heads and widths as those of `like`."""
+    def make(cls, like: KeyValues, length: int, beam_size: int = 1) -> "KeyValueCache":
+        """An empty cache of `length` positions, with the batch, heads and widths of `like`."""
         (batch, *_, heads, width), value_width = like.keys.shape, like.values.shape[-1]
-        keys = jnp.zeros((batch * heads * width, length * places), like.keys.dtype)
-        values = jnp.zeros((batch * heads, length * places * value_width), like.values.dtype)
-        return cls(keys, values, batch, heads, places)
+        keys = jnp.zeros((batch * heads * width, length * beam_size), like.keys.dtype)
+        values = jnp.zeros((batch * heads, length * beam_size * value_width), like.values.dtype)
+        return cls(keys, values, batch, heads, beam_size)
 
     @classmethod
     def filled(cls, sequence: KeyValues) -> "KeyValueCache":
-        """The cache of a whole sequence [B, S, ...], such as a source: one place, no more room."""
+        """The full cache of a whole sequence [B, S, ...], such as a source, for one hypothesis."""
         chunk = jax.tree.map(lambda x: x[:, None], sequence)
         return cls.make(sequence, sequence.keys.shape[1]).write(chunk, jnp.int32(0))
 
     def spread(self, beam_size: int) -> "KeyValueCache":
-        """The cache of one hypothesis a sentence, for each of several."""
+        """The cache repeated for each hypothesis."""
         keys, values = self._split()
         keys = jnp.repeat(keys, beam_size, axis=3).reshape(len(self.keys), -1)
         values = jnp.repeat(values, beam_size, axis=2).reshape(len(self.values), -1)
-        return dataclasses.replace(self, keys=keys, values=values, places=beam_size)
+        return dataclasses.replace(self, keys=keys, values=values, beam_size=beam_size)
 
     def choose(self, parents: Int[Array, "B K"]) -> "KeyValueCache":
-        """The same: slots stay at their places, and `BeamHistory` follows the hypotheses."""
+        """The same cache: slots keep their beam indices, and `BeamHistory` tracks hypotheses."""
         return self
 
     def write(self, chunk: KeyValues, start: Int[Array, ""]) -> "KeyValueCache":
-        """With a chunk [B, K, t, heads, width] at positions `start` and on, which must fit."""
+        """The cache with a chunk [B, K, t, heads, width] written at `start`; the chunk must fit."""
 
         def update(room, new, size):
             return jax.lax.dynamic_update_slice_in_dim(room, new, start * size, axis=1)
 
         keys = rearrange(chunk.keys, "b k t n h -> (b n h) (t k)")
         values = rearrange(chunk.values, "b k t n h -> (b n) (t k h)")
-        width = self.places * chunk.values.shape[-1]
-        keys, values = update(self.keys, keys, self.places), update(self.values, values, width)
+        width = self.beam_size * chunk.values.shape[-1]
+        keys, values = update(self.keys, keys, self.beam_size), update(self.values, values, width)
         return dataclasses.replace(self, keys=keys, values=values)
 
     def slots(self) -> KeyValues:
@@ -94,10 +95,10 @@ class KeyValueCache:
 
 
 class BeamHistory(NamedTuple):
-    """The slots that each hypothesis of a beam has gone through; the same for every layer.
+    """The slots of each hypothesis of a beam; the same for every layer.
 
-    `origin` is the place of the beam at which each position of a hypothesis was written. `length`
-    counts the positions written so far.
+    `origin` is the beam index at which each position of a hypothesis was written. `length` counts
+    the positions written so far.
     """
 
     length: Int[Array, ""]
@@ -105,23 +106,23 @@ class BeamHistory(NamedTuple):
 
     @classmethod
     def empty(cls, batch_size: int, max_length: int) -> "BeamHistory":
-        """That of one hypothesis a sentence before its first token."""
+        """The history of one hypothesis per sentence before its first token."""
         return cls(jnp.int32(0), jnp.zeros((batch_size, 1, max_length), jnp.int32))
 
     def spread(self, beam_size: int) -> "BeamHistory":
-        """That of one hypothesis a sentence, for each of several. Only an empty one can be."""
+        """The history repeated for each hypothesis; only an empty history can be repeated."""
         return self._replace(origin=jnp.repeat(self.origin, beam_size, axis=1))
 
     def choose(self, parents: Int[Array, "B K"]) -> "BeamHistory":
-        """That of hypotheses that continue those at the places of their parents."""
+        """The history of hypotheses that continue their parents, given by beam index."""
         origin = jnp.take_along_axis(self.origin, parents[..., None], axis=1)
         return self._replace(origin=origin)
 
     def append(self, num_tokens: int) -> "BeamHistory":
-        """With `num_tokens` more positions, each hypothesis writing at its own place."""
-        batch_size, places, _ = self.origin.shape
-        own = jnp.arange(places)[None, :, None]
-        own = jnp.broadcast_to(own, (batch_size, places, num_tokens))
+        """The history with `num_tokens` more positions; each hypothesis writes at its own index."""
+        batch_size, beam_size, _ = self.origin.shape
+        own = jnp.arange(beam_size)[None, :, None]
+        own = jnp.broadcast_to(own, (batch_size, beam_size, num_tokens))
         origin = jax.lax.dynamic_update_slice_in_dim(self.origin, own, self.length, axis=2)
         return BeamHistory(self.length + num_tokens, origin)
 
@@ -132,21 +133,22 @@ class BeamHistory(NamedTuple):
     def visibility(
         self, num_tokens: int
     ) -> tuple[Positions, Float[Array, "B 1 queries slots"] | Any]:
-        """For the last tokens as queries [K * T]: positions of theirs and of the slots, and a bias.
+        """Positions and a bias for the last tokens as queries [K * T] and the slots as keys.
 
-        The bias is -inf at slots of other hypotheses. All hypotheses attend to the slots of a
-        sentence at once: to score the slots of others costs little, and no slot has to move.
+        The bias is -inf at slots of other hypotheses. All hypotheses of a sentence share one call:
+        scoring the slots of other hypotheses costs little, and no slot has to move.
         """
-        places, room = self.origin.shape[1:]
-        query = jnp.tile(self.last_positions(num_tokens), places)
-        own = self.origin[..., None] == jnp.arange(places).reshape(1, 1, 1, -1)  # [B, K, Tmax, K]
-        bias = jnp.where(own, 0.0, -jnp.inf).reshape(-1, 1, places, room * places)
+        beam_size, length = self.origin.shape[1:]
+        query = jnp.tile(self.last_positions(num_tokens), beam_size)
+        beam_index = jnp.arange(beam_size).reshape(1, 1, 1, -1)
+        own = self.origin[..., None] == beam_index  # [B, K, Tmax, K]
+        bias = jnp.where(own, 0.0, -jnp.inf).reshape(-1, 1, beam_size, length * beam_size)
         bias = jnp.repeat(bias, num_tokens, axis=2)
-        return Positions(query, jnp.repeat(jnp.arange(room), places)), bias
+        return Positions(query, jnp.repeat(jnp.arange(length), beam_size)), bias
 
 
 class Past(NamedTuple):
-    """The cache of one layer, and the history of the beam, the chunk to be written included."""
+    """The cache of one layer, and the beam's history including the chunk to be written."""
 
     history: BeamHistory
     cache: KeyValueCache
@@ -155,14 +157,14 @@ class Past(NamedTuple):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Shared:
-    """A part of a search state that all hypotheses of a beam have in common."""
+    """A part of a search state that all hypotheses of a sentence share."""
 
     value: PyTree | Any
 
     def spread(self, beam_size: int) -> "Shared":
-        """The same for several hypotheses."""
+        """The same part, for any number of hypotheses."""
         return self
 
     def choose(self, parents: Int[Array, "B K"]) -> "Shared":
-        """The same whatever the parents are."""
+        """The same part, for any parents."""
         return self

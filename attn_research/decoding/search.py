@@ -104,7 +104,7 @@ def beam_search(
         time=jnp.int32(0),
         state=state,
         last=first,
-        # All places of a beam hold the same empty hypothesis: only the first counts.
+        # All beam indices hold the same empty hypothesis: only the first counts.
         log_probs=jnp.broadcast_to(jnp.where(jnp.arange(beam_size) == 0, 0.0, -jnp.inf), shape),
         lengths=jnp.zeros(shape, jnp.int32),
         finished=jnp.zeros(shape, bool),
@@ -196,8 +196,8 @@ def top_tokens(
     tokens = kept[..., None] * width + jnp.arange(width).reshape(*(1,) * logits.ndim, -1)
     tokens = jnp.minimum(tokens, vocab_size - 1).reshape(*logits.shape[:-1], count * width)
     values = jnp.take_along_axis(blocks, kept[..., None], axis=-2)
-    best, places = jax.lax.top_k(values.reshape(tokens.shape), count)
-    return best, jnp.take_along_axis(tokens, places, axis=-1)
+    best, indices = jax.lax.top_k(values.reshape(tokens.shape), count)
+    return best, jnp.take_along_axis(tokens, indices, axis=-1)
 
 
 def _take(parents, x):
@@ -210,7 +210,7 @@ def _has_methods(part):
 
 
 def spread(state: PyTree, beam_size: int) -> PyTree:
-    """The state of one hypothesis a sentence, for each of several."""
+    """The state of one hypothesis per sentence, repeated for each of several."""
 
     def spread_part(part):
         return part.spread(beam_size) if _has_methods(part) else jnp.repeat(part, beam_size, 1)
@@ -219,7 +219,7 @@ def spread(state: PyTree, beam_size: int) -> PyTree:
 
 
 def choose(state: PyTree, parents: Int[Array, "B K"]) -> PyTree:
-    """The state of hypotheses that continue those at the places of their parents."""
+    """The state of hypotheses that continue their parents, given by beam index."""
 
     def choose_part(part):
         return part.choose(parents) if _has_methods(part) else _take(parents, part)
@@ -232,13 +232,13 @@ def _trace_back(beam: _Beam, penalty: Callable[[Array], Array]) -> Hypotheses:
     scores = beam.log_probs / penalty(jnp.maximum(beam.lengths, 1))
     order = jnp.argsort(-scores, axis=1)
 
-    def previous(place, step):
+    def previous(index, step):
         tokens, parents, extras = step
-        parent = jnp.take_along_axis(parents, place, axis=1)
+        parent = jnp.take_along_axis(parents, index, axis=1)
 
-        # A token is at the place of the hypothesis it made, extras at the place of its parent.
+        # A token has the beam index of its hypothesis, extras have that of the parent.
         take_parent = functools.partial(_take, parent)
-        return parent, (_take(place, tokens), jax.tree.map(take_parent, extras))
+        return parent, (_take(index, tokens), jax.tree.map(take_parent, extras))
 
     history = beam.tokens, beam.parents, beam.extras
     _, (tokens, extras) = jax.lax.scan(previous, order, history, reverse=True)

@@ -1,1 +1,1 @@
-"""Linen layers: they own parameters and pick answers."""
+"""Flax Linen layers: learned parameters around the functions of attn_research.attention."""

@@ -129,7 +129,7 @@ def _refuse(**arguments: Any) -> None:
 
 
 def _is_independent_of_position(mask: Mask) -> bool:
-    """Whether the mask allows the same at every position of its queries."""
+    """True if the mask does not depend on query positions."""
     parts = [getattr(mask, field.name) for field in dataclasses.fields(mask)]
     parts = [part for part in parts if isinstance(part, Mask)]
     return isinstance(mask, Full | Padding | Around) or (
@@ -138,7 +138,7 @@ def _is_independent_of_position(mask: Mask) -> bool:
 
 
 def _spread(array: Array, rank: int) -> Array:
-    """With leading axes of one, since Flax takes arrays that broadcast."""
+    """The array with leading axes of size 1, since Flax accepts arrays that broadcast."""
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
 

@@ -240,7 +240,7 @@ class DecoderBlock(nn.Module):
                 "cache are not in the order of positions: decode whole targets without a cache, "
                 'or score by the keys, as "general" does'
             )
-        places, num_tokens = inputs.shape[1:3]
+        beam_size, num_tokens = inputs.shape[1:3]
         cache = past.cache.write(chunk, past.history.length - num_tokens)
         positions, bias = past.history.visibility(num_tokens)
         output, weights = self.attention(
@@ -254,7 +254,7 @@ class DecoderBlock(nn.Module):
         )
         if weights is not None:
             pattern = "b n (k t) (s j) -> b k n t s"
-            weights = reduce(weights, pattern, "sum", k=places, j=places)
+            weights = reduce(weights, pattern, "sum", k=beam_size, j=beam_size)
         return output.reshape(inputs.shape), (weights, cache)
 
 

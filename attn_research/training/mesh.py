@@ -1,8 +1,8 @@
 """Device meshes and the partition specs of a train state. The axes of a mesh are
 
-data     data parallel: devices that share a batch
-fsdp     fully sharded data parallel: the state is sharded too, parameters are gathered for a step
-tensor   tensor parallel: devices that share the matrices of each layer, by the rules of a model
+data     data parallel: splits the batch
+fsdp     fully sharded data parallel: splits the batch and the train state; steps gather parameters
+tensor   tensor parallel: splits the matrices of each layer, by the rules of a model
 """
 
 import math

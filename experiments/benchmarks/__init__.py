@@ -1,1 +1,1 @@
-"""Speed and memory beside named peers."""
+"""Benchmarks: speed and memory against other libraries, and equality across placements."""

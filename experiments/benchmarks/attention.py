@@ -1,11 +1,10 @@
-"""Speed and memory of `attend`, beside jax.nn and PyTorch.
+"""Speed and memory of `attend` against jax.nn and PyTorch.
 
 python -m experiments.benchmarks.attention --peer_python=PATH    the interpreter that has PyTorch
 
-Contestants take turns in rounds; figures are medians over the rounds, of seconds and of ratios to
-ours in the same round. Then: windows by length, what captured rows cost, and from which size on an
-implementation is the faster one, which is what the order in `attend` is chosen by. Before all that
-65,536 queries, for the memory they take.
+Rounds are interleaved; results are medians of seconds and of ratios to this code. Sections
+(`--sections`): peak memory at 65,536 queries; the comparison; windows; the cost of capturing
+weights; the sizes at which another implementation becomes faster, which set the order in `attend`.
 """
 
 import functools
@@ -24,7 +23,7 @@ from absl import app, flags
 
 from attn_research.attention import Capture, Causal, Full, Window
 from attn_research.data.files import write_whole
-from experiments.benchmarks.race import define_output
+from experiments.benchmarks import comparison
 from experiments.benchmarks.timing import (
     compile_call,
     compile_run,
@@ -40,7 +39,7 @@ PEER = Path(__file__).parent / "peers" / "attention_torch.py"
 
 
 def compare(shape: tuple[int, ...], peer: subprocess.Popen | None, rounds: int) -> list[dict]:
-    """Ours, jax.nn and PyTorch, causal and full, forward and with gradients."""
+    """Rows of this code, jax.nn and PyTorch: causal and full, forward and with gradients."""
     batch, length, heads, width = shape
     rows = []
     for gradient in (False, True):
@@ -53,7 +52,7 @@ def compare(shape: tuple[int, ...], peer: subprocess.Popen | None, rounds: int) 
                 ("jax.nn", nn),
             ):
                 if name == "jax.nn" and causal and length >= LONG:
-                    continue  # as much work as without the mask, and tens of seconds a call
+                    continue  # it skips nothing, and a call takes tens of seconds
                 runs[f"{name} {of}"], temporary[f"{name} {of}"] = compile_run(
                     attention, shape, gradient
                 )
@@ -64,10 +63,10 @@ def compare(shape: tuple[int, ...], peer: subprocess.Popen | None, rounds: int) 
                 ask(peer, case)
         found = medians(in_turn(runs, rounds), "ours full")
         for name, row in found.items():
-            contestant, of = name.split()
+            system, of = name.split()
             others = zip(row["all_seconds"], found[f"ours {of}"]["all_seconds"], strict=True)
             row = {
-                "contestant": contestant,
+                "system": system,
                 "mask": of,
                 "length": length,
                 "gradient": gradient,
@@ -80,7 +79,7 @@ def compare(shape: tuple[int, ...], peer: subprocess.Popen | None, rounds: int) 
             rows.append(row)
             print(
                 f"{length:>6} {of:<7}{'forward+backward' if gradient else 'forward':<17}"
-                f"{contestant:<8}{row['seconds']:9.4f} s  {row['times_as_long_as_ours']:6.2f} "
+                f"{system:<8}{row['seconds']:9.4f} s  {row['times_as_long_as_ours']:6.2f} "
                 "times as long as ours",
                 flush=True,
             )
@@ -97,8 +96,9 @@ def ask(peer: subprocess.Popen, case: dict[str, Any]) -> float:
 def windows(
     lengths: Sequence[int], heads: int, width: int, peer: subprocess.Popen | None, rounds: int
 ) -> list[dict]:
-    """A causal window of 256 by length, beside no mask at the longest and flex_attention.
+    """Rows of a causal window of 256 keys at each length.
 
+    Compared with it are no mask, at the largest length only, and flex_attention, forward only.
     Bytes are the temporary ones of the compiled program.
     """
     rows = []
@@ -117,7 +117,7 @@ def windows(
                 runs["flex_attention"] = functools.partial(ask, peer, case)
                 ask(peer, case)
             for name, found in medians(in_turn(runs, rounds), "window").items():
-                row = {"contestant": name, "length": length, "gradient": gradient, **found}
+                row = {"system": name, "length": length, "gradient": gradient, **found}
                 rows.append(row | {"temporary_bytes": temporary.get(name)})
                 print(
                     f"{length:>6} {'forward+backward' if gradient else 'forward':<17}{name:<15}"
@@ -128,7 +128,7 @@ def windows(
 
 
 def longest(length: int, width: int) -> dict[str, Any]:
-    """Causal attention of two heads, forward and backward, and the most memory it took."""
+    """Seconds and peak memory of causal attention of two heads, forward and backward."""
     run, temporary = compile_run(ours("tiled", mask=Causal()), (1, length, 2, width), True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     found = dict(length=length, heads=2, seconds=run(), temporary_bytes=temporary)
@@ -137,7 +137,7 @@ def longest(length: int, width: int) -> dict[str, Any]:
 
 
 def captures(shape: tuple[int, ...], rounds: int) -> dict[str, Any]:
-    """What it costs to see eight query rows of two heads as well, forward."""
+    """The cost of capturing eight query rows of two heads, forward."""
     rows = tuple(range(0, shape[1], shape[1] // 8))
     runs = {
         "none": compile_run(ours("tiled"), shape, False)[0],
@@ -149,7 +149,7 @@ def captures(shape: tuple[int, ...], rounds: int) -> dict[str, Any]:
 
 
 def crossovers(rounds: int) -> dict[str, list[dict]]:
-    """Seconds by size of the implementations that attend chooses from, forward and backward."""
+    """Seconds at each size of the implementations that `attend` chooses from."""
     found: dict[str, list[dict]] = {}
 
     def measure(title: str, names: Sequence[str], shapes: Sequence[tuple], **options: Any) -> None:
@@ -219,15 +219,20 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("lengths", "1024,4096", "T = S of the comparison")
-    flags.DEFINE_string("window_lengths", "4096,8192,16384", "T = S of the windows")
-    flags.DEFINE_integer("batch", 4, "batch size", 1)
-    flags.DEFINE_integer("heads", 8, "heads", 1)
-    flags.DEFINE_integer("width", 64, "head width", 1)
-    flags.DEFINE_integer("rounds", 7, f"rounds the medians are over; 2 from {LONG} on", 1)
+    flags.DEFINE_string("lengths", "1024,4096", "Lengths T = S of the comparison, with commas.")
     flags.DEFINE_string(
-        "sections", "longest,compare,windows,captures,crossovers", "what to measure"
+        "window_lengths", "4096,8192,16384", "Lengths T = S of the windows, with commas."
     )
-    define_path("peer_python", "", "the interpreter that has PyTorch, if any")
-    define_output()
+    flags.DEFINE_integer("batch", 4, "Batch size.", 1)
+    flags.DEFINE_integer("heads", 8, "Number of heads.", 1)
+    flags.DEFINE_integer("width", 64, "Head width.", 1)
+    flags.DEFINE_integer(
+        "rounds", 7, f"Number of rounds; a comparison of length {LONG} or more has 2.", 1
+    )
+    flags.DEFINE_string(
+        "sections", "longest,compare,windows,captures,crossovers", "Sections to measure."
+    )
+    define_path("peer_python", "", "Python interpreter that has PyTorch; unset, no peer.")
+    comparison.define_output()
+    flags.adopt_module_key_flags(comparison)
     app.run(main)

@@ -1,12 +1,11 @@
-"""Speed of structured masks on a GPU, beside cuDNN without a mask, for each useful FLOP.
+"""Speed of masked attention on a GPU, relative to unmasked cuDNN, per useful FLOP.
 
 python -m experiments.benchmarks.attention_gpu --output=PATH
 
-Contestants take turns in rounds, each with a program of `--calls` calls. A useful FLOP is one of
-the products of a query with a key that it may look at: 4 H forward, and 14 H with the backward
-pass, which has five products to the two of the forward pass. Figures are medians over the rounds:
-TFLOP/s, and the ratio of it to that of cuDNN without a mask in the same round. Exits with 2 on a
-machine without a GPU.
+A useful FLOP belongs to a query-key pair that the mask allows: 4 H per pair forward (two products),
+14 H with backward (five more). Results are medians over interleaved rounds: TFLOP/s, and its ratio
+to that of unmasked cuDNN in the same round. Each timing covers `--calls` calls in one program.
+Exits with status 2 without a GPU.
 """
 
 import concurrent.futures
@@ -26,7 +25,7 @@ from tqdm import tqdm
 from attn_research.attention import Causal, Full, Mask, Segments, Window
 from attn_research.attention.masks import grid
 from attn_research.data.files import write_whole
-from experiments.benchmarks.race import define_output
+from experiments.benchmarks import comparison
 from experiments.benchmarks.timing import compile_run, in_turn, ours
 from experiments.harness.results import command_line, environment
 
@@ -37,7 +36,7 @@ WINDOW, DOCUMENTS = 1024, 8
 
 
 def masks(batch: int, length: int) -> dict[str, Mask]:
-    """Masks by name; documents are all as long, and causal."""
+    """Masks by name. Documents have equal lengths and are causal."""
     ids = jnp.broadcast_to(jnp.arange(length) * DOCUMENTS // length, (batch, length))
     return {
         "full": Full(),
@@ -48,7 +47,7 @@ def masks(batch: int, length: int) -> dict[str, Mask]:
 
 
 def visible(mask: Mask, batch: int, length: int) -> int:
-    """How many keys all queries of a batch may look at, counted some queries at a time."""
+    """Number of query-key pairs that the mask allows in a batch."""
     count, size = 0, min(1024, length)
     for start in range(0, length, size):
         positions = grid(start + jnp.arange(size), jnp.arange(length), rank=4)
@@ -66,23 +65,23 @@ def measure(
     rounds: int,
     calls: int,
 ) -> Iterator[dict[str, Any]]:
-    """A row for each implementation and mask that it serves."""
+    """Yields a row for each implementation and each mask that it supports."""
     batch, heads = max(1, TOKENS // length), MODEL_DIM // width
     shape = batch, length, heads, width
     of_mask = masks(batch, length)
     pairs = {name: visible(mask, batch, length) * heads * width for name, mask in of_mask.items()}
 
-    def prepare(contestant: tuple[str, str]) -> tuple[Callable[[], float], int] | None:
-        implementation, of = contestant
+    def prepare(system: tuple[str, str]) -> tuple[Callable[[], float], int] | None:
+        implementation, of = system
         attention = ours(implementation, mask=of_mask[of])
         try:
             return compile_run(attention, shape, gradient, jnp.bfloat16, calls)
         except NotImplementedError:
-            return None  # as cuDNN of documents, or kernels for another GPU
+            return None  # such as cuDNN with documents, or kernels for another GPU
 
-    contestants = list(itertools.product(dict.fromkeys(["cudnn", *implementations]), of_mask))
+    systems = list(itertools.product(dict.fromkeys(["cudnn", *implementations]), of_mask))
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        prepared = dict(zip(contestants, pool.map(prepare, contestants), strict=True))
+        prepared = dict(zip(systems, pool.map(prepare, systems), strict=True))
     prepared = {" ".join(names): found for names, found in prepared.items() if found}
     runs = {name: run for name, (run, _) in prepared.items()}
     flops = {name: pairs[name.split()[1]] * (14 if gradient else 4) for name in runs}
@@ -135,20 +134,24 @@ def main(argv: Sequence[str]) -> None:
                 f"{row['implementation']:<7}{row['mask']:<10}{row['teraflops']:7.1f} TFLOP/s  "
                 f"{row['of_unmasked_cudnn']:6.2f} of cuDNN without a mask"
             )
-        if values.output:  # after every case, so that what was measured is kept
+        if values.output:  # after every case, so that an interruption loses one case at most
             write_whole(Path(values.output), (json.dumps(found, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("lengths", ["1024", "2048", "4096", "8192", "16384"], "T = S")
-    flags.DEFINE_list("widths", ["64", "128"], "head widths")
-    flags.DEFINE_list("implementations", list(IMPLEMENTATIONS), "what is measured, beside cuDNN")
+    lengths = ["1024", "2048", "4096", "8192", "16384"]
+    flags.DEFINE_list("lengths", lengths, "Lengths T = S, with commas.")
+    flags.DEFINE_list("widths", ["64", "128"], "Head widths, with commas.")
+    flags.DEFINE_list(
+        "implementations", list(IMPLEMENTATIONS), "Implementations to measure besides cuDNN."
+    )
     flags.register_validator(
         "implementations",
         lambda chosen: set(chosen) <= set(IMPLEMENTATIONS),
         message=f"choose from {', '.join(IMPLEMENTATIONS)}",
     )
-    flags.DEFINE_integer("rounds", 9, "rounds the medians are over", 1)
-    flags.DEFINE_integer("calls", 20, "calls in a program", 1)
-    define_output()
+    flags.DEFINE_integer("rounds", 9, "Number of rounds.", 1)
+    flags.DEFINE_integer("calls", 20, "Calls of one program.", 1)
+    comparison.define_output()
+    flags.adopt_module_key_flags(comparison)
     app.run(main)

@@ -2,9 +2,8 @@
 
 python -m experiments.benchmarks.first_step
 
-Beside the same sizes in Flax Linen with a module for each layer, as its examples are written. Every
-time is that of a fresh process without a cache of compiled programs. Neither the parameters are
-made nor the step is taken, which costs both the same.
+The peer is the same Transformer in Flax Linen, one module per layer. Each time is that of a fresh
+process without a compilation cache. Parameter initialization and execution are excluded.
 """
 
 import functools
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from experiments.benchmarks import race
+from experiments.benchmarks import comparison
 
 SIZE = {
     "vocab_size": 37_000, "num_layers": 6, "model_dim": 512, "mlp_dim": 2048, "num_heads": 8,
@@ -22,8 +21,8 @@ SIZE = {
 }  # fmt: skip
 
 
-def our_step(config: dict) -> race.Run:
-    """One training step of this code."""
+def our_step(config: dict) -> comparison.Run:
+    """Tracing and compilation of this code's training step, for a batch."""
     import jax
 
     from attn_research.training.step import make_train_step
@@ -32,7 +31,7 @@ def our_step(config: dict) -> race.Run:
 
     fixed = {"schedule": "constant", "learning_rate": 1e-3}
     program, key = make_program(PAPER, PAPER.config.replace(**config, **fixed)), jax.random.key(0)
-    # Zeros in the shapes of the parameters: only the compilation of the step is to be seen.
+    # Zeros in the shapes of the parameters, so that initialization is not timed.
     state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.state_shapes())
     train_step = make_train_step(program.loss, program.optimizer, key)
 
@@ -43,7 +42,7 @@ def our_step(config: dict) -> race.Run:
     return step
 
 
-RACE = race.Race(
+COMPARISON = comparison.Comparison(
     "experiments.benchmarks.first_step",
     our_step,
     {"linen": ("transformer_linen", {})},
@@ -56,24 +55,25 @@ def write_task(folder: Path, rows: int, length: int) -> dict:
     rng = np.random.default_rng(0)
     names = ("source", "target")
     batch = {n: rng.integers(4, 1000, (rows, length), dtype=np.int32) for n in names}
-    about = race.write_work(folder, SIZE, [batch])
+    about = comparison.write_batches(folder, SIZE, [batch])
     return {**about, "target_tokens": 0}
 
 
-def tasks() -> Iterator[race.Task]:
-    """One batch."""
+def tasks() -> Iterator[comparison.Task]:
+    """One task."""
     values = flags.FLAGS
     shape = {"rows": values.rows, "length": values.length}
-    yield race.Task(shape, functools.partial(write_task, **shape))
+    yield comparison.Task(shape, functools.partial(write_task, **shape))
 
 
 def _main(argv: Sequence[str]) -> None:
     del argv
-    race.main(RACE, tasks)
+    comparison.main(COMPARISON, tasks)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("rows", 8, "sentences in the batch", lower_bound=1)
-    flags.DEFINE_integer("length", 32, "words of a sentence", lower_bound=1)
-    race.define_flags(RACE, peers="linen", rounds=3)
+    flags.DEFINE_integer("rows", 8, "Sentences of the batch.", lower_bound=1)
+    flags.DEFINE_integer("length", 32, "Words of a sentence.", lower_bound=1)
+    comparison.define_flags(COMPARISON, peers="linen", rounds=3)
+    flags.adopt_module_key_flags(comparison)
     app.run(_main)

@@ -1,14 +1,12 @@
-"""Equality of the parameters that one device, meshes, pmap and processes end with.
+"""Equality of trained parameters across placements.
 
 python -m experiments.benchmarks.invariance --output=experiments/results/benchmarks
 
-Each of three models takes the same 20 steps, dropout included, in every way of the list below, on
-devices that XLA makes of one CPU. "distance" is ‖θ - θ'‖ / ‖θ' - θ_0‖: how far the parameters θ are
-from those θ' of one device that takes whole batches, over how far these have come. The steps are
-those of SGD, which passes a difference on as it is; Adam divides each parameter's gradient by its
-size, so that rounding in gradients that are 0 moves parameters as far as the others: a second
-column says how far. One way is wrong on purpose, a mean of the means of devices whose shares
-of a batch hold unlike numbers of words, and must differ.
+Three models take the same 20 steps, with dropout, under each setup in SETUPS, on simulated CPU
+devices. "distance" is ‖θ - θ'‖ / ‖θ' - θ_0‖; θ' is the result of one device with whole batches and
+θ_0 the start. The test uses SGD. Adam is reported too, but it amplifies rounding where gradients
+are near 0. One setup is deliberately wrong: the mean of per-device means, where devices hold
+different numbers of words. It must differ.
 """
 
 import dataclasses
@@ -40,8 +38,8 @@ from experiments.harness.program import make_program
 from experiments.vaswani2017.paper import PAPER as VASWANI
 from experiments.vit2020.paper import PAPER as VIT
 
-# Below this the distance is that of sums taken in another order. Measured ones are below 1e-6, of
-# the ViT 1e-5; wrong ones are above 8e-3.
+# Smaller distances come from the order of summation. Measured distances are below 1e-6, those of
+# the ViT below 1e-5; those of the wrong setup are above 8e-3.
 TOLERANCE = 3e-5
 SGD = {"optimizer": "sgd", "schedule": "constant"}
 MODELS = {
@@ -59,8 +57,8 @@ MODELS = {
         SGD | {"learning_rate": 0.02},
     ),
 }
-# What each way is called, what it sets, and by how many processes it is done.
-WAYS = {
+# Setups by name: values of the config, and the number of processes.
+SETUPS = {
     "one device": ({}, 1),
     "2 microbatches": ({"num_microbatches": 2}, 1),
     "8 microbatches": ({"num_microbatches": 8}, 1),
@@ -89,8 +87,8 @@ NUM_STEPS, NUM_DEVICES = 20, 8
 
 
 @dataclasses.dataclass(frozen=True)
-class MeansOfMeans(Pmapped):
-    """Wrong on purpose: each device divides by its own weight, and the mean of that is taken."""
+class MeanOfMeans(Pmapped):
+    """Deliberately wrong: the mean of gradients that each device divided by its own weight."""
 
     def _gradients(self, loss, trainable):
         of_share = make_gradients(
@@ -108,16 +106,16 @@ class MeansOfMeans(Pmapped):
 
 
 def train(
-    model: str, way: dict[str, Any], optimizer: dict[str, Any], wrong: bool = False
+    model: str, setup: dict[str, Any], optimizer: dict[str, Any], wrong: bool = False
 ) -> tuple[PyTree, PyTree]:
-    """Whole parameters before the steps and after them."""
+    """The gathered parameters before and after the steps."""
     paper, row, settings, _ = MODELS[model]
-    given = {"scale": "tiny", "num_steps": NUM_STEPS} | settings | optimizer | way
+    given = {"scale": "tiny", "num_steps": NUM_STEPS} | settings | optimizer | setup
     config = resolve(paper, row, given)
     program = make_program(paper, config, paper.task(config).load())
     placement, key = program.placement, jax.random.key(config.train.seed)
     if wrong:
-        placement = MeansOfMeans(placement.num_devices)
+        placement = MeanOfMeans(placement.num_devices)
     state = jax.jit(program.initial_state)(key)
     start = jax.tree.map(np.asarray, state.params)
     step = placement.compile(program.loss, program.optimizer, key, state)
@@ -139,9 +137,9 @@ def distance(found: PyTree, expected: PyTree, start: PyTree) -> float:
 
 
 def measure(models: Sequence[str], num_processes: int, folder: Path) -> list[dict[str, Any]]:
-    """A line for each model and way of so many processes; one device's parameters are in `folder`.
+    """One line per model and setup with that many processes.
 
-    They are put there by the call for one process.
+    The single-device parameters are in `folder`, written there by the call for one process.
     """
     lines = []
     for model in models:
@@ -154,15 +152,15 @@ def measure(models: Sequence[str], num_processes: int, folder: Path) -> list[dic
                 np.savez(path, *jax.tree.leaves(start), *jax.tree.leaves(end))
             kept = list(np.load(path).values())
             expected[kind] = kept[len(kept) // 2 :], kept[: len(kept) // 2]
-        ways = {way: what for way, (what, count) in WAYS.items() if count == num_processes}
-        if num_processes == 1 and model != "ViT":  # whose shares all hold as many images
-            ways[WRONG] = {"placement": "pmap", "mesh": "data=8"}
-        for way, what in ways.items():
+        setups = {name: setup for name, (setup, count) in SETUPS.items() if count == num_processes}
+        if num_processes == 1 and model != "ViT":  # its devices hold equal numbers of images
+            setups[WRONG] = {"placement": "pmap", "mesh": "data=8"}
+        for name, setup in setups.items():
             found = {}
             for kind, settings in kinds.items():
-                _, end = train(model, what, settings, wrong=way == WRONG)
+                _, end = train(model, setup, settings, wrong=name == WRONG)
                 found[kind] = distance(end, *expected[kind])
-            line = {"model": model, "way": way, **found, "equal": found["SGD"] < TOLERANCE}
+            line = {"model": model, "setup": name, **found, "equal": found["SGD"] < TOLERANCE}
             if jax.process_index() == 0:
                 print(json.dumps(line), flush=True)
             lines.append(line)
@@ -170,14 +168,14 @@ def measure(models: Sequence[str], num_processes: int, folder: Path) -> list[dic
 
 
 def free_address() -> str:
-    """HOST:PORT of this machine at which nothing listens."""
+    """A free HOST:PORT of this machine."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         return f"localhost:{free.getsockname()[1]}"
 
 
 def _spawn(models: Sequence[str], num_processes: int, folder: Path) -> list[dict[str, Any]]:
-    """`measure` in processes that share the devices."""
+    """The lines of `measure`, run in processes that share the devices."""
     each = NUM_DEVICES // num_processes
     address = free_address()
     count_flag = f"--xla_force_host_platform_device_count={each}"
@@ -194,12 +192,12 @@ def _spawn(models: Sequence[str], num_processes: int, folder: Path) -> list[dict
 
 
 def _table(lines: list[dict[str, Any]]) -> Table:
-    columns = [Column("model", ""), Column("way", ""), Column("distance, SGD", ".1e")]
+    columns = [Column("model", ""), Column("setup", ""), Column("distance, SGD", ".1e")]
     columns += [Column("distance, Adam", ".1e"), Column("equal", "")]
     rows = [
         {
             "model": line["model"],
-            "way": line["way"],
+            "setup": line["setup"],
             "distance, SGD": Cell(line["SGD"]),
             "distance, Adam": Cell(line["Adam"]),
             "equal": "yes" if line["equal"] else "NO",
@@ -213,7 +211,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     models = values.models.split(",")
-    if values.processes:  # one of those that were spawned
+    if values.processes:  # a process of `_spawn`
         if values.processes > 1:
             jax.distributed.initialize(values.address, values.processes, values.process)
         folder = Path(values.folder)
@@ -226,13 +224,13 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lines = _spawn(models, 1, Path(folder)) + _spawn(models, 4, Path(folder))
     lines.sort(key=lambda line: models.index(line["model"]))
-    bad = [line for line in lines if line["equal"] != (line["way"] != WRONG)]
+    bad = [line for line in lines if line["equal"] != (line["setup"] != WRONG)]
     table = _table(lines)
     text = (
-        "# The same parameters however a step is placed\n\n"
+        "# Equality of parameters across placements\n\n"
         f"`python -m experiments.benchmarks.invariance`; {NUM_STEPS} steps at scale tiny, "
-        f"{NUM_DEVICES} devices made of one CPU; equal: below {TOLERANCE:.0e} with SGD. Rows of "
-        f"{WRONG!r} are wrong on purpose.\n\n{to_markdown(table)}"
+        f"{NUM_DEVICES} simulated CPU devices; equal: a distance below {TOLERANCE:.0e} with SGD. "
+        f"The setup {WRONG!r} is deliberately wrong.\n\n{to_markdown(table)}"
     )
     print(text)
     if values.output:
@@ -244,14 +242,14 @@ def main(argv: Sequence[str]) -> None:
         write_whole(Path(values.output) / "invariance.md", text.encode())
         write_whole(Path(values.output) / "invariance.json", json.dumps(found, indent=1).encode())
     if bad:
-        sys.exit(f"not as it must be: {bad}")
+        sys.exit(f"error: equal where it must differ, or different where it must be equal: {bad}")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("models", ",".join(MODELS), "which models, with commas")
-    define_path("output", "", "folder for invariance.md and .json")
-    flags.DEFINE_integer("processes", 0, "set where this spawns itself")
-    flags.DEFINE_integer("process", 0, "set where this spawns itself")
-    define_path("folder", "", "set where this spawns itself")
-    flags.DEFINE_string("address", "", "set where this spawns itself")
+    flags.DEFINE_string("models", ",".join(MODELS), "Models to train, with commas.")
+    define_path("output", "", "Folder for invariance.md and invariance.json.")
+    flags.DEFINE_integer("processes", 0, "Internal: number of processes that train together.")
+    flags.DEFINE_integer("process", 0, "Internal: number of this process.")
+    define_path("folder", "", "Internal: folder that the processes share.")
+    flags.DEFINE_string("address", "", "Internal: HOST:PORT of the coordinator.")
     app.run(main)

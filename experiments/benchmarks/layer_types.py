@@ -1,11 +1,11 @@
-"""Vaswani et al. 2017, Table 1, measured: what a layer costs, and how far apart its ends are.
+"""Table 1 of Vaswani et al. 2017, measured: complexity, sequential operations, path length.
 
 python -m experiments.benchmarks.layer_types --output=experiments/results/benchmarks
 
-Nothing is run but the smallest layers, whose Jacobians say who depends on whom. FLOPs of matrix
-products are counted from the traced program at several lengths n and widths d, and the exponents
-fitted. Sequential operations are the turns of a program's loops. The path is the number of layers,
-or of turns of the loop, until the last output depends on the first input.
+FLOPs of matrix products are counted in the traced program at several n and d, and exponents are
+fitted. Sequential operations are loop iterations. Path length is the number of layers, or of loop
+iterations, until the last output depends on the first input; it is read from Jacobians of small
+layers.
 """
 
 import json
@@ -31,19 +31,19 @@ LENGTHS, WIDTHS = (64, 128, 256, 512), (32, 64, 128, 256)
 
 
 def self_attention(x):
-    """Of one head without projections, which cost the same in every kind of layer."""
+    """Self-attention of one head, without projections."""
     return attend(x[:, None], x[:, None], x[:, None], implementation="reference").context[:, 0]
 
 
 def restricted(x):
-    """To the `NEIGHBORHOOD` positions at and around a position."""
+    """Self-attention restricted to `NEIGHBORHOOD` positions around each position."""
     mask = Window(NEIGHBORHOOD // 2, NEIGHBORHOOD - 1 - NEIGHBORHOOD // 2)
     heads = x[:, None]
     return attend(heads, heads, heads, mask=mask, implementation="gathered").context[:, 0]
 
 
 def recurrent(x):
-    """h_t = tanh(W x_t + U h_{t-1})."""
+    """A recurrent layer, h_t = tanh(W x_t + U h_{t-1})."""
     w = u = jnp.eye(x.shape[-1]) / 2
 
     def step(h, now):
@@ -54,18 +54,18 @@ def recurrent(x):
 
 
 def convolutional(x):
-    """A kernel of `KERNEL` positions, as the sum of as many products."""
+    """A convolution with a kernel of `KERNEL` positions, as a sum of matrix products."""
     padded = jnp.pad(x, [(KERNEL // 2, KERNEL // 2), (0, 0)])
     w = jnp.eye(x.shape[-1]) / 2
     return sum(padded[k : k + len(x)] @ w for k in range(KERNEL))
 
 
 class Layer(NamedTuple):
-    """A kind of layer: the function, and the paper's three columns."""
+    """A type of layer: its function, and the paper's three columns."""
 
     apply: Callable
     complexity: str
-    flops: Callable[[int, int], float]  # what the paper's order of growth says, without its factor
+    flops: Callable[[int, int], float]  # the paper's complexity at n and d, without its constant
     operations: str
     path: str
 
@@ -88,7 +88,7 @@ def count(layer: Layer, n: int, d: int) -> int:
 
 
 def exponents(layer: Layer) -> tuple[float, float]:
-    """Of n and of d, fitted to the counts on logarithmic axes."""
+    """Fitted exponents of n and d."""
     rows = [(n, d, count(layer, n, d)) for n in LENGTHS for d in WIDTHS]
     axes = np.array([[math.log(n), math.log(d), 1.0] for n, d, _ in rows])
     logs = np.array([math.log(flops) for *_, flops in rows])
@@ -97,23 +97,22 @@ def exponents(layer: Layer) -> tuple[float, float]:
 
 
 def sequential(layer: Layer, n: int, d: int = 32) -> int:
-    """Turns of the loops of a layer's program, one where there is none."""
+    """Number of loop iterations, 1 without a loop."""
     jaxpr = jax.make_jaxpr(layer.apply)(jnp.zeros((n, d))).jaxpr
-    turns = [eqn.params["length"] for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
-    return sum(turns) or 1
+    iterations = [eqn.params["length"] for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
+    return sum(iterations) or 1
 
 
 def path_length(layer: Layer, n: int, d: int = 4) -> int:
-    """Layers, or turns of a loop, from the first input to the last output."""
+    """Layers, or loop iterations, between the first input and the last output."""
     if sequential(layer, n, d) > 1:
-        # In a loop the way goes from turn to turn: a turn reads the state of the turn before.
-        return sequential(layer, n, d)
+        return sequential(layer, n, d)  # each iteration reads the state of the one before
     x = jax.random.normal(jax.random.key(0), (n, d))
-    # Who depends on whom: entry (i, j) for output i and input j, over all features.
-    seen = np.abs(jax.jacrev(layer.apply)(x)).max(axis=(1, 3)) > 0
-    reached, layers = seen, 1
+    # Entry (i, j) is True if output i of one layer depends on input j, in any feature.
+    depends = np.abs(jax.jacrev(layer.apply)(x)).max(axis=(1, 3)) > 0
+    reached, layers = depends, 1
     while not reached[-1, 0]:
-        reached, layers = (reached.astype(int) @ seen.astype(int)) > 0, layers + 1
+        reached, layers = (reached.astype(int) @ depends.astype(int)) > 0, layers + 1
     return layers
 
 
@@ -125,7 +124,7 @@ def crossover(d: int) -> int:
 
 
 def measure() -> tuple[Table, Table]:
-    """Table 1, and the lengths at which self-attention begins to cost more than recurrence."""
+    """Table 1, and the lengths at which self-attention costs as much as recurrence."""
     columns = [Column("layer", ""), Column("complexity", ""), Column("exponent of n")]
     columns += [Column("exponent of d"), Column("FLOPs / order", ".1f")]
     columns += [Column("sequential, n = 64, 128", ""), Column("paper: sequential", "")]
@@ -177,5 +176,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    define_path("output", "", "folder for layer_types.md and .json")
+    define_path("output", "", "Folder for layer_types.md and layer_types.json.")
     app.run(main)

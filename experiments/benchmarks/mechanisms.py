@@ -1,11 +1,11 @@
-"""Cost of each attention mechanism: a training step of it, and local attention by length.
+"""Cost of each attention mechanism: seconds of a training step, and local attention by length.
 
 python -m experiments.benchmarks.mechanisms --output=experiments/results/benchmarks
 
-Steps: rows of `experiments.luong2015` on one batch of the built-in corpus, in turn, a median over
-rounds of seconds and of the ratio to the additive row in the same round. Lengths: forward and
-backward of local-m and local-p attention with D = 10 over T = S, seconds and compiled temporary
-bytes, by the gathered implementation, and of local-p by the dense one.
+Steps: rows of `experiments.luong2015` on one batch of the built-in corpus, in interleaved rounds;
+medians of the seconds and of the ratio to the row additive in the same round. Lengths: forward and
+backward of local-m and local-p attention with D = 10 at several T = S, with the gathered
+implementation, and of local-p with the dense one; seconds and temporary bytes.
 """
 
 import functools
@@ -41,14 +41,14 @@ WIDTH, HALF_WIDTH = 128, 10
 
 
 def step_of(row: str, hidden: int) -> Callable[[], None]:
-    """A training step of a row on one batch, compiled and run once."""
+    """The training step of a row on one batch, compiled and run once."""
     given = {"data": "grammar", "hidden": hidden, "embedding": hidden, "train_pairs": 5000}
     config, key = resolve(PAPER, row, given), jax.random.key(0)
     program = make_program(PAPER, config, PAPER.task(config).load())
     state = jax.jit(program.initial_state)(key)
     step = make_train_step(program.loss, program.optimizer, key)
     batches = program.task.train_batches(0, all_rows)
-    # Of the first batches the longest: every row gets the same.
+    # The longest of the first batches; it is the same for every row.
     batch = max((next(batches) for _ in range(20)), key=lambda one: one["target"].shape[1])
 
     def run():
@@ -61,7 +61,7 @@ def step_of(row: str, hidden: int) -> Callable[[], None]:
 
 
 def time_steps(hidden: int, rounds: int) -> dict[str, dict[str, float]]:
-    """By row: median seconds of a step, and the median of its ratio to the additive row."""
+    """Median seconds of a step of each row, and the median ratio to the row additive."""
     steps = {row: step_of(row, hidden) for row in ROWS}
     runs = {row: functools.partial(time_call, step, ()) for row, step in steps.items()}
     found = medians(in_turn(runs, rounds), "additive")
@@ -74,7 +74,7 @@ def time_steps(hidden: int, rounds: int) -> dict[str, dict[str, float]]:
 def local_by_length(
     locality: str, implementation: str, lengths: Sequence[int], rounds: int
 ) -> list[dict]:
-    """Seconds and temporary bytes of forward and backward of local-m or local-p at each length."""
+    """Seconds and temporary bytes of local-m or local-p, forward and backward, at each length."""
     points = []
     for length in lengths:
         keys = jax.random.split(jax.random.key(0), 4)
@@ -106,7 +106,7 @@ def local_by_length(
 
 
 def draw(curves: dict[str, list[dict]], path: Path) -> None:
-    """Seconds and bytes against length, on logarithmic axes."""
+    """Draws seconds and bytes against length, on logarithmic axes."""
     panels = {"seconds": "forward and backward (s)", "temporary_bytes": "temporary memory (bytes)"}
     figure = plots.scaling_figure(
         {
@@ -151,7 +151,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("hidden", 256, "cells of a layer", 1)
-    flags.DEFINE_integer("rounds", 7, "rounds the median is over", 1)
-    define_path("output", "", "folder for mechanisms.json and the picture")
+    flags.DEFINE_integer("hidden", 256, "Cells of a layer.", 1)
+    flags.DEFINE_integer("rounds", 7, "Number of rounds.", 1)
+    define_path("output", "", "Folder for mechanisms.json and local_attention.png.")
     app.run(main)

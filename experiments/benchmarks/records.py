@@ -2,9 +2,9 @@
 
 python -m experiments.benchmarks.records --pairs=5000000     the size of WMT'14 English-German
 
-Generated pairs (words of a Zipf law, 25 a side on average) go through `WordTokenizer.build`, then
-`write_records`, and are read back in random order; fewer pairs show what Moses tokenization costs.
-Prints one JSON line; rates are pairs per second and include the generation of the text.
+Generated pairs (Zipf-distributed words, 25 a side on average) pass through `WordTokenizer.build`
+and `write_records`, and are read back in random order. Moses tokenization is timed on fewer pairs.
+The result is printed as one JSON line; rates are pairs per second and include generating the text.
 """
 
 import argparse
@@ -34,7 +34,7 @@ LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
 
 
 def generate(words: np.ndarray, num_pairs: int, *, mean: int = 25, end: str = "") -> Iterator[Pair]:
-    """Yields pairs of independent sentences over words of which the r-th has odds 1 / r."""
+    """Yields pairs of independent sentences; the r-th word has odds 1 / r."""
     odds = np.cumsum(1 / np.arange(1, len(words) + 1))
     rng = np.random.default_rng(0)
     for start in range(0, num_pairs, 10_000):
@@ -46,20 +46,24 @@ def generate(words: np.ndarray, num_pairs: int, *, mean: int = 25, end: str = ""
 
 
 def spell(rank: int) -> str:
-    """Returns the word of a rank: frequent words are short, and no two are alike."""
+    """The word of a rank; frequent words are short, and no two are equal."""
     rank, last = divmod(rank, len(LETTERS))
     return (spell(rank - 1) if rank else "") + LETTERS[last]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--pairs", type=int, default=100_000)
-    parser.add_argument("--moses_pairs", type=int, default=10_000)
-    parser.add_argument("--words", type=int, default=500_000, help="words of the language")
-    parser.add_argument("--shortlist", type=int, default=30_000, help="words that have an id")
-    parser.add_argument("--workers", type=int, default=0, help="processes that encode")
-    parser.add_argument("--reads", type=int, default=100_000)
-    parser.add_argument("--folder", type=expand, help="where the records go, removed afterwards")
+    parser.add_argument("--pairs", type=int, default=100_000, help="Pairs to count and encode.")
+    parser.add_argument(
+        "--moses_pairs", type=int, default=10_000, help="Pairs to tokenize by Moses and encode."
+    )
+    parser.add_argument("--words", type=int, default=500_000, help="Words of the language.")
+    parser.add_argument("--shortlist", type=int, default=30_000, help="Words that have an id.")
+    parser.add_argument("--workers", type=int, default=0, help="Number of encoding processes.")
+    parser.add_argument("--reads", type=int, default=100_000, help="Pairs to read back.")
+    parser.add_argument(
+        "--folder", type=expand, help="Folder for the records, which are removed at the end."
+    )
     arguments = parser.parse_args()
 
     words = np.array([spell(rank) for rank in range(arguments.words)], object)
@@ -67,7 +71,7 @@ def main() -> None:
 
     @contextlib.contextmanager
     def stage(name: str, num_pairs: int, **options) -> Generator[Iterable[Pair]]:
-        """Gives pairs to the block under a progress bar, and takes the rate of the block."""
+        """Yields generated pairs under a progress bar, and measures the rate of the block."""
         start = time.perf_counter()
         yield tqdm(generate(words, num_pairs, **options), name, num_pairs, mininterval=5)
         rates[name] = round(num_pairs / (time.perf_counter() - start))
@@ -105,7 +109,7 @@ def main() -> None:
         "shards": len(records.metadata.shards),
         "bytes": num_bytes,
         "pairs_per_second": rates,
-        # Of this process and of its largest worker.
+        # This process, and its largest worker.
         "peak_rss_mib": [round(size / 1024) for size in kibibytes],
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},

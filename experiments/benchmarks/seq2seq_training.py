@@ -1,11 +1,10 @@
-"""Training speed of the RNNsearch row beside the same model elsewhere, on the same batches.
+"""Training speed of RNNsearch and of the same model in other libraries, on the same batches.
 
-python -m experiments.benchmarks.seq2seq_training                      ours and plain PyTorch
+python -m experiments.benchmarks.seq2seq_training                      this code and plain PyTorch
 python -m experiments.benchmarks.seq2seq_training --peers=torch,joeynmt --peer_python=PATH
 
-The peers need `pip install -e .[peers]`, in this environment or in that of
-`--peer_python`. They take turns as `experiments.benchmarks.race` says. The figure is non-padding
-target tokens per second.
+The peers need `pip install -e .[peers]`, in this environment or in that of `--peer_python`. Speed
+is in non-padding target tokens per second. See `experiments.benchmarks.comparison` for the method.
 """
 
 import functools
@@ -14,11 +13,11 @@ from pathlib import Path
 
 from absl import app, flags
 
-from experiments.benchmarks import race
+from experiments.benchmarks import comparison
 
 
-def our_step(config: dict) -> race.Run:
-    """One training step of this code: Adam, the gradient's norm at most 1."""
+def our_step(config: dict) -> comparison.Run:
+    """The training step of this code: Adam, gradients clipped to norm 1."""
     from experiments.bahdanau2014.paper import PAPER
     from experiments.harness.program import Program
     from experiments.tasks.translation.task import TranslationTask
@@ -29,10 +28,10 @@ def our_step(config: dict) -> race.Run:
     names = ("hidden", "embedding", "maxout", "alignment", "attention")
     sizes = {name: config[name] for name in names}
     ours = PAPER.config.replace(**sizes, schedule="constant")
-    return race.our_training(Program(PAPER, ours, Task(ours)))
+    return comparison.our_training(Program(PAPER, ours, Task(ours)))
 
 
-RACE = race.Race(
+COMPARISON = comparison.Comparison(
     "experiments.benchmarks.seq2seq_training",
     our_step,
     {
@@ -45,7 +44,7 @@ RACE = race.Race(
 
 
 def write_task(folder: Path, hidden: int, data: str, data_dir: str, count: int) -> dict:
-    """Batches of 64 as the RNNsearch-50 row draws them, and the sizes; says what they hold."""
+    """Batches of 64 as the row RNNsearch-50 draws them, and the sizes."""
     from experiments.bahdanau2014.paper import PAPER
     from experiments.harness.paper import resolve
     from experiments.tasks.translation.batches import make_batches
@@ -64,25 +63,28 @@ def write_task(folder: Path, hidden: int, data: str, data_dir: str, count: int) 
         "attention": True,
     }
     batches = make_batches(drawn, task.data.train)
-    about = race.write_work(folder, config, (batches[number] for number in range(count)))
+    about = comparison.write_batches(folder, config, (batches[number] for number in range(count)))
     return {**about, "data": data}
 
 
-def tasks() -> Iterator[race.Task]:
-    """One of each width."""
+def tasks() -> Iterator[comparison.Task]:
+    """One task for each width."""
     values = flags.FLAGS
     for hidden in map(int, values.hidden.split(",")):
         data = {"data": values.data, "data_dir": values.data_dir, "count": values.num_batches}
-        yield race.Task({"hidden": hidden}, functools.partial(write_task, hidden=hidden, **data))
+        yield comparison.Task(
+            {"hidden": hidden}, functools.partial(write_task, hidden=hidden, **data)
+        )
 
 
 def _main(argv: Sequence[str]) -> None:
     del argv
-    race.main(RACE, tasks)
+    comparison.main(COMPARISON, tasks)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("hidden", "256,512", "widths to compare")
-    race.define_data_flags(num_batches=10)
-    race.define_flags(RACE, peers="torch", rounds=7)
+    flags.DEFINE_string("hidden", "256,512", "Hidden widths, with commas.")
+    comparison.define_data_flags(num_batches=10)
+    comparison.define_flags(COMPARISON, peers="torch", rounds=7)
+    flags.adopt_module_key_flags(comparison)
     app.run(_main)

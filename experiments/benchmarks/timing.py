@@ -1,4 +1,4 @@
-"""Timing of calls of `attend`: compiled, warm, and in turn with what they are compared to."""
+"""Timing of calls of `attend`: compiled, warm, in interleaved rounds with other systems."""
 
 import statistics
 import time
@@ -19,11 +19,11 @@ def time_call(compiled: Callable[..., Any], arrays: Sequence[jax.Array]) -> floa
 
 
 def repeated(function: Callable[..., Any], calls: int) -> Callable[..., Any]:
-    """`calls` calls in one program, each of the arguments of the one before but for a number.
+    """One program with `calls` calls, each depending on the call before.
 
-    A device is then never without work, which it is where a call takes it less time than Python.
-    The first number of each argument is the first of the last result, so that nothing of a call is
-    done once for all, but for what is made of arrays that are no arguments, as those of a mask.
+    The program keeps the device busy when a call is shorter than Python's dispatch. The first
+    number of each argument comes from the previous result. This dependency stops XLA from hoisting
+    calls out of the loop; constants such as a mask's arrays may still be hoisted.
     """
     if calls == 1:
         return function
@@ -41,9 +41,9 @@ def repeated(function: Callable[..., Any], calls: int) -> Callable[..., Any]:
 
 
 def with_gradient(attention: Callable[..., jax.Array]) -> Callable[..., Any]:
-    """The context and the gradients of query, key and value, of a cotangent and those.
+    """The context and the gradients of query, key and value, given a cotangent.
 
-    It is an argument, for XLA computes what it can of a large constant while it compiles.
+    The cotangent is an argument because XLA would constant-fold a large literal.
     """
 
     def both(cotangent, *arrays):
@@ -60,9 +60,9 @@ def compile_run(
     dtype: Any = jnp.float32,
     calls: int = 1,
 ) -> tuple[Callable[[], float], int]:
-    """A timed call, compiled and run once, and the temporary bytes of its program.
+    """A timed call on random arrays, compiled and run once, and its temporary bytes.
 
-    Its `calls` are one program; the seconds, and the temporary bytes, are those of one call.
+    One program holds `calls` calls; seconds and temporary bytes are those of one call.
     """
     keys = jax.random.split(jax.random.key(0), 4)
     *arrays, cotangent = (jax.random.normal(key, shape, dtype) for key in keys)
@@ -75,7 +75,7 @@ def compile_call(
     cotangent: jax.Array | None,
     calls: int = 1,
 ) -> tuple[Callable[[], float], int]:
-    """`compile_run` of given arrays, with gradients where there is a cotangent."""
+    """`compile_run` on given arrays, with gradients if there is a cotangent."""
     function, operands = attention, arrays
     if cotangent is not None:
         function, operands = with_gradient(attention), (cotangent, *arrays)
@@ -91,7 +91,7 @@ def compile_call(
 
 
 def ours(implementation: str | None = None, **options: Any) -> Callable[..., Any]:
-    """`attend` of query, key and value."""
+    """`attend` as a function of query, key and value; returns weights only if they are captured."""
 
     def attention(*arrays):
         context, weights = attend(*arrays, implementation=implementation, **options)
@@ -101,13 +101,13 @@ def ours(implementation: str | None = None, **options: Any) -> Callable[..., Any
 
 
 def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round."""
+    """Seconds of each system in each round."""
     found = [{name: run() for name, run in runs.items()} for _ in range(rounds)]
     return {name: [one[name] for one in found] for name in runs}
 
 
 def medians(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, Any]]:
-    """By contestant: the median of seconds, and of its ratio to `base` in the same round."""
+    """Median seconds of each system, and the median ratio to `base` in the same round."""
     return {
         name: {
             "seconds": statistics.median(found),

@@ -1,11 +1,11 @@
-"""Speed of beam search with the Transformer beside `MarianMTModel.generate` and CTranslate2.
+"""Speed of beam search with the Transformer, `MarianMTModel.generate` and CTranslate2.
 
 python -m experiments.benchmarks.transformer_decoding --peer_python=PATH
 
-Random weights of equal sizes translate the same random sources by a beam of 4 into exactly 30 words
-each. The peers need `pip install -e .[peers]`, in this environment or in that
-of `--peer_python`. They take turns as `experiments.benchmarks.race` says. The figure is words of
-the best translations per second.
+Random weights of equal sizes translate the same random sources with a beam of 4 into exactly 30
+words each. The peers need `pip install -e .[peers]`, in this environment or in that of
+`--peer_python`. Speed is in words of the best translations per second. See
+`experiments.benchmarks.comparison` for the method.
 """
 
 import functools
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from experiments.benchmarks import race
+from experiments.benchmarks import comparison
 
 SIZES = {
     "3x256": {"num_layers": 3, "model_dim": 256, "mlp_dim": 1024, "num_heads": 8},
@@ -26,7 +26,7 @@ LENGTH = 30
 PAD, BOS, EOS = 0, 1, 2
 
 
-def our_search(config: dict) -> race.Run:
+def our_search(config: dict) -> comparison.Run:
     """The search of `experiments.tasks.translation`, compiled."""
     import jax
 
@@ -34,7 +34,7 @@ def our_search(config: dict) -> race.Run:
     from experiments.tasks.translation.inference import search
     from experiments.vaswani2017.paper import PAPER
 
-    # The limit is the same for all; below it no translation ends, as `never_ending` sees to.
+    # Every translation has the maximum length; `never_ending` prevents an earlier end.
     fixed = {"max_length_factor": 0, "max_length_offset": LENGTH, "length_penalty": 0.0}
     ours = PAPER.config.replace(**config, **fixed)
     program = make_program(PAPER, ours)
@@ -52,13 +52,16 @@ def our_search(config: dict) -> race.Run:
 
 
 def never_ending(params):
-    """The end symbol's vector is 0, so its logit is too, far below the best of 10,000."""
+    """Parameters with a zero end-of-sentence embedding, so that no hypothesis ends early.
+
+    The end symbol's logit is then 0, far below the largest of 10,000.
+    """
     table = params["params"]["source_embedding"]["embedding"]
     words = {"embedding": table.at[EOS].set(0.0)}
     return {"params": {**params["params"], "source_embedding": words}}
 
 
-RACE = race.Race(
+COMPARISON = comparison.Comparison(
     "experiments.benchmarks.transformer_decoding",
     our_search,
     {
@@ -71,7 +74,7 @@ RACE = race.Race(
 
 
 def write_task(folder: Path, size: str, rows: int, length: int, count: int) -> dict:
-    """Sources of random words, of `length` or up to 4 words less."""
+    """Sources of random words, each of `length` words or up to 4 fewer."""
     rng = np.random.default_rng(0)
     config = SIZES[size] | SHARED
     batches = []
@@ -81,27 +84,28 @@ def write_task(folder: Path, size: str, rows: int, length: int, count: int) -> d
         places = np.arange(1, length + 1)
         source = np.where(places < ends, ids, np.where(places == ends, EOS, PAD))
         batches.append({"source": source.astype(np.int32)})
-    about = race.write_work(folder, config, batches)
+    about = comparison.write_batches(folder, config, batches)
     return {**about, "target_tokens": count * rows * LENGTH, "rows": rows, "source_length": length}
 
 
-def tasks() -> Iterator[race.Task]:
-    """One of each size."""
+def tasks() -> Iterator[comparison.Task]:
+    """One task for each size."""
     values = flags.FLAGS
     shape = {"rows": values.rows, "length": values.length, "count": values.num_batches}
     for size in values.sizes.split(","):
-        yield race.Task({"size": size}, functools.partial(write_task, size=size, **shape))
+        yield comparison.Task({"size": size}, functools.partial(write_task, size=size, **shape))
 
 
 def _main(argv: Sequence[str]) -> None:
     del argv
-    race.main(RACE, tasks)
+    comparison.main(COMPARISON, tasks)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("sizes", "3x256,6x512", f"of {', '.join(SIZES)}")
-    flags.DEFINE_integer("rows", 64, "sentences in a batch", lower_bound=1)
-    flags.DEFINE_integer("length", 30, "words of a source", lower_bound=6)
-    flags.DEFINE_integer("num_batches", 1, "batches in a round", lower_bound=1)
-    race.define_flags(RACE, peers="marian,ctranslate2", rounds=7)
+    flags.DEFINE_string("sizes", "3x256,6x512", f"Sizes, with commas, of {', '.join(SIZES)}.")
+    flags.DEFINE_integer("rows", 64, "Sentences of a batch.", lower_bound=1)
+    flags.DEFINE_integer("length", 30, "Largest number of words of a source.", lower_bound=6)
+    flags.DEFINE_integer("num_batches", 1, "Batches of a round.", lower_bound=1)
+    comparison.define_flags(COMPARISON, peers="marian,ctranslate2", rounds=7)
+    flags.adopt_module_key_flags(comparison)
     app.run(_main)

@@ -1,12 +1,12 @@
-"""Training speed of the Vision Transformer beside Hugging Face's, on the same batches.
+"""Training speed of the Vision Transformer here and in Hugging Face, on the same batches.
 
 python -m experiments.benchmarks.vit_training --peer_python=PATH
 
-ViT-S on images of 32 x 32: in patches of 16, as the name ViT-S/16 says, a sequence of 5; in patches
-of 4 one of 65. Both have a class token, learned positions, dropout 0.1 and AdamW. Ours keeps matrix
-products for the gradient and computes the rest again, as its recipes for a CPU do. The peers need
-`pip install -e .[peers]`, in this environment or in that of `--peer_python`.
-They take turns as `experiments.benchmarks.race` says.
+ViT-S on images of 32 x 32: a sequence of 5 with patches of 16 (ViT-S/16), of 65 with patches of 4.
+Both systems have a class token, learned positions, dropout 0.1 and AdamW. This code recomputes all
+but matrix products in the backward pass (`remat=dots`), as its recipes for a CPU do. The peers need
+`pip install -e .[peers]`, in this environment or in that of `--peer_python`. See
+`experiments.benchmarks.comparison` for the method.
 """
 
 import functools
@@ -16,21 +16,21 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from experiments.benchmarks import race
+from experiments.benchmarks import comparison
 
 SIDE, CLASSES = 32, 10
 
 
-def our_step(config: dict) -> race.Run:
-    """One training step of this code: AdamW, the gradient's norm at most 1."""
+def our_step(config: dict) -> comparison.Run:
+    """The training step of this code: AdamW, gradients clipped to norm 1."""
     from experiments.harness.program import make_program
     from experiments.vit2020.paper import PAPER
 
     fixed = {"schedule": "constant", "learning_rate": 1e-3, "weight_decay": 0.05, "remat": "dots"}
-    return race.our_training(make_program(PAPER, PAPER.config.replace(**config, **fixed)))
+    return comparison.our_training(make_program(PAPER, PAPER.config.replace(**config, **fixed)))
 
 
-RACE = race.Race(
+COMPARISON = comparison.Comparison(
     "experiments.benchmarks.vit_training",
     our_step,
     {
@@ -55,25 +55,26 @@ def write_task(folder: Path, patch: int, rows: int, count: int) -> dict:
         }
         for _ in range(count)
     )
-    return {**race.write_work(folder, config, batches), "images": rows * count}
+    return {**comparison.write_batches(folder, config, batches), "images": rows * count}
 
 
-def tasks() -> Iterator[race.Task]:
-    """One of each size of patch."""
+def tasks() -> Iterator[comparison.Task]:
+    """One task for each patch size."""
     values = flags.FLAGS
     for patch in map(int, values.patches):
         work = {"patch": patch, "rows": values.batch_size, "count": values.num_batches}
-        yield race.Task({"model": f"S/{patch}"}, functools.partial(write_task, **work))
+        yield comparison.Task({"model": f"S/{patch}"}, functools.partial(write_task, **work))
 
 
 def _main(argv: Sequence[str]) -> None:
     del argv
-    race.main(RACE, tasks)
+    comparison.main(COMPARISON, tasks)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("patches", "16,4", "pixels of a patch, a side")
-    flags.DEFINE_integer("batch_size", 64, "images of a step", lower_bound=1)
-    flags.DEFINE_integer("num_batches", 4, "batches in a round", lower_bound=1)
-    race.define_flags(RACE, peers="huggingface,huggingface-tuned", rounds=7)
+    flags.DEFINE_list("patches", "16,4", "Patch sizes in pixels, with commas.")
+    flags.DEFINE_integer("batch_size", 64, "Images of a batch.", lower_bound=1)
+    flags.DEFINE_integer("num_batches", 4, "Batches of a round.", lower_bound=1)
+    comparison.define_flags(COMPARISON, peers="huggingface,huggingface-tuned", rounds=7)
+    flags.adopt_module_key_flags(comparison)
     app.run(_main)

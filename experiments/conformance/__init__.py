@@ -1,4 +1,4 @@
-"""The conformance matrix: every implementation of attention beside a float64 oracle.
+"""The conformance matrix: implementations of attention compared with a float64 oracle.
 
-python -m experiments.conformance --output=experiments/results/conformance
+python -m experiments.conformance --interpret --output=experiments/results/conformance
 """

@@ -1,4 +1,7 @@
-"""Command line of the conformance matrix."""
+"""The conformance matrix: implementations of attention compared with a float64 oracle.
+
+python -m experiments.conformance --interpret --output=experiments/results/conformance
+"""
 
 import sys
 from collections.abc import Sequence
@@ -27,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
         output=values.output,
     )
     if wrong:
-        sys.exit("\n".join(["error: not as the oracle:", *wrong]))
+        sys.exit("\n".join(["error: these differ from the oracle:", *wrong]))
 
 
 def _define_flags() -> None:
@@ -37,17 +40,17 @@ def _define_flags() -> None:
         "masks": list(MASKS),
     }
     for flag, names in known.items():
-        flags.DEFINE_list(flag, names, f"which {flag}, with commas")
+        flags.DEFINE_list(flag, names, f"{flag.capitalize()} to compare, with commas.")
         flags.register_validator(
             flag,
             lambda chosen, names=names: set(chosen) <= set(names),
             message=f"choose from {', '.join(names)}",
         )
-    flags.DEFINE_integer("samples", 24, "how many lengths and head widths", 0)
-    flags.DEFINE_bool("optimized", False, "with all of XLA's optimizations, which takes far longer")
-    flags.DEFINE_bool("interpret", False, "run kernels of accelerators too, an operation at a time")
-    flags.DEFINE_bool("progress", True, "a progress bar")
-    define_path("output", "", "folder for conformance.md and .json")
+    flags.DEFINE_integer("samples", 24, "Number of sampled lengths and head widths.", 0)
+    flags.DEFINE_bool("optimized", False, "Use all of XLA's optimizations, which takes far longer.")
+    flags.DEFINE_bool("interpret", False, "Interpret kernels of GPUs and TPUs on this CPU as well.")
+    flags.DEFINE_bool("progress", True, "Show a progress bar.")
+    define_path("output", "", "Folder for conformance.md and conformance.json.")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The trials of the conformance matrix: implementations, cases, and sampled sizes.
 
-Every mechanism x mask x dtype x mode is tried with every implementation: a whole sequence with its
-gradients ("train"), a prompt at positions of a cache ("prefill"), one query at a later position
-("step"). Then sampled lengths and head widths. Calls that an implementation refuses are listed with
-its reason.
+Every implementation is tried on every mechanism x mask x dtype x mode. The modes are a whole
+sequence with its gradients ("train"), a prompt at positions of a cache ("prefill"), and one query
+at a later position ("step"). Sampled lengths and head widths follow. Calls that an implementation
+refuses are listed with its reason.
 """
 
 import concurrent.futures
@@ -25,16 +25,16 @@ from attn_research.data.files import write_whole
 from experiments.conformance import tables
 from experiments.harness.results import command_line, environment
 
-# Of sampled sizes each implementation gets the first of these that it supports.
+# For sampled sizes each implementation gets the first of these that it supports.
 SAMPLED_MASKS = "causal & left padding", "window"
-# Most of the time goes into compiling hundreds of programs that run for microseconds.
+# Most of the time is spent compiling hundreds of programs that run for microseconds.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 if jaxlib.__version__.startswith("0.10."):  # later versions do not know it
     QUICK["xla_cpu_use_fusion_emitters"] = False
 
 
 class Trial(NamedTuple):
-    """Cases of which an implementation runs the first that it supports."""
+    """An implementation and its cases; it runs the first case that it supports."""
 
     implementation: str
     mechanism: str
@@ -72,12 +72,12 @@ def make_samples(implementations: Iterable[str], count: int) -> list[Trial]:
 
 
 def run_trial(trial: Trial, transform: Callable[[Callable], Callable]) -> dict[str, Any]:
-    """The result of a trial, as JSON holds it: errors by name, or the reason of the refusal."""
+    """The result of a trial as JSON: errors by name, or the reason of the refusal."""
     implementation, mechanism, cases = trial
-    # Weights are captured where an implementation gives them.
-    ways = [(case, capture) for case in cases for capture in ("all", None)]
-    refused = {way: prepare(*way).unsupported(implementation) for way in ways}
-    case, capture = next((way for way in ways if refused[way] is None), ways[-1])
+    # Weights are captured if the implementation supports it.
+    calls = [(case, capture) for case in cases for capture in ("all", None)]
+    refused = {call: prepare(*call).unsupported(implementation) for call in calls}
+    case, capture = next((call for call in calls if refused[call] is None), calls[-1])
     result = {
         "implementation": implementation,
         "mechanism": mechanism,
@@ -90,7 +90,7 @@ def run_trial(trial: Trial, transform: Callable[[Callable], Callable]) -> dict[s
         return result | {"refused": refused[case, capture]}
     try:
         comparison = compare(implementation, case, transform, capture)
-    except Exception as error:  # an implementation may fail in any way, and the others go on
+    except Exception as error:  # a failure of one implementation must not stop the others
         return result | {"wrong": [f"{type(error).__name__}: {error}".splitlines()[0]]}
     empty = int((~prepare(case).allowed.any(-1)).sum())
     return result | {
@@ -119,7 +119,7 @@ def run(
     progress: bool = False,
     output: str = "",
 ) -> list[str]:
-    """Measures, prints and writes the matrix; returns a line for each thing wrong in it."""
+    """Measures, prints and writes the matrix; returns a line for each wrong case."""
     matrix = make_matrix(implementations, mechanisms, masks)
     trials = [*matrix, *make_samples(implementations, samples)]
     results = measure(trials, optimized=optimized, progress=progress)

@@ -60,7 +60,7 @@ def bound_of(dtype: str) -> str:
 
 
 def dump(record: dict[str, Any]) -> str:
-    """JSON with a case a line."""
+    """JSON with one case per line."""
     lists = "cases", "samples"
     parts = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in record.items() if k not in lists]
     for name in lists:
@@ -70,9 +70,10 @@ def dump(record: dict[str, Any]) -> str:
 
 
 def render(record: dict[str, Any]) -> str:
-    """The Markdown page, of the JSON alone."""
+    """The Markdown page, from the JSON only."""
     cells = list(_flat(record))
     B, T, S, N, K, H, Hv = record["sizes"]
+    names = dict.fromkeys(implementation for implementation, *_ in cells)
     refused = sum(1 for *_, cell in cells if "refused" in cell)
     wrong = sum(1 for *_, cell in cells if "wrong" in cell)
     passed = len(cells) - refused - wrong
@@ -84,31 +85,34 @@ def render(record: dict[str, Any]) -> str:
 
 {machine}; compiled with {compiled}
 
-Every implementation beside attention in float64 NumPy with its own gradients; B = {B}, T = {T},
-S = {S}, N = {N}, K = {K}, H = {H}, Hv = {Hv}. Train: the whole sequence, with every
-gradient. Prefill: all queries but the last, at positions that they name. Step: the last query at
-its own. Of {len(cells)} cases **{passed} pass, {refused} are refused, {wrong} are wrong**. To pass,
-every query that may attend to no key must give exactly 0, in context, weights and gradient, and
-every masked weight must be exactly 0.
+Implementations: {", ".join(names)}. Each is compared with
+attention in float64 NumPy with its own gradients. hopper supports head widths 64 and 128 only; it
+is compared in tests/attention/backends/test_hopper.py, interpreted by JAX 0.11 or later.
+
+B = {B}, T = {T}, S = {S}, N = {N}, K = {K}, H = {H}, Hv = {Hv}. Train: the whole sequence, with
+every gradient. Prefill: all queries but the last, at given positions. Step: the last query, at its
+position. Of {len(cells)} cases **{passed} pass, {refused} are refused, {wrong} are wrong**. To
+pass, every query that may attend to no key must give exactly 0 in context, weights and gradient,
+and every masked weight must be exactly 0.
 
 Errors are those of the worst entry, relative to the largest entry of its array or to 1, whichever
-is larger, and in ulps of that in the dtype of the result; weights are float32 whatever the
-operands. To pass, each entry x must also be within its own bound, which in half precision is little
-more than its rounding:
+is larger, and in ulps of that in the dtype of the result; weights are float32 for all operands. To
+pass, each entry x must also be within its own bound, which in half precision is little more than
+its rounding:
 
 """
     text += "".join(f"- {line}\n" for line in record["bound"])
     rounding = [name for name in ROUND_WEIGHTS if name in {cell[0] for cell in cells}]
     text += (
-        "\nwhere n counts the rows of scores summed over in the gradient of what they share, and\n"
-        "elsewhere is 1. "
+        "\nwhere n is the number of score rows that a gradient sums over, as for a shared bias or\n"
+        "parameter, and otherwise 1. "
     )
     if rounding:
         text += (
             f"{', '.join(rounding)} multiply weights and gradients of scores in\n"
-            "half precision: there an ulp times the root of the number of terms is added. "
+            "half precision; their bound has one ulp times the root of the number of terms more. "
         )
-    text += '"Of bound" is\nthe worst share of it.\n'
+    text += '"Of bound" is\nthe largest error relative to its bound.\n'
     if record["wrong"]:
         text += "\n## Wrong\n\n" + "".join(f"- {line}\n" for line in record["wrong"])
     text += f"\n## Worst errors\n\n{to_markdown(_worst(cells))}"

@@ -31,9 +31,9 @@ def knob(
 ) -> Any:
     """A field of a config: its default, the flag's help, and the least value that it takes.
 
-    A `local` value, such as a folder of this machine, is no part of what a run is. A `path`, or
-    several with commas, may begin with ~. The value has an effect where all of `needs` hold; as a
-    flag it is refused elsewhere.
+    A `local` value, such as a folder, is not part of a run's identity. A `path`, or several with
+    commas, may begin with ~. The value has an effect where all of `needs` hold; as a flag it is
+    refused elsewhere.
     """
     clauses = (needs,) if isinstance(needs, Mapping) else tuple(needs)
     about = {"help": text, "minimum": minimum, "local": local, "path": path, "needs": clauses}
@@ -186,7 +186,7 @@ class Config:
         return _replace(self, values)
 
     def identity(self) -> dict[str, Any]:
-        """What a run is: every value but those of execution and of this machine."""
+        """The values that identify a run: all but execution and machine-local ones."""
         return {
             field.name: getattr(part, field.name)
             for part, field in self.fields()

@@ -38,7 +38,7 @@ def describe(paper: Paper, row: str, resolved: Resolved) -> dict[str, Any]:
 
 
 def _on_mesh(program: Program) -> dict[str, Any]:
-    """What the largest step needs of each device of a mesh."""
+    """Memory and communication of the largest step, per device of a mesh."""
     found = memory_budget.needs(program)
     return {
         "devices": jax.device_count(),

@@ -27,7 +27,7 @@ from experiments.harness.task import Task
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What is trained and measured; with a task that has read nothing, its shapes are known."""
+    """Network, task and config of a run. Shapes are known before the task loads data."""
 
     paper: Paper
     config: Config

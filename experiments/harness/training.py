@@ -72,7 +72,10 @@ def _initial_state(program: Program, start: PyTree | None, key: jax.Array) -> Tr
 
 
 def _evaluation_hooks(program: Program, kept: RunFolder | None) -> list[Hook]:
-    """A hook for each evaluator; every process runs it, for the others wait no longer than that."""
+    """A hook for each evaluator.
+
+    Every process runs it: waiting for the primary alone could time out.
+    """
 
     def losses(network: Any, params: PyTree) -> dict[str, float]:
         return measure(program, params, "dev")

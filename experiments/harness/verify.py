@@ -59,7 +59,7 @@ def verify(folder: Path, find: Find, data_dir: str = "") -> Iterator[tuple[str, 
 
 
 def stale(result: dict[str, Any], find: Find) -> Iterator[str]:
-    """Every value of a result that its command sets otherwise, since a recipe has changed."""
+    """The values of a result that its command would set differently today."""
     paper = find(result["experiment"])
     kept, now = paper.config.replace(**result["config"]), parse_command(paper, result["command"])
     return _differences(kept.identity(), now.identity())

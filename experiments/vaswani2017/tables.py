@@ -25,9 +25,9 @@ from experiments.vaswani2017.rows import TABLE_3
 
 Results = Mapping[str, list[dict]]
 
-# What the base of Table 3 has of what its rows (D) set.
+# Values of the paper's base for the settings that rows (D) of Table 3 change.
 PAPER_BASE = {"dropout": 0.1, "label_smoothing": 0.1}
-# Table 2 and Table 4 as printed, of the rows that a reader compares with.
+# Printed numbers of Table 2 and Table 4, for the rows that a reader compares with.
 PAPER_BLEU = {"base": 27.3, "big": 28.4}
 PAPER_F1 = {"Dyer et al. 2016": 91.7, "Vinyals & Kaiser et al. 2014": 88.3, "Transformer": 91.3}
 
@@ -48,7 +48,7 @@ def report(folder: Path, paper: Paper) -> None:
                 row: [run["scores"]["tests"][test] for run in runs] for row, runs in results.items()
             }
             if any("pronouns" in one for found in of_test.values() for one in found):
-                tables[f"Whom pronouns mean, {test}"] = _pronouns(of_test)
+                tables[f"Pronoun resolution, {test}"] = _pronouns(of_test)
                 _draw_pronouns(of_test, folder / f"pronouns-{test}.png")
             if any("heads" in one for found in of_test.values() for one in found):
                 tables[f"Alignment error rate by layer and head, {test}"] = _heads(of_test)
@@ -123,9 +123,10 @@ def _variations(results: Results, paper: Paper, test: str) -> Table:
 
 
 def _orderings(results: Results, rows: Mapping[str, Row], test: str) -> list[str]:
-    """Which rows lie on the paper's side of base in BLEU, and which do not.
+    """Notes: the rows on the paper's side of base in BLEU, and the others.
 
-    A row that sets a knob is compared where it changes that of base as it does in the paper.
+    A row that sets dropout or label smoothing is compared only if it changes the value of base in
+    the same direction as in the paper.
     """
     if "base" not in results:
         return []
@@ -146,7 +147,7 @@ def _orderings(results: Results, rows: Mapping[str, Row], test: str) -> list[str
             others.append(row)
             continue
         ours, theirs = bleu[row] - bleu["base"], there - rows["base"].paper["bleu"]
-        # The paper prints one decimal: what is equal there says nothing.
+        # The paper prints one decimal: equal printed numbers give no order.
         if abs(theirs) > 0.05:
             gap = f"{row} ({ours:+.2f}; there {theirs:+.1f})"
             sides[(ours > 0) == (theirs > 0)].append(gap)
@@ -157,13 +158,13 @@ def _orderings(results: Results, rows: Mapping[str, Row], test: str) -> list[str
         f"On the other side: {', '.join(sides[False]) or 'none'}.",
     ]
     if others:
-        notes.append(f"Not the paper's change, for base is another here: {', '.join(others)}.")
+        notes.append(f"Not the paper's change, because base differs here: {', '.join(others)}.")
     return notes
 
 
 def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:
     columns = [Column("model", ""), Column("il / elle accuracy", ".3f"), Column("pronouns", "d")]
-    columns += [Column("evenly spread", ".3f"), Column("decoder: evenly spread", ".3f")]
+    columns += [Column("uniform attention", ".3f"), Column("decoder: uniform attention", ".3f")]
     for title in ("head", "antecedent", "other noun"):
         form = "" if title == "head" else ".3f"
         columns += [Column(f"{side}: {title}", form) for side in pronouns.SIDES]
@@ -174,8 +175,8 @@ def _pronouns(of_test: Mapping[str, list[dict]]) -> Table:
             continue
         line = {"model": row, "pronouns": found[0]["count"]}
         line["il / elle accuracy"] = cell([one["accuracy"] for one in found])
-        line["evenly spread"] = found[0]["chance"]
-        line["decoder: evenly spread"] = found[0].get("decoder", {}).get("chance")
+        line["uniform attention"] = found[0]["chance"]
+        line["decoder: uniform attention"] = found[0].get("decoder", {}).get("chance")
         for side in pronouns.SIDES:
             looks = [_best(one[side]) for one in found if side in one]
             if looks:
@@ -195,7 +196,7 @@ def _best(weights: dict) -> tuple[int, int, float, float]:
 
 
 def _heads(of_test: Mapping[str, list[dict]]) -> Table:
-    """The error rate of each head, the mean over seeds; a row a layer, both readings of a row."""
+    """The error rate of each head, a mean over seeds: rows by layer, and by the word aligned."""
     found = {row: [one["heads"] for one in runs if "heads" in one] for row, runs in of_test.items()}
     most = max(len(one["input"][0]) for runs in found.values() for one in runs)
     columns = [Column("model", ""), Column("layer", "d"), Column("weights belong to the word", "")]
@@ -212,7 +213,7 @@ def _heads(of_test: Mapping[str, list[dict]]) -> Table:
 
 
 def _draw_pronouns(of_test: Mapping[str, list[dict]], path: Path) -> None:
-    """Weight from a pronoun to its antecedent, by layer and head, of each kind of attention."""
+    """Draws the weight from a pronoun to its antecedent, by layer and head."""
     panels = {}
     for row, runs in of_test.items():
         found = [run["pronouns"] for run in runs if run.get("pronouns", {}).get("count")]
@@ -225,8 +226,10 @@ def _draw_pronouns(of_test: Mapping[str, list[dict]], path: Path) -> None:
 
 
 def _draw_maps(folder: Path, results: Results) -> None:
-    """Every head over one sentence: `heads-ROW.png` of the encoder, `cross-ROW.png`, and
-    `decoder-ROW.png`, whose columns are the words that its steps read.
+    """Draws all heads for one sentence.
+
+    `heads-ROW.png` shows the encoder, `cross-ROW.png` cross-attention, and `decoder-ROW.png` the
+    decoder, whose columns are the words that its steps read.
     """
     for row, runs in results.items():
         path = folder / run_name(row, runs[0]["config"]["seed"]) / "maps.json"
@@ -240,7 +243,7 @@ def _draw_maps(folder: Path, results: Results) -> None:
             "decoder": ("decoder", ["<start>", *target], target),
         }
         for name, (key, columns, rows) in sides.items():
-            if key not in maps:  # of a result from before it was kept
+            if key not in maps:  # not kept by older results
                 continue
             weights = np.array(maps[key])
             panels = [

@@ -68,7 +68,7 @@ def test_three_tokens_by_hand():
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_stands_in_for_jax_nn(causal):
+def test_equals_jax_nn_dot_product_attention(causal):
     rng = np.random.default_rng(1)
     shapes = (B, T, N, H), (B, S, K, H), (B, S, K, H), (B, N, T, S)
     query, key, value, bias = (
@@ -95,7 +95,7 @@ def test_bias_as_a_function_of_positions():
     assert explain(*arrays(), bias=nearer)[-1].verdict == "chosen"
 
 
-def test_weights_come_only_when_asked_for():
+def test_weights_are_returned_only_if_captured():
     assert attend(*arrays()).weights is None
     every = np.asarray(jitted(*arrays(), mask=Causal(), capture="all").weights)
     np.testing.assert_allclose(every.sum(-1), 1, rtol=1e-6)
@@ -104,7 +104,7 @@ def test_weights_come_only_when_asked_for():
     np.testing.assert_array_equal(some, every[:, [3, 0]][:, :, [1, 2, 4]])
 
 
-def test_dropout_falls_on_the_weights_that_weigh_and_not_on_those_shown():
+def test_dropout_applies_to_the_context_and_not_to_captured_weights():
     query, key, _ = arrays()
     unit = jnp.asarray(np.broadcast_to(np.eye(S, dtype=np.float32)[:, None], (B, S, K, S)))
 
@@ -123,7 +123,7 @@ def test_dropout_falls_on_the_weights_that_weigh_and_not_on_those_shown():
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
-def test_dropout_rates_that_are_none(rate):
+def test_invalid_dropout_rates_are_refused(rate):
     with pytest.raises(ValueError, match=r"give a rate in \[0, 1\)"):
         Dropout(rate, jax.random.key(0))
 
@@ -248,7 +248,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refusals_are_one_line_that_says_what_to_do(name):
+def test_invalid_calls_give_a_one_line_error_with_advice(name):
     # `explain` runs the checks of `attend`, and the annotations that tests enforce leave it be.
     given, options, message = REFUSED[name]
     with pytest.raises(ValueError, match=message) as refusal:
@@ -256,7 +256,7 @@ def test_refusals_are_one_line_that_says_what_to_do(name):
     assert "\n" not in str(refusal.value)
 
 
-def test_attend_refuses_too():
+def test_attend_refuses_what_explain_refuses():
     query, key, value = arrays()
     with pytest.raises(ValueError, match="not a multiple"):
         attend(query[:, :, :3], key, value)
@@ -266,13 +266,13 @@ def test_attend_refuses_too():
         attend(query, key, value, implementation="fast")
 
 
-def test_widths_may_differ_for_a_score_that_maps_one_to_the_other():
+def test_query_and_key_widths_may_differ_with_the_general_score():
     query, key, value = arrays()
     context = attend(query[..., :2], key, value, score=General(jnp.ones((2, H)))).context
     assert context.shape == (B, T, N, Hv)
 
 
-def test_arrays_longer_than_the_keys_are_for_positions_given():
+def test_mask_arrays_longer_than_the_keys_need_key_positions():
     query, key, value = arrays()
     valid = Padding(jnp.asarray(np.arange(10) < np.array([[6], [3]])))
     with pytest.raises(ValueError, match=r"need \(2, 7\)"):

@@ -195,7 +195,7 @@ def test_implementation_equals_oracle(implementation, case):
 
 
 @pytest.mark.parametrize("implementation", SUPPORTS)
-def test_of_the_matrix_it_supports_what_it_must(implementation):
+def test_each_implementation_supports_exactly_the_expected_cases(implementation):
     for number, (_, case) in enumerate(matrix_cases()):
         # Of the three dtypes one with each mechanism, mask and mode, so that all pairs are met.
         group, dtype = divmod(number, 3)

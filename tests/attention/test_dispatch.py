@@ -44,7 +44,7 @@ def chain(monkeypatch):
     monkeypatch.setattr(api, "IMPLEMENTATIONS", (first, api.IMPLEMENTATIONS[-1]))
 
 
-def test_the_first_that_supports_the_call_is_taken(chain):
+def test_the_first_implementation_that_supports_a_call_is_used(chain):
     def by_first(**options):
         return not np.asarray(attend(*arrays(), **options).context).any()
 
@@ -55,7 +55,7 @@ def test_the_first_that_supports_the_call_is_taken(chain):
         attend(*arrays(), mask=Full(), implementation="first")
 
 
-def test_explain_says_which_and_why(chain):
+def test_explain_gives_the_chosen_implementation_and_reasons(chain):
     def rows(**options):
         return [(row.name, row.verdict, row.reason) for row in explain(*SHAPES, **options)]
 
@@ -75,7 +75,7 @@ def test_explain_says_which_and_why(chain):
     assert explain(*SHAPES)[0][3:] == (None, None)
 
 
-def test_explain_counts_from_shapes_alone():
+def test_explain_counts_flops_and_bytes_from_shapes():
     long = 1 << 20  # its scores would take 4 TB
     *_, row = explain(
         shape(1, long, 1, H),
@@ -95,7 +95,7 @@ def test_explain_takes_the_arguments_of_attend():
         explain(*SHAPES, msak=Causal())
 
 
-def test_kernels_must_be_named_where_devices_may_share_a_program(monkeypatch):
+def test_kernels_must_be_named_if_devices_may_share_a_program(monkeypatch):
     monkeypatch.setattr(pallas_gpu, "INTERPRET", True)
     long = (shape(1, 512, 2, 16),) * 3
 

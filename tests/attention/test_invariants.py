@@ -117,7 +117,7 @@ def test_cached_decoding_equals_the_full_pass(implementation, chunk):
 
 
 @pytest.mark.parametrize("implementation", ["pallas", "tiled", "reference"])  # of all positions
-def test_key_positions_are_those_of_a_cache_written_in_a_ring(implementation):
+def test_key_positions_support_a_ring_buffer_cache(implementation):
     rng = np.random.default_rng(7)
     query, key, value = random_arrays(rng, (2, 1, 4, 3), (2, 7, 2, 3), (2, 7, 2, 6))
     order = np.array([4, 5, 6, 0, 1, 2, 3])
@@ -132,7 +132,7 @@ def test_key_positions_are_those_of_a_cache_written_in_a_ring(implementation):
 
 
 @OF_POSITIONS
-def test_batch_axes_are_only_batch_axes(implementation):
+def test_batch_axes_equal_flattened_and_mapped_calls(implementation):
     rng = np.random.default_rng(8)
     shapes = (2, 3, 5, 4, 3), (2, 3, 7, 2, 3), (2, 3, 7, 2, 6)
     query, key, value = random_arrays(rng, *shapes)

@@ -35,7 +35,7 @@ def test_layout_of_bands_is_exact(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_layout_of_compositions_never_claims_too_much(size):
+def test_layout_of_compositions_is_exact_or_partial(size):
     T, S, block = size
     blocks = [Causal(), Window(3, 1), ~Window(1, 4), Full()]
     for a, b, c in itertools.permutations(blocks, 3):
@@ -44,7 +44,7 @@ def test_layout_of_compositions_never_claims_too_much(size):
             assert ((layout == exact) | (layout == Tile.PARTIAL)).all(), mask
 
 
-def test_layout_of_arrays_is_partial_unless_the_structure_decides():
+def test_layout_of_arrays_is_partial_unless_a_structural_mask_decides():
     padding = Padding(jnp.arange(7)[None] < jnp.array([[4], [0]]))
     assert (padding.layout(5, 7, 2) == Tile.PARTIAL).all()
     causal = Causal().layout(5, 7, 2)

@@ -40,12 +40,12 @@ def written(rows):
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_structure_written_out(name):
+def test_structural_masks_written_out(name):
     mask, rows = WRITTEN[name]
     np.testing.assert_array_equal(mask.dense(3, 4), written(rows))
 
 
-def test_arrays_written_out():
+def test_array_masks_written_out():
     valid = np.array([[1, 1, 0, 0], [0, 1, 1, 1]], bool)
     q_ids, k_ids = np.array([[0, 0, 1], [2, 5, 5]]), np.array([[0, 1, 1, 3], [5, 2, 2, 2]])
     padding, segments = (
@@ -61,7 +61,7 @@ def test_arrays_written_out():
     np.testing.assert_array_equal(both[1, 0], written(["0000", "0100", "0110"]))
 
 
-def test_a_matrix_is_indexed_by_positions():
+def test_dense_masks_are_indexed_by_positions():
     allowed = np.array([written(["110", "011"]), written(["100", "001"])])
     mask = Dense(jnp.asarray(allowed))
     np.testing.assert_array_equal(mask.dense(2, 3), allowed[:, None])
@@ -86,7 +86,7 @@ def test_around_written_out():
     np.testing.assert_array_equal(around[1, 0], written(["1000", "0000", "0000"]))
 
 
-def test_around_of_half_precision_measures_in_single():
+def test_around_measures_distances_in_float32():
     center = jnp.array([[299.0]], jnp.bfloat16)  # rounds to 300, as would 299 and 301
     around = Around(center, 0).dense(1, 310)
     assert np.flatnonzero(around[0, 0, 0]).tolist() == [300]
@@ -109,7 +109,7 @@ def test_window_lists_the_visible_keys_of_each_query(left, right):
         ]
 
 
-def test_window_counts_are_not_negative():
+def test_negative_window_sizes_are_refused():
     with pytest.raises(ValueError, match="neither is negative"):
         Window(-1, 0)
     with pytest.raises(ValueError, match=r"half_width=-1\): it must not be negative"):
@@ -133,7 +133,7 @@ BOUNDED = {
 
 
 @pytest.mark.parametrize("name", BOUNDED)
-def test_span_holds_every_key_of_a_query(name):
+def test_span_contains_every_key_of_a_query(name):
     mask, width = BOUNDED[name]
     num_keys = 24
     q_pos, k_pos = grid(np.arange(300) % num_keys, np.arange(num_keys), rank=4)
@@ -144,7 +144,7 @@ def test_span_holds_every_key_of_a_query(name):
     assert not np.any(mask(q_pos, k_pos) & ~inside)
 
 
-def test_span_of_masks_that_have_none():
+def test_masks_without_bounds_have_no_span():
     for mask in (Full(), Causal(), Window(1, 1) | Causal(), ~Window(1, 1), Causal() & ARRAYS[0]):
         assert mask.span(np.arange(3)[:, None]) is None
 
@@ -159,7 +159,7 @@ ARRAYS = [
 
 
 @pytest.mark.parametrize("a, b", list(itertools.combinations(STRUCTURES + ARRAYS, 2)))
-def test_algebra(a, b):
+def test_masks_form_a_boolean_algebra(a, b):
     def equal(left, right):
         same(left.dense(5, 7), right.dense(5, 7))
 
@@ -193,7 +193,7 @@ def test_positions_of_each_batch_element():
     np.testing.assert_array_equal(asked[1, 0], written(["0001000", "0000010", "0000011"]))
 
 
-def test_no_key_past_the_end_of_an_array_is_allowed():
+def test_keys_past_the_end_of_an_array_are_masked():
     q_pos, k_pos = grid(np.arange(4), np.arange(4), rank=4)
     valid, ids = np.ones((1, 2), bool), np.zeros((1, 2), int)
     ends = written(["1100"] * 4)
@@ -208,7 +208,7 @@ def test_positions_of_another_rank_are_refused():
         ARRAYS[0](np.arange(5)[:, None], np.arange(7)[None, :])
 
 
-def test_a_new_mask_needs_only_its_rule():
+def test_a_new_mask_needs_only_a_predicate():
     @pytree
     @dataclasses.dataclass(frozen=True)
     class Even(Mask):
@@ -219,7 +219,7 @@ def test_a_new_mask_needs_only_its_rule():
     assert (Even().layout(5, 7, 2) == Tile.PARTIAL).all()
 
 
-def test_equal_structure_is_equal_and_hashes_alike():
+def test_masks_of_equal_structure_are_equal_with_equal_hashes():
     assert Causal() & Window(1, 2) == Causal() & Window(1, 2)
     assert hash(~Causal() | Full()) == hash(~Causal() | Full())
     assert Window(1, 2) != Window(2, 1)
@@ -242,7 +242,7 @@ def test_equal_masks_trace_once():
     assert len(traces) == 2
 
 
-def test_positions_that_do_not_fit():
+def test_positions_of_another_length_are_refused():
     Positions(query=np.arange(5), key=np.zeros((2, 7), int)).check((2,), 5, 7)
     with pytest.raises(ValueError, match=r"Positions\(query\) has shape \(4,\): give \(5,\) or"):
         Positions(query=np.arange(4)).check((2,), 5, 7)

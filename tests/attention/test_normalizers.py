@@ -19,7 +19,7 @@ def four_axes(array, dtype=None):
     return jnp.asarray(np.asarray(array, dtype)[None, None])
 
 
-def test_by_hand_and_no_step_of_it_is_nan():
+def test_softmax_and_gradient_by_hand_without_nan():
     with jax.debug_nans(True):  # raises at the first operation that gives one
         weights, pull = jax.vjp(
             lambda scores: softmax(scores, four_axes(ALLOWED), K_POS),
@@ -34,7 +34,7 @@ def test_by_hand_and_no_step_of_it_is_nan():
     np.testing.assert_array_equal(np.asarray(gradient[0, 0])[WEIGHTS == 0], 0)
 
 
-def test_masked_scores_and_cotangents_may_be_anything():
+def test_masked_scores_and_cotangents_have_no_effect():
     spoiled = four_axes(np.where(ALLOWED, SCORES, np.nan), jnp.float32)
     weights, pull = jax.vjp(lambda scores: softmax(scores, four_axes(ALLOWED), K_POS), spoiled)
     np.testing.assert_allclose(weights[0, 0], WEIGHTS, rtol=1e-6)
@@ -78,7 +78,7 @@ def test_gaussian_is_1_at_its_center_and_e_to_the_minus_2_at_two_deviations():
     np.testing.assert_allclose(at_the_edge, np.exp(-2), rtol=1e-5)
 
 
-def test_gaussian_weighs_after_the_softmax_and_does_not_normalize_again():
+def test_gaussian_multiplies_softmax_weights_without_renormalizing():
     rng = np.random.default_rng(0)
     scores, allowed = rng.standard_normal(EQUAL.shape, np.float32), rng.random(EQUAL.shape) < 0.5
     center = jnp.array([[3.25, 30.0]])  # the second stands past the keys
@@ -98,7 +98,7 @@ def test_gaussian_takes_another_inner_normalizer():
     np.testing.assert_allclose(got[0, 0, :, 1], 0.5)
 
 
-def test_gaussians_that_are_none():
+def test_invalid_gaussians_are_refused():
     with pytest.raises(ValueError, match=r"deviation=0.*give a positive deviation"):
         Gaussian(jnp.zeros((1, 2)), 0.0)
     with pytest.raises(ValueError, match=r"Gaussian\(center\) has shape \(1, 3\): give \(1, 2\)"):

@@ -21,7 +21,7 @@ def name_of(value):
     return type(value).__name__
 
 
-def test_by_hand():
+def test_scores_by_hand():
     np.testing.assert_array_equal(scores(Dot(), QUERY, KEY), [4, -4])
     np.testing.assert_array_equal(scores(ScaledDot(), QUERY, KEY), [2, -2])
     swap = jnp.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 10]])
@@ -31,7 +31,7 @@ def test_by_hand():
     np.testing.assert_allclose(scores(Additive(vector), QUERY, KEY), by_hand, rtol=1e-6)
 
 
-def test_query_head_n_attends_to_key_head_n_over_the_group():
+def test_query_heads_of_a_group_share_a_key_head():
     query = jnp.ones((1, 1, 4, 1))
     key = jnp.array([10.0, 20.0]).reshape(1, 1, 2, 1)
     np.testing.assert_array_equal(scores(Dot(), query, key), [10, 10, 20, 20])
@@ -56,12 +56,12 @@ def test_scores_of_half_precision_are_float32(score, dtype):
 
 
 @pytest.mark.parametrize("score", [Dot(), ScaledDot(), Additive(jnp.ones(3))], ids=name_of)
-def test_widths_that_differ(score):
+def test_different_widths_are_refused(score):
     with pytest.raises(ValueError, match=r"query width 3 is not key width 4.*General"):
         score(jnp.ones((5, 2, 3)), jnp.ones((7, 2, 4)))
 
 
-def test_parameters_that_do_not_fit():
+def test_parameters_of_other_shapes_are_refused():
     query, key = jnp.ones((5, 2, 3)), jnp.ones((7, 2, 3))
     with pytest.raises(ValueError, match=r"General\(weight\) has shape \(3,\): .* \(3, 3\)"):
         General(jnp.ones(3))(query, key)
@@ -71,20 +71,20 @@ def test_parameters_that_do_not_fit():
         Location(jnp.ones((4, 9)))(query, key)
 
 
-def test_general_with_the_unit_matrix_is_dot():
+def test_general_with_the_identity_matrix_equals_dot():
     general, dot = (scores(score, QUERY, KEY) for score in (General(jnp.eye(4)), Dot()))
     np.testing.assert_array_equal(general, dot)
 
 
 @pytest.mark.parametrize("num_keys", [1, 2, 3])
-def test_location_uses_the_top_part_and_ignores_the_tail(num_keys):
+def test_location_truncates_its_weights_and_ignores_further_keys(num_keys):
     weight = jnp.array([[1.0, 5.0], [0.0, 1.0], [9.0, 9.0], [0.0, 2.0]])  # two locations
     key = jnp.full((1, num_keys, 1, 6), 7.0)  # neither its content nor its width matters
     got = scores(Location(weight), QUERY, key)
     np.testing.assert_array_equal(got, [1, 5 + 2 - 2, -np.inf][:num_keys])
 
 
-def test_location_past_the_last_gives_no_weight_and_no_nan():
+def test_keys_past_the_last_location_have_zero_weight_without_nan():
     weight = jnp.array([[1.0], [0.0], [0.0], [0.0]])
     key, k_pos = jnp.ones((1, 3, 1, 4)), np.arange(3)[None, None, None]
     seen = np.array([[[[True, True, True]]], [[[False, True, True]]]])  # the second: nothing left
@@ -101,14 +101,14 @@ def test_location_past_the_last_gives_no_weight_and_no_nan():
         assert np.isfinite(gradient).all()
 
 
-def test_structure_is_hashable_and_arrays_are_leaves():
+def test_scores_without_arrays_are_hashable_and_arrays_are_leaves():
     assert hash(ScaledDot()) == hash(ScaledDot()) and ScaledDot() == ScaledDot()
     assert jax.tree.leaves(ScaledDot()) == []
     assert [leaf.shape for leaf in jax.tree.leaves(Additive(jnp.ones(3)))] == [(3,)]
 
 
 @pytest.mark.parametrize("num_heads, num_kv_heads", [(4, 2), (3, 1)])
-def test_additive_by_parts_is_additive_at_once(num_heads, num_kv_heads, monkeypatch):
+def test_additive_in_parts_equals_additive_at_once(num_heads, num_kv_heads, monkeypatch):
     shapes = (2, 5, num_heads, 3), (2, 7, num_kv_heads, 3), (num_heads, 3), (2, num_heads, 5, 7)
     rng = np.random.default_rng(0)
     query, key, vector, weight = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in shapes)

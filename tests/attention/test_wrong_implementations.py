@@ -1,4 +1,4 @@
-"""Implementations that are wrong on purpose turn the conformance tests red."""
+"""Deliberately wrong implementations, which the conformance comparison must detect."""
 
 import dataclasses
 import functools
@@ -147,7 +147,7 @@ of_reference = functools.cache(functools.partial(wrong_in, "reference"))
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_it_is_found_out(name, monkeypatch):
+def test_comparison_detects_a_wrong_implementation(name, monkeypatch):
     run, case = WRONG[name]
     interpret_kernels(monkeypatch.setattr)
     named_wrong(run, monkeypatch)

@@ -91,7 +91,7 @@ def test_batches_are_the_same_from_any_start(plan, batches):
     assert [which(other[n]) for n in range(5)] != [which(batches[n]) for n in range(5)]
 
 
-def test_batches_end(batches):
+def test_the_number_of_batches_is_limited(batches):
     assert len(batches) == len(list(batches)) == 90
     assert list(batches.iterate(90)) == []
     with pytest.raises(IndexError):
@@ -124,7 +124,7 @@ def test_sorted_windows_sort_what_they_fetch():
         assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
 
 
-def test_token_buckets_keep_their_budget(batches):
+def test_token_buckets_keep_the_token_budget(batches):
     lengths = pair_lengths(make_pairs())
     for members, rows in PLANS["tokens"](lengths, np.random.default_rng(5)):
         (bucket,) = set(np.searchsorted(BOUNDS, lengths[members]))  # of like length
@@ -132,12 +132,12 @@ def test_token_buckets_keep_their_budget(batches):
         assert 0 < len(members) <= rows
 
 
-def test_a_row_longer_than_the_budget_stands_alone():
+def test_a_pair_longer_than_the_budget_gets_its_own_batch():
     batches = make_batches(TokenBuckets(tokens=6, bounds=BOUNDS))
     assert {(5, 1), (9, 1), (13, 1)} == {(n, rows) for rows, n in batches.shapes()}
 
 
-def test_shapes_are_those_that_occur():
+def test_shapes_lists_the_shapes_of_all_batches():
     batches = make_batches(PLANS["tokens"])
     occurring = {batch["source"].shape for batch in batches}
     assert batches.shapes() == sorted(occurring)
@@ -147,7 +147,7 @@ def test_shapes_are_those_that_occur():
     assert batches.shapes() == sorted({batch["target"].shape for batch in epoch})
 
 
-def test_padding_efficiency_is_the_direct_count(batches):
+def test_padding_efficiency_equals_a_direct_count(batches):
     real = padded = 0
     for batch in itertools.islice(batches, batches.per_epoch):
         for ids in batch.values():
@@ -190,7 +190,7 @@ def test_bounds_hold_the_longest_and_its_end(longest, step, bounds):
     assert bucket_bounds(longest, step) == bounds
 
 
-def test_what_cannot_be_batched_is_named(plan):
+def test_invalid_corpora_are_refused(plan):
     with pytest.raises(ValueError, match="the corpus is empty"):
         make_batches(plan, make_pairs(0))
     with pytest.raises(ValueError, match=r"of 13 ids, .* longer than the last bound 12"):
@@ -199,11 +199,11 @@ def test_what_cannot_be_batched_is_named(plan):
         make_batches(PLANS["sorted"], make_pairs(3))
 
 
-def test_a_plan_does_not_leave_out_what_is_longer_than_its_bounds():
+def test_pairs_longer_than_the_bounds_of_a_plan_are_refused():
     with pytest.raises(ValueError, match="longer than the last bound 9"):
         make_batches(TokenBuckets(tokens=30, bounds=(5, 9)))
 
 
-def test_evaluation_pairs_longer_than_the_bounds_are_named():
+def test_evaluation_pairs_longer_than_the_bounds_are_refused():
     with pytest.raises(ValueError, match="longer than the last bound 9"):
         list(ordered_batches(make_pairs(), 8, (5, 9)))

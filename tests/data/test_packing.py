@@ -67,7 +67,7 @@ def test_rows_are_mostly_full():
     assert real > 0.8 * 2 * 16 * 64
 
 
-def test_what_cannot_be_packed_is_one_line():
+def test_invalid_packing_gives_a_one_line_error():
     with pytest.raises(ValueError, match="12 ids, EOS included, is longer than a row of 10"):
         PackedBatches(make_pairs(), rows=4, length=10, seed=0)
     empty = Encoded(np.zeros(0, np.int32), np.zeros((0, 2), np.uint16))

@@ -149,7 +149,7 @@ def test_finished_folder_is_kept(tmp_path):
     assert len(Records(tmp_path)) == 7
 
 
-def test_full_disk_is_one_line(tmp_path):
+def test_a_full_disk_gives_a_one_line_error(tmp_path):
     """A limit on file size stands in for a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, limits[1]))
@@ -175,7 +175,7 @@ def test_write_errors(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["shard cut", "shard missing", "lengths cut", "count"])
-def test_damaged_records_are_named(tmp_path, damage):
+def test_damaged_records_are_refused(tmp_path, damage):
     write(tmp_path, PAIRS * 50, shard_size=200)
     shard, lengths = tmp_path / "records-00001.arrayrecord", tmp_path / "lengths.npy"
     if damage == "shard missing":

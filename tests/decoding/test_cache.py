@@ -11,9 +11,9 @@ from attn_research.decoding.search import choose, spread
 B, K, T, N, H, HV = 2, 3, 5, 4, 6, 7
 
 
-def sequences(length, *places, seed=0):
+def sequences(length, *beam_size, seed=0):
     rng = np.random.default_rng(seed)
-    shape = B, *places, length, N
+    shape = B, *beam_size, length, N
     return KeyValues(
         jnp.array(rng.normal(size=(*shape, H)), jnp.float32),
         jnp.array(rng.normal(size=(*shape, HV)), jnp.float32),
@@ -21,7 +21,7 @@ def sequences(length, *places, seed=0):
 
 
 @pytest.mark.parametrize("sizes", [(5,), (1, 1, 1, 1, 1), (2, 3), (4, 1)])
-def test_chunks_of_any_size_fill_the_slots_in_the_order_of_positions_then_places(sizes):
+def test_chunks_of_any_size_fill_slots_ordered_by_position_then_beam_index(sizes):
     whole = sequences(T, K)
     cache, start = KeyValueCache.make(whole, T + 1, K), 0
     for size in sizes:
@@ -36,16 +36,16 @@ def test_chunks_of_any_size_fill_the_slots_in_the_order_of_positions_then_places
         assert not found[:, T * K :].any()
 
 
-def test_a_filled_cache_is_the_sequence():
+def test_a_filled_cache_equals_the_sequence():
     sequence = sequences(T)
     for found, expected in zip(KeyValueCache.filled(sequence).slots(), sequence, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_cache_is_spread_to_every_place_of_a_beam_and_does_not_move():
+def test_a_spread_cache_is_repeated_for_each_hypothesis_and_never_reordered():
     sequence = sequences(T)
     cache = spread(KeyValueCache.filled(sequence), K)
-    assert cache.places == K
+    assert cache.beam_size == K
     for found, expected in zip(cache.slots(), sequence, strict=True):
         np.testing.assert_array_equal(found, np.repeat(expected, K, axis=1))
     moved = choose(cache, jnp.zeros((B, K), jnp.int32))
@@ -86,7 +86,7 @@ def test_a_hypothesis_attends_to_the_slots_of_its_own_path():
     np.testing.assert_array_equal(history.last_positions(2), [T - 2, T - 1])
 
 
-def test_what_hypotheses_share_is_neither_repeated_nor_moved():
+def test_shared_state_is_neither_repeated_nor_reordered():
     state = Shared((jnp.arange(3.0), jnp.ones((5, 2)))), jnp.arange(B)[:, None]
     shared, own = choose(spread(state, K), jnp.zeros((B, K), jnp.int32))
     assert own.shape == (B, K)

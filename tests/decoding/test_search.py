@@ -105,7 +105,7 @@ def test_a_beam_of_full_width_is_exhaustive_search(alpha, offset):
 
 
 @pytest.mark.parametrize(("beam_size", "alpha"), [(EVERY, 0.0), (3, 0.7)])
-def test_hypotheses_are_whole_distinct_sorted_and_scored_by_the_model(beam_size, alpha):
+def test_hypotheses_are_finished_distinct_sorted_and_scored_by_the_model(beam_size, alpha):
     tables = make_tables(9)
     found = search(tables, LIMITS, beam_size=beam_size, alpha=alpha)
     assert np.isfinite(found.scores).sum() > B
@@ -127,7 +127,7 @@ def test_hypotheses_are_whole_distinct_sorted_and_scored_by_the_model(beam_size,
     assert (tokens[after & finished[..., None]] == PAD).all()
 
 
-def test_a_beam_of_one_takes_the_best_token_each_time():
+def test_a_beam_of_one_is_greedy_search():
     for seed in range(8):
         tables = make_tables(seed, scale=1.0)
         found = sentences_of(search(tables, LIMITS, beam_size=1))
@@ -142,7 +142,7 @@ def test_a_beam_of_one_takes_the_best_token_each_time():
             assert found[b][0][0] == tuple(tokens)
 
 
-def test_a_sentence_depends_on_itself_alone():
+def test_a_sentence_does_not_depend_on_the_batch():
     tables = make_tables(4)
     together = search(tables, LIMITS, beam_size=3, alpha=0.7)
     for b in range(B):
@@ -171,7 +171,7 @@ def test_forbidden_ids_are_never_produced():
             np.testing.assert_allclose(hypotheses[0][2], score, rtol=1e-5)  # not renormalized
 
 
-def test_extras_come_along_the_winning_path():
+def test_extras_follow_the_path_of_a_hypothesis():
     tables = make_tables(5)
     found = search(tables, LIMITS, beam_size=3, alpha=0.7)
     saw, logit = np.asarray(found.extras["saw"]), np.asarray(found.extras["logit"])
@@ -183,7 +183,7 @@ def test_extras_come_along_the_winning_path():
                 assert logit[b, k, t] == tables[b, path[t], path[t + 1], 3]
 
 
-def test_a_limit_of_one_leaves_only_the_end():
+def test_a_length_limit_of_one_gives_only_the_end_symbol():
     tables = make_tables(6)
     # No sentence is shorter than its end symbol: a limit of 0 is one of 1.
     for limit, max_length in ((1, 4), (0, 4), (4, 1)):
@@ -195,13 +195,13 @@ def test_a_limit_of_one_leaves_only_the_end():
 
 
 @pytest.mark.parametrize("sizes", [dict(beam_size=0), dict(beam_size=1, max_length=0)])
-def test_sizes_must_be_positive(sizes):
+def test_sizes_that_are_not_positive_are_refused(sizes):
     with pytest.raises(ValueError, match="must be positive"):
         search(make_tables(0), LIMITS, **sizes)
 
 
 @pytest.mark.parametrize(("vocab_size", "count"), [(5, 3), (6, 6), (40, 4), (101, 3), (1000, 7)])
-def test_top_tokens_are_those_of_top_k(vocab_size, count):
+def test_top_tokens_equal_top_k(vocab_size, count):
     rng = np.random.default_rng(0)
     for values in (rng.normal(size=(2, 3, vocab_size)), rng.integers(0, 3, (2, 3, vocab_size))):
         logits = jnp.array(np.where(rng.random(values.shape) < 0.3, -np.inf, values), jnp.float32)

@@ -18,7 +18,7 @@ GOLD = [
 ]
 
 
-def test_by_hand():
+def test_alignment_error_by_hand():
     # |A| = 3 + 1, |A & S| = 1 + 0, |A & P| = 2 + 0, |S| = 2 + 1.
     predicted = [{(0, 0), (1, 2), (2, 2)}, {(1, 0)}]
     got = alignment_error(predicted, GOLD)
@@ -33,7 +33,7 @@ def test_sizes_are_summed_over_the_corpus():
     assert alignment_error(predicted, GOLD).error_rate == pytest.approx(1 - 4 / 6)
 
 
-def test_perfect_and_empty():
+def test_perfect_and_empty_alignments():
     perfect = [pair.sure for pair in GOLD]
     assert alignment_error(perfect, GOLD).error_rate == 0
     nothing = alignment_error([frozenset(), frozenset()], GOLD)
@@ -45,14 +45,14 @@ def test_extra_possible_links_cost_nothing():
     assert (got.error_rate, got.precision, got.recall) == (0, 1, 1)
 
 
-def test_soft_links_count_as_their_weight():
+def test_soft_links_count_by_weight():
     got = alignment_error([{(0, 0): 0.5, (2, 1): 0.25, (3, 3): 0.25}, {(0, 0): 1.0}], GOLD)
     # |A| = 2, |A & S| = 1.5, |A & P| = 1.75, |S| = 3.
     assert got.error_rate == pytest.approx(1 - 3.25 / 5)
     assert got.precision == pytest.approx(1.75 / 2)
 
 
-def test_error_refuses():
+def test_invalid_alignments_are_refused():
     with pytest.raises(ValueError, match="1 predicted alignments but 2 gold"):
         alignment_error([set()], GOLD)
     with pytest.raises(ValueError, match="no sure link"):
@@ -70,12 +70,12 @@ WEIGHTS = np.array(
 )
 
 
-def test_links_leave_the_end_symbol_out():
+def test_links_exclude_the_end_symbol():
     got = links_from_weights(WEIGHTS, source_length=4, target_length=3)
     assert got == {(1, 0), (3, 1), (0, 2)}
 
 
-def test_links_of_the_word_a_step_read():
+def test_links_of_the_input_word_of_a_step():
     # Word j takes row j + 1, and the last word the end symbol's row, here all on the end column.
     got = links_from_weights(WEIGHTS, source_length=4, target_length=3, row_of="input")
     assert got == {(3, 0), (0, 1), (0, 2)}
@@ -84,14 +84,14 @@ def test_links_of_the_word_a_step_read():
     assert (soft[(3, 0)], soft[(2, 1)], soft[(0, 2)]) == (0.3, 0.4, 0.0)
 
 
-def test_soft_links_keep_the_real_words():
+def test_soft_links_exclude_the_end_symbol():
     got = soft_links(WEIGHTS, source_length=4, target_length=3)
     assert len(got) == 12
     assert got[(1, 0)] == 0.6
     assert (4, 1) not in got
 
 
-def test_links_refuse():
+def test_weights_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="4 target rows and 6 source columns cannot hold 5 target"):
         links_from_weights(WEIGHTS, source_length=4, target_length=5)
     with pytest.raises(ValueError, match=r"cannot hold 4 target .*that of the input word"):
@@ -111,7 +111,7 @@ def test_words_from_pieces():
     np.testing.assert_array_equal(words_from_pieces(weights, [0, 1, 2], [0, 1, 2, 3]), weights)
 
 
-def test_words_from_pieces_refuses():
+def test_invalid_groups_of_pieces_are_refused():
     weights = np.ones((2, 3))
     with pytest.raises(ValueError, match="2 source groups for weights with 3 source pieces"):
         words_from_pieces(weights, [0, 1], [0, 1])
@@ -121,7 +121,7 @@ def test_words_from_pieces_refuses():
         words_from_pieces(weights, [0, 1, 0], [0, 1])
 
 
-def test_real_gold(data_dir):
+def test_error_of_the_diagonal_on_real_gold(data_dir):
     pairs = AlignedText("hansards", data_dir).split("test")
     gold = [Gold(pair.sure, pair.possible) for pair in pairs]
     # The diagonal is a known weak aligner for English and French: far from 0, far from 1.

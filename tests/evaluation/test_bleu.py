@@ -73,7 +73,7 @@ def test_the_oracle_combines_precisions_as_published():
     assert f"{combine([71.0, 47.5, 34.3, 24.5], 0.999):.2f}" == "40.99"
 
 
-def test_by_hand():
+def test_bleu_by_hand():
     # Matches 5/6, 4/5, 3/4, 2/3: their product is 1/3.
     got = tokenized_bleu(["a b c d e x"], ["a b c d e f"])
     assert got.score == pytest.approx(100 * (1 / 3) ** 0.25)
@@ -95,14 +95,14 @@ def test_counts_are_summed_before_they_are_divided():
     assert got.precisions[0] == pytest.approx(100 * 5 / 7)
 
 
-def test_zero_when_an_order_has_no_match_and_case_counts():
+def test_bleu_is_zero_without_a_match_of_some_order_and_case_sensitive():
     assert tokenized_bleu(["a b c x"], ["a b c d"]).score == 0
     assert tokenized_bleu(["a b c"], ["a b c"]).score == 0  # too short for a 4-gram
     assert tokenized_bleu(["A B C D"], ["a b c d"]).score == 0
     assert "case:mixed" in tokenized_bleu(["a"], ["a"]).signature
 
 
-def test_closest_reference_length_the_shorter_at_a_tie():
+def test_the_shorter_of_two_closest_reference_lengths_counts():
     got = tokenized_bleu(["a b c d"], [["a b c d e f", "a b"]])
     assert got.reference_length == 2
 
@@ -112,12 +112,12 @@ def test_references_may_differ_in_number():
     assert got.score == pytest.approx(100)
 
 
-def test_a_no_break_space_does_not_cut_a_word():
+def test_a_no_break_space_does_not_split_a_word():
     got = tokenized_bleu(["10\u00a0000 a b c d"], ["10\u00a0000 a b c d"])
     assert got.hypothesis_length == 5
 
 
-def test_sacre_bleu_tokenizes_and_signs():
+def test_sacre_bleu_tokenizes_and_gives_a_signature():
     got = sacre_bleu(["Hello, my dear world!"], ["Hello, my dear world!"])
     assert (got.score, got.hypothesis_length) == (pytest.approx(100), 6)
     assert got.signature.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
@@ -126,7 +126,7 @@ def test_sacre_bleu_tokenizes_and_signs():
     assert "tok:none|smooth:none" in tokenized_bleu(["a"], ["a"]).signature
 
 
-def test_sacre_bleu_names_its_tokenizers():
+def test_an_unknown_tokenizer_is_refused():
     with pytest.raises(ValueError, match=r"no tokenizer 'moses'; it has .*13a"):
         sacre_bleu(["a"], ["a"], tokenize="moses")
 
@@ -151,16 +151,16 @@ def test_chrf():
         ("ab", "ab", "not one string"),
     ],
 )
-def test_refuses(metric, hypotheses, references, message):
+def test_invalid_corpora_are_refused(metric, hypotheses, references, message):
     with pytest.raises(ValueError, match=message):
         metric(hypotheses, references)
 
 
-def test_hyphens_and_lone_at_signs_are_text():
+def test_hyphens_and_single_at_signs_are_no_subword_marks():
     assert tokenized_bleu(["a @-@ b @@ c"], ["a @-@ b @@ c"]).score == pytest.approx(100)
 
 
-def test_without_unknown():
+def test_sentences_without_unknown_words():
     sources, references = ["a b", "a z", "b", "a"], ["x", "y", "x q", "y x"]
     known_target = {"x", "y"}
     assert without_unknown(sources, references, {"a", "b"}, known_target) == [0, 3]

@@ -10,7 +10,7 @@ REFERENCES = [f"a b c d e{i}" for i in range(7)]
 HYPOTHESES = [f"a b c d e{i if i % 2 else 'x'}" for i in range(7)]
 
 
-def test_buckets_hold_both_ends_and_score_their_own_sentences():
+def test_buckets_contain_both_edges_and_score_their_sentences():
     edges = (3, 10, 20, 30, 61)
     got = bleu_by_bucket(LENGTHS, HYPOTHESES, REFERENCES, edges=edges)
     spans = [(bucket.low, bucket.high, bucket.count) for bucket in got]
@@ -28,13 +28,13 @@ def test_windows_reach_half_width_to_each_side():
     assert got[2].bleu is None
 
 
-def test_another_score():
+def test_buckets_take_another_score():
     edges = (3, 10)
     got = bleu_by_bucket(LENGTHS, HYPOTHESES, REFERENCES, edges=edges, score=sacre_bleu)
     assert "tok:13a" in got[0].bleu.signature
 
 
-def test_refuses():
+def test_invalid_buckets_and_windows_are_refused():
     with pytest.raises(ValueError, match="2 source lengths, 7 hypotheses and 7 references"):
         bleu_by_bucket([1, 2], HYPOTHESES, REFERENCES)
     with pytest.raises(ValueError, match="edges must rise"):

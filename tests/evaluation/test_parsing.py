@@ -45,7 +45,7 @@ def test_score_by_hand():
     assert str(got) == want
 
 
-def test_precision_and_recall_change_places():
+def test_precision_and_recall_swap_with_the_arguments():
     there, back = bracket_score([GUESS], [GOLD]), bracket_score([GOLD], [GUESS])
     assert (there.precision, there.recall) == (back.recall, back.precision)
     assert there.f1 == back.f1
@@ -72,7 +72,7 @@ def test_punctuation_is_in_no_span():
     }
 
 
-def test_the_gold_tags_say_what_punctuation_is():
+def test_gold_tags_determine_punctuation():
     gold = tree("(S (NP (NN a) (, ,)) (VP (VB b)) (. .))")
     guess = from_linear("(S (NP XX )NP XX (VP XX XX )VP )S", gold.words).tree
     assert bracket_score([guess], [gold]).exact_match == 100
@@ -98,7 +98,7 @@ def test_a_repeated_bracket_matches_once_each():
     assert bracket_score([twice], [twice]).exact_match == 100
 
 
-def test_nothing_predicted():
+def test_an_empty_prediction_scores_zero():
     got = bracket_score([from_linear("", GOLD.words).tree], [GOLD])
     assert (got.precision, got.recall, got.f1, got.num_predicted) == (0, 0, 0, 0)
 
@@ -111,7 +111,7 @@ def test_sentences_of_punctuation_alone_are_left_out():
         bracket_score([dots], [dots])
 
 
-def test_refuses():
+def test_mismatched_trees_are_refused():
     small = tree("(NP (NN a) (NN b))")
     with pytest.raises(ValueError, match="1 predicted trees but 2 gold"):
         bracket_score([small], [small, small])
@@ -123,12 +123,12 @@ def test_refuses():
         count_brackets(small, ["NN"])
 
 
-def test_depth_is_no_limit():
+def test_deep_trees_are_scored():
     deep = from_linear("(S " * 5_000 + "XX", ["a"]).tree
     assert bracket_score([deep], [tree("(S (NN a))")]).precision == pytest.approx(100 / 5_000)
 
 
-def test_real_trees(data_dir):
+def test_scores_of_real_trees(data_dir):
     gold = Treebank(data_dir).trees("test")
     read = [from_linear(linearize(t), t.words).tree for t in gold]
     same = bracket_score(read, gold)

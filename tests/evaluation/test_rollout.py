@@ -5,7 +5,7 @@ import numpy as np
 from attn_research.evaluation.rollout import rollout
 
 
-def test_two_layers_by_hand():
+def test_rollout_of_two_layers_by_hand():
     first = np.array([[0.0, 1.0], [0.0, 1.0]])
     second = np.array([[1.0, 0.0], [1.0, 0.0]])
     # Heads are averaged; half of every layer is the identity.

@@ -18,21 +18,21 @@ LINKS = [
 ]
 
 
-def test_the_most_frequent_translation():
+def test_the_dictionary_has_the_most_frequent_translation():
     assert learn_dictionary(SENTENCES, LINKS) == {"the": "le", "cat": "chat", "house": "maison"}
 
 
-def test_a_tie_goes_to_the_first_in_order():
+def test_ties_go_to_the_first_in_alphabetical_order():
     for order in (1, -1):
         assert learn_dictionary(SENTENCES[1:3:][::order], LINKS[:2])["the"] == "la"
 
 
-def test_as_many_links_as_sentences():
+def test_fewer_links_than_sentences_are_refused():
     with pytest.raises(ValueError, match="shorter"):
         learn_dictionary(SENTENCES, LINKS[:3])
 
 
-def test_translation_copy_and_known_words():
+def test_unknown_words_are_translated_or_copied_and_known_words_kept():
     hypothesis = ["<unk>", "chat", "de", "<unk>"]
     source = ["the", "cat", "of", "Kowalski"]
     # Known words keep what they are, whatever they are linked to.
@@ -42,7 +42,7 @@ def test_translation_copy_and_known_words():
     assert hypothesis == ["<unk>", "chat", "de", "<unk>"]
 
 
-def test_several_links_none_and_another_mark():
+def test_the_first_link_counts_and_without_a_link_the_mark_stays():
     source = ["b", "a"]
     links = {(1, 0), (0, 0)}
     assert replace_unknown(["<unk>", "<unk>"], source, links, {}) == ["b", "<unk>"]

@@ -1,4 +1,4 @@
-"""The benchmark of masks on a GPU, as far as it goes without one."""
+"""The benchmark of masked attention on a GPU, with interpreted kernels."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from attn_research.attention.backends.pallas_gpu import backend as pallas
 from experiments.benchmarks import attention_gpu
 
 
-def test_useful_work_is_what_queries_see():
+def test_useful_pairs_are_those_that_the_mask_allows():
     seen = {
         name: attention_gpu.visible(mask, 2, 64)
         for name, mask in attention_gpu.masks(2, 64).items()
@@ -20,21 +20,21 @@ def test_useful_work_is_what_queries_see():
     }
 
 
-def test_every_mask_is_measured_beside_cudnn_without_one(monkeypatch):
+def test_every_mask_is_measured_relative_to_unmasked_cudnn(monkeypatch):
     monkeypatch.setattr(cudnn, "BACKEND", "xla")
     monkeypatch.setattr(pallas, "INTERPRET", True)
     monkeypatch.setattr(attention_gpu, "TOKENS", 32)
     monkeypatch.setattr(attention_gpu, "MODEL_DIM", 16)
     options = {"implementations": ["pallas"], "gradient": True, "rounds": 1, "calls": 1}
     rows = list(attention_gpu.measure(32, 8, **options))
-    contestants = [(row["implementation"], row["mask"]) for row in rows]
+    systems = [(row["implementation"], row["mask"]) for row in rows]
     masks = ("full", "causal", "window", "documents")
     expected = [(i, mask) for i in ("cudnn", "pallas") for mask in masks]
-    assert contestants == [pair for pair in expected if pair != ("cudnn", "documents")]
+    assert systems == [pair for pair in expected if pair != ("cudnn", "documents")]
     assert rows[0]["of_unmasked_cudnn"] == 1
 
 
-def test_no_gpu_is_said_in_a_line(capsys):
+def test_a_machine_without_a_gpu_gives_a_one_line_error(capsys):
     with pytest.raises(SystemExit) as end:
         attention_gpu.main([])
     assert end.value.code == 2

@@ -54,7 +54,7 @@ def findings(folder: Path) -> dict[str, bool | None]:
     return {name.split("/")[-1]: holds for name, _, holds in verify(folder, find)}
 
 
-def test_a_row_leaves_tables_and_pictures_that_verify(finished):
+def test_a_row_writes_verifiable_tables_and_pictures(finished):
     names = {path.name for path in finished.iterdir()}
     assert {"tables.md", "tables.json", "figure2.png", "figure3-RNNsearch-50.png"} <= names
     assert findings(finished) == {"RNNsearch-50.seed0": True, "tables.md": True}
@@ -94,7 +94,7 @@ def test_a_finished_row_is_not_run_again(finished, caplog):
         run_row(PAPER, "RNNsearch-50", other, **arguments)
 
 
-def test_describe_at_paper_scale_counts_what_the_paper_has():
+def test_describe_at_paper_scale_counts_the_weights_of_the_paper():
     lines = run("--scale=paper", "--describe", "--json", "--table").stdout.splitlines()
     weights = {about["row"]: about["weights"] for about in map(json.loads, lines)}
     assert weights == {
@@ -123,12 +123,12 @@ def test_describe_at_paper_scale_counts_what_the_paper_has():
         (["--init_from=/nowhere"], ["--init_from=/nowhere is no folder of a run"]),
     ],
 )
-def test_bad_input_is_one_line(arguments, parts):
+def test_bad_input_gives_a_one_line_error(arguments, parts):
     line = error_of(*arguments)
     assert all(part in line for part in parts), line
 
 
-def test_text_files_of_unequal_length_are_one_line(tmp_path):
+def test_text_files_of_unequal_length_give_a_one_line_error(tmp_path):
     for name, lines in {"a.en": 3, "a.fr": 2}.items():
         (tmp_path / name).write_text("un mot .\n" * lines)
     pair = f"{tmp_path}/a.en,{tmp_path}/a.fr"
@@ -137,7 +137,7 @@ def test_text_files_of_unequal_length_are_one_line(tmp_path):
     assert "3 lines" in line and "2" in line
 
 
-def test_nan_in_the_loss_names_the_step(tmp_path):
+def test_a_nan_loss_gives_an_error_with_the_step(tmp_path):
     line = error_of(
         "--scale=tiny", "--train_pairs=300", "--learning_rate=1e38", "--schedule=constant",
         f"--run_dir={tmp_path}/run",

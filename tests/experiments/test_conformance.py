@@ -11,7 +11,7 @@ from attn_research.attention.backends import reference
 from experiments.conformance import matrix, tables
 
 
-def test_the_command_writes_a_matrix_that_verifies(tmp_path):
+def test_the_command_writes_a_verifiable_matrix(tmp_path):
     words = ["--implementations=gathered,reference", "--mechanisms=dot,local-m", "--noprogress"]
     words += ["--masks=causal & left padding", "--samples=1", f"--output={tmp_path}"]
     command = [sys.executable, "-m", "experiments.conformance", *words]
@@ -29,7 +29,7 @@ def test_the_command_writes_a_matrix_that_verifies(tmp_path):
     assert not tables.verify(tmp_path / "conformance.json")[-1]
 
 
-def test_a_name_that_is_not_known_is_refused():
+def test_an_unknown_name_is_refused():
     command = [sys.executable, "-m", "experiments.conformance", "--mechanisms=dto"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
@@ -50,7 +50,7 @@ def late(call):
     return reference.attend(call.replace(positions=positions))
 
 
-def test_a_wrong_implementation_turns_the_matrix_red(monkeypatch, tmp_path):
+def test_a_wrong_implementation_fails_the_matrix(monkeypatch, tmp_path):
     wrong = api.Implementation("wrong", reference.unsupported, late)
     monkeypatch.setattr(api, "IMPLEMENTATIONS", (*api.IMPLEMENTATIONS, wrong))
     names = ["reference", "wrong"]

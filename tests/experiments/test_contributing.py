@@ -41,7 +41,7 @@ def edit(folder, heading):
     return {block.path for block in chosen}
 
 
-def test_examples_touch_as_few_places_as_promised():
+def test_examples_edit_the_stated_number_of_files():
     for heading, count in PLACES.items():
         assert len({block.path for block in blocks() if block.heading == heading}) == count
     folders = {b.path.rpartition("/")[0] for b in blocks() if b.heading == "A paper"}

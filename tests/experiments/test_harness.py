@@ -74,14 +74,14 @@ def test_a_new_task_is_learned_scored_tabulated_and_verified(finished):
     path.write_text(text)
 
 
-def test_a_run_folder_answers_inputs_of_ones_own(finished):
+def test_a_loaded_run_predicts_on_new_inputs(finished):
     run = load_run(finished / "runs" / "wide.seed0", find)
     (response,) = run.task.respond([run.network], [run.params], ["314159"])
     assert response.output == "951413"
     assert response.maps["attention"].weights.argmax(-1).tolist() == [5, 4, 3, 2, 1, 0]
 
 
-def test_the_best_checkpoint_is_that_of_the_measurement_it_is_chosen_by(finished):
+def test_the_best_checkpoint_has_the_best_value_of_best_by(finished):
     lines = (finished / "runs" / "wide.seed0" / "metrics.jsonl").read_text().splitlines()
     measured = [line for line in map(json.loads, lines) if "dev_accuracy" in line]
     best = max(measured, key=lambda line: line["dev_accuracy"])
@@ -100,7 +100,7 @@ def test_parameters_come_from_another_run_where_they_fit(finished, tmp_path):
         run(tmp_path, "narrow", scale="tiny", init_from=kept)
 
 
-def test_every_value_has_the_layer_it_came_from():
+def test_the_origin_of_every_value_is_recorded():
     config, layers = trace(PAPER, "narrow", {"scale": "tiny", "length": 4})
     assert config.task.length == 4 and config.model.width == 2 and config.train.num_steps == 4
     wanted = {"num_steps": "scale tiny", "width": "row narrow", "length": "flag"}
@@ -108,14 +108,14 @@ def test_every_value_has_the_layer_it_came_from():
     assert layers["batch_size"] == "default"
 
 
-def test_folders_without_a_run_are_named(tmp_path, finished):
+def test_folders_without_a_run_are_refused(tmp_path, finished):
     with pytest.raises(ValueError, match="no folder of a run"):
         load_run(tmp_path, find)
     with pytest.raises(ValueError, match=r"it holds the runs wide.seed0: name one of them"):
         load_run(finished / "runs", find)
 
 
-def test_a_measurement_that_is_none_is_named(tmp_path):
+def test_an_unknown_best_by_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"--best_by=\+: the name of a measurement"):
         run(tmp_path, scale="tiny", best_by="+")
     with pytest.raises(
@@ -150,7 +150,7 @@ def test_a_paper_may_start_from_parameters_and_train_some_of_them(finished, tmp_
         (["--rum=nowhere"], ["no flag --rum; did you mean run?"]),
     ],
 )
-def test_what_cannot_answer_says_so_in_one_line(words, parts):
+def test_predict_gives_one_line_errors(words, parts):
     command = [sys.executable, "-m", "experiments.predict", *words]
     done = subprocess.run(command, cwd=HARNESS.parents[1], capture_output=True, text=True)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -1,4 +1,4 @@
-"""The parameters of 20 steps do not depend on where the steps were taken."""
+"""Equality of parameters across placements, in five of the setups of the benchmark."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def on_one_device():
 
 
 @pytest.mark.parametrize(
-    ("model", "way"),
+    ("model", "setup"),
     [
         ("RNNsearch", "pmap 4, 2 microbatches"),
         ("RNNsearch", "fsdp=4"),
@@ -23,14 +23,14 @@ def on_one_device():
         ("ViT", "data=4,fsdp=2, 2 microbatches, remat all"),
     ],
 )
-def test_a_way_gives_the_parameters_of_one_device(model, way, on_one_device):
+def test_setups_give_the_parameters_of_one_device(model, setup, on_one_device):
     start, expected = on_one_device[model]
-    _, found = invariance.train(model, invariance.WAYS[way][0], invariance.MODELS[model][3])
+    _, found = invariance.train(model, invariance.SETUPS[setup][0], invariance.MODELS[model][3])
     assert invariance.distance(found, expected, start) < invariance.TOLERANCE
 
 
-def test_a_mean_of_means_is_found_out(on_one_device):
+def test_mean_of_means_gives_other_parameters(on_one_device):
     start, expected = on_one_device["RNNsearch"]
-    ways = {"placement": "pmap", "mesh": "data=8"}
-    _, found = invariance.train("RNNsearch", ways, invariance.MODELS["RNNsearch"][3], wrong=True)
+    setup = {"placement": "pmap", "mesh": "data=8"}
+    _, found = invariance.train("RNNsearch", setup, invariance.MODELS["RNNsearch"][3], wrong=True)
     assert invariance.distance(found, expected, start) > 10 * invariance.TOLERANCE

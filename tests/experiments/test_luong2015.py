@@ -38,7 +38,7 @@ def finished(tmp_path_factory):
     return folder / "results"
 
 
-def test_rows_and_their_ensemble_leave_tables_and_pictures_that_verify(finished):
+def test_rows_and_their_ensemble_write_verifiable_tables_and_pictures(finished):
     names = {path.name for path in finished.iterdir()}
     assert {"tables.md", "figure5.png", "figure6.png", "figure7-dot.png"} <= names
     verified = {name.split("/")[-1]: holds for name, _, holds in verify(finished, find)}
@@ -54,7 +54,7 @@ def test_rows_and_their_ensemble_leave_tables_and_pictures_that_verify(finished)
     assert result["parameters"] == sum(sizes) and result["members"] == list(MEMBERS)
 
 
-def test_an_ensemble_of_untrained_rows_names_the_one_that_is_missing(tmp_path):
+def test_an_ensemble_of_untrained_rows_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--row=ensemble needs the trained row location in"):
         run("ensemble", tmp_path)
 
@@ -68,14 +68,14 @@ def test_an_edited_replacement_fails_the_verification(finished, tmp_path):
 
 
 @pytest.mark.parametrize("row", PAPER.rows)
-def test_every_row_names_a_network_that_takes_shapes(row):
+def test_every_row_can_be_traced_from_shapes(row):
     program = make_program(PAPER, resolve(PAPER, row, {"scale": "tiny"}))
     params, key = program.state_shapes().params, jax.random.key(0)
     sums = jax.eval_shape(program.loss, params, program.task.batch_spec(), key)
     assert sums.total.shape == ()
 
 
-def test_a_named_implementation_computes_the_looks_or_leaves_nothing_behind(tmp_path):
+def test_a_named_implementation_is_used_or_refused_without_output(tmp_path):
     losses, programs = {}, set()
     for name in ("gathered", "reference"):
         given = TINY | {"half_width": 2, "implementation": name}
@@ -104,7 +104,7 @@ def test_the_sizes_of_the_paper():
     assert (base["halve_after"], base["halve_every"]) == (0.5, 0.1)
 
 
-def test_every_ordering_names_rows_of_which_the_paper_gives_the_bleu():
+def test_every_ordering_agrees_with_the_bleu_of_the_paper():
     for above, below in tables.ORDERINGS:
         best, worst = (
             PAPER.rows[row].paper.get("bleu") or PAPER.rows[row].paper["replaced"]

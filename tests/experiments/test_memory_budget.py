@@ -1,4 +1,4 @@
-"""What a step needs is known before it runs, and what does not fit is refused with what would."""
+"""Memory estimates, and refusal of steps that do not fit."""
 
 import numpy as np
 import pytest
@@ -30,16 +30,16 @@ def needed(config):
 @pytest.mark.parametrize(
     ("text", "count"), [("800", 800), ("1.5KiB", 1536), ("2 MB", 2_000_000), ("1gib", 2**30)]
 )
-def test_bytes_are_read(text, count):
+def test_byte_sizes_are_parsed(text, count):
     assert budget.parse_bytes(text) == count
 
 
-def test_bytes_that_are_none_are_named():
+def test_invalid_byte_sizes_are_refused():
     with pytest.raises(ValueError, match="--max_bytes=many: a number of bytes"):
         budget.parse_bytes("many")
 
 
-def test_more_devices_need_less_each_and_send(config, needed):
+def test_more_devices_need_less_memory_each_and_communicate(config, needed):
     shared = config.replace(placement="sharded", mesh="data=2,fsdp=4")
     found = budget.needs(make_program(PAPER, shared))
     assert found.bytes < needed.bytes / 3
@@ -49,7 +49,7 @@ def test_more_devices_need_less_each_and_send(config, needed):
     assert set(budget.needs(make_program(PAPER, mapped)).traffic) == {"all-reduce"}
 
 
-def test_what_fits_is_not_refused_and_a_suggestion_fits(config, needed):
+def test_a_step_that_fits_is_accepted_and_so_is_a_suggestion(config, needed):
     check(config.replace(max_bytes=str(needed.bytes)))
     tight = config.replace(max_bytes=str(needed.bytes // 3))
     with pytest.raises(ValueError, match=r"a step needs .* of a device; --") as caught:
@@ -82,7 +82,7 @@ def test_microbatches_that_do_not_divide_a_batch_are_not_suggested(config, monke
     assert 8 in tried
 
 
-def test_where_nothing_fits_the_least_is_said(config, monkeypatch):
+def test_the_error_gives_the_least_memory_if_nothing_fits(config, monkeypatch):
     def needs(program):
         part = program.config.execution
         halves = 1 + (part.remat == "all")
@@ -93,7 +93,7 @@ def test_where_nothing_fits_the_least_is_said(config, monkeypatch):
         check(config.replace(max_bytes="1KiB"))
 
 
-def test_too_many_shapes_are_refused_with_bounds_that_make_fewer():
+def test_too_many_shapes_are_refused_with_a_bucket_width_that_makes_fewer():
     given = {"scale": "tiny", "batching": "tokens", "bucket_width": 5, "max_compiles": 4}
     config = resolve(BAHDANAU, "RNNsearch-50", given)
     lengths = np.random.default_rng(0).integers(1, 50, (500, 2)).astype(np.uint16)

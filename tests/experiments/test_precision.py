@@ -1,4 +1,4 @@
-"""With --dtype=bfloat16 products are of bfloat16, and what is summed up or kept is float32."""
+"""Dtypes under --dtype=bfloat16: bfloat16 matrix products, float32 sums and parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def products(jaxpr):
 
 
 @pytest.mark.parametrize("row", PAPERS)
-def test_only_attention_weights_and_angles_are_multiplied_in_float32(row):
+def test_only_attention_weights_and_sinusoids_are_multiplied_in_float32(row):
     config = resolve(PAPERS[row], row, {"scale": "tiny", "dtype": "bfloat16"})
     program = make_program(PAPERS[row], config)
     params, batch = program.state_shapes().params, program.task.batch_spec()

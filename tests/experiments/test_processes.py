@@ -1,4 +1,4 @@
-"""A run goes on with other devices and processes than it began with, through the command line."""
+"""Runs continued on other devices and with other numbers of processes, by the command line."""
 
 import os
 import re
@@ -99,15 +99,15 @@ def ends(tmp_path_factory):
     return found
 
 
-def test_killed_and_resumed_on_the_same_mesh_is_uninterrupted_to_the_bit(ends):
+def test_resume_on_the_same_mesh_is_bitwise_equal(ends):
     assert digest(ends["same"]) == digest(ends["whole"])
 
 
-def test_two_processes_then_two_devices_then_one_end_where_eight_devices_do(ends):
+def test_resume_on_other_devices_and_processes_gives_the_same_parameters(ends):
     found, expected, begin = (ends[name].params for name in ("other", "whole", "begin"))
     assert distance(found, expected, begin) < TOLERANCE
 
 
-def test_four_processes_of_two_devices_end_where_one_of_eight_does(ends):
+def test_four_processes_give_the_parameters_of_one(ends):
     found, expected, begin = (ends[name].params for name in ("four", "whole", "begin"))
     assert distance(found, expected, begin) < TOLERANCE

@@ -1,4 +1,4 @@
-"""What a result says of the command that made it."""
+"""Commands and settings in result files."""
 
 import json
 
@@ -7,7 +7,7 @@ from experiments.harness.config import run_name
 from experiments.harness.results import command_line, environment, read_results, write_tables
 
 
-def test_a_command_names_no_path_of_one_machine():
+def test_machine_specific_paths_are_replaced_in_a_command():
     words = ["--rounds=5", "--peer_python=/a/b/python", "--output=x/y.json", "--data_dir=/data"]
     expected = "python -m m.n --rounds=5 --peer_python=PATH --output=PATH --data_dir=PATH"
     assert command_line("m.n", words) == expected
@@ -35,7 +35,7 @@ def test_runs_that_differ_in_row_and_seed_share_a_line(tmp_path):
     assert text.count("data SHA-256 train 0123456789ab") == 3
 
 
-def test_a_result_names_the_settings_it_was_measured_with(monkeypatch):
+def test_a_result_records_environment_variables_that_change_speed(monkeypatch):
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     found = environment()

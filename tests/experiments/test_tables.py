@@ -1,4 +1,4 @@
-"""Results that are kept are those of the commands beside them."""
+"""Committed results and the commands that made them."""
 
 import json
 
@@ -12,13 +12,13 @@ from experiments.papers import find
 @pytest.mark.parametrize(
     "folder", result_folders(RESULTS), ids=lambda path: f"{path.parent.name}-{path.name}"
 )
-def test_the_command_of_a_committed_result_gives_its_run(folder):
+def test_the_command_of_a_committed_result_gives_its_config(folder):
     for path in folder.glob("*.seed*.json"):
         result = json.loads(path.read_text())
         assert list(stale(result, find)) == [], path.name
 
 
-def test_a_result_of_an_older_recipe_is_named():
+def test_a_result_of_an_older_recipe_is_detected():
     path = RESULTS / "vit2020" / "digits-small" / "small.seed0.json"
     result = json.loads(path.read_text())
     rate = result["config"]["learning_rate"]

@@ -1,4 +1,4 @@
-"""How calls are timed: those of one program are all made, one after another."""
+"""Timing of calls: one program makes every call, in sequence."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import numpy as np
 from experiments.benchmarks.timing import repeated
 
 
-def test_every_call_of_a_program_is_made():
+def test_no_call_of_a_program_is_optimized_away():
     def function(x, y):
         return jnp.sin(x) @ y, x
 

@@ -48,7 +48,7 @@ def describe(row):
 
 
 @pytest.mark.parametrize("row", PARAMETERS)
-def test_rows_at_paper_scale_have_the_parameters_of_the_formula(row):
+def test_parameter_counts_of_rows_at_paper_scale(row):
     config, count = describe(row)
     assert count == PARAMETERS[row]
     np.testing.assert_allclose(count, PAPER.rows[row].paper.get("params", count), rtol=0.075)
@@ -59,7 +59,7 @@ def test_rows_at_paper_scale_have_the_parameters_of_the_formula(row):
         assert found == (300_000, 20, 0.3)
 
 
-def test_rows_change_what_table_3_says():
+def test_rows_change_the_values_of_table_3():
     changes = {
         "A-1-head": {"num_heads": 1},
         "A-half-heads": {"num_heads": 4},
@@ -80,7 +80,7 @@ def test_rows_change_what_table_3_says():
         assert config == base.identity() | changed
 
 
-def test_the_cost_and_the_rate_of_the_paper():
+def test_training_cost_and_learning_rate_of_the_paper():
     printed = [PAPER.rows[row].paper for row in ("base", "big")]
     recomputed = [one["training_flops_recomputed"] for one in printed]
     np.testing.assert_allclose(recomputed, [one["training_flops"] for one in printed], rtol=0.01)
@@ -121,7 +121,7 @@ def test_other_scores_in_every_head(score):
     assert 4 < loss < 12
 
 
-def test_packed_rows_train_attention_and_not_a_recurrence():
+def test_packed_batches_train_the_transformer_and_are_refused_by_rnnsearch():
     _, _, loss = take_a_step("base", batching="packed", batch_tokens=512)
     assert 4 < loss < 12
     with pytest.raises(ValueError, match=r"--batching=packed needs a network .* Transformer"):
@@ -138,18 +138,18 @@ def results(tmp_path_factory):
     return folder / "results"
 
 
-def test_a_run_leaves_tables_and_pictures_that_verify(results):
+def test_a_run_writes_verifiable_tables_and_pictures(results):
     files = {path.name for path in results.iterdir()}
     assert {f"{name}-base.png" for name in ("heads", "cross", "decoder")} <= files
     assert {"pronouns-test.png", "tables.md"} <= files
     found = {name: holds for name, _, holds in verify(results, find)}
     assert len(found) == 3 and all(found.values())
     text = (results / "tables.md").read_text()
-    for title in ("Table 2", "Table 3", "Whom pronouns mean", "by layer and head"):
+    for title in ("Table 2", "Table 3", "Pronoun resolution", "by layer and head"):
         assert title in text
 
 
-def test_rows_are_compared_with_base_where_they_change_it_as_in_the_paper():
+def test_rows_are_compared_with_base_if_they_change_it_as_in_the_paper():
     def runs(bleu, **config):
         base = {"dropout": 0.3, "label_smoothing": 0.1}
         return [{"config": base | config, "scores": {"tests": {"test": {"bleu": bleu}}}}]
@@ -180,7 +180,7 @@ def test_pronouns_and_heads_are_scored(results):
     assert "heads" not in other
 
 
-def test_a_pronoun_is_asked_for_where_it_is_first_given_away(tmp_path):
+def test_pronouns_are_scored_at_the_first_word_that_depends_on_gender(tmp_path):
     config = resolve(PAPER, "base", TINY | {"test_pairs": 120})
     task = PAPER.task(config).load()
 
@@ -202,7 +202,7 @@ def test_a_pronoun_is_asked_for_where_it_is_first_given_away(tmp_path):
     np.testing.assert_allclose(accuracy("s'", "si"), 1 - after_if, atol=1e-3)
 
 
-def test_a_head_that_attends_to_the_translated_noun_is_found(tmp_path):
+def test_decoder_attention_to_the_translated_antecedent_is_measured(tmp_path):
     config = resolve(PAPER, "base", TINY | {"test_pairs": 60})
     task = PAPER.task(config).load()
     (corpus,) = corpora(config.task.text)

@@ -31,7 +31,7 @@ def results(tmp_path_factory):
     return folder / "results"
 
 
-def test_a_run_leaves_a_table_and_a_picture_that_verify(results):
+def test_a_run_writes_a_verifiable_table_and_a_picture(results):
     assert (results / NAME / "attention.png").stat().st_size > 1000
     assert all(holds for *_, holds in verify(results, find))
     assert "test accuracy" in (results / "tables.md").read_text()
@@ -50,13 +50,13 @@ def test_an_edited_prediction_fails_the_verification(results):
         path.write_text(before)
 
 
-def test_sizes_that_are_not_those_of_the_data_are_named():
+def test_sizes_that_differ_from_the_data_are_refused():
     config = resolve(PAPER, "small", {"scale": "tiny", "num_classes": 12})
     with pytest.raises(ValueError, match="--num_classes=10 --image_size=8 --channels=1"):
         PAPER.task(config).load()
 
 
-def test_what_fills_a_batch_adds_nothing_to_a_loss():
+def test_padding_images_do_not_change_the_loss():
     config = resolve(PAPER, "small", {"scale": "tiny"})
     program = make_program(PAPER, config, PAPER.task(config).load())
     dev, loss, params = (
@@ -77,7 +77,7 @@ def test_what_fills_a_batch_adds_nothing_to_a_loss():
     np.testing.assert_allclose(found["accuracy"], float(correct), rtol=1e-6)
 
 
-def test_a_mixed_batch_has_the_shapes_that_the_model_was_described_by():
+def test_mixed_batches_match_batch_spec():
     for given in ({}, {"mixup": 0.5}):
         task = PAPER.task(resolve(PAPER, "small", {"scale": "tiny"} | given)).load()
         batch = next(task.train_batches(0, lambda total: slice(0, total)))
@@ -86,7 +86,7 @@ def test_a_mixed_batch_has_the_shapes_that_the_model_was_described_by():
         assert "share" not in next(task.eval_batches("dev"))
 
 
-def test_a_batch_that_cannot_be_shared_is_named_before_anything_is_read(tmp_path):
+def test_a_batch_that_devices_cannot_share_is_refused_before_data_is_read(tmp_path):
     given = {"scale": "tiny", "data": "folder", "image_dir": "nowhere", "num_microbatches": 5}
     with pytest.raises(ValueError, match="a batch of 16 rows cannot be shared evenly"):
         run(PAPER, "small", tmp_path, **given)
@@ -94,7 +94,7 @@ def test_a_batch_that_cannot_be_shared_is_named_before_anything_is_read(tmp_path
 
 
 @pytest.mark.parametrize(("dtype", "evaluated"), [("float32", "tiled"), ("bfloat16", "auto")])
-def test_an_implementation_for_16_bits_is_not_asked_of_evaluation(dtype, evaluated):
+def test_float32_evaluation_ignores_an_implementation_named_for_bfloat16(dtype, evaluated):
     named = dataclasses.replace(PAPER, network=lambda config, task: config.execution.implementation)
     given = {"scale": "tiny", "implementation": "tiled", "dtype": dtype}
     program = Program(named, resolve(named, "small", given), None)
@@ -107,7 +107,7 @@ def describe(*words):
     return subprocess.run(command, env=environ, capture_output=True, text=True)
 
 
-def test_a_mesh_that_is_not_here_is_described():
+def test_describe_simulates_a_mesh():
     mesh = ["--row=small", "--scale=tiny", "--placement=sharded", "--mesh=data=8,fsdp=4"]
     about = json.loads(describe(*mesh, "--batch_size=64").stdout)
     assert about["devices"] == 32

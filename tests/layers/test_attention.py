@@ -56,14 +56,14 @@ def test_attention_by_hand(attention):
     assert not np.asarray(weights)[0, :, 4:].any()
 
 
-def test_one_annotation_is_the_context(attention):
+def test_the_context_of_one_annotation_is_that_annotation(attention):
     *_, run, initial, (states, annotations, _) = attention
     context, _ = run(initial, states, annotations, jnp.arange(S)[None] < jnp.array([[1], [1]]))
     first = np.repeat(np.asarray(annotations)[:, :1], T, axis=1)
     np.testing.assert_allclose(context, first, atol=1e-6)
 
 
-def test_weights_only_where_asked_for(attention):
+def test_weights_are_returned_only_if_captured(attention):
     module, read, _, initial, arrays = attention
     found = jax.eval_shape(lambda p: module.apply(p, *arrays, method=read), initial)
     assert found.context.shape == (B, T, D)

@@ -39,7 +39,7 @@ def halved(maps):
     return np.max(corners, axis=0)
 
 
-def test_a_block_adds_two_convolutions_of_what_is_normalized():
+def test_a_residual_block_by_hand():
     maps = jnp.array(np.random.default_rng(0).normal(size=(2, 4, 5, 32)), jnp.float32)
     block = ResidualBlock()
     params = block.init(jax.random.key(0), maps)
@@ -48,7 +48,7 @@ def test_a_block_adds_two_convolutions_of_what_is_normalized():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_stage_convolves_halves_the_sides_and_runs_its_blocks():
+def test_a_residual_stem_by_hand():
     stem = ResidualStem(width=16, stages=3, blocks=2)
     images = jnp.array(np.random.default_rng(0).normal(size=(3, 16, 24, 3)), jnp.float32)
     params = stem.init(jax.random.key(0), images)

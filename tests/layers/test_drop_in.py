@@ -63,7 +63,7 @@ def assert_close(ours, theirs):
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_linen_layer_is_that_of_flax(name):
+def test_linen_layer_equals_that_of_flax(name):
     params = linen(OURS).init(jax.random.key(0), INPUTS)
 
     def apply(attention_fn):
@@ -80,7 +80,7 @@ def test_linen_layer_is_that_of_flax(name):
     ("name", "is_causal", "num_kv_heads"),
     [("none", False, 4), ("padding", False, 2), ("none", True, 2), ("by head", False, 4)],
 )
-def test_nnx_layer_is_that_of_flax(name, is_causal, num_kv_heads):
+def test_nnx_layer_equals_that_of_flax(name, is_causal, num_kv_heads):
     mask = None if MASKS[name] is None else jnp.asarray(MASKS[name])
 
     def outcome(attention_fn):
@@ -134,7 +134,7 @@ def test_nnx_decodes_step_by_step():
     assert_close(decode(OURS), decode(nnx.dot_product_attention))
 
 
-def test_an_order_of_ours_needs_more_than_one_step():
+def test_position_dependent_masks_are_refused_for_a_single_query():
     with pytest.raises(ValueError, match="position of a single query is unknown, but Causal"):
         make_attention_fn(mask=Causal())(QUERY[:, :1], KEY, VALUE)
     with pytest.raises(ValueError, match="but And depends on it"):
@@ -150,7 +150,7 @@ def weights_after(**options):
     return np.asarray(OURS(same, same, unit, dropout_rate=0.25, **options)) * 64
 
 
-def test_dropout_drops_at_its_rate_and_divides_by_what_it_keeps():
+def test_dropout_has_the_given_rate_and_rescales():
     key = jax.random.key(1)
     kept = weights_after(dropout_rng=key, broadcast_dropout=False)
     np.testing.assert_allclose(np.unique(kept), [0, 4 / 3], rtol=1e-6)
@@ -167,7 +167,7 @@ def test_dropout_drops_at_its_rate_and_divides_by_what_it_keeps():
         weights_after()
 
 
-def test_layers_hand_their_keys_to_dropout():
+def test_dropout_uses_the_rngs_of_the_layer():
     layer = linen(OURS, dropout_rate=0.5, deterministic=False)
     params = linen(OURS).init(jax.random.key(0), INPUTS)
     one, again, other = (
@@ -180,7 +180,7 @@ def test_layers_hand_their_keys_to_dropout():
 
 
 @pytest.mark.parametrize("heads", [1, N])
-def test_a_row_that_may_look_nowhere_gives_0(heads):
+def test_fully_masked_rows_give_zero(heads):
     mask = jnp.ones((B, heads, T, 7), bool).at[0, :, 2].set(False)
 
     def out(value):
@@ -193,7 +193,7 @@ def test_a_row_that_may_look_nowhere_gives_0(heads):
     assert np.any(nn.dot_product_attention(QUERY, KEY, VALUE, mask=mask)[0, 2])
 
 
-def test_any_answers_of_ours_go_in():
+def test_score_mask_and_implementation_reach_attend():
     allowed, score = jnp.asarray(RNG.random((B, 1, T, 7)) < 0.7), Additive(draw(N, H))
     expected = attend(
         QUERY, KEY, VALUE, score=score, mask=Window(2, 1) & Dense(allowed[:, 0])
@@ -217,12 +217,12 @@ def test_weights_are_sown():
     assert_close(ours, theirs)
 
 
-def test_dtype_is_that_asked_for():
+def test_the_result_has_the_given_dtype():
     assert OURS(QUERY, KEY, VALUE, dtype=jnp.bfloat16).dtype == jnp.bfloat16
     assert OURS(QUERY.astype(jnp.bfloat16), KEY, VALUE.astype(jnp.bfloat16)).dtype == jnp.float32
 
 
-def test_every_argument_that_flax_knows_is_named():
+def test_every_argument_of_flax_is_accepted():
     named = inspect.signature(OURS).parameters.keys()
     for theirs in (nn.dot_product_attention, nnx.dot_product_attention):
         assert inspect.signature(theirs).parameters.keys() <= named
@@ -233,6 +233,6 @@ def test_every_argument_that_flax_knows_is_named():
     ["precision", "einsum_dot_general", "qk_attn_weights_einsum", "attn_weights_value_einsum",
      "promote_dtype"],
 )  # fmt: skip
-def test_what_it_cannot_do_is_an_error(name):
+def test_unsupported_arguments_are_refused(name):
     with pytest.raises(ValueError, match=f"^{name} is not supported"):
         OURS(QUERY, KEY, VALUE, **{name: "highest"})

@@ -33,7 +33,7 @@ def test_masks_by_name_written_out(name, expected):
     assert locality.apply({}, states, valid) == (MASKS[name](1), softmax)
 
 
-def test_every_mask_is_a_locality_and_local_p_too():
+def test_localities_are_all_masks_and_local_p():
     assert set(LOCALITIES) == {*MASKS, "local_p"}
     assert make_locality("local_p", 3) == Predictive(3)
     ones = jax.nn.initializers.ones
@@ -42,7 +42,7 @@ def test_every_mask_is_a_locality_and_local_p_too():
         make_locality("local", 3)
 
 
-def test_masks_that_hold_together_leave_out_what_forbids_nothing():
+def test_intersect_omits_absent_and_full_masks():
     assert intersect() == intersect(None, Full()) == Full()
     assert intersect(Full(), Causal(), None) == Causal()
     both = intersect(Causal(), Window(1, 1))

@@ -11,7 +11,7 @@ from attn_research.layers.readout import Readout, maxout
 B, T, L, V = 2, 5, 3, 6
 
 
-def test_maxout_takes_the_larger_of_neighbors():
+def test_maxout_takes_the_larger_of_two_neighbors():
     inputs = jnp.array([[1.0, -2.0, 3.0, 7.0, -5.0, -4.0]])
     np.testing.assert_array_equal(maxout(inputs), [[1.0, 7.0, -4.0]])
 
@@ -41,7 +41,7 @@ def test_readout_by_hand():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_dropout_only_in_training():
+def test_dropout_applies_only_in_training():
     parts = [jnp.ones((B, T, d)) for d in (4, 7, 8)]
     module = Readout(L, V, dropout=0.5)
     key = jax.random.key(1)

@@ -46,7 +46,7 @@ def unit():
     return jax.jit(module.apply), params, state, projected
 
 
-def test_one_step_by_hand(unit):
+def test_one_step_of_the_gated_unit_by_hand(unit):
     step, params, state, projected = unit
     found, output = step(params, state, projected)
     expected = gated_step(params["params"], state, projected)
@@ -54,7 +54,7 @@ def test_one_step_by_hand(unit):
     assert (np.asarray(output) == np.asarray(found)).all()
 
 
-def test_gates_at_their_limits(unit):
+def test_gates_at_0_and_1(unit):
     step, params, state, _ = unit
     closed = jnp.concatenate([jnp.full((B, D), -50.0), jnp.zeros((B, 2 * D))], axis=1)
     np.testing.assert_allclose(step(params, state, closed)[0], state, atol=1e-6)
@@ -75,7 +75,7 @@ def test_recurrent_blocks_are_orthogonal_and_differ():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_a_loop_is_its_steps_and_keeps_its_state_over_padding(reverse):
+def test_recurrence_equals_its_steps_and_keeps_the_state_over_padding(reverse):
     module = Recurrence(GatedUnit(D), reverse)
     rng = np.random.default_rng(2)
     inputs = np.float32(rng.normal(size=(B, S, DIN)))
@@ -105,7 +105,7 @@ def lstm_step(params, cell, hidden, x):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_an_lstm_over_time_by_hand_from_a_given_state(reverse):
+def test_an_lstm_by_hand_from_a_given_state(reverse):
     module = Recurrence(LSTMUnit(D), reverse)
     rng = np.random.default_rng(3)
     inputs, cell, hidden = (np.float32(rng.normal(size=s)) for s in ((B, S, DIN), (B, D), (B, D)))
@@ -124,7 +124,7 @@ def test_an_lstm_over_time_by_hand_from_a_given_state(reverse):
         np.testing.assert_allclose(last.hidden[row], h, atol=1e-5)
 
 
-def test_an_lstm_is_drawn_uniformly_biases_too():
+def test_initial_weights_and_biases_of_an_lstm_are_uniform():
     unit = LSTMUnit(50)
     variables = unit.init(jax.random.key(0), unit.start(1), jnp.zeros((1, 30)), method=_whole_step)
     for leaf in jax.tree.leaves(variables):

@@ -63,7 +63,7 @@ def expected_scores(name, p, query, key):
 
 
 @pytest.mark.parametrize("name", SCORINGS)
-def test_every_score_of_a_memory_by_hand(name):
+def test_every_score_of_memory_attention_by_hand(name):
     scoring = make_scoring(name, features=H, max_length=S + 1)
     weights, params = run(MemoryAttention(scoring), read_memory)
     p = params.get("scoring", {})
@@ -78,7 +78,7 @@ def test_every_score_of_a_memory_by_hand(name):
 
 
 @pytest.mark.parametrize("name", SCORINGS)
-def test_every_score_of_heads_by_hand(name):
+def test_every_score_of_multi_head_attention_by_hand(name):
     heads = MultiHeadAttention(N, H, scoring=make_scoring(name, max_length=S + 1))
     weights, params = run(heads, read_heads)
     query, key = (
@@ -92,7 +92,7 @@ def test_every_score_of_heads_by_hand(name):
             np.testing.assert_allclose(weights[b, n], expected, atol=1e-4)
 
 
-def test_a_kernel_init_draws_matrices_and_the_vector_of_concat_alone():
+def test_kernel_init_applies_to_matrices_and_to_the_vector_of_concat():
     ones = jax.nn.initializers.ones
     for name in SCORINGS:
         module = MemoryAttention(make_scoring(name, features=H, max_length=S, kernel_init=ones))
@@ -126,7 +126,7 @@ class Weighted:
         return jnp.einsum(f"...tnh,...snh,{n}h->...nts", query, key, self.weight)
 
 
-def test_one_line_of_the_table_makes_a_new_score_of_memories_and_heads(monkeypatch):
+def test_a_new_entry_of_scorings_works_in_memory_and_multi_head_attention(monkeypatch):
     line = scoring_of(
         Weighted,
         parameter="weight",
@@ -154,7 +154,7 @@ def test_one_line_of_the_table_makes_a_new_score_of_memories_and_heads(monkeypat
     assert params["scoring"]["weight"].shape == (N, H)
 
 
-def test_what_cannot_be_is_named():
+def test_invalid_scorings_are_refused():
     with pytest.raises(ValueError, match="score 'cosine' is not one of additive, concat"):
         make_scoring("cosine")
     with pytest.raises(ValueError, match='"location" has a weight for each index: give max_length'):
@@ -165,7 +165,7 @@ def test_what_cannot_be_is_named():
         projected.init(jax.random.key(0), *arrays, method=read_heads)
 
 
-def test_a_location_score_is_none_of_a_cache():
+def test_location_score_is_refused_with_a_cache():
     heads = MultiHeadAttention(N, H, scoring=make_scoring("location", max_length=S))
     block = DecoderBlock(heads, mlp_dim=6)
     states = jnp.array(STATES)
@@ -181,14 +181,14 @@ def _project(block, params, states):
     return block.apply(params, states, method=lambda block, x: block.attention.project(x))
 
 
-def test_equal_choices_are_equal_scorings():
+def test_equal_options_give_equal_scorings():
     for name in SCORINGS:
         make = functools.partial(make_scoring, name, features=H)
         assert make(max_length=3) == make(max_length=3)
     assert make_scoring("location", max_length=3) != make_scoring("location", max_length=4)
 
 
-def test_only_location_goes_by_location():
+def test_only_the_location_score_depends_on_locations():
     found = {name: make_scoring(name, max_length=3).by_location for name in SCORINGS}
     assert found == {name: name == "location" for name in SCORINGS}
     assert all(isinstance(make_scoring(name, max_length=3), Scoring) for name in SCORINGS)

@@ -95,7 +95,7 @@ def test_residual_connections_by_hand(norm, use_bias, pre_norm):
     assert rest == STATES.shape
 
 
-def test_dropout_and_drop_path_are_of_the_layer_and_only_in_training():
+def test_dropout_and_drop_path_apply_only_in_training():
     def change(config, train):
         module, layer = Residual(config), lambda x: jnp.ones_like(x)
         variables = module.init(jax.random.key(0), jnp.array(STATES), layer)
@@ -121,7 +121,7 @@ def test_dropout_and_drop_path_are_of_the_layer_and_only_in_training():
         (BlockConfig(activation="tanh"), "activation 'tanh' is not one of relu, gelu"),
     ],
 )
-def test_unknown_choices_are_named(config, message):
+def test_unknown_choices_are_refused(config, message):
     block = EncoderBlock(MultiHeadAttention(N, H), F, config)
     with pytest.raises(ValueError, match=message):
         block.init(jax.random.key(0), jnp.array(STATES), Full())
@@ -132,7 +132,7 @@ LLAMA = BlockConfig(pre_norm=True, norm="rms_norm", activation="silu", gated=Tru
 
 @pytest.mark.parametrize("config", [BlockConfig(), LLAMA], ids=["2017", "llama"])
 @pytest.mark.parametrize("mask", [Causal(), Causal() & Window(1, 0)], ids=["causal", "window"])
-def test_a_decoder_block_without_cross_attention_is_a_causal_block_with_a_cache(config, mask):
+def test_a_decoder_block_without_cross_attention_is_a_cached_causal_encoder_block(config, mask):
     block = DecoderBlock(MultiHeadAttention(N, H, num_kv_heads=1), F, config)
     states = jnp.array(STATES)
     params = draw(block, states, mask)
@@ -165,7 +165,7 @@ def test_a_decoder_block_without_cross_attention_is_a_causal_block_with_a_cache(
             start += size
 
 
-def test_a_memory_and_cross_attention_come_together():
+def test_a_memory_is_required_exactly_with_cross_attention():
     heads = MultiHeadAttention(N, H)
     states = jnp.array(STATES)
     bare = DecoderBlock(heads, F)

@@ -127,7 +127,7 @@ def make_batch():
     return source, source != PAD, previous
 
 
-def test_outputs_do_not_depend_on_padding_or_batch_mates(case):
+def test_outputs_do_not_depend_on_padding_or_the_batch(case):
     source, valid, previous = make_batch()
     logits = case.run(case.params, source, valid, previous).logits
     wider = np.pad(source, ((0, 1), (0, 3)), constant_values=PAD)  # with an empty row, too
@@ -144,7 +144,7 @@ def test_outputs_do_not_depend_on_padding_or_batch_mates(case):
     assert np.abs(found[0] - logits[0]).max() > 1e-3
 
 
-def test_the_past_does_not_see_the_future(case):
+def test_logits_do_not_depend_on_later_words(case):
     source, valid, previous = make_batch()
     logits = case.run(case.params, source, valid, previous).logits
     for t in range(1, T):
@@ -155,7 +155,7 @@ def test_the_past_does_not_see_the_future(case):
         assert np.abs(found[:, t] - logits[:, t]).max() > 1e-5
 
 
-def test_steps_equal_the_whole(case):
+def test_step_by_step_decoding_equals_the_full_pass(case):
     source, valid, previous = make_batch()
     whole = case.run(case.params, source, valid, previous)
     encoded = case.encode(case.params, source, valid)
@@ -171,7 +171,7 @@ def test_steps_equal_the_whole(case):
             np.testing.assert_allclose(weights[:, 0], whole.weights[..., t, :], atol=2e-6)
 
 
-def test_hypotheses_are_apart_and_go_on_from_their_parents(case):
+def test_beam_hypotheses_equal_separate_decoding(case):
     source, valid, _ = make_batch()
     encoded = case.encode(case.params, source, valid)
     memory, start = encoded.memory, case.begin(case.params, encoded, 8)
@@ -209,7 +209,7 @@ def test_every_weight_has_a_gradient(case):
         assert np.isfinite(gradient).all() and np.any(gradient), jax.tree_util.keystr(path)
 
 
-def test_alignments_are_of_the_word_that_attention_is_trained_to_point_to():
+def test_each_model_has_the_expected_alignment_spec():
     expected = {
         "RNNencdec": None,
         "RNNsearch": AlignmentSpec("predicted"),
@@ -223,7 +223,7 @@ def test_alignments_are_of_the_word_that_attention_is_trained_to_point_to():
     assert {name: NETWORKS[name].alignment for name in expected} == expected
 
 
-def test_segments_are_taken_or_refused(case):
+def test_segments_are_accepted_or_refused(case):
     source, valid, previous = make_batch()
     segments = np.ones_like(source), np.ones_like(previous)
     run = functools.partial(case.network.apply, case.params, method="hidden_states")
@@ -237,7 +237,7 @@ def test_segments_are_taken_or_refused(case):
     np.testing.assert_allclose(found.states, run(*arrays).states, atol=1e-5)
 
 
-def test_hidden_states_give_the_weights_that_are_captured(case):
+def test_hidden_states_return_the_captured_weights(case):
     source, valid, previous = make_batch()
     capture = None if case.network.alignment is None else "all"
     run = jax.jit(functools.partial(case.network.apply, method="hidden_states", capture=capture))
@@ -258,7 +258,7 @@ def parameter_count(network):
 
 
 @pytest.mark.parametrize("score", SCORINGS)
-def test_the_table_of_scores_serves_every_model(score):
+def test_every_score_works_in_every_model(score):
     # n' is 3 or 4 features, annotations of RNNsearch are 2n wide, heads 4 wide.
     of_memory = {
         "additive": 6 * 3 + 3 + 12 * 3 + 3,
@@ -288,7 +288,7 @@ def test_the_table_of_scores_serves_every_model(score):
 
 
 @pytest.mark.parametrize("locality", LOCALITIES)
-def test_the_table_of_localities_serves_recurrent_decoders(locality):
+def test_every_locality_works_in_recurrent_decoders(locality):
     more = 6 * 6 + 6 if locality == "local_p" else 0
     found = parameter_count(luong("dot", locality)) - parameter_count(luong("dot"))
     assert found == more

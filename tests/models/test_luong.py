@@ -122,7 +122,7 @@ def test_forward_pass_by_hand(reverse, feed):
 
 
 @pytest.mark.parametrize("feed", [False, True])
-def test_dropout_differs_by_step_and_key_and_only_in_training(feed):
+def test_dropout_differs_by_key_and_applies_only_in_training(feed):
     network, params = make_case(False, feed, dropout=0.5)
     params = jax.tree.map(jnp.asarray, params)
     source, same = jnp.array(SOURCE), jnp.repeat(jnp.array(PREVIOUS[:, 1:2]), 5, axis=1)

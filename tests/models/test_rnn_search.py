@@ -196,7 +196,7 @@ def test_initialization_of_the_paper(initialized):
         assert np.abs(values).max() > 2.5 * deviation, name  # not uniform
 
 
-def test_attention_begins_uniform_over_words(initialized):
+def test_initial_attention_is_uniform_over_words(initialized):
     network, params = initialized
     source, valid, previous = make_batch()
     weights = jax.jit(functools.partial(network.apply, capture="all"))(
@@ -238,7 +238,7 @@ def test_golden_steps():
     )
 
 
-def test_tied_words_are_one_matrix_and_need_equal_sizes():
+def test_tied_embeddings_share_one_matrix_and_need_equal_sizes():
     ids = jnp.zeros((1, 2), jnp.int32)
     sizes = dict(source_vocab=12, target_vocab=12, hidden_dim=6, embedding_dim=4, maxout_dim=4)
     sizes |= {"attention": additive(3)}
@@ -255,7 +255,7 @@ def test_tied_words_are_one_matrix_and_need_equal_sizes():
             jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
 
 
-def test_word_dropout_hides_whole_words_in_training_alone():
+def test_word_dropout_drops_whole_words_only_in_training():
     source, valid, previous = make_batch()
     network = RNNSearch(**SIZES, attention=additive(3), word_dropout=0.5)
     plain, params = make_case(3).run, make_case(3).params

@@ -45,7 +45,7 @@ def test_parameter_counts_of_table_3(row):
     assert count(**BASE | changes, attention_bias=True) == with_biases
 
 
-def test_the_tiny_transformer_of_wu_et_al():
+def test_parameter_count_of_the_tiny_transformer_of_wu_et_al():
     sizes = dict(num_layers=4, model_dim=128, mlp_dim=256, num_heads=4, attention_bias=True)
     assert count(**sizes) + (9_712 - 37_000) * 128 == 2_568_192
 
@@ -72,7 +72,7 @@ def splits(total):
         yield from ((first, *rest) for rest in splits(total - first))
 
 
-def test_every_split_into_chunks_gives_the_logits_of_the_whole():
+def test_decoding_in_chunks_equals_the_full_pass():
     network, params = make_case()
     whole = jax.jit(network.apply)(params, SOURCE, SOURCE != PAD, PREVIOUS).logits
     encode = jax.jit(functools.partial(network.apply, method="encode"))
@@ -88,7 +88,7 @@ def test_every_split_into_chunks_gives_the_logits_of_the_whole():
         np.testing.assert_allclose(np.concatenate(found, 1), whole, atol=2e-5, err_msg=str(chunks))
 
 
-def test_sentences_packed_into_one_row_give_what_each_gives_alone():
+def test_packed_sentences_equal_separate_sentences():
     network, params = make_case(pre_norm=True)
     sources = [np.array(ids) for ids in ([4, 5, 6, EOS], [9, 8, EOS], [7, EOS])]
     previous = [np.array(ids) for ids in ([BOS, 5], [BOS, 10, 4, 4], [BOS, 6, 9])]
@@ -111,7 +111,7 @@ def test_sentences_packed_into_one_row_give_what_each_gives_alone():
         start += len(before)
 
 
-def test_no_gradient_reaches_the_past_from_the_future():
+def test_earlier_logits_have_no_gradient_from_later_words():
     network, params = make_case()
     vectors = jnp.array(np.random.default_rng(1).normal(size=(11, 6)))
 
@@ -157,7 +157,7 @@ def test_masks_limit_the_receptive_fields_of_encoder_and_decoder():
     np.testing.assert_array_equal(reached(network, params, "decoder"), band[:5, :5])
 
 
-def test_sinusoids_are_those_of_the_paper_and_shift_linearly():
+def test_sinusoids_equal_the_paper_and_shift_linearly():
     width, positions = 6, np.arange(9)
     found = np.asarray(sinusoids(jnp.array(positions), width))
     for i in range(width // 2):
@@ -172,7 +172,7 @@ def test_sinusoids_are_those_of_the_paper_and_shift_linearly():
         sinusoids(jnp.arange(3), 5)
 
 
-def test_dropout_only_in_training_and_of_every_block_its_own():
+def test_dropout_differs_by_key_and_applies_only_in_training():
     network, params = make_case(dropout=0.3, attention_dropout=0.2)
 
     @functools.partial(jax.jit, static_argnums=1)
@@ -196,7 +196,7 @@ def test_dropout_only_in_training_and_of_every_block_its_own():
         (dict(num_heads=4), "model_dim 6 is not a multiple of num_heads 4"),
     ],
 )
-def test_sizes_that_do_not_fit_are_named(sizes, message):
+def test_incompatible_sizes_are_refused(sizes, message):
     every = dict(
         source_vocab=11, target_vocab=11, num_layers=2, model_dim=6, mlp_dim=10, num_heads=3
     )

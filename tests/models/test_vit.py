@@ -79,7 +79,7 @@ def test_the_first_block_reads_the_token_then_patches_row_by_row():
     np.testing.assert_allclose(found.weights[0, 0], expected, atol=1e-4)
 
 
-def test_logits_are_those_of_another_library():
+def test_logits_equal_those_of_another_library():
     golden = np.load(pathlib.Path(__file__).parents[1] / "golden" / "vit.npz", allow_pickle=False)
     leaves = {tuple(name.split("/")): golden[name] for name in golden.files if "/" in name}
     leaves |= {(name,): golden[name] for name in ("token", "positions")}
@@ -97,7 +97,7 @@ def test_mean_pooling_has_no_token():
     assert found.weights.shape[-1] == 6
 
 
-def test_a_layer_is_skipped_by_whole_examples_whoever_stands_beside_them():
+def test_drop_path_drops_whole_examples_independently_of_the_batch():
     network, params, images = make_case(drop_path=0.5)
     images = jnp.concatenate([images] * 8)
     plain = make_case()[0].apply
@@ -138,7 +138,7 @@ def test_a_mask_limits_the_receptive_field_of_the_class_token():
 
 
 @pytest.mark.parametrize("score", SCORINGS)
-def test_the_table_of_scores_serves_every_head(score):
+def test_every_score_works_in_every_head(score):
     network, params, images = make_case(scoring=make_scoring(score, max_length=7))
     sizes = {"additive": 2, "concat": 2, "general": 4, "location": 2 * 7}
     leaves = jax.tree.leaves(params["params"]["blocks"]["attention"].get("scoring", {}))
@@ -147,7 +147,7 @@ def test_the_table_of_scores_serves_every_head(score):
     np.testing.assert_allclose(found.weights.sum(axis=-1), np.ones((2, 2, 3, 7)), atol=1e-5)
 
 
-def test_positions_of_the_same_grid_are_the_same_and_others_are_interpolated():
+def test_positions_of_another_grid_are_interpolated():
     table = jnp.arange(12.0).reshape(6, 2)
     np.testing.assert_array_equal(resize_positions(table, (2, 3), (2, 3)), table)
     wide = np.asarray(resize_positions(table, (2, 3), (4, 6))).reshape(4, 6, 2)
@@ -158,7 +158,7 @@ def test_positions_of_the_same_grid_are_the_same_and_others_are_interpolated():
     assert jax.jit(network.apply)(params, larger).logits.shape == (1, 5)
 
 
-def test_a_hybrid_is_the_same_model_over_the_map_of_its_stem():
+def test_a_hybrid_equals_the_model_on_the_feature_map_of_its_stem():
     stem = ResidualStem(width=16, stages=2)
     network, params, images = make_case(patch=1, stem=stem)
     found = jax.jit(functools.partial(network.apply, capture="all"))(params, images)
@@ -180,7 +180,7 @@ def test_a_hybrid_is_the_same_model_over_the_map_of_its_stem():
         (dict(num_heads=4), "model_dim 6 is not a multiple of num_heads 4"),
     ],
 )
-def test_sizes_that_do_not_fit_are_named(sizes, message):
+def test_incompatible_sizes_are_refused(sizes, message):
     every = dict(patch=4, num_layers=1, model_dim=6, mlp_dim=10, num_heads=3) | sizes
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(ViT(5, (8, 12), **every).init, jax.random.key(0), jnp.ones((1, 8, 12, 3)))

@@ -70,7 +70,7 @@ def damage(folder, step, how):
         about.unlink()
 
 
-def test_the_newest_of_two_kept_comes_back(folder):
+def test_the_newest_checkpoint_is_restored(folder):
     checkpoints = reopen(folder)
     assert checkpoints.steps() == [4, 6]
     for like in (make_state(0), jax.eval_shape(lambda: make_state(0))):
@@ -84,7 +84,7 @@ def test_an_empty_folder_has_none(tmp_path):
     assert Checkpoints(tmp_path / "new", CONFIG).restore(make_state(0)) is None
 
 
-def test_reading_leaves_a_folder_as_it_is(folder, tmp_path):
+def test_read_only_access_does_not_change_a_folder(folder, tmp_path):
     damage(folder, 6, "truncated")
     before = sorted(folder.rglob("*"))
     reader = Checkpoints(folder, CONFIG, read_only=True)
@@ -102,14 +102,14 @@ def test_a_step_is_saved_once(folder):
     assert_equal(checkpoints.restore(make_state(0))[1], make_state(6))
 
 
-def test_what_an_older_checkpoint_does_not_name_was_as_by_default(folder):
+def test_fields_missing_in_an_older_checkpoint_take_defaults(folder):
     older = Checkpoints(folder, CONFIG | {"new": 0}, {"new": 0})
     assert older.restore(make_state(0))[0] == max(older.steps())
     with pytest.raises(CheckpointError, match=r"\(new=0 there, 1 here\)"):
         Checkpoints(folder, CONFIG | {"new": 1}, {"new": 0}).restore(make_state(0))
 
 
-def test_another_config_is_refused_by_the_names_that_differ(folder):
+def test_another_config_is_refused_with_the_differing_values(folder):
     with pytest.raises(CheckpointError) as caught:
         reopen(folder, hidden=7, seed=1).restore(make_state(0))
     message = str(caught.value)
@@ -119,7 +119,7 @@ def test_another_config_is_refused_by_the_names_that_differ(folder):
 
 
 @pytest.mark.parametrize("how", ["truncated", "zeroed", "altered", "missing"])
-def test_a_damaged_checkpoint_is_passed_over_and_replaced(folder, caplog, how):
+def test_a_damaged_checkpoint_is_skipped_and_replaced(folder, caplog, how):
     damage(folder, 6, how)
     checkpoints = reopen(folder)
     with caplog.at_level(logging.WARNING, logger="attn_research"):
@@ -136,7 +136,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_replaced(folder, caplog, how):
     assert_equal(reopen(folder).restore(make_state(0))[1], make_state(6))
 
 
-def test_the_mean_of_the_last_ones(folder):
+def test_the_mean_of_the_last_checkpoints(folder):
     found = reopen(folder).average(make_state(0), 2, lambda state: state)
     expected = jax.tree.map(lambda a, b: (a + b) / 2, make_state(4), make_state(6))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), found, expected)
@@ -147,13 +147,13 @@ def test_the_mean_of_the_last_ones(folder):
 
 
 @pytest.mark.parametrize("kind", ["truncated", "missing"])
-def test_a_mean_needs_every_one_whole(folder, kind):
+def test_a_mean_with_a_damaged_checkpoint_is_refused(folder, kind):
     damage(folder, 4, kind)
     with pytest.raises(CheckpointError, match=r"4 is damaged .*: average fewer"):
         reopen(folder).average(make_state(0), 2, lambda state: state)
 
 
-def test_when_all_are_damaged_nothing_is_removed(folder):
+def test_nothing_is_removed_if_all_checkpoints_are_damaged(folder):
     damage(folder, 4, "truncated")
     damage(folder, 6, "missing")
     checkpoints = reopen(folder)
@@ -162,13 +162,13 @@ def test_when_all_are_damaged_nothing_is_removed(folder):
     assert checkpoints.steps() == [4, 6]
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_written_gives_a_one_line_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"^cannot write checkpoints to .*file.*--run_dir$"):
         Checkpoints(tmp_path / "file" / "checkpoints", CONFIG)
 
 
-def test_a_save_that_fails_is_one_line_and_leaves_the_others(folder, monkeypatch):
+def test_a_failed_save_gives_a_one_line_error_and_keeps_other_checkpoints(folder, monkeypatch):
     checkpoints = reopen(folder)
 
     def full(*args, **kwargs):
@@ -180,7 +180,7 @@ def test_a_save_that_fails_is_one_line_and_leaves_the_others(folder, monkeypatch
     assert reopen(folder).restore(make_state(0))[0] == 6
 
 
-def test_a_digest_tells_values_names_shapes_and_dtypes_apart():
+def test_digests_differ_by_values_names_shapes_and_dtypes():
     trees = [
         {"a": np.zeros(4, np.float32)},
         {"b": np.zeros(4, np.float32)},

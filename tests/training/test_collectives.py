@@ -21,7 +21,7 @@ def traffic(function, out_specs):
     return collectives(jax.jit(shared).lower(x).compile().as_text())
 
 
-def test_kinds_and_sizes():
+def test_collectives_are_counted_by_kind_and_bytes():
     one = ROWS * COLUMNS * 4
     assert traffic(lambda x: jax.lax.psum(x, "data"), P()) == {"all-reduce": Traffic(1, one)}
     gathered = traffic(lambda x: jax.lax.all_gather(x, "data", tiled=True), P())
@@ -30,7 +30,7 @@ def test_kinds_and_sizes():
     assert scattered == {"reduce-scatter": Traffic(1, one // 4)}
 
 
-def test_every_turn_of_a_loop_counts():
+def test_every_iteration_of_a_loop_counts():
     def turns(x):
         def turn(total, _):
             return jnp.sin(jax.lax.psum(total, "data")), None
@@ -50,11 +50,11 @@ def test_every_turn_of_a_loop_counts():
         ("(f32[8]{0}, f32[4]{0})", "all-reduce", 48),
     ],
 )
-def test_what_a_begun_collective_sends_is_not_what_it_receives(types, kind, received):
+def test_asynchronous_collectives_count_received_bytes_only(types, kind, received):
     line = f"  %start = {types} {kind}-start(%p), channel_id=1"
     text = "\n".join(["ENTRY %main (p: f32[8]) -> f32[8] {", line, "}"])
     assert collectives(text) == {kind: Traffic(1, received)}
 
 
-def test_devices_that_work_alone_send_nothing():
+def test_devices_without_collectives_have_no_traffic():
     assert traffic(jnp.sin, P("data")) == {}

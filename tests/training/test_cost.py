@@ -41,12 +41,12 @@ def while_loop(x, w):
     ],
     ids=["plain", "jit", "checkpoint", "scan", "nested", "while", "gradient", "none"],
 )
-def test_products_are_counted(function, expected):
+def test_flops_of_matrix_products(function, expected):
     assert matmul_flops(function, X, W) == expected
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_convolutions_are_counted(groups):
+def test_flops_of_convolutions(groups):
     images, channels, outputs, side = 2, 4, 6, 5
     x = jax.ShapeDtypeStruct((images, side, side, channels), jnp.float32)
     w = jax.ShapeDtypeStruct((3, 3, channels // groups, outputs), jnp.float32)
@@ -64,6 +64,6 @@ def test_convolutions_are_counted(groups):
         assert matmul_flops(gradient, x, w) == 3 * once
 
 
-def test_batch_axes_are_counted():
+def test_flops_of_batched_products():
     left, right = (jax.ShapeDtypeStruct((2, 4, *x.shape), jnp.float32) for x in (X, W))
     assert matmul_flops(jnp.matmul, left, right) == 8 * ONCE

@@ -51,7 +51,7 @@ def run(recorder, start, num_steps, *hooks):
     )
 
 
-def test_hooks_come_before_a_step_and_after_every_reading():
+def test_hooks_run_before_a_step_and_after_metrics_are_read():
     recorder = Recorder()
     after = run(recorder, 0, 5, recorder.hook("evaluate", 2), recorder.hook("save", 4))
     assert after.step == 5
@@ -65,7 +65,7 @@ def test_hooks_come_before_a_step_and_after_every_reading():
     ]
 
 
-def test_metrics_are_read_one_step_late_and_all_of_them():
+def test_all_metrics_are_read_one_step_late():
     recorder = Recorder()
     run(recorder, 0, 3)
     assert recorder.events == [
@@ -76,7 +76,7 @@ def test_metrics_are_read_one_step_late_and_all_of_them():
     ]
 
 
-def test_a_resumed_run_does_not_repeat_what_was_due_before_it_stopped():
+def test_a_resumed_run_does_not_repeat_earlier_hooks():
     recorder = Recorder()
     run(recorder, 4, 6, recorder.hook("evaluate", 2))
     events = [event for event in recorder.events if not event.startswith("batch")]
@@ -91,7 +91,7 @@ def test_a_run_resumed_at_its_end_does_nothing():
 
 @pytest.mark.parametrize("wrong", [dict(losses={3: float("nan")}), dict(norms={3: float("inf")})])
 @pytest.mark.parametrize("num_steps", [3, 6])
-def test_a_loss_that_is_not_finite_stops_the_run(wrong, num_steps):
+def test_a_non_finite_loss_stops_the_run(wrong, num_steps):
     recorder = Recorder(**wrong)
     with pytest.raises(NonFiniteLossError, match=r"^the loss of step 3 is .*(nan|inf)"):
         run(recorder, 0, num_steps)
@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(wrong, num_steps):
     assert "step 5" not in recorder.events
 
 
-def test_nothing_is_saved_after_a_loss_that_is_not_finite():
+def test_nothing_is_saved_after_a_non_finite_loss():
     recorder = Recorder(losses={2: float("inf")})
     with pytest.raises(NonFiniteLossError):
         run(recorder, 0, 6, recorder.hook("save", 2))

@@ -55,7 +55,7 @@ def test_a_line_is_the_mean_over_its_steps(tmp_path):
     ]
 
 
-def test_a_resumed_run_drops_what_it_will_measure_again(tmp_path):
+def test_a_resumed_run_drops_lines_that_it_measures_again(tmp_path):
     lines = [{"step": 2, "loss": 1.0}, {"step": 2, "dev_loss": 3.0}, {"step": 4, "loss": 2.0}]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "metrics.jsonl").write_text(text + '{"step": 2, "los')
@@ -76,7 +76,7 @@ def test_steps_without_weight_have_no_loss(tmp_path):
     assert lines_of(tmp_path)[0]["loss"] == 0.0
 
 
-def test_events_hold_the_same_numbers(tmp_path):
+def test_event_files_hold_the_same_numbers(tmp_path):
     log = open_log(tmp_path)
     log.write(1, measured(3, 2))
     log.write(2, measured(4, 2))
@@ -97,7 +97,7 @@ def events_in(data):
         yield Event.FromString(content)
 
 
-def test_progress_is_a_line_every_half_minute_where_there_is_no_terminal(tmp_path):
+def test_progress_without_a_terminal_is_a_line_every_half_minute(tmp_path):
     now, stream = [100.0], io.StringIO()
     options = dict(progress=True, stream=stream, clock=lambda: now[0])
     log = open_log(tmp_path / "run", start=2000, num_steps=2010, **options)

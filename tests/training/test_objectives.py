@@ -63,7 +63,7 @@ def test_two_targets_of_an_example_by_hand():
     assert weight == 2
 
 
-def test_logits_far_apart_are_exact(batch):
+def test_losses_of_large_logits_are_exact(batch):
     _, targets, valid = batch
     total, _ = cross_entropy(1e4 * jax.nn.one_hot(targets + 1, V + 1), targets, valid)
     np.testing.assert_allclose(total, (3 + T) * 1e4)
@@ -80,13 +80,13 @@ def test_half_precision_logits_give_float32_sums_and_half_precision_gradients(ba
     assert gradient.dtype == jnp.bfloat16
 
 
-def test_nothing_valid_is_zero(batch):
+def test_the_loss_without_valid_targets_is_zero(batch):
     logits, targets, valid = batch
     assert cross_entropy(logits, targets, jnp.zeros_like(valid)) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 4, 10, 11, None])
-def test_chunks_of_any_size_give_the_whole(batch, chunk):
+def test_chunked_losses_equal_the_whole_loss(batch, chunk):
     _, targets, valid = batch
     rng = np.random.default_rng(1)
     states = jnp.array(rng.normal(size=(B, T, 3)), jnp.float32)
@@ -109,7 +109,7 @@ def test_chunks_of_any_size_give_the_whole(batch, chunk):
     np.testing.assert_allclose(jax.jit(chunked)(states, kernel)[0], both[0][0][0], rtol=1e-6)
 
 
-def test_a_chunk_is_all_that_is_held():
+def test_memory_holds_the_logits_of_one_chunk():
     words, vocabulary, chunk = 512, 4096, 32
     valid = jnp.ones(words, bool)
 

@@ -32,7 +32,7 @@ def test_gradients_are_rescaled_to_the_norm():
     np.testing.assert_allclose([*first_moment.values()], [0.5, 1.0, 1.0], rtol=1e-5)
 
 
-def test_weight_decay_shrinks_matrices_alone():
+def test_weight_decay_applies_to_matrices_only():
     params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "positions": jnp.ones((2, 3))}
     gradient = jax.tree.map(jnp.zeros_like, params)
     optimizer = make_optimizer("adamw", 0.1, 1.0, weight_decay=0.5)
@@ -43,7 +43,7 @@ def test_weight_decay_shrinks_matrices_alone():
         make_optimizer("adam", 0.1, 1.0, weight_decay=0.5)
 
 
-def test_muon_moves_every_direction_of_a_kernel_alike():
+def test_muon_updates_have_nearly_equal_singular_values():
     rng = np.random.default_rng(0)
     shapes = {"first": (8, 12), "blocks": (3, 12, 8), "conv": (3, 3, 2, 8)}
     gradient = {name: {"kernel": rng.normal(size=shape)} for name, shape in shapes.items()}
@@ -67,13 +67,13 @@ def test_muon_moves_every_direction_of_a_kernel_alike():
     assert not updates["bias"].any()
 
 
-def test_an_unknown_optimizer_is_named():
+def test_an_unknown_optimizer_is_refused():
     with pytest.raises(ValueError, match="'lion' is not one of adadelta, adam, adam"):
         make_optimizer("lion", 1.0, 1.0)
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(4, 20), (0, 20)])
-def test_schedule(warmup, steps):
+def test_cosine_schedule_with_warmup(warmup, steps):
     schedule = make_schedule("cosine", 0.5, steps, warmup=warmup)
     rates = [float(schedule(step)) for step in range(steps + 1)]
     np.testing.assert_allclose(
@@ -83,12 +83,12 @@ def test_schedule(warmup, steps):
     np.testing.assert_allclose(rates[warmup:], 0.005 + 0.495 * cosine, rtol=1e-5)
 
 
-def test_a_run_shorter_than_its_warmup_only_warms_up():
+def test_a_run_shorter_than_its_warmup_has_only_warmup():
     schedule = make_schedule("cosine", 0.5, 4, warmup=10)
     np.testing.assert_allclose([float(schedule(step)) for step in (0, 4)], [0.0, 0.2], rtol=1e-5)
 
 
-def test_a_halving_schedule_halves_after_and_every():
+def test_the_halving_schedule_of_luong():
     # Luong et al. 2015 at ten updates an epoch: ten epochs, halved every epoch after the fifth.
     schedule = make_schedule("halving", 1.0, 100, halve_after=50, halve_every=10)
     rates = [float(schedule(step)) for step in (0, 49, 51, 59, 61, 91, 99)]
@@ -104,6 +104,6 @@ def test_the_schedule_of_vaswani():
     np.testing.assert_allclose(peak, 6.99e-4, rtol=1e-3)
 
 
-def test_an_unknown_schedule_is_named():
+def test_an_unknown_schedule_is_refused():
     with pytest.raises(ValueError, match="'linear' is not one of constant, cosine, halving"):
         make_schedule("linear", 1.0, 10)

@@ -30,7 +30,7 @@ def tree():
         ("tensor=4,data=2", (2, 1, 4)),
     ],
 )
-def test_remaining_devices_of_a_mesh_go_to_data(text, sizes):
+def test_remaining_devices_of_a_mesh_go_to_the_data_axis(text, sizes):
     assert tuple(parse_mesh(text, 8).values()) == sizes
 
 
@@ -45,12 +45,12 @@ def test_remaining_devices_of_a_mesh_go_to_data(text, sizes):
         ("data=4,fsdp=4", "needs 16 devices, and there are 8"),
     ],
 )
-def test_a_bad_mesh_is_one_line(text, message):
+def test_an_invalid_mesh_gives_a_one_line_error(text, message):
     with pytest.raises(ValueError, match=message):
         make_placement("sharded", text)
 
 
-def test_a_placement_takes_only_the_axes_it_has():
+def test_axes_that_a_placement_lacks_are_refused():
     with pytest.raises(ValueError, match="is for --placement=sharded or pmap"):
         make_placement("jit", "data=2")
     with pytest.raises(ValueError, match="pmap has the axis data alone"):
@@ -59,7 +59,7 @@ def test_a_placement_takes_only_the_axes_it_has():
     assert make_placement("pmap", "data=4") == Pmapped(4)
 
 
-def test_rows_must_be_shared_evenly():
+def test_rows_that_devices_cannot_share_evenly_are_refused():
     placement = make_placement("sharded", "data=2,fsdp=2", num_microbatches=3)
     assert placement.row_multiple == 12
     check_rows({"x": np.zeros((24, 5))}, placement)
@@ -67,7 +67,7 @@ def test_rows_must_be_shared_evenly():
         check_rows({"x": np.zeros((16, 5))}, placement)
 
 
-def test_partition_specs_follow_rules_and_lengths():
+def test_partition_specs_follow_rules_and_divisibility():
     specs = partition_specs({"optimizer": tree()}, {"data": 1, "fsdp": 2, "tensor": 4}, RULES)[
         "optimizer"
     ]
@@ -101,7 +101,7 @@ def test_every_device_gets_its_rows_of_a_batch():
 
 
 @pytest.mark.parametrize("placement", ["jit", "sharded", "pmap"])
-def test_seeds_share_a_program(placement):
+def test_seeds_share_a_compiled_program(placement):
     def loss(params, batch, key):
         noise = jax.random.normal(key, batch["x"].shape)
         return Sums(jnp.sum(params["w"][None] * (batch["x"] + noise)), jnp.float32(1), {})
@@ -116,6 +116,6 @@ def test_seeds_share_a_program(placement):
     assert len(programs) == 1
 
 
-def test_the_memory_of_pmap_over_processes_is_not_known_before_it_runs():
+def test_the_memory_of_pmap_over_processes_is_refused():
     with pytest.raises(NotImplementedError, match="--max_bytes needs --placement=sharded"):
         Pmapped(2, 2).lower(None, optax.sgd(1.0), jax.random.key(0), None, None)

@@ -18,12 +18,12 @@ from attn_research.training import processes
         (("localhost", 2, 0), "HOST:PORT"),
     ],
 )
-def test_processes_that_cannot_connect_are_told_why(given, message):
+def test_a_failed_connection_reports_the_reason(given, message):
     with pytest.raises(ValueError, match=message):
         processes.initialize(*given)
 
 
-def test_one_process_is_primary_and_waits_for_none():
+def test_a_single_process_is_primary_and_does_not_wait():
     assert processes.is_primary() and not processes.is_initialized()
     assert processes.broadcast_from_primary({"x": 1}) == {"x": 1}
     processes.shutdown()

@@ -55,7 +55,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("when", ["in-step", "in-save"])
-def test_killed_and_resumed_is_uninterrupted(runs, when):
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(runs, when):
     folders, measured = runs
     whole, killed = folders["never"], folders[when]
     assert measured[when] == lines_of(whole)[: len(measured[when])]

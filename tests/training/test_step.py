@@ -53,7 +53,7 @@ def test_a_step_is_the_gradient_of_accumulated_sums():
     np.testing.assert_allclose(metrics.gradient_norm, norm, rtol=1e-5)
 
 
-def test_the_reported_norm_is_that_before_clipping():
+def test_the_reported_norm_is_before_clipping():
     optimizer = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0))
     step = make_train_step(loss, optimizer, KEY)
     after, metrics = step(make_state(make_params(), optimizer), make_batch())

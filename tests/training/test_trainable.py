@@ -129,7 +129,7 @@ def test_the_optimizer_has_no_state_of_frozen_parameters(name):
     assert not np.array_equal(after.params["third"]["kernel"], make_params()["third"]["kernel"])
 
 
-def test_trainable_parameters_get_the_gradients_they_would_get_alone():
+def test_trainable_parameters_get_their_full_gradients():
     batch = next(make_batches())
     every, sums = jax.jit(make_gradients(loss))(make_params(), batch, KEY)
     for number in (1, 4):
@@ -168,11 +168,11 @@ def test_early_frozen_layers_have_no_backward_pass():
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_a_rule_true_of_everything_is_no_rule(placement):
+def test_a_rule_matching_everything_equals_no_rule(placement):
     assert_trees_equal(train(everything, placement=placement), train(None, placement=placement))
 
 
-def test_a_rule_true_of_nothing_is_named():
+def test_a_rule_matching_nothing_is_refused():
     message = "the rule nothing makes no parameter trainable.* none of the 6 paths .*first/bias"
     with pytest.raises(ValueError, match=message):
         make_state(make_params(), optax.sgd(0.1), trainable=nothing)

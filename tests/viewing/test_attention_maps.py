@@ -21,7 +21,7 @@ def labels(axis):
     return [tick.get_text() for tick in axis.get_ticklabels()]
 
 
-def test_words_and_end_stand_at_their_rows_and_columns():
+def test_words_and_end_label_rows_and_columns():
     panel = make_panel(title="(a)")
     (axes,) = attention_figure([panel]).axes
     assert labels(axes.xaxis) == [*panel.source, "<end>"]
@@ -37,14 +37,14 @@ def test_words_and_end_stand_at_their_rows_and_columns():
     assert axes.get_ylim() == (5.5, -0.5)
 
 
-def test_without_end():
+def test_panels_without_end_symbols():
     panel = make_panel(end=0)
     (axes,) = attention_figure([panel]).axes
     assert labels(axes.xaxis) == panel.source
     assert labels(axes.yaxis) == panel.target
 
 
-def test_gold_links_are_outlined_where_they_lie():
+def test_gold_links_are_outlined():
     panel = make_panel(sure={(6, 2), (0, 1)}, possible={(0, 1), (3, 4)})
     (axes,) = attention_figure([panel]).axes
     centers = [tuple(patch.get_center()) for patch in axes.patches]
@@ -87,7 +87,7 @@ def test_equal_panels_give_equal_bytes(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_refuses():
+def test_invalid_panels_are_refused():
     with pytest.raises(ValueError, match=r"panel '\(b\)': 4 x 4 weights do not fit 2 target"):
         Panel(np.eye(4), ["a", "b", "c"], ["x", "y"], title="(b)")
     with pytest.raises(ValueError, match="not finite"):

@@ -16,7 +16,7 @@ def lines_of(axes):
     return {line.get_label(): line for line in axes.lines if line.get_label() in NAMES}
 
 
-def test_length_figure_sets_ours_beside_the_paper():
+def test_length_figure_shows_both_panels_in_the_same_styles():
     left, right = length_figure(OURS, reversed_order := PAPER[::-1]).axes
     assert list(lines_of(left)) == list(NAMES)
     assert list(lines_of(right)) == [curve.label for curve in reversed_order]
@@ -87,7 +87,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.png", b"old")]
 
 
-def test_refuses(tmp_path):
+def test_invalid_figures_are_refused(tmp_path):
     with pytest.raises(ValueError, match="curve 'a' has 2 x but 1 y"):
         Curve("a", [1, 2], [3.0])
     with pytest.raises(ValueError, match="1 to 6 differently named curves; got 7"):

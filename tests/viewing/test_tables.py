@@ -33,7 +33,7 @@ def test_narrow_columns_keep_a_valid_rule():
     )
 
 
-def test_dict_survives_json():
+def test_a_table_as_a_dict_survives_json():
     got = json.loads(json.dumps(to_dict(TABLE), allow_nan=False))
     assert got == {
         "columns": ["model", "BLEU", "parameters"],
@@ -49,7 +49,7 @@ def test_dict_survives_json():
     }
 
 
-def test_refuses():
+def test_invalid_tables_are_refused():
     with pytest.raises(ValueError, match=r"row 1 names \['blue'\]; the columns are"):
         Table(COLUMNS, ({"BLEU": 1.0}, {"blue": 1.0}))
     with pytest.raises(ValueError, match="column titles must differ"):

@@ -1,8 +1,8 @@
-"""Other people's ways to train and to search, each behind the same `make_step(config, seed)`.
+"""Training and search by other libraries, behind `make_step(config, seed)` or `make_search`.
 
 A config of RNNsearch is {"source_vocab", "target_vocab", "hidden", "embedding", "maxout",
 "alignment", "attention"}: the sizes n, m, l and n' of Bahdanau, Cho, Bengio 2014, and whether it
-has attention; one of the Transformer has the names of our knobs. A batch is {"source" [B, S],
+has attention. One of the Transformer has the names of our settings. A batch is {"source" [B, S],
 "target" [B, T], "target_in" [B, T]} of int32 ids, padded with PAD. A step takes a batch, makes one
 update (mean cross-entropy of the words and end symbols, norm of the gradient clipped at 1, Adam at
 1e-3) and returns the loss. No peer of PyTorch imports JAX.
@@ -30,7 +30,7 @@ Step = Callable[[Batch], float]
 
 
 def check_search(make_search: Callable[[dict, int], Callable[[Batch], np.ndarray]]) -> None:
-    """Prints what a small search finds, which for equal sources is equal."""
+    """Checks a small search: equal sources give equal outputs."""
     config = {"vocab_size": 60, "num_layers": 2, "model_dim": 32, "mlp_dim": 64, "num_heads": 4}
     batch = {"source": np.full((3, 7), 5, np.int32)}
     found = make_search({**config, "beam_size": 4}, 0)(batch)
@@ -39,7 +39,7 @@ def check_search(make_search: Callable[[dict, int], Callable[[Batch], np.ndarray
 
 
 def missing(error: ModuleNotFoundError, importer: str) -> BaseException:
-    """What to raise for a package that is not there: one line, also when run as a program."""
+    """The error for a missing package, on one line in a program as well."""
     message = f"{error.name} is not installed: pip install -e .[peers]"
     if importer == "__main__":
         return SystemExit(message)
@@ -47,7 +47,7 @@ def missing(error: ModuleNotFoundError, importer: str) -> BaseException:
 
 
 def check(make_step: Callable[..., Step], config: dict | None = None, **options) -> None:
-    """Trains on one small batch: the loss begins near ln V and falls, or AssertionError."""
+    """Checks training on one small batch: the loss starts near ln V and falls."""
     config = SMALL | (config or {})
     batch = _copy_batch(rows=8, length=11, vocab=60)
     step = make_step(config, 0, **options)
@@ -58,7 +58,7 @@ def check(make_step: Callable[..., Step], config: dict | None = None, **options)
 
 
 def cut(batch: Batch, columns: bool = True) -> tuple:
-    """Source, target_in and target as tensors, without empty rows and, if asked, columns."""
+    """Source, target_in and target as tensors, without empty rows and, if `columns`, columns."""
     import torch
 
     rows = (batch["source"] != PAD).any(axis=1)
@@ -72,12 +72,12 @@ def cut(batch: Batch, columns: bool = True) -> tuple:
 
 
 def _copy_batch(rows, length, vocab):
-    """Sentences of different lengths to be copied; the last row is empty."""
+    """A batch of sentences to copy, of different lengths; the last row is empty."""
     rng = np.random.default_rng(0)
     target = rng.integers(EOS + 2, vocab, (rows, length), dtype=np.int32)
     ends = rng.integers(2, length - 1, (rows, 1))
-    places = np.arange(length)
-    target = np.where(places < ends, target, np.where(places == ends, EOS, PAD)).astype(np.int32)
+    index = np.arange(length)
+    target = np.where(index < ends, target, np.where(index == ends, EOS, PAD)).astype(np.int32)
     target[-1] = PAD
     first = np.full((rows, 1), BOS, np.int32)
     target_in = np.concatenate([first, target[:, :-1]], axis=1)

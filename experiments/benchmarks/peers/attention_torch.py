@@ -1,8 +1,8 @@
-"""PyTorch's scaled_dot_product_attention: for each case read, the seconds of one call.
+"""Seconds of PyTorch's scaled_dot_product_attention, one call for each case read.
 
-A case is a JSON line with batch, heads, length, width, causal and gradient. With a window, of so
-many keys up to its own, it is one of compiled flex_attention, which has no gradient on a CPU. The
-first call of a case is not timed.
+A case is a JSON line with batch, heads, length, width, causal and gradient. A case with `window`,
+the number of keys up to its own that a query sees, is timed with compiled flex_attention, which has
+no gradient on a CPU. The first call of a case is not timed.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""JoeyNMT's recurrent model with Bahdanau attention, built and trained through its own code.
+"""JoeyNMT's recurrent model with Bahdanau attention, built and trained by its own code.
 
-It is the nearest that JoeyNMT offers to RNNsearch at equal sizes, with these differences: the state
-takes the word alone and looks after its step (no input feeding), a tanh layer of width n stands in
-for the maxout, and the first state is read from both directions of the encoder. JoeyNMT counts the
-words it got right in every training step; that is left in.
+It is JoeyNMT's nearest model to RNNsearch at equal sizes. The differences: the state is updated
+from the word alone, and attention follows the update (no input feeding); a tanh layer of width n
+replaces the maxout; the first state is computed from both directions of the encoder. JoeyNMT's
+training step also counts correct words; that is left in.
 
 python -m experiments.benchmarks.peers.seq2seq_joeynmt
 """
@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
 
 
 def make_step(config: dict, seed: int) -> peers.Step:
-    """The training step. JoeyNMT has no recurrent decoder without attention: ValueError."""
+    """The training step; ValueError without attention, which JoeyNMT's decoder always has."""
     torch.set_num_threads(os.cpu_count())
     torch.manual_seed(seed)
     model = _model(config)
@@ -53,7 +53,7 @@ def make_step(config: dict, seed: int) -> peers.Step:
 
 
 def count_parameters(config: dict) -> int:
-    """Trained numbers, biases included."""
+    """Number of parameters, biases included."""
     return sum(p.numel() for p in _model(config).parameters())
 
 
@@ -102,7 +102,7 @@ def _vocabulary(size):
 
 
 def _batch(batch):
-    """JoeyNMT's own batch: the target with BOS before it, no empty rows and columns."""
+    """The batch in JoeyNMT's type: the target starts with BOS; no rows or columns are empty."""
     rows = (batch["source"] != peers.PAD).any(axis=1)
     source = batch["source"][rows]
     source = source[:, (source != peers.PAD).any(axis=0)]

@@ -1,12 +1,12 @@
-"""RNNsearch and RNNencdec in plain PyTorch, made as fast on a CPU as it gets without new kernels.
+"""RNNsearch and RNNencdec in plain PyTorch, tuned for a CPU without new kernels.
 
-Bahdanau, Cho, Bengio 2014, appendix A, but the gated unit is PyTorch's, whose reset gate acts after
-the matrix product; so the encoder can be the fused `torch.nn.GRU`.
+Bahdanau, Cho, Bengio 2014, appendix A, with PyTorch's gated unit, whose reset gate acts after the
+matrix product; the encoder is therefore the fused `torch.nn.GRU`.
 
-What does not depend on the decoder's state leaves the loop: input projections, U_a h, C h (the
-context is then read already projected), the contexts of the output layer, and the output layer. In
-the loop the gates and the alignment share one product with the state. Padding that only fixed
-shapes need is cut, and the output layer sees words alone.
+Computation that does not depend on the decoder's state is outside the loop: input projections,
+U_a h, C h (so attention averages projected annotations), the contexts of the output layer, and the
+output layer. In the loop the gates and the alignment share one product with the state. Padding that
+only fixed shapes need is cut, and the output layer gets non-padding positions only.
 
 python -m experiments.benchmarks.peers.seq2seq_torch
 """
@@ -26,7 +26,7 @@ Float, Ids = Tensor, Tensor
 
 
 class Readout(nn.Module):
-    """Maxout of s_{i-1}, E y_{i-1} and c_i, then the vocabulary; gives the mean loss."""
+    """Mean loss of the output layer: maxout of s_{i-1}, E y_{i-1} and c_i, then the vocabulary."""
 
     def __init__(self, config: dict, context: int):
         super().__init__()
@@ -35,12 +35,12 @@ class Readout(nn.Module):
         self.vocabulary = nn.Linear(config["maxout"], config["target_vocab"])
 
     def forward(self, states: Float, words: Float, contexts: Float, target: Ids) -> Float:
-        """Inputs [T, B, ...] and target ids [T, B], of which PAD counts for nothing."""
-        real = target != peers.PAD
-        return self.loss(torch.cat([states, words, contexts], dim=-1)[real], target[real])
+        """Mean loss from inputs [T, B, ...] and target ids [T, B], over non-padding positions."""
+        valid = target != peers.PAD
+        return self.loss(torch.cat([states, words, contexts], dim=-1)[valid], target[valid])
 
     def loss(self, inputs: Float, target: Ids) -> Float:
-        """The mean over words already picked, [words, ...] and [words]."""
+        """Mean loss from inputs [words, ...] and target ids [words]."""
         logits = self.vocabulary(torch.maximum(*self.pieces(inputs).chunk(2, dim=-1)))
         return nn.functional.cross_entropy(logits, target)
 
@@ -74,8 +74,8 @@ class RNNsearch(nn.Module):
         states, weights = [], []
         for word in self.from_word(words):
             states.append(state)
-            state, looked = self.advance(state, word, keys, values, padding)
-            weights.append(looked)
+            state, step_weights = self.advance(state, word, keys, values, padding)
+            weights.append(step_weights)
         contexts = torch.bmm(torch.stack(weights, dim=1), annotations).transpose(0, 1)
         return self.readout(torch.stack(states), words, contexts, target)
 
@@ -96,7 +96,7 @@ class RNNsearch(nn.Module):
 
 
 class RNNencdec(nn.Module):
-    """The context is the encoder's last state for every word, so the decoder is a fused GRU too."""
+    """RNNencdec. Its context is the encoder's last state, so the decoder is a fused GRU too."""
 
     def __init__(self, config: dict):
         super().__init__()
@@ -120,14 +120,14 @@ class RNNencdec(nn.Module):
 
 
 def _encode(encoder, embedding, source):
-    """The states over the words of each sentence alone, packed, and the last of each direction."""
+    """Packed encoder states of the words of each sentence, and the last state of each direction."""
     lengths = (source != peers.PAD).sum(dim=0)
     packed = rnn.pack_padded_sequence(embedding(source), lengths, enforce_sorted=False)
     return encoder(packed)
 
 
 def make_step(config: dict, seed: int, compile: bool = False) -> peers.Step:
-    """The training step; `compile` gives its unfused parts to torch.compile, which needs g++."""
+    """The training step; with `compile`, torch.compile (needs g++) compiles its unfused parts."""
     torch.set_num_threads(os.cpu_count())
     torch.manual_seed(seed)
     model = _model(config)
@@ -150,7 +150,7 @@ def make_step(config: dict, seed: int, compile: bool = False) -> peers.Step:
 
 
 def count_parameters(config: dict, biases: bool = True) -> int:
-    """Trained numbers, with or without biases (the paper leaves them out); allocates nothing."""
+    """Number of parameters, with or without biases (the paper omits them); allocates nothing."""
     with torch.device("meta"):
         parameters = _model(config).parameters()
     return sum(p.numel() for p in parameters if biases or p.ndim > 1)

@@ -1,8 +1,8 @@
-"""RNNsearch as one writes it in PyTorch: a fused GRU for the encoder, a loop for the decoder.
+"""RNNsearch in plain PyTorch, untuned: a fused GRU for the encoder, a loop for the decoder.
 
 Bahdanau, Cho, Bengio 2014, appendix A, with PyTorch's gated unit, whose reset gate acts after the
-matrix product. The memory is projected once and the output layer runs once, over all steps; nothing
-else is rearranged. `seq2seq_torch` is the same model rearranged for speed.
+matrix product. The keys are projected once, and the output layer runs once for all steps.
+`seq2seq_torch` is the same model tuned for speed.
 
 python -m experiments.benchmarks.peers.seq2seq_torch_plain
 """
@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
 
 
 class RNNsearch(nn.Module):
-    """Bidirectional encoder, additive attention by the state before the step."""
+    """Bidirectional encoder, and a decoder whose query is the state before the step."""
 
     def __init__(self, config: dict):
         super().__init__()
@@ -58,8 +58,8 @@ class RNNsearch(nn.Module):
             states.append(state)
             contexts.append(context)
             state = self.cell(torch.cat([word, context], dim=1), state)
-        seen = torch.cat([torch.stack(states, 1), words, torch.stack(contexts, 1)], dim=2)
-        pieces = self.pieces(seen)
+        inputs = torch.cat([torch.stack(states, 1), words, torch.stack(contexts, 1)], dim=2)
+        pieces = self.pieces(inputs)
         return self.vocabulary(pieces.view(*pieces.shape[:-1], -1, 2).amax(-1))
 
 

@@ -1,4 +1,4 @@
-"""Beam search by CTranslate2 in float32, of random weights.
+"""Beam search by CTranslate2 in float32, with random weights.
 
 python -m experiments.benchmarks.peers.transformer_ctranslate2
 """
@@ -21,7 +21,7 @@ LENGTH = 30
 
 
 def make_spec(config: dict, seed: int) -> TransformerSpec:
-    """A model of the sizes in a config; one matrix makes source words, target words and scores."""
+    """A model of the sizes in a config, with one matrix for both embeddings and the logits."""
     spec = TransformerSpec.from_config(config["num_layers"], config["num_heads"], pre_norm=False)
     width, hidden = config["model_dim"], config["mlp_dim"]
     rng = np.random.default_rng(seed)
@@ -56,7 +56,7 @@ def make_spec(config: dict, seed: int) -> TransformerSpec:
 
 
 def name_words(vocab_size: int) -> list[str]:
-    """Its words are strings; those of special ids are the names that it knows them by."""
+    """CTranslate2's vocabulary: a string for each id, with its own names for special ids."""
     names = [f"w{word}" for word in range(vocab_size)]
     for word, name in ((peers.PAD, "<unk>"), (peers.BOS, "<s>"), (peers.EOS, "</s>")):
         names[word] = name
@@ -64,7 +64,7 @@ def name_words(vocab_size: int) -> list[str]:
 
 
 def make_search(config: dict, seed: int) -> Callable[[peers.Batch], np.ndarray]:
-    """The search: a batch to the best translations, exactly `LENGTH` words each."""
+    """The search: a function from a batch to its best translations, each of `LENGTH` words."""
     with tempfile.TemporaryDirectory() as folder:
         spec = make_spec(config, seed)
         spec.validate()

@@ -1,6 +1,7 @@
-"""The Transformer by Flax Linen's own layers, a module for each: `MultiHeadDotProductAttention`.
+"""The Transformer in Flax Linen, one module per layer: `MultiHeadDotProductAttention`, `Dense`.
 
-Post-norm, one matrix for all words and for scores, trained by optax's Adam. The only peer in JAX.
+Post-norm, with one matrix for source embedding, target embedding and logits; trained by optax's
+Adam. It is the only peer in JAX.
 
 python -m experiments.benchmarks.peers.transformer_linen
 """
@@ -17,32 +18,32 @@ from experiments.benchmarks import peers
 
 
 class Layer(nn.Module):
-    """Self-attention, a look at a memory if there is one, a feed-forward network."""
+    """Self-attention, optional cross-attention, and a feed-forward network."""
 
     config: dict
 
     @nn.compact
     def __call__(self, states, mask, memory=None, memory_mask=None):
-        states = self.around(states, self.look(states, states, mask))
+        states = self.residual(states, self.attend(states, states, mask))
         if memory is not None:
-            states = self.around(states, self.look(states, memory, memory_mask))
+            states = self.residual(states, self.attend(states, memory, memory_mask))
         hidden = nn.relu(nn.Dense(self.config["mlp_dim"])(states))
-        return self.around(states, nn.Dense(self.config["model_dim"])(hidden))
+        return self.residual(states, nn.Dense(self.config["model_dim"])(hidden))
 
-    def look(self, states, memory, mask):
-        """Attention of all heads."""
+    def attend(self, states, memory, mask):
+        """Multi-head attention."""
         heads = self.config["num_heads"]
         attention = nn.MultiHeadDotProductAttention(heads, use_bias=False, deterministic=True)
         return attention(states, memory, mask=mask)
 
-    def around(self, states, made):
+    def residual(self, states, outputs):
         """LayerNorm(x + dropout(f(x)))."""
-        dropped = nn.Dropout(self.config["dropout"], deterministic=False)(made)
+        dropped = nn.Dropout(self.config["dropout"], deterministic=False)(outputs)
         return nn.LayerNorm()(states + dropped)
 
 
 class Translator(nn.Module):
-    """Embeddings, places as sinusoids, the two stacks."""
+    """Embeddings, sinusoidal positions, encoder and decoder."""
 
     config: dict
 
@@ -63,10 +64,10 @@ class Translator(nn.Module):
         for number in range(config["num_layers"]):
             memory = Layer(config, name=f"encoder_{number}")(memory, padding)
         states = embed(previous)
-        look = nn.make_attention_mask(jnp.ones_like(previous, bool), source != peers.PAD)
+        cross = nn.make_attention_mask(jnp.ones_like(previous, bool), source != peers.PAD)
         for number in range(config["num_layers"]):
             layer = Layer(config, name=f"decoder_{number}")
-            states = layer(states, nn.make_causal_mask(previous), memory, look)
+            states = layer(states, nn.make_causal_mask(previous), memory, cross)
         return words.attend(states)
 
 
@@ -77,7 +78,7 @@ def _sinusoids(length, width):
 
 
 def make_train_step(config: dict, seed: int) -> tuple[Callable, Callable]:
-    """Parameters and optimizer from a key, and the jitted step over them."""
+    """The function that makes the training state, and the jitted step on it."""
     model = Translator(nn.FrozenDict(config))
     clip = optax.clip_by_global_norm(peers.MAX_NORM)
     optimizer = optax.chain(clip, optax.adam(peers.LEARNING_RATE))
@@ -108,14 +109,14 @@ def make_train_step(config: dict, seed: int) -> tuple[Callable, Callable]:
 
 
 def make_step(config: dict, seed: int) -> Callable[[peers.Batch], object]:
-    """Traces and compiles the training step for a batch."""
+    """Tracing and compilation of the training step, for a batch."""
     init, train_step = make_train_step(config, seed)
     state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(init))
     return lambda batch: train_step.lower(state, batch).compile()
 
 
 def _make_whole_step(config, seed):
-    """The step itself, for `peers.check`."""
+    """The training step, for `peers.check`."""
     init, train_step = make_train_step(config, seed)
     state = init()
 

@@ -1,6 +1,6 @@
-"""Beam search by Hugging Face's `MarianMTModel.generate`, of random weights.
+"""Beam search by Hugging Face's `MarianMTModel.generate`, with random weights.
 
-As it comes, or with `sdpa`, PyTorch's fused attention in place of the model's own.
+Attention is the model's own, or with `sdpa` PyTorch's fused attention.
 
 python -m experiments.benchmarks.peers.transformer_marian
 """
@@ -22,7 +22,7 @@ LENGTH = 30
 
 
 def make_search(config: dict, seed: int, sdpa: bool = False) -> Callable[[peers.Batch], np.ndarray]:
-    """The search: a batch to the best translations, exactly `LENGTH` words each."""
+    """The search: a function from a batch to its best translations, each of `LENGTH` words."""
     torch.set_num_threads(os.cpu_count())
     torch.manual_seed(seed)
     sides = ("encoder", "decoder")

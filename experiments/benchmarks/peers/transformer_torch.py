@@ -1,9 +1,9 @@
-"""The Transformer by `torch.nn.Transformer`: post-norm, one matrix for all words and for scores.
+"""The Transformer by `torch.nn.Transformer`: post-norm, with one matrix for embeddings and logits.
 
-As it comes, it drops attention weights and the hidden layer of the feed-forward network too, adds
-biases to all projections, and ends both stacks with a norm more than Vaswani et al. 2017 have.
-`tuned` leaves out those two dropouts, cuts the padding that only fixed shapes need, scores real
-words alone, and takes the fused Adam.
+By default it also applies dropout to attention weights and hidden units, adds biases to all
+projections, and adds a final norm to both stacks, unlike Vaswani et al. 2017. `tuned` omits these
+two dropouts, cuts padding that only fixed shapes need, computes logits of non-padding positions
+only, and uses the fused Adam.
 
 python -m experiments.benchmarks.peers.transformer_torch
 """
@@ -25,14 +25,14 @@ MAX_LENGTH = 512
 
 
 class Translator(nn.Module):
-    """Embeddings, places as sinusoids, `nn.Transformer`."""
+    """Embeddings, sinusoidal positions, `nn.Transformer`."""
 
     def __init__(self, config: dict, tuned: bool = False):
         super().__init__()
         width, dropout, layers = config["model_dim"], config["dropout"], config["num_layers"]
         self.words = nn.Embedding(config["vocab_size"], width)
         nn.init.normal_(self.words.weight, std=width**-0.5)
-        self.register_buffer("places", _sinusoids(MAX_LENGTH, width))
+        self.register_buffer("positions", _sinusoids(MAX_LENGTH, width))
         self.drop = nn.Dropout(dropout)
         sizes = width, config["num_heads"], layers, layers, config["mlp_dim"], dropout
         self.body = nn.Transformer(*sizes, batch_first=True)
@@ -44,7 +44,7 @@ class Translator(nn.Module):
                     module.dropout = nn.Identity()
 
     def forward(self, source: Tensor, previous: Tensor) -> Tensor:
-        """What each next word is scored by, [B, T, D], of ids [B, S], [B, T]."""
+        """Decoder states [B, T, D] from ids [B, S] and [B, T]."""
         padding = source == peers.PAD
         future = nn.Transformer.generate_square_subsequent_mask(previous.shape[1])
         return self.body(
@@ -57,9 +57,9 @@ class Translator(nn.Module):
         )
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Vectors of words and of where they stand."""
+        """Word plus positional embeddings."""
         vectors = self.words(ids) * self.words.embedding_dim**0.5
-        return self.drop(vectors + self.places[: ids.shape[1]])
+        return self.drop(vectors + self.positions[: ids.shape[1]])
 
 
 def _sinusoids(length, width):
@@ -84,8 +84,8 @@ def make_step(config: dict, seed: int, tuned: bool = False) -> peers.Step:
         optimizer.zero_grad(set_to_none=True)
         states = model(source, previous)
         if tuned:
-            real = target != peers.PAD
-            states, target = states[real], target[real]
+            valid = target != peers.PAD
+            states, target = states[valid], target[valid]
         logits = nn.functional.linear(states, model.words.weight)
         loss = criterion(logits.flatten(0, -2), target.flatten())
         loss.backward()

@@ -1,6 +1,6 @@
 """The Vision Transformer by Hugging Face's `ViTForImageClassification`.
 
-As it comes, with PyTorch's fused attention; `tuned` takes the fused AdamW as well.
+It uses PyTorch's fused attention; `tuned` uses the fused AdamW as well.
 
 python -m experiments.benchmarks.peers.vit_huggingface
 """

@@ -65,10 +65,10 @@ def _check_shapes(config: Config, pairs: EncodedPairs, count: int) -> None:
     while found > limit and width <= config.task.encoding.max_words:
         width *= 2
         found = len(_bucket(config.replace(bucket_width=width), pairs).shapes())
-    way = f"--bucket_width={width} makes {found}"
+    advice = f"--bucket_width={width} makes {found}"
     if found > limit:
-        way = "--batching=packed makes 1, where the model takes it"
-    raise ValueError(f"--max_compiles={limit}: batches have {count} shapes; {way}")
+        advice = "--batching=packed makes 1, where the model takes it"
+    raise ValueError(f"--max_compiles={limit}: batches have {count} shapes; {advice}")
 
 
 def _pack(config: Config, pairs: EncodedPairs) -> PackedBatches:

@@ -1,9 +1,9 @@
-"""The pronoun probe: what a model writes for a pronoun, and where its heads attend for the noun.
+"""The pronoun probe: accuracy of il/elle, and attention from the pronoun to its antecedent.
 
 "The animal did not cross the street because it was too tired" (Vaswani et al. 2017, Figures 3-5,
-show such heads). The corpus knows for every such pronoun the noun it stands for and another noun
-of the other gender, so that il and elle, ils and elles tell what a model takes it for. Kept as
-`SET.pronouns.json`, from which `score` computes every number.
+show such heads). The corpus gives for every such pronoun its antecedent and another noun of the
+other gender, so the choice of il or elle, ils or elles shows which noun a model has resolved it to.
+Predictions are kept as `SET.pronouns.json`, from which `score` computes every number.
 """
 
 import functools
@@ -29,17 +29,17 @@ from experiments.tasks.translation.inference import Predicted, predict_pairs
 
 # Attention from source to source, translation to source, translation to translation.
 SIDES = "encoder", "cross", "decoder"
-# What stands in the translation of the other noun's pronoun.
+# The word that the other noun's gender would give.
 OTHER = {"il": "elle", "elle": "il", "ils": "elles", "elles": "ils", "s'": "si", "si": "s'"}
 
 
 def has_pronouns(config: TextConfig) -> bool:
-    """Whether the pronouns of a corpus are known, and a word is an id."""
+    """True if the corpus lists its pronouns and each word has one id."""
     return config.data == "grammar" and config.tokenizer == "words"
 
 
 def shortest_with_one(config: TextConfig, data: Data, name: str) -> Pair:
-    """The pair of a test set with the fewest source words among those with such a pronoun."""
+    """The shortest pair of a test set, by source words, that has such a pronoun."""
     (corpus,) = corpora(config)
     assert isinstance(corpus, Grammar)
     pairs = data.tests[name]
@@ -79,7 +79,8 @@ def _measure(data: Data, pair: Pair, pronoun, row: int, predicted: Predicted) ->
     """One pronoun: log probabilities where right and wrong first differ, and heads' weights."""
     (place,) = (j for i, j in pair.sure if i == pronoun.pronoun)
     words = pair.target.split()
-    # "Même si" elides before il and ils alone: the choice falls there, and is then given away.
+    # "Même si" elides before il and ils only: the choice is made there, and later words then reveal
+    # it.
     if words[place - 1] in OTHER:
         place -= 1
     choice = words[place], OTHER[words[place]]

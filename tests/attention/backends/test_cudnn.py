@@ -47,7 +47,7 @@ BANDS = {
 
 
 @pytest.mark.parametrize("name", BANDS)
-def test_a_band_is_given_by_its_edges(name, monkeypatch):
+def test_a_band_mask_is_passed_as_window_sizes(name, monkeypatch):
     mask, is_causal, window = BANDS[name]
     given = []
     whole = jax.nn.dot_product_attention
@@ -68,7 +68,7 @@ def test_a_band_is_given_by_its_edges(name, monkeypatch):
     np.testing.assert_allclose(np.float32(got), np.float32(expected), atol=2e-2)
 
 
-def test_batch_axes_and_the_plain_product(monkeypatch):
+def test_batch_axes_are_merged_and_the_dot_score_has_scale_1(monkeypatch):
     given = []
     monkeypatch.setattr(
         jax.nn,
@@ -105,7 +105,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("reason", REFUSED)
-def test_refusals_say_the_way_out(reason):
+def test_refusals_name_an_alternative(reason):
     options = dict(REFUSED[reason])
     width, value_width = options.pop("arrays", (H, H))
     queries, keys = options.pop("lengths", (T, S))
@@ -118,7 +118,7 @@ def test_refusals_say_the_way_out(reason):
     assert row.verdict == "rejected" and row.reason.startswith(reason)
 
 
-def test_costs_are_counted_by_hand():
+def test_causal_flops_are_about_half_of_full_flops():
     full, causal = (
         next(row for row in explain(*[shape(1, 1024, 8, 64)] * 3, mask=mask) if row.name == "cudnn")
         for mask in (Full(), Causal())

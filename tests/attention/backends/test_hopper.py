@@ -69,7 +69,7 @@ def test_kernels_equal_the_oracle(name, interpreted):
 
 
 @pytest.mark.parametrize("last_first", [False, True])
-def test_a_schedule_gives_every_item_to_one_block_and_all_about_as_much(last_first):
+def test_a_schedule_assigns_every_item_once_and_balances_the_blocks(last_first):
     visited = tuple(range(1, 33)) if last_first else tuple(range(32, 0, -1))
     items = Items(4, 16, 32, together=16, most_programs=132, last_first=last_first)
     (table,) = items.schedule(visited)
@@ -83,7 +83,7 @@ def test_a_schedule_gives_every_item_to_one_block_and_all_about_as_much(last_fir
     assert items.schedule(None) == items.schedule((3,) * 32) == ()
 
 
-def test_a_schedule_knows_that_the_last_heads_are_fewer():
+def test_a_schedule_accounts_for_a_smaller_last_group_of_heads():
     items = Items(1, 5, 4, together=2, most_programs=3, last_first=True)
     visited = 1, 10, 100, 1000
     # Five heads, two together: their last tiles, the ones before those, and so on.
@@ -113,7 +113,7 @@ def reason(arrays=None, **options):
     return next(row.reason for row in rows if row.name == "hopper")
 
 
-def test_costs_are_counted_by_tiles(on_any_platform):
+def test_causal_flops_are_about_half_of_full_flops(on_any_platform):
     assert reason(mask=Causal()) == "requested"
     wide = [jax.ShapeDtypeStruct((1, 16384, 1, 128), jnp.bfloat16)] * 3
 
@@ -137,7 +137,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_refusals(why, on_any_platform):
+def test_unsupported_calls_are_refused(why, on_any_platform):
     assert reason(**REFUSED[why]).startswith(why)
 
 
@@ -180,7 +180,7 @@ def test_other_platforms_are_refused_with_the_reason(monkeypatch):
     assert reason() == f"jax 0.11.2 has no {hopper.COMPILER}: use pallas"
 
 
-def test_it_comes_after_cudnn_and_before_pallas(monkeypatch):
+def test_hopper_is_chosen_after_cudnn_and_before_pallas(monkeypatch):
     on_a_gpu(monkeypatch)
 
     def chosen(**options):

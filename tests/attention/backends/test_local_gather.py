@@ -36,7 +36,7 @@ jitted = jax.jit(attend, static_argnames=("implementation", "capture"))
 
 
 @pytest.mark.parametrize("mask", [Window(S, S), Around(CENTER, S)], ids=["local-m", "local-p"])
-def test_local_attention_of_a_window_past_the_sentence_is_global(mask):
+def test_a_window_larger_than_the_sentence_equals_global_attention(mask):
     local, everywhere = (jitted(*ARRAYS, mask=m, capture="all") for m in (mask, Full()))
     np.testing.assert_array_equal(local.weights, everywhere.weights)
     np.testing.assert_array_equal(local.context, everywhere.context)
@@ -48,7 +48,7 @@ def test_weights_of_local_p_sum_to_at_most_1():
     assert (sums > 0).all() and (sums < 1).all()
 
 
-def test_gradient_reaches_the_center_through_the_gaussian_alone():
+def test_the_center_gets_a_gradient_only_through_the_gaussian():
     def loss(center, normalizer):
         options = {"normalizer": normalizer(center)} if normalizer else {}
         return (attend(*ARRAYS, mask=Around(center, D), **options).context ** 2).sum()
@@ -58,7 +58,7 @@ def test_gradient_reaches_the_center_through_the_gaussian_alone():
     assert np.all(gradient(CENTER, lambda center: Gaussian(center, D / 2)) != 0)
 
 
-def test_serves_windows_of_half_the_keys_and_no_wider():
+def test_gathered_is_chosen_for_windows_of_at_most_half_the_keys():
     def chosen(mask, **options):
         return next(
             row.name
@@ -81,14 +81,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("reason", REFUSED)
-def test_refusals(reason):
+def test_unsupported_calls_are_refused(reason):
     options = {"mask": Window(2, 2)} | REFUSED[reason]
     with pytest.raises(NotImplementedError, match=f"^gathered: .*{reason}"):
         attend(*ARRAYS, **options, implementation="gathered")
     assert explain(*ARRAYS, **options)[-1].verdict == "chosen"
 
 
-def test_everything_else_at_once_equals_the_reference():
+def test_all_options_together_equal_the_reference():
     @jax.tree_util.Partial
     def nearer(q_pos, k_pos):
         return -0.5 * jnp.abs(q_pos - k_pos)
@@ -127,7 +127,7 @@ def temporary_bytes(implementation, length):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
-def test_memory_is_linear_in_length_and_that_of_the_reference_quadratic():
+def test_memory_is_linear_in_length_and_quadratic_in_the_reference():
     gathered, dense = (
         [temporary_bytes(implementation, length) for length in (1024, 2048)]
         for implementation in ("gathered", "reference")
@@ -136,7 +136,7 @@ def test_memory_is_linear_in_length_and_that_of_the_reference_quadratic():
     assert dense[1] > 3.5 * dense[0]
 
 
-def test_work_of_a_decoder_step_does_not_grow_with_the_sentence():
+def test_flops_of_a_decoder_step_do_not_grow_with_the_sentence():
     def flops(implementation, length):
         query, key = (jax.ShapeDtypeStruct((2, n, 1, 64), jnp.float32) for n in (1, length))
         center = jax.ShapeDtypeStruct((2, 1), jnp.float32)

@@ -67,7 +67,7 @@ def with_gradients(implementation, arrays=ARRAYS, **options):
     return jax.tree.leaves(both(*arrays))
 
 
-def test_some_weights_positions_and_dropout(on_a_cpu):
+def test_captures_positions_and_dropout_equal_the_reference(on_a_cpu):
     options = {
         "mask": Causal() & Window(12, 0) & VALID,
         "positions": Positions(jnp.asarray([np.arange(T) + 3, 2 * np.arange(T)])),
@@ -80,7 +80,7 @@ def test_some_weights_positions_and_dropout(on_a_cpu):
 
 
 @pytest.mark.parametrize("width", [16, 80, 256])
-def test_widths_are_padded_and_scaled_by_the_true_one(width, on_a_cpu):
+def test_padded_widths_keep_the_scale_of_the_true_width(width, on_a_cpu):
     arrays = random((1, 5, 2, width), (1, 9, 1, width), (1, 9, 1, width))
     both = (with_gradients(i, arrays, mask=Causal()) for i in ("pallas", "reference"))
     for got, expected in zip(*both, strict=True):
@@ -104,7 +104,7 @@ class Wrong(Mask):
         return layout
 
 
-def test_full_tiles_need_no_mask_and_empty_ones_are_never_visited(on_a_cpu):
+def test_full_tiles_skip_the_mask_and_empty_tiles_are_not_visited(on_a_cpu):
     def context(**options):
         return attend(*ARRAYS, implementation="pallas", **options).context
 
@@ -114,7 +114,7 @@ def test_full_tiles_need_no_mask_and_empty_ones_are_never_visited(on_a_cpu):
     assert not context(mask=Wrong(Tile.PARTIAL)).any()
 
 
-def test_lists_of_tiles():
+def test_lists_of_visited_tiles():
     kinds = Causal().layout(64, 64, 16)[None]
     (tiles, spans), lie = calls.list_visits(kinds, by_key=False)
     assert spans.tolist() == [[[0, 1, 0, 0], [1, 2, 0, 1], [2, 3, 0, 2], [3, 4, 0, 3]]]
@@ -204,7 +204,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("reason", REFUSED)
-def test_refusals(reason, on_a_cpu):
+def test_unsupported_calls_are_refused(reason, on_a_cpu):
     with pytest.raises(NotImplementedError, match=f"^pallas: {reason}"):
         attend(*ARRAYS, **REFUSED[reason], implementation="pallas")
 
@@ -215,7 +215,7 @@ def test_wide_heads_are_refused(on_a_cpu):
     assert reasons["pallas"] == "a head width of 320 is more than 256"
 
 
-def test_kernels_give_the_reason_on_other_platforms():
+def test_other_platforms_are_refused_with_the_reason():
     reasons = {row.name: row.reason for row in explain(*ARRAYS)}
     assert reasons["pallas"] == reasons["cudnn"] == "runs on a GPU, here is cpu"
     assert reasons["splash"] == "runs on a TPU, here is cpu"

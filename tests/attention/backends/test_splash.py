@@ -55,7 +55,7 @@ def with_gradients(implementation, arrays=ARRAYS, **options):
 @pytest.mark.parametrize(
     "mask", [Window(9, 2), Causal() & SEGMENTS & VALID, ~Causal() & VALID], ids=["w", "s", "p"]
 )
-def test_masks_and_their_empty_rows_are_those_of_the_reference(mask):
+def test_masks_and_empty_rows_equal_the_reference(mask):
     (context, *gradients), expected = (
         with_gradients(i, mask=mask) for i in ("splash", "reference")
     )
@@ -77,7 +77,7 @@ def test_padding_has_no_effect():
         np.testing.assert_array_equal(plain, full)
 
 
-def test_scales_that_are_no_power_of_two_widen():
+def test_a_scale_that_is_not_a_power_of_two_widens_to_float32():
     def dtypes(width):
         arrays = [jnp.ones((1, 2, 1, width), jnp.bfloat16)] * 3
         operands = splash._scaled(dot_operands(AttentionCall(*arrays, score=ScaledDot())))
@@ -103,12 +103,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("reason", REFUSED)
-def test_refusals_say_the_way_out(reason):
+def test_refusals_name_an_alternative(reason):
     row = next(row for row in explain(*SHAPES, **REFUSED[reason]) if row.name == "splash")
     assert row.verdict == "rejected" and row.reason.startswith(reason)
 
 
-def test_costs_follow_the_structure():
+def test_causal_flops_are_about_half_of_full_flops():
     shape = jax.ShapeDtypeStruct((1, 4096, 2, 64), jnp.bfloat16)
 
     def flops(mask):

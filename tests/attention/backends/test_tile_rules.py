@@ -44,7 +44,7 @@ LATER = {"counted": Positions(), "queries": SHORTER[0], "keys": SHORTER[1]}
 
 @pytest.mark.parametrize("positions", LATER)
 @pytest.mark.parametrize("name", MASKS)
-def test_a_rule_is_its_mask(name, positions):
+def test_a_tile_rule_equals_its_mask(name, positions):
     mask, given = MASKS[name], LATER[positions]
     at = call_positions(given, (B,), T, S)
     q_pos, k_pos = grid(jnp.asarray(at.query), jnp.asarray(at.key), rank=4)
@@ -69,7 +69,7 @@ def test_a_rule_is_its_mask(name, positions):
             assert kind != Tile.FULL or seen.all()
 
 
-def test_arrays_tell_tiles_apart():
+def test_array_masks_classify_tiles():
     at = call_positions(Positions(), (B,), T, S)
     of_segments = tile_rule(SEGMENTS, at).kinds((7, 9))
     np.testing.assert_array_equal(of_segments[0], 2 * np.eye(3))
@@ -79,7 +79,7 @@ def test_arrays_tell_tiles_apart():
     np.testing.assert_array_equal(both, [np.eye(3), np.zeros((3, 3))])
 
 
-def test_structure_alone_stays_known_beforehand():
+def test_tiles_of_structural_masks_are_known_at_trace_time():
     kinds = tile_rule(Causal() & ~Window(3, 0), call_positions(Positions(), (B,), T, S)).kinds(
         (4, 4)
     )
@@ -106,7 +106,7 @@ class Table(Mask):
         return jnp.asarray(np.array([True, False, True]))[k_pos % 3] & (q_pos == q_pos)
 
 
-def test_refusals():
+def test_masks_without_a_tile_rule_are_refused():
     at = call_positions(Positions(), (B,), T, S)
     with pytest.raises(NotImplementedError, match="the mask Listed has arrays, and no rule"):
         tile_rule(Causal() & Listed(jnp.arange(3)), at)

@@ -203,7 +203,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("reason", REFUSED)
-def test_refusals(reason):
+def test_unsupported_calls_are_refused(reason):
     with pytest.raises(NotImplementedError, match=f"^tiled: the {reason}"):
         attend(*ARRAYS, **REFUSED[reason], implementation="tiled")
 

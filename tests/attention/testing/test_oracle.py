@@ -20,7 +20,7 @@ def draw(score, rng):
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_gradients_are_central_differences(name):
+def test_gradients_equal_central_differences(name):
     score, rng = SCORES[name], np.random.default_rng(3)
     arrays = draw(score, rng)
     options = {
@@ -51,7 +51,7 @@ DERIVED = (oracle.dot, oracle.scaled_dot, oracle.general, oracle.additive, oracl
 
 
 @pytest.mark.parametrize("score", DERIVED, ids=lambda score: score.__name__)
-def test_a_score_without_a_gradient_is_differentiated(score):
+def test_a_score_without_a_gradient_is_differentiated_numerically(score):
     rng = np.random.default_rng(4)
     q, k, ds = (rng.standard_normal(shape) for shape in ((2, 3, 5), (2, 6, 5), (2, 3, 6)))
     shape = {oracle.general: (5, 5), oracle.additive: (5,), oracle.location: (5, 4)}.get(score)
@@ -66,7 +66,7 @@ def test_a_score_without_a_gradient_is_differentiated(score):
             np.testing.assert_allclose(numeric, exact, rtol=1e-8, atol=1e-8)
 
 
-def test_a_scalar_parameter():
+def test_the_gradient_of_a_scalar_parameter():
     def scaled(q, k, scale):
         return scale * np.einsum("bth,bsh->bts", q, k)
 

@@ -37,7 +37,7 @@ def flat_set():
         ({"pad": 1, "rotate": 9.0, "scale": 1.2, "flip": True}, "4029505ffa9d7906"),
     ],
 )
-def test_batches_of_unmixed_images_are_those_that_were_published_with(options, digest):
+def test_unmixed_batches_match_their_digests(options, digest):
     found = hashlib.sha256()
     for batch in itertools.islice(ImageBatches(make_set(), 32, 3, **options).iterate(1), 4):
         for name in sorted(batch):
@@ -46,7 +46,7 @@ def test_batches_of_unmixed_images_are_those_that_were_published_with(options, d
     assert found.hexdigest()[:16] == digest
 
 
-def test_a_cut_image_is_its_own_but_for_a_rectangle_and_the_share_counts_its_pixels():
+def test_cutmix_replaces_a_rectangle_and_weights_labels_by_its_area():
     batch = ImageBatches(flat_set(), COUNT, 0, cutmix=1.0).make(0)
     assert (batch["other"] != batch["label"]).all()
     for image, label, other, share in zip(*batch.values(), strict=True):
@@ -60,7 +60,7 @@ def test_a_cut_image_is_its_own_but_for_a_rectangle_and_the_share_counts_its_pix
     assert batch["share"].std() > 0.15 and 0.4 < batch["share"].mean() < 0.85
 
 
-def test_a_blended_image_is_the_mean_that_its_share_says():
+def test_mixup_blends_by_the_label_weight():
     batch = ImageBatches(flat_set(), COUNT, 0, mixup=1.0).make(0)
     for image, label, other, share in zip(*batch.values(), strict=True):
         assert np.abs(image - 3 * (share * label + (1 - share) * other)).max() <= 0.5
@@ -68,7 +68,7 @@ def test_a_blended_image_is_the_mean_that_its_share_says():
     assert batch["share"].min() < 0.1 and batch["share"].max() > 0.9
 
 
-def test_parts_of_the_images_are_cut_blended_and_left():
+def test_fractions_of_cutmix_and_mixup():
     batches = ImageBatches(flat_set(), 35, 0, cutmix=0.3, mixup=0.3)
     kinds = dict.fromkeys(("cut", "blended", "left"), 0)
     for batch in itertools.islice(batches.iterate(), 20):
@@ -85,7 +85,7 @@ def test_parts_of_the_images_are_cut_blended_and_left():
     ), kinds
 
 
-def test_the_other_image_is_changed_by_its_own_draws():
+def test_the_mixing_partner_has_its_own_augmentation():
     options = dict(pad=2, flip=True, color_jitter=0.4, cutout=5)
     data = make_set()
     plain, mixed = (ImageBatches(data, COUNT, 0, **options, **mix) for mix in ({}, {"cutmix": 1.0}))
@@ -97,12 +97,12 @@ def test_the_other_image_is_changed_by_its_own_draws():
         assert ((image == alone[index]) | (image == alone[partner])).all()
 
 
-def test_others_are_all_but_oneself():
+def test_an_image_is_never_mixed_with_itself():
     index, draw = np.repeat(3, 1000), np.linspace(0, 1, 1000, endpoint=False)
     assert set(augment.other_indices(index, draw, 5).tolist()) == {0, 1, 2, 4}
 
 
-def test_colors_by_hand():
+def test_color_jitter_by_hand():
     one = np.ones(1)
     image = np.array([[[100, 50, 0], [20, 20, 20]]], np.uint8)[None]
     np.testing.assert_array_equal(augment.color_jitter(image, one, one, one), image)
@@ -118,7 +118,7 @@ def test_colors_by_hand():
     assert augment.color_jitter(image, 9 * one, one, one)[0, 0].max() == 255
 
 
-def test_a_square_of_some_side_is_gray():
+def test_cutout_grays_a_rectangle_of_random_size():
     white = ImageSet(np.full((40, 9, 9, 1), 255, np.uint8), np.zeros(40, int), ("a",))
     sizes = set()
     for image in ImageBatches(white, 40, 0, cutout=4).make(0)["image"]:

@@ -53,7 +53,7 @@ def test_batch_n_is_a_function_of_the_seed_and_n(options):
 
 
 @pytest.mark.parametrize("options", [{"pad": 2, "flip": True}, EVERY])
-def test_what_an_image_gets_does_not_depend_on_its_batch_mates(options):
+def test_augmentation_does_not_depend_on_the_batch(options):
     data, found = make_set(12), []
     for size in (4, 6):
         order = np.random.default_rng((3, 0)).permutation(12)
@@ -181,7 +181,7 @@ def test_a_folder_of_images(tmp_path, monkeypatch):
         load_images("folder", folder=tmp_path, size=4)
 
 
-def test_what_is_missing_is_one_line(tmp_path):
+def test_missing_images_give_a_one_line_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"mnist/train10k\.npz.*--data_dir"):
         load_images("mnist", tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no folder of images"):

@@ -72,7 +72,7 @@ def test_unequal_line_counts(write):
         AlignedText("zhen", data_dir).split("test")
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_missing_data_is_refused(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"alignment/enfr\.src\.gz; .*--data_dir or ATTN_DATA_DIR$"
     ):

@@ -86,7 +86,7 @@ def test_wrong_checksum_leaves_no_file(tmp_path, small, server):
     assert not list(data_dir.rglob("*"))
 
 
-def test_wrong_local_file_is_named(tmp_path, small):
+def test_a_wrong_local_file_is_refused(tmp_path, small):
     path = tmp_path / "multi30k" / "val.en.gz"
     path.parent.mkdir()
     path.write_bytes(gzip.compress(b"something else\n"))

@@ -86,7 +86,7 @@ def test_tokenization_by_hand():
     assert french("J'aime l\u2019été\u00a0!") == "j&apos; aime l&apos; été !"
 
 
-def test_what_is_wrong_is_named(small, tmp_path):
+def test_wrong_arguments_and_files_are_refused(small, tmp_path):
     for languages in (("en", "cs"), ("de", "fr"), ("en", "en")):
         with pytest.raises(ValueError, match="Tatoeba takes en and one of de, fr"):
             Tatoeba(languages)
@@ -109,7 +109,7 @@ def test_real_splits(data_dir):
 
 
 @pytest.mark.parametrize("language", ["en", "de", "fr"])
-def test_as_multi30k_was_made(data_dir, language):
+def test_tokenization_matches_multi30k(data_dir, language):
     make = lowercase_and_tokenize(language)
     languages = (language, "fr" if language == "en" else "en")
     raw = Multi30k(languages, data_dir, "raw").split("test_2016_flickr")

@@ -155,12 +155,12 @@ def test_any_output_gives_a_tree_over_the_words():
         assert (repaired == line) == (num_repairs == 0)
 
 
-def test_depth_is_no_limit():
+def test_deep_trees_are_read():
     line = "(S " * 5_000 + "XX" + " )S" * 5_000
     assert read(line, "a") == (line, 0)
 
 
-def test_the_reader_refuses():
+def test_a_tree_without_words_is_refused():
     with pytest.raises(ValueError, match="one word at least"):
         from_linear("XX", [])
 
@@ -202,7 +202,7 @@ def test_fingerprints_see_words_trees_and_tags(small):
     assert Treebank(small({160: texts[0]})).fingerprint("test") not in prints
 
 
-def test_what_is_missing_or_damaged_is_named(tmp_path, small):
+def test_missing_or_damaged_data_is_refused(tmp_path, small):
     with pytest.raises(FileNotFoundError, match=r"treebank\.zip; .*--data_dir or ATTN_DATA_DIR$"):
         Treebank(tmp_path).split("test")
     folder = small({199: "\n( (S (NN a)\n"})

@@ -1,8 +1,8 @@
-"""Comparison of programs that take turns at the same work.
+"""Timing of several systems on the same batches, in interleaved rounds.
 
-The work is a folder, config.json and batches. Every contestant is a process of its own that holds
-all of it. In a round each goes through the batches once, while the others wait. The figure is the
-median over the rounds of the seconds, and of their ratio to ours in the same round.
+Each system is a process that holds a config and its batches. In each round every system runs all
+batches once, one system at a time. Results are medians over rounds: seconds, and the ratio to this
+code's seconds in the same round.
 """
 
 import json
@@ -25,7 +25,7 @@ from experiments.harness.path_flags import define_path
 
 PAD, BOS = 0, 1
 PACKAGES = ("torch", "joeynmt", "transformers", "ctranslate2", "flax")
-# This code as another contestant, in every race: what its process has in its environment besides.
+# Environment variables of this code's process. "huge-pages" is this code again, with huge pages.
 HUGE_PAGES = "huge-pages"
 SETTINGS = {"ours": {}, HUGE_PAGES: {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}}
 
@@ -33,12 +33,12 @@ Batch = dict[str, np.ndarray]
 Run = Callable[[Batch], object]
 
 
-class Race(NamedTuple):
-    """What a benchmark compares.
+class Comparison(NamedTuple):
+    """The systems of a benchmark.
 
-    `ours` makes of a config what is run on every batch; a peer is a module of `peers`, whose
-    function `maker` takes the config, a seed and the options given here. Where `fresh` each round
-    has new processes, and nothing is run before the clock starts.
+    `ours` builds this code's step from a config. `peers` maps a name to a module of `peers` and its
+    options; `maker` is the function called there. With `fresh`, every round starts new processes
+    without warm-up.
     """
 
     module: str
@@ -49,57 +49,58 @@ class Race(NamedTuple):
 
 
 class Task(NamedTuple):
-    """The work of one size: what sets it apart, and what fills a folder and says what it holds."""
+    """One problem size: its label, and a function that writes config and batches to a folder."""
 
     label: dict[str, object]
     write: Callable[[Path], dict]
 
 
 def define_output() -> None:
-    """The flag for the result's file, refused before anything is measured where it is a folder."""
-    define_path("output", "", "a JSON file for the result")
+    """The flag for the result's file. A folder is refused before anything is measured."""
+    define_path("output", "", "JSON file for the result.")
     flags.register_validator(
         "output", lambda name: not Path(name or ".json").is_dir(), "a folder: name a file in it"
     )
 
 
-def define_flags(race: Race, peers: str, rounds: int) -> None:
-    """Flags that every benchmark has; with the defaults for two of them."""
-    flags.DEFINE_string("peers", peers, f"of {', '.join(_peers(race))}")
-    define_path("peer_python", sys.executable, "the interpreter that has the peers")
-    flags.DEFINE_integer("rounds", rounds, "rounds", lower_bound=1)
+def define_flags(comparison: Comparison, peers: str, rounds: int) -> None:
+    """Flags of every benchmark, with this one's defaults of `peers` and `rounds`."""
+    names = ", ".join(_peers(comparison))
+    flags.DEFINE_string("peers", peers, f"Systems to compare with, with commas, of {names}.")
+    define_path("peer_python", sys.executable, "Python interpreter that has the peers.")
+    flags.DEFINE_integer("rounds", rounds, "Number of rounds.", lower_bound=1)
     define_output()
-    flags.DEFINE_string("worker", "", "internal: the contestant this process is")
-    define_path("folder", "", "internal: where its work is")
+    flags.DEFINE_string("worker", "", "Internal: the system that this process runs.")
+    define_path("folder", "", "Internal: the folder of config and batches.")
 
 
 def define_data_flags(num_batches: int) -> None:
     """Flags of the benchmarks that draw batches from a corpus."""
-    flags.DEFINE_string("data", "grammar", "grammar or multi30k")
-    define_path("data_dir", os.environ.get("ATTN_DATA_DIR", ""), "folder of data sets")
-    flags.DEFINE_integer("num_batches", num_batches, "batches in a round", lower_bound=1)
+    flags.DEFINE_string("data", "grammar", "Corpus of the batches: grammar or multi30k.")
+    define_path("data_dir", os.environ.get("ATTN_DATA_DIR", ""), "Folder of data sets.")
+    flags.DEFINE_integer("num_batches", num_batches, "Batches of a round.", lower_bound=1)
 
 
-def main(race: Race, tasks: Callable[[], Iterable[Task]]) -> None:
-    """Runs the race over all tasks, or is one of its contestants."""
+def main(comparison: Comparison, tasks: Callable[[], Iterable[Task]]) -> None:
+    """Runs all tasks, or acts as one worker process."""
     values = flags.FLAGS
     if values.worker:
-        _work(race, values.worker, Path(values.folder))
+        _work(comparison, values.worker, Path(values.folder))
         return
     from attn_research.data.files import write_whole
     from experiments.harness.results import command_line, environment
 
     names = ["ours", *filter(None, values.peers.split(","))]
-    if set(names[1:]) - set(_peers(race)):
-        sys.exit(f"error: --peers={values.peers}: known are {', '.join(_peers(race))}")
+    if set(names[1:]) - set(_peers(comparison)):
+        sys.exit(f"error: --peers={values.peers}: known are {', '.join(_peers(comparison))}")
     rows = []
     for task in tasks():
         with tempfile.TemporaryDirectory() as folder:
             about = task.write(Path(folder))
-            seconds = _compare(race, names, values.peer_python, Path(folder), values.rounds)
+            seconds = _compare(comparison, names, values.peer_python, Path(folder), values.rounds)
         rows += [_row(task, about, name, seconds) for name in names]
     result = {
-        "command": command_line(race.module, sys.argv[1:]),
+        "command": command_line(comparison.module, sys.argv[1:]),
         "environment": environment() | {"peers": _versions(values.peer_python)},
         "rows": rows,
     }
@@ -108,7 +109,7 @@ def main(race: Race, tasks: Callable[[], Iterable[Task]]) -> None:
 
 
 def our_training(program: Any) -> Run:
-    """Training steps of this code, of an `experiments.harness.program.Program`."""
+    """The training step of this code for an `experiments.harness.program.Program`."""
     import jax
 
     from attn_research.training.step import make_train_step
@@ -126,10 +127,10 @@ def our_training(program: Any) -> Run:
     return step
 
 
-def write_work(folder: Path, config: dict, batches: Iterable[Batch]) -> dict:
-    """Config and batches to the folder; how many batches, target words and places there are.
+def write_batches(folder: Path, config: dict, batches: Iterable[Batch]) -> dict:
+    """The config with counts of batches, target tokens and padded positions; writes both to folder.
 
-    A batch with a target gets `target_in` too, what stands before each of its words.
+    A batch with a target also gets `target_in`, the target shifted right by one, after BOS.
     """
     (folder / "config.json").write_text(json.dumps(config))
     count = tokens = padded = 0
@@ -144,21 +145,21 @@ def write_work(folder: Path, config: dict, batches: Iterable[Batch]) -> dict:
     return {**config, "batches": count, "target_tokens": tokens, "padded": padded}
 
 
-def _peers(race: Race) -> list[str]:
-    return [*race.peers, HUGE_PAGES]
+def _peers(comparison: Comparison) -> list[str]:
+    return [*comparison.peers, HUGE_PAGES]
 
 
-def _work(race: Race, name: str, folder: Path) -> None:
-    """A contestant: for each line read, one pass over the batches; writes its seconds."""
+def _work(comparison: Comparison, name: str, folder: Path) -> None:
+    """A worker process: for each line read, runs all batches once and prints the seconds."""
     config = json.loads((folder / "config.json").read_text())
     batches = [dict(np.load(path)) for path in sorted(folder.glob("batch*.npz"))]
     if name in SETTINGS:
-        run = race.ours(config)
+        run = comparison.ours(config)
     else:
-        module, options = race.peers[name]
+        module, options = comparison.peers[name]
         module = import_module(f"experiments.benchmarks.peers.{module}")
-        run = getattr(module, race.maker)(config, 0, **options)
-    if not race.fresh:
+        run = getattr(module, comparison.maker)(config, 0, **options)
+    if not comparison.fresh:
         for batch in batches * 2:  # every shape is compiled, every buffer allocated
             run(batch)
     print("ready", flush=True)
@@ -170,17 +171,17 @@ def _work(race: Race, name: str, folder: Path) -> None:
 
 
 def _compare(
-    race: Race, names: Sequence[str], python: str, folder: Path, rounds: int
+    comparison: Comparison, names: Sequence[str], python: str, folder: Path, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round."""
+    """Seconds of each system in each round."""
     seconds = {name: [] for name in names}
-    if race.fresh:
+    if comparison.fresh:
         for _ in range(rounds):
             for name in names:
-                with _started(race, [name], python, folder) as workers:
+                with _started(comparison, [name], python, folder) as workers:
                     seconds[name].append(_turn(workers[name]))
         return seconds
-    with _started(race, names, python, folder) as workers:
+    with _started(comparison, names, python, folder) as workers:
         for _ in range(rounds):
             for name in names:
                 seconds[name].append(_turn(workers[name]))
@@ -189,14 +190,20 @@ def _compare(
 
 @contextmanager
 def _started(
-    race: Race, names: Sequence[str], python: str, folder: Path
+    comparison: Comparison, names: Sequence[str], python: str, folder: Path
 ) -> Generator[dict[str, subprocess.Popen]]:
-    """The contestants' processes, ready; gone afterwards."""
+    """The processes of systems, ready to run; ended on exit."""
     workers = {}
     try:
         for name in names:
             interpreter = sys.executable if name in SETTINGS else python
-            command = [interpreter, "-m", race.module, f"--worker={name}", f"--folder={folder}"]
+            command = [
+                interpreter,
+                "-m",
+                comparison.module,
+                f"--worker={name}",
+                f"--folder={folder}",
+            ]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             env = os.environ | SETTINGS.get(name, {})
             workers[name] = subprocess.Popen(command, text=True, env=env, **pipes)
@@ -211,18 +218,18 @@ def _started(
 
 
 def _turn(worker: subprocess.Popen) -> float:
-    """The seconds of one pass of a contestant."""
+    """Seconds of one system for all batches."""
     worker.stdin.write("go\n")
     worker.stdin.flush()
     return float(worker.stdout.readline())
 
 
 def _row(task: Task, about: dict, name: str, seconds: dict[str, list[float]]) -> dict:
-    """What is kept, and printed, of one contestant at one task."""
+    """The result row of one system on one task; also printed."""
     pairs = zip(seconds[name], seconds["ours"], strict=True)
     times = round(statistics.median(theirs / ours for theirs, ours in pairs), 3)
     median = statistics.median(seconds[name])
-    row = {"contestant": name, **task.label}
+    row = {"system": name, **task.label}
     if about["target_tokens"]:
         row["tokens_per_second"] = round(about["target_tokens"] / median)
         speed = f"{row['tokens_per_second']:>8,} tokens/s"
