@@ -27,11 +27,7 @@ def test_relative_links_point_to_existing_files():
 
 
 def test_the_files_and_names_of_the_equations_exist():
-    rows = (
-        README.partition("| paper | equation | code, under `attn_research/` |")[2]
-        .partition("\n\n")[0]
-        .splitlines()[2:]
-    )
+    rows = README.partition("| paper | equation | code, under `attn_research/` |")[2].partition("\n\n")[0].splitlines()[2:]
     assert len(rows) > 10
     for row in rows:
         words = re.findall(r"`([^`]+)`", row.rpartition(" | ")[2] or row)
