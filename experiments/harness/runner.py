@@ -80,7 +80,7 @@ def run_row(
         # Once more, for another process may have worked here before the lock was had.
         finished = primary and check_place(place, paper, config, resume=resume)
         if processes.broadcast_from_primary(finished):
-            if primary and not members:
+            if primary:
                 _check_finished(paper, config, place)
             logging.info("%s is finished: %s", place.folder.name, place.result)
             return place.result

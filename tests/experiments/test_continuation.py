@@ -104,6 +104,8 @@ def test_an_ensemble_has_members_of_its_own_data(tmp_path):
         run(tmp_path, row, paper=papers[0])
     with pytest.raises(ValueError, match="classes/1 a there, b here"):
         run(tmp_path, "both", paper=papers[1])
+    path = run(tmp_path, "both", paper=papers[0])
+    assert run(tmp_path, "both", paper=papers[0]) == path  # finished
 
 
 def test_a_finished_run_of_which_the_data_is_gone_stays_finished(copy):
