@@ -1,6 +1,7 @@
 """What is checked of a run before its data is loaded."""
 
 import json
+import logging
 import math
 import os
 from pathlib import Path
@@ -84,6 +85,10 @@ def check_place(place: Place, paper: Paper, config: Config, *, resume: bool) -> 
     try:
         kept = json.loads(place.result.read_text())["config"]
     except (ValueError, KeyError, TypeError) as error:
+        if resume:
+            logging.warning("%s is damaged (%s), and written anew", place.result, error)
+            check_folder(place.folder, paper, config, resume=True)
+            return False
         raise ValueError(
             f"{place.result} is damaged ({error}): remove it, and --resume evaluates again"
         ) from None

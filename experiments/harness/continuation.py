@@ -1,6 +1,7 @@
 """What a run folder says of its run, and whether a run may start or go on there."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ ABOUT, CHECKPOINTS = "run.json", "checkpoints"
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """The description of the run in a folder; empty where there is none."""
+    """The description of the run in a folder; empty where there is none, or it is damaged.
+
+    The checkpoints have the config as well; what is lost is the comparison of the data.
+    """
     path = folder / ABOUT
     if not path.is_file():
         return {}
@@ -21,10 +25,8 @@ def read_about(folder: Path) -> dict[str, Any]:
         about = json.loads(path.read_text())
         return about if isinstance(about["config"], dict) else {}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}): remove {folder} and start again, or name another "
-            "--run_dir"
-        ) from None
+        logging.warning("%s is damaged (%s), and written anew", path, error)
+        return {}
 
 
 def saved_steps(folder: Path) -> list[int]:

@@ -267,10 +267,12 @@ def test_evaluation_that_failed_is_done_again_without_training(tmp_path):
     assert calls == [] and result["updates"] == 4
 
 
-def test_a_damaged_result_is_named(copy):
+def test_a_damaged_result_and_description_are_written_anew(copy):
     path = copy / "runs" / "results" / "wide.seed0.json"
     path.write_text('{"config":')
+    (copy / "runs" / "wide.seed0" / "run.json").write_text("")
     with pytest.raises(ValueError, match=r"wide.seed0.json is damaged .* --resume evaluates again"):
         run(copy)
-    path.unlink()
     assert json.loads(run(copy, resume=True).read_text())["updates"] == 4
+    about = json.loads((copy / "runs" / "wide.seed0" / "run.json").read_text())
+    assert about["row"] == "wide" and about["config"]["num_steps"] == 4
