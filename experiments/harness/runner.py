@@ -84,6 +84,8 @@ def run_row(
                 _check_finished(paper, config, place)
             logging.info("%s is finished: %s", place.folder.name, place.result)
             return place.result
+        if primary:
+            _remove_begun(place)
         if members:
             processes.shutdown()
             if primary:
@@ -115,6 +117,15 @@ def run_row(
             text = json.dumps(result, indent=1, ensure_ascii=False)
             write_whole(place.result, text.encode())
     return place.result
+
+
+def _remove_begun(place: Place) -> None:
+    """Removes what killed writes began: hidden files whose names end in that of a process."""
+    begun = [*place.folder.rglob(".*"), *place.predictions.rglob(".*")]
+    begun += place.result.parent.glob(f".{place.result.name}.*")
+    for path in begun:
+        if path.suffix[1:].isdecimal() and path.is_file():
+            path.unlink()
 
 
 def _check_finished(paper: Paper, config: Config, place: Place) -> None:

@@ -271,8 +271,12 @@ def test_a_damaged_result_and_description_are_written_anew(copy):
     path = copy / "runs" / "results" / "wide.seed0.json"
     path.write_text('{"config":')
     (copy / "runs" / "wide.seed0" / "run.json").write_text("")
+    begun = [copy / "runs" / "wide.seed0" / ".run.json.123", path.with_name(f".{path.name}.45")]
+    for each in begun:
+        each.touch()
     with pytest.raises(ValueError, match=r"wide.seed0.json is damaged .* --resume evaluates again"):
         run(copy)
     assert json.loads(run(copy, resume=True).read_text())["updates"] == 4
     about = json.loads((copy / "runs" / "wide.seed0" / "run.json").read_text())
     assert about["row"] == "wide" and about["config"]["num_steps"] == 4
+    assert not any(each.exists() for each in begun)
