@@ -14,6 +14,7 @@ def overview() -> str:
         )
         lines += [paper.title, f"  python -m experiments.{paper.name}"]
         lines += textwrap.wrap(f"rows: {rows}", 98, initial_indent="  ", subsequent_indent="    ")
+        lines += [f"  --scale={name}: {x.time}" for name, x in paper.scales.items() if x.time]
         lines.append("")
     lines += ["--help after the name of a paper lists its flags.", "Trained models are used by"]
     return "\n".join([*lines, "  python -m experiments.predict --help"])

@@ -20,6 +20,7 @@ from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.image_maps import ImageMaps, image_figure
 from experiments.harness.flags import fail, parse_flags, quiet_libraries
+from experiments.harness.path_flags import define_path
 from experiments.harness.run_folder import load_run
 from experiments.harness.task import AttentionMap, Response
 from experiments.papers import find
@@ -118,6 +119,8 @@ def _main(argv: Sequence[str]) -> None:
         if values.attention:
             draw(responses, user_path(values.attention))
             print(f"attention: {values.attention}", file=sys.stderr)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
         if values.debug:
             raise
@@ -125,11 +128,11 @@ def _main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("run", "", "Folder of a run.")
+    define_path("run", "", "Folder of a run.")
     flags.DEFINE_string("text", "", "Text to give to the model.")
-    flags.DEFINE_string("file", "", "Text file, an input on each line.")
-    flags.DEFINE_string("image", "", "Image file, or several with commas.")
-    flags.DEFINE_string("attention", "", "Picture file for the attention maps of the inputs.")
+    define_path("file", "", "Text file, an input on each line.")
+    define_path("image", "", "Image file, or several with commas.")
+    define_path("attention", "", "Picture file for the attention maps of the inputs.")
     flags.DEFINE_bool("json", False, "Print outputs, scores and maps as JSON, one line each.")
     flags.DEFINE_bool("debug", False, "Show where an error came from.")
     app.run(_main, flags_parser=parse_flags)

@@ -14,6 +14,7 @@ from absl import app, flags
 
 from experiments.conformance import tables as conformance
 from experiments.harness.paper import RESULTS
+from experiments.harness.path_flags import define_path
 from experiments.harness.verify import render, result_folders, verify
 from experiments.papers import find
 
@@ -23,7 +24,8 @@ def _main(argv: Sequence[str]) -> None:
     root = Path(flags.FLAGS.results_dir)
     folders = result_folders(root)
     if not folders:
-        sys.exit(f"error: no results in {root}: name another --results_dir")
+        hint = "the installed package leaves the committed ones out: " if root == RESULTS else ""
+        sys.exit(f"error: no results in {root}: {hint}name another --results_dir")
     if not flags.FLAGS.verify:
         for folder in folders:
             render(folder, find)
@@ -43,6 +45,6 @@ def _main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     logging.getLogger("absl").setLevel(logging.WARNING)
     flags.DEFINE_bool("verify", False, "Compute every number again from the kept predictions.")
-    flags.DEFINE_string("results_dir", str(RESULTS), "Folder of results.")
-    flags.DEFINE_string("data_dir", "", "Folder of data sets; ATTN_DATA_DIR if unset.")
+    define_path("results_dir", str(RESULTS), "Folder of results.")
+    define_path("data_dir", "", "Folder of data sets; ATTN_DATA_DIR if unset.")
     app.run(_main)

@@ -30,7 +30,7 @@ MAY_IMPORT = {
 EXPERIMENTS_MAY_IMPORT = {
     "harness": {"harness"},
     "tasks": {"tasks", "harness.task", "harness.config"},
-    "conformance": {"conformance", "harness.results"},
+    "conformance": {"conformance", "harness.results", "harness.path_flags"},
 }
 FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance"}  # and command lines beside them
 

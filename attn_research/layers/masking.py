@@ -87,3 +87,10 @@ def make_locality(name: str, half_width: int, kernel_init: Initializer | None = 
     if name not in LOCALITIES:
         raise ValueError(f"locality {name!r} is not one of {', '.join(LOCALITIES)}")
     return LOCALITIES[name](half_width, kernel_init)
+
+
+# The names for which the half width makes a difference.
+WIDE_MASKS = tuple(name for name, make in MASKS.items() if make(1) != make(2))
+WIDE_LOCALITIES = tuple(
+    name for name in LOCALITIES if make_locality(name, 1) != make_locality(name, 2)
+)

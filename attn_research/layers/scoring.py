@@ -172,3 +172,9 @@ def make_scoring(
     if name not in SCORINGS:
         raise ValueError(f"score {name!r} is not one of {', '.join(SCORINGS)}")
     return SCORINGS[name](features=features, max_length=max_length, kernel_init=kernel_init)
+
+
+# The names whose score has projections in a memory, of the width `features`.
+PROJECTED = tuple(
+    name for name in SCORINGS if make_scoring(name, features=1, max_length=1).features is not None
+)

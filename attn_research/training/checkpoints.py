@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -22,8 +22,9 @@ class CheckpointError(ValueError):
 class Checkpoints:
     """The checkpoints of one run: pytrees of arrays by step, the newest `keep` of them.
 
-    `config` identifies the run: a checkpoint of another config is refused. An older checkpoint may
-    lack fields, whose values are then those of `defaults`. Orbax writes under a temporary name and
+    `config` identifies the run: a checkpoint of another config is refused, but one in which the
+    numbers named by `grows` are smaller. An older checkpoint may lack fields, whose values are then
+    those of `defaults`. Orbax writes under a temporary name and
     renames, so a killed run leaves no partial checkpoint. A checkpoint damaged later fails its
     digest, and the one before it is used. `read_only` leaves the folder as it is, or absent.
     """
@@ -35,9 +36,10 @@ class Checkpoints:
         defaults: dict | None = None,
         *,
         keep: int = 2,
+        grows: Sequence[str] = (),
         read_only: bool = False,
     ):
-        self._folder, self._config = Path(folder).absolute(), config
+        self._folder, self._config, self._grows = Path(folder).absolute(), config, grows
         self._defaults, self._read_only = defaults or {}, read_only
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep,
@@ -58,6 +60,14 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps with a checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
+
+    def trained_steps(self) -> list[int]:
+        """The steps with a checkpoint but 0, oldest first."""
+        return [step for step in self.steps() if step]
+
+    def delete(self, step: int) -> None:
+        """Removes a checkpoint."""
+        self._manager.delete(step)
 
     def save(self, step: int, tree: PyTree, **about: float | int | str) -> None:
         """Saves a pytree of arrays under `step`, unless that step is saved already."""
@@ -113,10 +123,10 @@ class Checkpoints:
     def average(self, like: PyTree, count: int, select: Callable[[PyTree], PyTree]) -> PyTree:
         """Checkpoint averaging (Vaswani et al. 2017, section 6.1) of the newest `count`.
 
-        What `select` takes from each tree is averaged. Raises CheckpointError where there are fewer
-        checkpoints, or one is damaged.
+        What `select` takes from each tree is averaged; step 0 is untrained and never counts. Raises
+        CheckpointError where there are fewer checkpoints, or one is damaged.
         """
-        steps = self.steps()[-count:]
+        steps = self.trained_steps()[-count:]
         if len(steps) < count:
             raise CheckpointError(
                 f"{self._folder} holds {len(steps)} checkpoints, too few to average {count}: "
@@ -163,6 +173,7 @@ class Checkpoints:
             name
             for name in saved.keys() | self._config.keys()
             if saved.get(name) != self._config.get(name)
+            and not (name in self._grows and saved.get(name, 0) < self._config.get(name, 0))
         )
         if names:
             changes = ", ".join(

@@ -42,8 +42,9 @@ def fit(
     num_steps: int,
     writer: Writer | None = None,
     hooks: Sequence[Hook] = (),
+    stop: Callable[[], bool] = lambda: False,
 ) -> TrainState:
-    """Training from the step in `state` until `num_steps` have been taken.
+    """Training from the step in `state` until `num_steps` have been taken, or `stop()` is true.
 
     `batches` begins with the batch of that step. The metrics of a step are read after the next one
     was dispatched, so that the device never waits for the host; before a hook they are all read. A
@@ -60,6 +61,10 @@ def fit(
         for hook in due if step > start or start == 0 else ():
             hook.run(step, state)
         if step == num_steps:
+            break
+        if stop():
+            if unread is not None:
+                _read(step, unread, writer)
             break
         state, metrics = train_step(state, next(batches))
         if unread is not None:

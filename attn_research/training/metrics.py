@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Generator
 from io import TextIOBase
 from pathlib import Path
+from typing import Any
 
 from tensorboardX import SummaryWriter
 
@@ -19,8 +21,9 @@ class MetricsLog:
     A line holds the means over the steps since the last one: loss per unit of weight, the norm of
     the gradient, and for every count c of the loss `c_per_second`. Lines after step `start` are
     from a run that was interrupted before its next checkpoint: they are dropped, as those steps are
-    taken again. With `progress`, a bar (on a terminal) or a line every half minute (elsewhere) goes
-    to `stream`, by default stderr. `clock` gives the time in seconds.
+    taken again. `pending` is that of the log whose run this one continues. With `progress`, a bar
+    (on a terminal) or a line every half minute (elsewhere) goes to `stream`, by default stderr.
+    `clock` gives the time in seconds.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class MetricsLog:
         start: int,
         num_steps: int,
         every: int = 50,
+        pending: dict[str, Any] | None = None,
         progress: bool = True,
         stream: TextIOBase | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -45,6 +49,16 @@ class MetricsLog:
                 folder.name, start=start, num_steps=num_steps, stream=stream, clock=clock
             )
         self._clear()
+        if pending:
+            self._steps, self._norm = pending["steps"], pending["norm"]
+            self._sums = dict(pending["sums"])
+            self._since -= pending["seconds"]
+
+    def pending(self) -> dict[str, Any]:
+        """The line being averaged, for the log of a run that goes on from here."""
+        seconds = self._clock() - self._since
+        sums = dict(self._sums)
+        return {"steps": self._steps, "norm": self._norm, "sums": sums, "seconds": seconds}
 
     def write(self, step: int, metrics: Metrics) -> None:
         """Adds the measurements of one step."""
@@ -104,9 +118,15 @@ class MetricsLog:
         if not self._path.exists():
             return
         lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A killed run can leave half a line at the end.
-        whole = [line for line in lines if line.endswith("\n")]
-        kept = [line for line in whole if json.loads(line)["step"] <= start]
+        kept = [line for line in lines if _step(line) <= start]
         part = self._path.with_suffix(".part")
         part.write_text("".join(kept), encoding="utf-8")
         part.replace(self._path)
+
+
+def _step(line: str) -> int | float:
+    """The step of a line; past all others where a kill or a full disk left half a line."""
+    try:
+        return json.loads(line)["step"] if line.endswith("\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -15,7 +15,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from attn_research.training import watch
 from attn_research.types import PyTree
+
+# Seconds without a sign of life after which a process counts as dead, and the others stop.
+HEARTBEAT = 20
 
 
 def initialize(
@@ -41,12 +45,15 @@ def initialize(
         if not coordinator.rpartition(":")[2].isdecimal():
             raise ValueError(f"--coordinator={coordinator}: HOST:PORT, as in 10.0.0.1:1234")
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        jax.distributed.initialize(
+            coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT
+        )
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"the processes of this run did not connect ({str(error).splitlines()[0]}): start each "
             "of them, with the same --coordinator and --num_processes"
         ) from error
+    watch.start(coordinator.rpartition(":")[0] if coordinator else None)
 
 
 def is_primary() -> bool:
@@ -76,11 +83,13 @@ def exit_on_error() -> Generator[None]:
             if not isinstance(error, SystemExit):
                 traceback.print_exception(error)
             sys.stderr.flush()
-            os._exit(1)
+            code = getattr(error, "code", 1)
+            os._exit(code if isinstance(code, int) else 1)
         raise
 
 
 def shutdown() -> None:
     """Disconnection of the processes; each then has its own devices alone."""
     if is_initialized():
+        watch.stop()
         jax.distributed.shutdown()

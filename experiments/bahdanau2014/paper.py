@@ -5,12 +5,19 @@ from typing import Any
 
 from flax import linen as nn
 
+from attn_research.layers.scoring import PROJECTED
 from attn_research.models.rnn_search import RNNSearch
 from experiments.bahdanau2014 import tables
 from experiments.harness.config import Config, knob
-from experiments.harness.paper import Paper, Row, Scale
+from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.translation.config import TranslationConfig
-from experiments.tasks.translation.memory import MEMORY, MemoryConfig, make_attention
+from experiments.tasks.translation.memory import (
+    ATTENTION,
+    MEMORY,
+    NEEDS,
+    MemoryConfig,
+    make_attention,
+)
 from experiments.tasks.translation.task import TranslationTask
 
 
@@ -24,7 +31,10 @@ class RNNSearchConfig:
     hidden: int = knob(256, "Units n of each recurrence.", 1)
     embedding: int = knob(128, "Width m of word embeddings.", 1)
     maxout: int = knob(128, "Maxout units l of the output layer.", 1)
-    alignment: int = knob(128, "Hidden units n' of the score, or the width it projects to.", 1)
+    alignment: int = knob(
+        128, "Hidden units n' of the score, or the width it projects to.", 1,
+        needs=[ATTENTION, {"score": PROJECTED}],
+    )  # fmt: skip
     embedding_dropout: float = knob(0.0, "Dropout of word embeddings.", 0.0)
     word_dropout: float = knob(0.0, "Dropout of whole previous target words (not 2014).", 0.0)
     annotation_dropout: float = knob(0.0, "Dropout of annotations.", 0.0)
@@ -72,7 +82,7 @@ SCALES = {
         bucket_width=70,
     ), data={
         "multi30k": dict(languages="en-de", tokenizer="bpe", vocab_size=2000),
-    }),
+    }, time=TINY_TIME),
     "small": Scale(data={
         "grammar": dict(
             hidden=128, embedding=96, maxout=96, alignment=96, init_scale=10.0, vocab_size=1200,
@@ -115,5 +125,5 @@ TITLE = "Bahdanau, Cho, Bengio 2014, Tables 1-2, Figures 2-3: does a sentence fi
 CONFIG = Config(task=TranslationConfig(), model=RNNSearchConfig())
 PAPER = Paper(
     name="bahdanau2014", title=TITLE, config=CONFIG, rows=ROWS, default_row="RNNsearch-50",
-    scales=SCALES, task=TranslationTask, network=make_network, report=tables.report,
+    scales=SCALES, task=TranslationTask, network=make_network, report=tables.report, needs=NEEDS,
 )  # fmt: skip

@@ -6,7 +6,14 @@ from pathlib import Path
 from attn_research.viewing import plots
 from attn_research.viewing.tables import Column, Table
 from experiments.harness.paper import Paper
-from experiments.harness.results import cell, mean_curve, read_results, write_tables
+from experiments.harness.results import (
+    cell,
+    mean_curve,
+    printed,
+    read_results,
+    row_of,
+    write_tables,
+)
 from experiments.tasks.translation.maps import draw_alignments
 
 
@@ -22,8 +29,9 @@ def report(folder: Path, paper: Paper) -> None:
         mean_curve(row, [run["scores"]["tests"][tests[0]]["curve"] for run in runs])
         for row, runs in reversed(results.items())  # so that dashes are the paper's
     ]
-    published = [plots.Curve(row, range(60), figure2["curves"][row]) for row in reversed(results)]
-    limits = sorted({paper.rows[row].config["max_words"] for row in results})
+    rows = [row for row in reversed(results) if row in paper.rows]
+    published = [plots.Curve(row, range(60), figure2["curves"][row]) for row in rows]
+    limits = sorted({paper.rows[row_of(label)].config["max_words"] for label in results})
     figure = plots.length_figure(curves, published, training_lengths=limits)
     plots.save(figure, folder / "figure2.png")
     draw_alignments(folder, results, "figure3")
@@ -35,14 +43,14 @@ def _table1(paper: Paper, results: dict[str, list[dict]], test: str) -> Table:
     columns += [Column("AER", ".3f"), Column("seeds", "d")]
     rows = []
     for row, runs in results.items():
-        printed = paper.rows[row].paper
+        there = printed(paper, row)
         found = [run["scores"]["tests"][test] for run in runs]
         spans = [{span["low"]: span["bleu"] for span in one["by_length"]} for one in found]
         rows.append(
             {
                 "model": row,
-                "all": cell([one["bleu"] for one in found], printed["bleu"]),
-                "no UNK": cell([one.get("bleu_no_unk") for one in found], printed["no_unk"]),
+                "all": cell([one["bleu"] for one in found], there.get("bleu")),
+                "no UNK": cell([one.get("bleu_no_unk") for one in found], there.get("no_unk")),
                 "sacreBLEU": cell([one["sacrebleu"] for one in found]),
                 "10-19 words": cell([span[10] for span in spans]),
                 "50-60 words": cell([span[50] for span in spans]),
@@ -60,16 +68,16 @@ def _table2(paper: Paper, results: dict[str, list[dict]]) -> Table:
     columns += [Column("train NLL", ".1f"), Column("dev NLL", ".1f")]
     rows = []
     for row, runs in results.items():
-        printed = paper.rows[row].paper
+        there = printed(paper, row)
         rows.append(
             {
                 "model": row,
-                "updates": cell([run["updates"] for run in runs], printed["updates"]),
-                "epochs": cell([run["epochs"] for run in runs], printed["epochs"]),
-                "hours": cell([run["seconds"] / 3600 for run in runs], printed["hours"]),
+                "updates": cell([run["updates"] for run in runs], there.get("updates")),
+                "epochs": cell([run["epochs"] for run in runs], there.get("epochs")),
+                "hours": cell([run["seconds"] / 3600 for run in runs], there.get("hours")),
                 "hardware": runs[0]["environment"]["device"],
-                "train NLL": cell([run["train_nll"] for run in runs], printed["train_nll"]),
-                "dev NLL": cell([run["dev_nll"] for run in runs], printed["dev_nll"]),
+                "train NLL": cell([run["train_nll"] for run in runs], there.get("train_nll")),
+                "dev NLL": cell([run["dev_nll"] for run in runs], there.get("dev_nll")),
             }
         )
     return Table(columns, rows)

@@ -31,6 +31,7 @@ from experiments.benchmarks.timing import (
     medians,
     ours,
 )
+from experiments.harness.path_flags import define_path
 from experiments.harness.results import command_line, environment
 
 LONG, WINDOW = 4096, 256
@@ -231,7 +232,7 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "sections", "longest,compare,windows,captures,crossovers", "Sections to measure."
     )
-    flags.DEFINE_string("peer_python", "", "Python interpreter that has PyTorch; unset, no peer.")
+    define_path("peer_python", "", "Python interpreter that has PyTorch; unset, no peer.")
     comparison.define_output()
     flags.adopt_module_key_flags(comparison)
     app.run(main)

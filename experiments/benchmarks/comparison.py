@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
+from experiments.harness.path_flags import define_path
+
 PAD, BOS = 0, 1
 PACKAGES = ("torch", "joeynmt", "transformers", "ctranslate2", "flax")
 # Environment variables of this code's process. "huge-pages" is this code again, with huge pages.
@@ -55,7 +57,7 @@ class Task(NamedTuple):
 
 def define_output() -> None:
     """The flag for the result's file. A folder is refused before anything is measured."""
-    flags.DEFINE_string("output", "", "JSON file for the result.")
+    define_path("output", "", "JSON file for the result.")
     flags.register_validator(
         "output", lambda name: not Path(name or ".json").is_dir(), "a folder: name a file in it"
     )
@@ -65,17 +67,17 @@ def define_flags(comparison: Comparison, peers: str, rounds: int) -> None:
     """Flags of every benchmark, with this one's defaults of `peers` and `rounds`."""
     names = ", ".join(_peers(comparison))
     flags.DEFINE_string("peers", peers, f"Systems to compare with, with commas, of {names}.")
-    flags.DEFINE_string("peer_python", sys.executable, "Python interpreter that has the peers.")
+    define_path("peer_python", sys.executable, "Python interpreter that has the peers.")
     flags.DEFINE_integer("rounds", rounds, "Number of rounds.", lower_bound=1)
     define_output()
     flags.DEFINE_string("worker", "", "Internal: the system that this process runs.")
-    flags.DEFINE_string("folder", "", "Internal: the folder of config and batches.")
+    define_path("folder", "", "Internal: the folder of config and batches.")
 
 
 def define_data_flags(num_batches: int) -> None:
     """Flags of the benchmarks that draw batches from a corpus."""
     flags.DEFINE_string("data", "grammar", "Corpus of the batches: grammar or multi30k.")
-    flags.DEFINE_string("data_dir", os.environ.get("ATTN_DATA_DIR", ""), "Folder of data sets.")
+    define_path("data_dir", os.environ.get("ATTN_DATA_DIR", ""), "Folder of data sets.")
     flags.DEFINE_integer("num_batches", num_batches, "Batches of a round.", lower_bound=1)
 
 

@@ -33,6 +33,7 @@ from attn_research.viewing.tables import Cell, Column, Table, to_dict, to_markdo
 from experiments.bahdanau2014.paper import PAPER as BAHDANAU
 from experiments.harness import results
 from experiments.harness.paper import resolve
+from experiments.harness.path_flags import define_path
 from experiments.harness.program import make_program
 from experiments.vaswani2017.paper import PAPER as VASWANI
 from experiments.vit2020.paper import PAPER as VIT
@@ -246,9 +247,9 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("models", ",".join(MODELS), "Models to train, with commas.")
-    flags.DEFINE_string("output", "", "Folder for invariance.md and invariance.json.")
+    define_path("output", "", "Folder for invariance.md and invariance.json.")
     flags.DEFINE_integer("processes", 0, "Internal: number of processes that train together.")
     flags.DEFINE_integer("process", 0, "Internal: number of this process.")
-    flags.DEFINE_string("folder", "", "Internal: folder that the processes share.")
+    define_path("folder", "", "Internal: folder that the processes share.")
     flags.DEFINE_string("address", "", "Internal: HOST:PORT of the coordinator.")
     app.run(main)

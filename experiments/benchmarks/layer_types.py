@@ -24,6 +24,7 @@ from attn_research.data.files import write_whole
 from attn_research.training.cost import matmul_flops
 from attn_research.viewing.tables import Cell, Column, Table, to_dict, to_markdown
 from experiments.harness import results
+from experiments.harness.path_flags import define_path
 
 KERNEL, NEIGHBORHOOD = 3, 8
 LENGTHS, WIDTHS = (64, 128, 256, 512), (32, 64, 128, 256)
@@ -175,5 +176,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("output", "", "Folder for layer_types.md and layer_types.json.")
+    define_path("output", "", "Folder for layer_types.md and layer_types.json.")
     app.run(main)

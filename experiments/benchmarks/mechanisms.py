@@ -27,6 +27,7 @@ from attn_research.viewing import plots
 from experiments.benchmarks.timing import in_turn, medians, time_call
 from experiments.harness import results
 from experiments.harness.paper import resolve
+from experiments.harness.path_flags import define_path
 from experiments.harness.program import make_program
 from experiments.luong2015.paper import PAPER
 
@@ -152,5 +153,5 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     flags.DEFINE_integer("hidden", 256, "Cells of a layer.", 1)
     flags.DEFINE_integer("rounds", 7, "Number of rounds.", 1)
-    flags.DEFINE_string("output", "", "Folder for mechanisms.json and local_attention.png.")
+    define_path("output", "", "Folder for mechanisms.json and local_attention.png.")
     app.run(main)

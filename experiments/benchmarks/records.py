@@ -27,6 +27,7 @@ from tqdm import tqdm
 from attn_research.data.records import Records, write_records
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.tokenizers import WordTokenizer
+from experiments.harness.path_flags import expand
 
 PACKAGES = ("array_record", "numpy", "sacremoses")
 LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
@@ -60,7 +61,9 @@ def main() -> None:
     parser.add_argument("--shortlist", type=int, default=30_000, help="Words that have an id.")
     parser.add_argument("--workers", type=int, default=0, help="Number of encoding processes.")
     parser.add_argument("--reads", type=int, default=100_000, help="Pairs to read back.")
-    parser.add_argument("--folder", help="Folder for the records, which are removed at the end.")
+    parser.add_argument(
+        "--folder", type=expand, help="Folder for the records, which are removed at the end."
+    )
     arguments = parser.parse_args()
 
     words = np.array([spell(rank) for rank in range(arguments.words)], object)

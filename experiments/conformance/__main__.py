@@ -17,6 +17,7 @@ from attn_research.attention import api
 from attn_research.attention.testing.cases import MASKS, MECHANISMS
 from attn_research.attention.testing.interpret import interpret_kernels
 from experiments.conformance import matrix
+from experiments.harness.path_flags import define_path
 
 
 def main(argv: Sequence[str]) -> None:
@@ -60,7 +61,7 @@ def _define_flags() -> None:
     flags.DEFINE_bool("optimized", False, "Use all of XLA's optimizations, which takes far longer.")
     flags.DEFINE_bool("interpret", False, "Interpret kernels of GPUs and TPUs on this CPU as well.")
     flags.DEFINE_bool("progress", True, "Show a progress bar.")
-    flags.DEFINE_string("output", "", "Folder for conformance.md and conformance.json.")
+    define_path("output", "", "Folder for conformance.md and conformance.json.")
 
 
 if __name__ == "__main__":

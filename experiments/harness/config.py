@@ -1,7 +1,8 @@
 """Configs: frozen dataclasses of values, grouped in parts, one flag for each value."""
 
 import dataclasses
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from attn_research.attention.api import IMPLEMENTATIONS
@@ -14,12 +15,28 @@ OptimizerName = Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"]
 ScheduleName = Literal["constant", "cosine", "halving", "inverse_sqrt"]
 
 
-def knob(default: Any, text: str, minimum: float | None = None, *, local: bool = False) -> Any:
+# A condition under which a value is used: other values by name, each with those of its own that
+# suffice; () stands for any but zero, false and the empty text. One of the names suffices.
+Clause = Mapping[str, tuple]
+
+
+def knob(
+    default: Any,
+    text: str,
+    minimum: float | None = None,
+    *,
+    local: bool = False,
+    path: bool = False,
+    needs: Clause | Sequence[Clause] = (),
+) -> Any:
     """A field of a config: its default, the flag's help, and the least value that it takes.
 
-    A `local` value, such as a folder, is not part of a run's identity.
+    A `local` value, such as a folder, is not part of a run's identity. A `path`, or several with
+    commas, may begin with ~. The value has an effect where all of `needs` hold; as a flag it is
+    refused elsewhere.
     """
-    about = {"help": text, "minimum": minimum, "local": local}
+    clauses = (needs,) if isinstance(needs, Mapping) else tuple(needs)
+    about = {"help": text, "minimum": minimum, "local": local, "path": path, "needs": clauses}
     return dataclasses.field(default=default, metadata=about)
 
 
@@ -46,7 +63,9 @@ class TrainConfig:
         "a plus sign before its name, as in +accuracy.",
     )
     init_from: str = knob(
-        "", "Run folder whose best parameters training starts from, where the shapes are the same."
+        "",
+        "Run folder whose best parameters training starts from, where the shapes are the same.",
+        path=True,
     )
     dtype: Literal["float32", "bfloat16"] = knob(
         "float32",
@@ -59,17 +78,32 @@ class OptimizerConfig:
     """The optimizer and its learning rate."""
 
     optimizer: OptimizerName = knob("adam", "Optimizer.")
-    weight_decay: float = knob(0.0, "Decoupled weight decay of matrices, for adamw and muon.", 0.0)
+    weight_decay: float = knob(
+        0.0,
+        "Decoupled weight decay of matrices, for adamw and muon.",
+        0.0,
+        needs={"optimizer": ("adamw", "muon")},
+    )
     learning_rate: float = knob(1e-3, "Learning rate at the peak of the schedule.", 0.0)
     schedule: ScheduleName = knob("cosine", "Schedule of the learning rate over the steps.")
     warmup_steps: int = knob(
-        100, "Steps of linear warmup of the schedules cosine and inverse_sqrt.", 0
+        100,
+        "Steps of linear warmup of the schedules cosine and inverse_sqrt.",
+        0,
+        # A paper may derive a learning rate of 0 from it.
+        needs={"schedule": ("cosine", "inverse_sqrt"), "learning_rate": (0.0,)},
     )
     halve_after: float = knob(
-        0.5, "Fraction of the steps before the schedule halving first halves the rate.", 0.0
+        0.5,
+        "Fraction of the steps before the schedule halving first halves the rate.",
+        0.0,
+        needs={"schedule": ("halving",)},
     )
     halve_every: float = knob(
-        0.1, "Fraction of the steps between two halvings of the schedule halving.", 1e-6
+        0.1,
+        "Fraction of the steps between two halvings of the schedule halving.",
+        1e-6,
+        needs={"schedule": ("halving",)},
     )
     clip_norm: float = knob(
         1.0, "Largest global L2 norm of a gradient; larger ones are scaled.", 1e-6
@@ -92,6 +126,7 @@ class ExecutionConfig:
         "",
         "Sizes of the mesh axes data, fsdp and tensor, as in data=4,fsdp=2; unset, all devices are "
         "on the axis data.",
+        needs={"placement": ("sharded", "pmap")},
     )
     num_microbatches: int = knob(
         1, "Number of microbatches that the gradient of a batch is accumulated over.", 1
@@ -170,13 +205,26 @@ def config_placement(config: Config, tensor_rules: TensorRules = ()) -> Placemen
     return make_placement(part.placement, part.mesh, tensor_rules, part.num_microbatches)
 
 
-def run_name(row: str, seed: int | str) -> str:
+def file_name(label: str) -> str:
+    """A row's label, ROW or ROW, VALUE=..., as a part of file names."""
+    name = label.replace("/", "-").replace(", ", ",")
+    if len(name) > 120:  # a file system takes 255 bytes
+        name = f"{name.partition(',')[0]},{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return name
+
+
+def run_name(label: str, seed: int | str) -> str:
     """The name of a run's files: ROW.seedN, where a slash in the row is a hyphen."""
-    return f"{row.replace('/', '-')}.seed{seed}"
+    return f"{file_name(label)}.seed{seed}"
 
 
 def _is_part(value: Any) -> bool:
     return dataclasses.is_dataclass(value)
+
+
+def names_in(part: Any) -> set[str]:
+    """The names of the values in a part of a config, or in none."""
+    return {field.name for _, field in _fields(part)} if _is_part(part) else set()
 
 
 def _fields(part: Any) -> Iterator[tuple[Any, dataclasses.Field]]:

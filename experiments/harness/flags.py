@@ -2,9 +2,13 @@
 
 import errno
 import functools
+import hashlib
 import json
 import logging
+import os
 import re
+import shlex
+import signal
 import sys
 import textwrap
 import typing
@@ -16,10 +20,14 @@ import jax
 from absl import app, flags
 
 from attn_research.training import processes
-from experiments.harness.config import Config, run_name
+from attn_research.training.signals import Interrupted, Signals
+from experiments.harness.config import Config
 from experiments.harness.describe import describe, readable, simulate_mesh
+from experiments.harness.given import check_given, folder_name
 from experiments.harness.paper import Paper, Resolved, nearest, trace
-from experiments.harness.runner import run_row
+from experiments.harness.path_flags import define_path
+from experiments.harness.results import processor_kind
+from experiments.harness.runner import make_place, prepare, run_row
 
 # (name, kind, default, help) of the flags that say what to run; those of a config come beside them.
 _RUN_FLAGS = (
@@ -28,8 +36,8 @@ _RUN_FLAGS = (
     ("describe", "bool", False, "Print parameters, FLOPs, bytes and every value; train nothing."),
     ("json", "bool", False, "Print --describe as JSON."),
     ("resume", "bool", False, "Continue interrupted runs from their checkpoints."),
-    ("run_dir", "string", None, "Folder of checkpoints and logs; unset, runs/PAPER/DATA-SCALE."),
-    ("results_dir", "string", None, "Folder of results; unset, RUN_DIR/results."),
+    ("run_dir", "path", None, "Folder of checkpoints and logs; unset, runs/PAPER/DATA-SCALE."),
+    ("results_dir", "path", None, "Folder of results; unset, RUN_DIR/results."),
     ("progress", "bool", True, "Show progress: a bar on a terminal, elsewhere a line at times."),
     ("coordinator", "string", None, "HOST:PORT of the first of several processes."),
     ("num_processes", "integer", None, "Number of processes that train together."),
@@ -104,10 +112,13 @@ def _define_flags(paper: Paper) -> None:
             flags.DEFINE_integer(field.name, None, text, **options)
         elif field.type is float:
             flags.DEFINE_float(field.name, None, text, **options)
+        elif field.metadata["path"]:
+            define_path(field.name, None, text)
         else:
             flags.DEFINE_string(field.name, None, text)
     for name, kind, default, text in _RUN_FLAGS:
-        getattr(flags, f"DEFINE_{kind}")(name, default, text)
+        define = define_path if kind == "path" else getattr(flags, f"DEFINE_{kind}")
+        define(name, default, text)
 
 
 def help_text(paper: Paper, rows: dict[str, Resolved]) -> str:
@@ -120,6 +131,7 @@ def help_text(paper: Paper, rows: dict[str, Resolved]) -> str:
         f"Rows: {', '.join(paper.rows)}; {paper.default_row} unless --row or --table is given.",
         100, initial_indent="  ", subsequent_indent="      ",
     )]  # fmt: skip
+    lines += [f"  Scale {name}: {each.time}." for name, each in paper.scales.items() if each.time]
     lines += ["", f"Values below are those of row {row} at scale {config.train.scale}."]
     last = None
     for part, field in config.fields():
@@ -147,10 +159,21 @@ def _main(paper: Paper, find: Callable[[str], Paper] | None, argv: Sequence[str]
             if len(argv) > 1:
                 raise ValueError(f"not a flag: {' '.join(argv[1:])}")
             _run(paper, find)
+        except (Interrupted, KeyboardInterrupt) as end:
+            end = end if isinstance(end, Interrupted) else Interrupted(signal.SIGINT)
+            saved = "" if end.step is None else f" after step {end.step}, which is saved"
+            print(f"interrupted{saved}; to continue: {_resume_command(paper)}", file=sys.stderr)
+            sys.exit(end.exit_code)
         except (ValueError, OSError, ImportError, ArithmeticError, NotImplementedError) as error:
             if flags.FLAGS.debug:
                 raise
             fail(error)
+
+
+def _resume_command(paper: Paper) -> str:
+    """This command, continuing what it began."""
+    words = [word for word in sys.argv[1:] if word not in ("--resume", "--noresume")]
+    return shlex.join(["python", "-m", f"experiments.{paper.name}", *words, "--resume"])
 
 
 def _given(config: Config) -> dict[str, Any]:
@@ -161,49 +184,105 @@ def _given(config: Config) -> dict[str, Any]:
 def _resolve_rows(paper: Paper) -> dict[str, Resolved]:
     """The rows that the flags name, each with its config."""
     values = flags.FLAGS
-    every = values.table or (values.describe and not values["row"].present)
+    if values.table and values.row:
+        raise ValueError(f"--row={values.row} has no effect with --table: give one of them")
+    every = values.table or (values.describe and not values.row)
     rows = list(paper.rows) if every else (values.row or paper.default_row).split(",")
     return {row: trace(paper, row, _given(paper.config)) for row in rows}
 
 
 def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
     values, rows = flags.FLAGS, _resolve_rows(paper)
-    first = next(iter(rows.values())).config
+    first, given = next(iter(rows.values())).config, _given(paper.config)
     if values.describe:
-        if first.execution.mesh:
-            simulate_mesh(first.execution.mesh)
-        for row, resolved in rows.items():
-            about = describe(paper, row, resolved)
-            print(json.dumps(about) if values.json else readable(about))
+        _describe(paper, rows, given)
         return
+    if values.json:
+        raise ValueError("--json has no effect without --describe: give both, or neither")
     together = [values.coordinator, values.num_processes, values.process_id]
     if values.cluster or any(x is not None for x in together):
         if len(rows) > 1:
             raise ValueError("several processes train one row together: give one --row")
         processes.initialize(*together)
-    # A resumed run, and the rows after the first, find their programs compiled.
-    jax.config.update("jax_compilation_cache_dir", str(Path("runs/compiled").absolute()))
+    cache_programs()
+    if first.train.scale == "tiny":  # which compiles much and computes little
+        jax.config.update("jax_disable_most_optimizations", True)
     place = "-".join(filter(None, (first.data, first.train.scale)))
     run_dir = Path(values.run_dir or f"runs/{paper.name}/{place}")
     results_dir = Path(values.results_dir or run_dir / "results")
-    for row, resolved in rows.items():
-        run_row(
-            paper,
-            row,
-            resolved.config,
-            given=_given(paper.config),
-            run_dir=run_dir,
-            results_dir=results_dir,
-            resume=values.resume,
-            progress=values.progress,
-            find=find,
-        )
+    where = {"given": given, "run_dir": run_dir, "results_dir": results_dir}
+    if len(rows) > 1:  # what is wrong with the last is said before the first is trained
+        for row, (config, _) in rows.items():
+            prepare(
+                paper, row, config, given=given, resume=values.resume,
+                place=make_place(paper, row, config, **where),
+            )  # fmt: skip
+    _announce(paper, first, len(rows))
+    with Signals() as signals:
+        for row, (config, _) in rows.items():
+            run_row(
+                paper, row, config, **where, resume=values.resume, progress=values.progress,
+                find=find, signals=signals,
+            )  # fmt: skip
     if processes.is_primary():
         paper.report(results_dir, paper)
-        print(summary(paper, rows, run_dir, results_dir))
+        print(summary(paper, rows, given, run_dir=run_dir, results_dir=results_dir))
 
 
-def summary(paper: Paper, rows: dict[str, Resolved], run_dir: Path, results_dir: Path) -> str:
+def _describe(paper: Paper, rows: dict[str, Resolved], given: dict[str, Any]) -> None:
+    """Prints the description of each row; of several, also why one cannot be had."""
+    values, errors = flags.FLAGS, []
+    execution = next(iter(rows.values())).config.execution
+    if execution.mesh and execution.placement != "jit":
+        simulate_mesh(execution.mesh)
+    for row, resolved in rows.items():
+        try:
+            check_given(paper, row, given)
+            about = describe(paper, row, resolved)
+            print(json.dumps(about) if values.json else readable(about))
+        except (ValueError, NotImplementedError) as error:
+            errors.append(error)
+            if len(errors) == len(rows):
+                raise
+            about = {"experiment": paper.name, "row": row, "error": str(error)}
+            print(json.dumps(about) if values.json else f"{paper.name} {row}: {error}")
+
+
+def cache_programs() -> None:
+    """Keeps compiled programs in the user's cache folder, where later runs find them.
+
+    They are of one kind of processor, and a home may be shared by several machines. A folder that
+    JAX was told of, by JAX_COMPILATION_CACHE_DIR, is left as it is.
+    """
+    if jax.config.jax_compilation_cache_dir:
+        return
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kind = hashlib.sha256(processor_kind().encode()).hexdigest()[:12]
+    folder = root / "attn_research" / "compiled" / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logging.info("compiled programs are not kept: %s", error)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _announce(paper: Paper, config: Config, count: int) -> None:
+    """Says how long the scale takes, where the paper says it."""
+    scale = paper.scales.get(config.train.scale)
+    if scale is not None and scale.time:
+        rows = "" if count == 1 else f", {count} rows"
+        logging.info("scale %s: %s%s", config.train.scale, scale.time, rows)
+
+
+def summary(
+    paper: Paper,
+    rows: dict[str, Resolved],
+    given: dict[str, Any],
+    *,
+    run_dir: Path,
+    results_dir: Path,
+) -> str:
     """The tables of a folder of results, where its files are, and a command to go on with."""
     tables = (results_dir / "tables.md").read_text().partition("\n## Runs")[0]
     lines = [tables, f"Tables, figures and predictions: {results_dir}"]
@@ -211,6 +290,7 @@ def summary(paper: Paper, rows: dict[str, Resolved], run_dir: Path, results_dir:
     example = paper.task(paper.config).example
     if trained and example:
         row = paper.default_row if paper.default_row in trained else trained[-1]
-        folder = run_dir / run_name(row, rows[row].config.train.seed)
-        lines += [f"Try {row}: python -m experiments.predict --run={folder} {example}"]
+        folder = run_dir / folder_name(paper, row, given, rows[row].config)
+        run = shlex.quote(f"--run={folder}")
+        lines += [f"Try {row}: python -m experiments.predict {run} {example}"]
     return "\n".join(lines)

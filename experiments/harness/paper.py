@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from attn_research.training.optimizers import make_optimizer, make_schedule
 from attn_research.types import PyTree
-from experiments.harness.config import Config
+from experiments.harness.config import Clause, Config
 from experiments.harness.task import Task
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -38,10 +38,15 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """The values of a scale, and of each data set at that scale."""
+    """The values of a scale, of each data set at that scale, and how long a row takes there."""
 
     values: Values = dataclasses.field(default_factory=dict)
     data: Mapping[str, Values] = dataclasses.field(default_factory=dict)
+    time: str = ""
+
+
+# Of scale tiny. Most of it is compilation, which a second run does not repeat.
+TINY_TIME = "under a minute a row on two CPU cores"
 
 
 def config_optimizer(
@@ -76,6 +81,8 @@ class Paper:
     optimizer: Callable[[Config], optax.GradientTransformation] = config_optimizer
     initial: Callable[[Config, Any], PyTree] | None = None  # parameters to start from
     trainable: Callable[[str], bool] | None = None  # by path; the others are frozen
+    # What values of other parts need of the network, besides what their knobs say.
+    needs: Mapping[str, Sequence[Clause]] = dataclasses.field(default_factory=dict)
 
 
 class Resolved(NamedTuple):
@@ -91,25 +98,35 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def trace(paper: Paper, row: str, given: Values) -> Resolved:
-    """The config of a row: defaults, then its scale, data set and row, then flags, with origins."""
+def own_values(paper: Paper, row: str, given: Values) -> dict[str, Any]:
+    """The values that a row sets itself, at the scale and on the data that are given."""
+    return _layers(paper, row, given)[2]
+
+
+def _layers(paper: Paper, row: str, given: Values) -> tuple[Values, Values, dict[str, Any]]:
+    """The values of a scale, of its data set, and of a row there."""
     if row not in paper.rows:
         raise ValueError(
             f"no row {row!r}: --row is one of {', '.join(paper.rows)}{nearest(row, paper.rows)}"
         )
-    name = given.get("scale", paper.config.train.scale)
-    scale, of_row = paper.scales.get(name, Scale()), paper.rows[row]
+    name, of_row = given.get("scale", paper.config.train.scale), paper.rows[row]
+    scale = paper.scales.get(name, Scale())
     data = given.get("data", scale.values.get("data", paper.config.data))
     of_data = dict(scale.data.get(data, {})) | ({"data": data} if data else {})
-    base = paper.config.replace(**{**scale.values, **of_data})
-    now = base.values()
-    changes = {name: math.ceil(now[name] * factor) for name, factor in of_row.times.items()}
-    changes |= {**of_row.config, **of_row.scales.get(name, {})}
-    layers = dict.fromkeys(now, "default")
-    layers |= dict.fromkeys(scale.values, f"scale {name}")
-    layers |= dict.fromkeys(scale.data.get(data, {}), f"scale {name} of {data}")
-    layers |= dict.fromkeys(changes, f"row {row}") | dict.fromkeys(given, "flag")
-    return Resolved(base.replace(**{**changes, **given}), layers)
+    now = paper.config.values() | dict(scale.values) | of_data
+    own = {name: math.ceil(now[name] * factor) for name, factor in of_row.times.items()}
+    return scale.values, of_data, own | {**of_row.config, **of_row.scales.get(name, {})}
+
+
+def trace(paper: Paper, row: str, given: Values) -> Resolved:
+    """The config of a row: defaults, then its scale, data set and row, then flags, with origins."""
+    of_scale, of_data, own = _layers(paper, row, given)
+    config = paper.config.replace(**{**of_scale, **of_data, **own, **given})
+    scale, data = config.train.scale, config.data
+    layers = dict.fromkeys(config.values(), "default") | dict.fromkeys(of_scale, f"scale {scale}")
+    layers |= {name: f"scale {scale} of {data}" for name in of_data if name != "data"}
+    layers |= dict.fromkeys(own, f"row {row}") | dict.fromkeys(given, "flag")
+    return Resolved(config, layers)
 
 
 def resolve(paper: Paper, row: str, given: Values) -> Config:

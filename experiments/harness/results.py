@@ -17,21 +17,36 @@ from attn_research.data.files import write_whole
 from attn_research.viewing.plots import Curve
 from attn_research.viewing.tables import Cell, Table, to_dict, to_markdown
 from experiments.harness.config import run_name
+from experiments.harness.paper import Paper
 
 SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS")  # of the environment
 
 
 def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """The results in a folder by row, in the order of seeds; rows without results are absent."""
-    files = {row: sorted(folder.glob(f"{run_name(row, '*')}.json")) for row in rows}
-    found = {
-        row: [json.loads(path.read_text()) for path in paths]
-        for row, paths in files.items()
-        if paths
-    }
+    """The results in a folder by label, in the order of rows and seeds.
+
+    The label is the row's name, with what flags changed of its network. Rows without results are
+    absent.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        for pattern in (run_name(row, "*"), run_name(f"{row},*", "*")):
+            for path in sorted(folder.glob(f"{pattern}.json")):
+                result = json.loads(path.read_text())
+                found.setdefault(result.get("label", row), []).append(result)
     if not found:
         raise FileNotFoundError(f"no results in {folder}: run an experiment with --table first")
     return found
+
+
+def row_of(label: str) -> str:
+    """The row of a label."""
+    return label.partition(", ")[0]
+
+
+def printed(paper: Paper, label: str) -> dict[str, Any]:
+    """The figures that the paper printed of a row; none of one that flags changed."""
+    return paper.rows[label].paper if label in paper.rows else {}
 
 
 def write_tables(
@@ -59,7 +74,7 @@ def _runs(results: Mapping[str, Sequence[dict]]) -> list[str]:
         seeds: dict[tuple[str, str, str], list[int]] = {}
         for run in runs:
             seed = run["config"]["seed"]
-            words = {f"--row={row}": "--row={row}", f"--seed={seed}": "--seed={seed}"}
+            words = {f"--row={row_of(row)}": "--row={row}", f"--seed={seed}": "--seed={seed}"}
             command = " ".join(words.get(word, word) for word in run["command"].split(" "))
             machine = ", ".join(f"{name} {value}" for name, value in run["environment"].items())
             hashes = ", ".join(
@@ -68,10 +83,13 @@ def _runs(results: Mapping[str, Sequence[dict]]) -> list[str]:
             )
             # A recipe that changed since has the same command.
             recipe = json.dumps(run["config"] | {"seed": None}, sort_keys=True)
-            alike = command, f"{machine}; data SHA-256 {hashes}", recipe
+            where = f"{machine}; data SHA-256 {hashes}"
+            if planned := ", then ".join(map(str, run.get("planned_steps", []))):
+                where += f"; begun with learning rates planned for {planned} steps"
+            alike = command, where, recipe
             seeds.setdefault(alike, []).append(seed)
         for (command, where, _), found in seeds.items():
-            rows.setdefault((command, where, tuple(found)), []).append(row)
+            rows.setdefault((command, where, tuple(found)), []).append(row_of(row))
     lines = []
     for (command, where, (seed, *others)), found in rows.items():
         # Not str.format: a command may hold braces of its own.
@@ -131,9 +149,19 @@ def _cpus() -> int | None:
 
 def _processor() -> str:
     """The processor's name where the system tells it, else its architecture."""
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def processor_kind() -> str:
+    """The processor's name and the instructions that it has."""
+    return f"{platform.machine()} {_processor()} {_cpu_info('flags')}"
+
+
+def _cpu_info(name: str) -> str:
+    """A line of the system's description of the processor; empty where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    found = [line.split(":", 1)[1].strip() for line in lines if line.startswith(name)]
+    return found[0] if found else ""

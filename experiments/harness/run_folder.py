@@ -16,45 +16,58 @@ from attn_research.training.step import TrainState
 from attn_research.trees import named_leaves
 from attn_research.types import PyTree
 from experiments.harness.config import Config
+from experiments.harness.continuation import (
+    ABOUT,
+    CHECKPOINTS,
+    check_data,
+    check_folder,
+    planned_steps,
+    read_about,
+    saved_steps,
+)
 from experiments.harness.paper import Paper
 from experiments.harness.program import Program, make_program
-from experiments.harness.task import Task
+from experiments.harness.task import Task, contents
 
-ABOUT, TASK = "run.json", "task"
+TASK = "task"
 
 
 class RunFolder:
     """The folder of one run, open for training; of several processes the primary alone has it.
 
-    `state` is that of the newest checkpoint, or None. A folder that holds checkpoints raises
-    ValueError without `resume`.
+    `state` is that of the newest checkpoint, or None. ValueError where the folder may not be
+    continued, because of its flags or because the task read other data.
     """
 
     def __init__(self, folder: Path, program: Program, row: str, *, resume: bool, progress: bool):
         config, paper = program.config, program.paper
-        self._shapes, self._average = program.state_shapes(), config.train.average
+        check_folder(folder, paper, config, resume=resume)
+        before = read_about(folder) if saved_steps(folder) else {}
+        check_data(before.get("data", {}), program.task, config, folder)
+        self._shapes, self._train = program.state_shapes(), config.train
         self._best_by = parse_best_by(config.train.best_by)
         self._checkpoints, self._best = _open(folder, paper, config)
-        if self._checkpoints.steps() and not resume:
-            raise ValueError(
-                f"{folder} holds a run of {self._checkpoints.steps()[-1]} steps: "
-                "--resume continues it; to start again, remove it or name another --run_dir"
-            )
-        self.state, self._seconds, start = None, 0.0, 0
+        self.state, self._seconds, start, pending = None, 0.0, 0, None
         found = self._checkpoints.restore(self._shapes)
         if found is not None:
             start, self.state, about = found
-            self._seconds = about["seconds"]
+            self._seconds, pending = about["seconds"], about.get("pending")
             logging.info("%s continues from step %d", folder.name, start)
         name, sign = self._best_by
         kept = self._best.restore(self._shapes.params)
         self._best_value = float("inf") if kept is None else sign * kept[2][f"dev_{name}"]
+        self.planned_steps = planned_steps(before, config, start)
         about = {"experiment": paper.name, "row": row, "config": config.identity()}
-        write_whole(folder / ABOUT, json.dumps(about, indent=2).encode())
+        about |= {"data": contents(program.task), "planned_steps": self.planned_steps}
         program.task.save(folder / TASK)
+        write_whole(folder / ABOUT, json.dumps(about, indent=2).encode())
         self._since = time.perf_counter()
         self.log = MetricsLog(
-            folder, start=start, num_steps=config.train.num_steps, progress=progress
+            folder,
+            start=start,
+            num_steps=config.train.num_steps,
+            pending=pending,
+            progress=progress,
         )
         self._metrics, self._until = folder / "metrics.jsonl", None
 
@@ -64,10 +77,19 @@ class RunFolder:
         return self._seconds + (self._until or time.perf_counter()) - self._since
 
     def save(self, step: int, state: TrainState) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint, which is the end of a line of measurements."""
         self.log.flush(step)
         with self.log.paused():
             self._checkpoints.save(step, state, seconds=self.seconds)
+            for other in self._checkpoints.steps():
+                # Of an interruption, or of the end of a shorter run: no uninterrupted run has it.
+                if other % self._train.save_every and other != step:
+                    self._checkpoints.delete(other)
+
+    def interrupt(self, step: int, state: TrainState) -> None:
+        """Writes a checkpoint from which the run goes on as if it had not been interrupted."""
+        pending = self.log.pending()
+        self._checkpoints.save(step, state, seconds=self.seconds, pending=pending)
 
     def record(self, step: int, params: PyTree, values: dict[str, float]) -> None:
         """Logs development measurements, and keeps the parameters if they are the best so far."""
@@ -92,7 +114,8 @@ class RunFolder:
 
     def mean(self) -> PyTree:
         """The mean parameters of the last checkpoints that --average asks for."""
-        return self._checkpoints.average(self._shapes, self._average, lambda tree: tree.params)
+        count = self._train.average
+        return self._checkpoints.average(self._shapes, count, lambda tree: tree.params)
 
     def learning(self) -> list[list[float]]:
         """(step, development loss) of every evaluation."""
@@ -127,9 +150,11 @@ def _open(
 ) -> tuple[Checkpoints, Checkpoints]:
     """The last checkpoints of a run, and the best one."""
     identity, defaults = config.identity(), paper.config.identity()
-    kept = {"checkpoints": max(2, config.train.average), "best": 1}
+    # One more than are needed, for one of an interruption.
+    kept = {CHECKPOINTS: max(2, config.train.average) + 1, "best": 1}
+    options = {"grows": ("num_steps",), "read_only": read_only}
     return tuple(
-        Checkpoints(folder / name, identity, defaults, keep=keep, read_only=read_only)
+        Checkpoints(folder / name, identity, defaults, keep=keep, **options)
         for name, keep in kept.items()
     )
 
@@ -154,19 +179,20 @@ class Run(NamedTuple):
     config: Config
 
 
-def load_run(folder: str | Path, find: Callable[[str], Paper]) -> Run:
+def load_run(folder: str | Path, find: Callable[[str], Paper], *, flag: str = "") -> Run:
     """The model in a run folder, finished or interrupted; `find` gives a paper by its name.
 
     Its parameters are those that the run is evaluated with: the mean of its last checkpoints where
     the config asks for that and they are there, else the best ones, else the newest. ValueError
-    where the folder holds no run.
+    where the folder holds no run; `flag` is what named it.
     """
     folder = Path(folder)
     path = folder / ABOUT
     if not path.is_file():
         inside = sorted(each.parent.name for each in folder.glob(f"*/{ABOUT}"))
         hint = f"; it holds the runs {', '.join(inside)}: name one of them" if inside else ""
-        raise ValueError(f"{folder} is no folder of a run: {ABOUT} is missing{hint}")
+        named = f"{flag}={folder}" if flag else folder
+        raise ValueError(f"{named} is no folder of a run: {ABOUT} is missing{hint}")
     try:
         about = json.loads(path.read_text())
         paper, row = find(about["experiment"]), about["row"]
@@ -188,7 +214,7 @@ def _kept_params(folder: Path, paper: Paper, config: Config, shapes: TrainState)
     checkpoints, best = _open(folder, paper, config, read_only=True)
     count = config.train.average
     try:
-        if count and len(checkpoints.steps()) >= count:
+        if count and len(checkpoints.trained_steps()) >= count:
             return checkpoints.average(shapes, count, lambda tree: tree.params)
         if best.steps():
             return best.restore(shapes.params)[1]
@@ -199,9 +225,8 @@ def _kept_params(folder: Path, paper: Paper, config: Config, shapes: TrainState)
         best.close()
 
 
-def start_params(folder: str, program: Program, find: Callable[[str], Paper]) -> PyTree:
-    """Parameters of the run in a folder, to start a program from; ValueError for other shapes."""
-    params = load_run(folder, find).params
+def check_start(params: PyTree, program: Program) -> None:
+    """ValueError where the parameters of --init_from have other shapes than a program's."""
     there, here = (
         {name: leaf.shape for name, leaf in named_leaves(tree).items()}
         for tree in (params, program.state_shapes().params)
@@ -209,7 +234,6 @@ def start_params(folder: str, program: Program, find: Callable[[str], Paper]) ->
     other = sorted(name for name in there | here if there.get(name) != here.get(name))
     if other:
         raise ValueError(
-            f"--init_from={folder}: its parameters do not fit this network; {other[0]} is "
-            f"{there.get(other[0])} there and {here.get(other[0])} here"
+            f"--init_from={program.config.train.init_from}: its parameters do not fit this "
+            f"network; {other[0]} is {there.get(other[0])} there and {here.get(other[0])} here"
         )
-    return params

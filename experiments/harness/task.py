@@ -43,6 +43,23 @@ class Evaluator(NamedTuple):
     measure: Callable[[nn.Module, PyTree], dict[str, float]]
 
 
+def contents(task: "Task") -> dict[str, Any]:
+    """What a loaded task read: digests, sizes and names, without which its run does not go on.
+
+    Its attribute `contents` where it has one, else `about`. Another number of devices, or another
+    length of training, changes nothing of it.
+    """
+    return task.contents if hasattr(task, "contents") else task.about
+
+
+def check_task(task: "Task") -> None:
+    """ValueError or OSError for what is wrong with a task's config, before its data is loaded.
+
+    That is what its method `check` finds, where it has one.
+    """
+    getattr(task, "check", lambda: None)()
+
+
 class Task(Protocol):
     """Data, loss and metrics.
 
@@ -54,6 +71,7 @@ class Task(Protocol):
     inputs: str  # the flag of experiments.predict that gives this task an input
     example: str  # flags of experiments.predict worth trying
     about: dict[str, Any]  # hashes and sizes of the data, for the result file
+    # A task may also have `contents` and `check`: see the functions above.
     steps_per_epoch: float
 
     def load(self) -> "Task":

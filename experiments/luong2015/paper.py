@@ -6,10 +6,10 @@ from typing import Any
 from attn_research.layers.recurrent import symmetric_uniform
 from attn_research.models.luong import LuongSeq2Seq
 from experiments.harness.config import Config, knob
-from experiments.harness.paper import Paper, Row, Scale
+from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.luong2015 import tables
 from experiments.tasks.translation.config import AlignmentConfig, TranslationConfig
-from experiments.tasks.translation.memory import MEMORY, MemoryConfig, make_attention
+from experiments.tasks.translation.memory import MEMORY, NEEDS, MemoryConfig, make_attention
 from experiments.tasks.translation.task import TranslationTask
 
 
@@ -26,7 +26,7 @@ class LuongConfig:
     hidden: int = knob(128, "Cells of a layer.", 1)
     embedding: int = knob(128, "Width of word embeddings.", 1)
     num_layers: int = knob(2, "Layers of the encoder, and of the decoder.", 1)
-    dropout: float = knob(0.2, "Dropout rate of --regularize.", 0.0)
+    dropout: float = knob(0.2, "Dropout rate of --regularize.", 0.0, needs={"regularize": (True,)})
     init_limit: float = knob(0.1, "Initial weights are uniform between minus and plus this.", 0.0)
     memory: MemoryConfig = MEMORY
 
@@ -76,13 +76,13 @@ ROWS = {
 # the sum over a layer's inputs. With 0.1 nothing is learned in the first hundreds of steps.
 SCALES = {
     "tiny": Scale(dict(
-        hidden=16, embedding=16, num_steps=12, eval_every=6, save_every=6, train_pairs=2000,
-        test_pairs=24, batch_size=16, beam_size=2, warmup_steps=2, bucket_width=70, vocab_size=500,
-        dictionary_pairs=64,
+        num_layers=1, hidden=16, embedding=16, num_steps=12, eval_every=6, save_every=6,
+        train_pairs=2000, test_pairs=24, batch_size=16, beam_size=2, warmup_steps=2,
+        bucket_width=70, vocab_size=500, dictionary_pairs=64,
     ), data={
         "multi30k": dict(languages="en-de", vocab_size=2000),
         "hansards": dict(languages="en-fr", vocab_size=2000, soft_links=True),
-    }),
+    }, time=TINY_TIME),
     "small": Scale(data={
         "grammar": dict(
             vocab_size=800, batch_size=64, num_steps=700, eval_every=350, save_every=350,
@@ -139,5 +139,5 @@ CONFIG = Config(
 )
 PAPER = Paper(
     name="luong2015", title=TITLE, config=CONFIG, rows=ROWS, default_row="dot", scales=SCALES,
-    task=TranslationTask, network=make_network, report=tables.report,
+    task=TranslationTask, network=make_network, report=tables.report, needs=NEEDS,
 )  # fmt: skip

@@ -1,13 +1,21 @@
 """Tables 1, 4 and 6 and Figures 5 to 7 of Luong, Pham, Manning 2015, from results."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from attn_research.viewing import plots
 from attn_research.viewing.tables import Column, Table
-from experiments.harness.paper import Paper, Row
-from experiments.harness.results import cell, mean, mean_curve, read_results, write_tables
+from experiments.harness.paper import Paper
+from experiments.harness.results import (
+    cell,
+    mean,
+    mean_curve,
+    printed,
+    read_results,
+    row_of,
+    write_tables,
+)
 from experiments.tasks.translation.maps import draw_alignments
 
 Results = Mapping[str, list[dict]]
@@ -51,15 +59,14 @@ ORDERINGS = (
 
 def report(folder: Path, paper: Paper) -> None:
     """Writes tables.md, tables.json and the pictures of what a folder holds results of."""
-    rows = paper.rows
-    results = read_results(folder, rows)
+    results = read_results(folder, paper.rows)
     tests = list(next(iter(results.values()))[0]["scores"]["tests"])
     tables = {}
     for test in tests:
-        tables[f"Table 1, {test}"] = _bleu_table(results, rows, test, TABLE_1)
-        tables[f"Table 4, {test}"] = _bleu_table(results, rows, test, TABLE_4)
+        tables[f"Table 1, {test}"] = _bleu_table(results, paper, test, TABLE_1)
+        tables[f"Table 4, {test}"] = _bleu_table(results, paper, test, TABLE_4)
         if any("aer" in run["scores"]["tests"][test] for runs in results.values() for run in runs):
-            tables[f"Table 6, {test}"] = _alignment_table(results, rows, test)
+            tables[f"Table 6, {test}"] = _alignment_table(results, paper, test)
     tables = {name: table for name, table in tables.items() if table.rows}
     notes = _orderings(results, tests[0])
     write_tables(folder, paper.title, tables, results, notes)
@@ -67,24 +74,29 @@ def report(folder: Path, paper: Paper) -> None:
     draw_alignments(folder, results, "figure7")
 
 
-def _bleu_table(
-    results: Results, rows: Mapping[str, Row], test: str, names: Mapping[str, str]
-) -> Table:
+def _named(results: Results, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """(label, the table's name of it) of the results of some rows, in the table's order."""
+    for row, name in names.items():
+        for label in results:
+            if row_of(label) == row:
+                yield label, name + label.removeprefix(row)
+
+
+def _bleu_table(results: Results, paper: Paper, test: str, names: Mapping[str, str]) -> Table:
     columns = [Column("system", ""), Column("dev ppl"), Column("BLEU")]
     columns += [Column("unk replaced"), Column("40+ words"), Column("seeds", "d")]
     lines = []
-    for row, name in names.items():
-        if row not in results:
-            continue
-        printed, found = rows[row].paper, [run["scores"]["tests"][test] for run in results[row]]
-        losses = [run.get("dev_loss") for run in results[row]]
+    for label, name in _named(results, names):
+        there = printed(paper, label)
+        found = [run["scores"]["tests"][test] for run in results[label]]
+        losses = [run.get("dev_loss") for run in results[label]]
         lines.append(
             {
                 "system": name,
-                "dev ppl": cell([x and math.exp(x) for x in losses], printed.get("ppl")),
-                "BLEU": cell([one["bleu"] for one in found], printed.get("bleu")),
+                "dev ppl": cell([x and math.exp(x) for x in losses], there.get("ppl")),
+                "BLEU": cell([one["bleu"] for one in found], there.get("bleu")),
                 "unk replaced": cell(
-                    [one.get("bleu_replaced") for one in found], printed.get("replaced")
+                    [one.get("bleu_replaced") for one in found], there.get("replaced")
                 ),
                 "40+ words": cell([one.get("bleu_40") for one in found]),
                 "seeds": len(found),
@@ -93,19 +105,20 @@ def _bleu_table(
     return Table(columns, lines)
 
 
-def _alignment_table(results: Results, rows: Mapping[str, Row], test: str) -> Table:
+def _alignment_table(results: Results, paper: Paper, test: str) -> Table:
     columns = [Column("system", ""), Column("AER", ".3f"), Column("soft AER", ".3f")]
     columns += [Column("precision", ".3f"), Column("recall", ".3f"), Column("BLEU")]
     columns += [Column("seeds", "d")]
     lines = []
-    for row, name in (TABLE_4 | {"ensemble": TABLE_1["ensemble"]}).items():
-        found = [run["scores"]["tests"][test] for run in results.get(row, [])]
+    names = TABLE_4 | {"ensemble": TABLE_1["ensemble"]}
+    for label, name in _named(results, names):
+        found = [run["scores"]["tests"][test] for run in results[label]]
         if any("aer" in one for one in found):
             numbers = {"AER": "aer", "soft AER": "soft_aer", "BLEU": "bleu"}
             numbers |= {"precision": "precision", "recall": "recall"}
-            printed = {"AER": rows[row].paper.get("aer")}
+            there = {"AER": printed(paper, label).get("aer")}
             cells = {
-                title: cell([one.get(key) for one in found], printed.get(title))
+                title: cell([one.get(key) for one in found], there.get(title))
                 for title, key in numbers.items()
             }
             lines.append({"system": name, **cells, "seeds": len(found)})

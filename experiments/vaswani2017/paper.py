@@ -1,22 +1,30 @@
 """Vaswani et al. 2017: networks of Tables 2 to 4, Figures 3 to 5."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from flax import linen as nn
 
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.embeddings import LearnedPositions, SinusoidalPositions
-from attn_research.layers.masking import MASKS
+from attn_research.layers.masking import MASKS, WIDE_MASKS
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.rnn_search import RNNSearch
 from attn_research.models.transformer import Transformer
-from experiments.harness.config import Config, OptimizerConfig, knob
+from experiments.harness.config import Clause, Config, OptimizerConfig, knob
 from experiments.harness.paper import Paper, config_optimizer
 from experiments.tasks.translation.config import LossConfig, SearchConfig, TranslationConfig
 from experiments.tasks.translation.task import TranslationTask
 from experiments.vaswani2017 import tables
 from experiments.vaswani2017.rows import ROWS, SCALES
+
+_TRANSFORMER = {"network": ("transformer",)}
+_LOCAL = {"mask": WIDE_MASKS}
+
+
+def _knob(default: Any, text: str, minimum: float | None = None, *needs: Clause) -> Any:
+    """A value of the Transformer alone."""
+    return knob(default, text, minimum, needs=[_TRANSFORMER, *needs])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,27 +34,34 @@ class TransformerConfig:
     network: Literal["transformer", "rnnsearch"] = knob(
         "transformer", "Network: the Transformer, or the model of 2014 for comparison."
     )
-    num_layers: int = knob(3, "Layers N of the encoder, and of the decoder.", 1)
+    num_layers: int = _knob(3, "Layers N of the encoder, and of the decoder.", 1)
     model_dim: int = knob(96, "Width d_model of states and embeddings.", 1)
-    mlp_dim: int = knob(192, "Width d_ff of the feed-forward layers.", 1)
-    num_heads: int = knob(4, "Heads h.", 1)
-    num_kv_heads: int = knob(
+    mlp_dim: int = _knob(192, "Width d_ff of the feed-forward layers.", 1)
+    num_heads: int = _knob(4, "Heads h.", 1)
+    num_kv_heads: int = _knob(
         0, "Heads of keys and values, shared by groups; 0: one for each head.", 0
     )
-    head_dim: int = knob(0, "Width d_k of queries and keys; 0: d_model / h.", 0)
-    value_dim: int = knob(0, "Width d_v of values; 0: d_model / h.", 0)
-    score: Literal[*SCORINGS] = knob("scaled_dot", "Score of a query and a key, in every head.")
-    mask: Literal[*MASKS] = knob("global", "Mask of self-attention, besides that of the decoder.")
-    half_width: int = knob(10, "Positions on either side that a local mask allows.", 1)
-    dropout: float = knob(
+    head_dim: int = _knob(0, "Width d_k of queries and keys; 0: d_model / h.", 0)
+    value_dim: int = _knob(0, "Width d_v of values; 0: d_model / h.", 0)
+    score: Literal[*SCORINGS] = _knob("scaled_dot", "Score of a query and a key, in every head.")
+    mask: Literal[*MASKS] = _knob("global", "Mask of self-attention, besides that of the decoder.")
+    half_width: int = _knob(10, "Positions on either side that a local mask allows.", 1, _LOCAL)
+    dropout: float = _knob(
         0.1, "Dropout P_drop, of each layer's output and of the sums of embeddings.", 0.0
     )
-    attention_dropout: float = knob(0.0, "Dropout of attention weights (not 2017).", 0.0)
-    pre_norm: bool = knob(False, "Normalize before each layer instead of after it (not 2017).")
-    positions: Literal["sinusoidal", "learned"] = knob("sinusoidal", "Positional embedding.")
-    max_positions: int = knob(1024, "Positions of --positions=learned.", 1)
-    tied: bool = knob(True, "One matrix for source embedding, target embedding and output layer.")
-    hidden: int = knob(128, "Units of each recurrence of --network=rnnsearch.", 1)
+    attention_dropout: float = _knob(0.0, "Dropout of attention weights (not 2017).", 0.0)
+    pre_norm: bool = _knob(False, "Normalize before each layer instead of after it (not 2017).")
+    positions: Literal["sinusoidal", "learned"] = _knob("sinusoidal", "Positional embedding.")
+    max_positions: int = _knob(
+        1024, "Positions of --positions=learned.", 1, {"positions": ("learned",)}
+    )
+    tied: bool = _knob(True, "One matrix for source embedding, target embedding and output layer.")
+    hidden: int = knob(
+        128,
+        "Units of each recurrence of --network=rnnsearch.",
+        1,
+        needs={"network": ("rnnsearch",)},
+    )
 
 
 def make_network(config: Config, task: TranslationTask) -> nn.Module:

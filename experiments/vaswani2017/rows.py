@@ -4,7 +4,7 @@ import dataclasses
 from fractions import Fraction
 from typing import Any
 
-from experiments.harness.paper import Row, Scale
+from experiments.harness.paper import TINY_TIME, Row, Scale
 
 
 def training_flops(hours: float, devices: int, tflops: float) -> float:
@@ -78,7 +78,7 @@ SCALES = {
             languages="en-tree", tied=False, vocab_size=500, max_words=150, bucket_width=150,
             max_length_offset=20,
         ),
-    }),
+    }, time=TINY_TIME),
     "small": Scale(data={
         # A grammar has text without end, which needs no dropout. Antecedents of one gender are what
         # il and elle are learned from first: see `Grammar`. A CPU recomputes sooner than it keeps.

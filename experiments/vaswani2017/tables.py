@@ -10,9 +10,16 @@ import numpy as np
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure, heads_figure
 from attn_research.viewing.tables import Column, Table
-from experiments.harness.config import run_name
+from experiments.harness.config import file_name, run_name
 from experiments.harness.paper import Paper, Row
-from experiments.harness.results import cell, mean, read_results, write_tables
+from experiments.harness.results import (
+    cell,
+    mean,
+    printed,
+    read_results,
+    row_of,
+    write_tables,
+)
 from experiments.tasks.translation import pronouns
 from experiments.vaswani2017.rows import TABLE_3
 
@@ -27,16 +34,15 @@ PAPER_F1 = {"Dyer et al. 2016": 91.7, "Vinyals & Kaiser et al. 2014": 88.3, "Tra
 
 def report(folder: Path, paper: Paper) -> None:
     """Writes tables.md, tables.json and the pictures of what a folder holds results of."""
-    rows = paper.rows
-    results = read_results(folder, rows)
+    results = read_results(folder, paper.rows)
     tests = list(next(iter(results.values()))[0]["scores"]["tests"])
     tables, notes = {}, []
     if "f1" in next(iter(results.values()))[0]["scores"]["tests"][tests[0]]:
         tables["Table 4"] = _parsing(results, tests[0])
     else:
-        tables["Table 2"] = _costs(results, rows, tests)
-        tables["Table 3"] = _variations(results, rows, tests[0])
-        notes = _orderings(results, rows, tests[0])
+        tables["Table 2"] = _costs(results, paper, tests)
+        tables["Table 3"] = _variations(results, paper, tests[0])
+        notes = _orderings(results, paper.rows, tests[0])
         for test in tests:
             of_test = {
                 row: [run["scores"]["tests"][test] for run in runs] for row, runs in results.items()
@@ -69,7 +75,7 @@ def _parsing(results: Results, test: str) -> Table:
     return Table(columns, lines)
 
 
-def _costs(results: Results, rows: Mapping[str, Row], tests: Sequence[str]) -> Table:
+def _costs(results: Results, paper: Paper, tests: Sequence[str]) -> Table:
     columns = [Column("model", ""), *(Column(f"BLEU {test}") for test in tests)]
     columns += [Column("BLEU in the paper, EN-DE"), Column("training FLOPs", ".1e")]
     columns += [Column("hours", ".2f"), Column("seeds", "d")]
@@ -78,22 +84,24 @@ def _costs(results: Results, rows: Mapping[str, Row], tests: Sequence[str]) -> T
         line = {"model": row, "seeds": len(runs), "BLEU in the paper, EN-DE": PAPER_BLEU.get(row)}
         for test in tests:
             line[f"BLEU {test}"] = cell([run["scores"]["tests"][test]["bleu"] for run in runs])
-        printed = rows[row].paper.get("training_flops")
-        line["training FLOPs"] = cell([run["training_flops"] for run in runs], printed)
+        there = printed(paper, row).get("training_flops")
+        line["training FLOPs"] = cell([run["training_flops"] for run in runs], there)
         line["hours"] = cell([run["seconds"] / 3600 for run in runs])
         lines.append(line)
     return Table(columns, lines)
 
 
-def _variations(results: Results, rows: Mapping[str, Row], test: str) -> Table:
+def _variations(results: Results, paper: Paper, test: str) -> Table:
     knobs = {"N": "num_layers", "d_model": "model_dim", "d_ff": "mlp_dim", "h": "num_heads"}
     columns = [Column("row", ""), *(Column(title, "d") for title in knobs)]
     columns += [Column("d_k", "d"), Column("P_drop", ".1f"), Column("ε_ls", ".1f")]
     columns += [Column("steps", "d"), Column("dev PPL"), Column("BLEU"), Column("params", ",.0f")]
     columns += [Column("seeds", "d")]
     lines = []
-    for row in filter(results.__contains__, TABLE_3):
-        runs, printed = results[row], rows[row].paper
+    for row, runs in results.items():
+        if row_of(row) not in TABLE_3:
+            continue
+        there = printed(paper, row)
         config = runs[0]["config"]
         lines.append(
             {
@@ -103,11 +111,11 @@ def _variations(results: Results, rows: Mapping[str, Row], test: str) -> Table:
                 "P_drop": config["dropout"],
                 "ε_ls": config["label_smoothing"],
                 "steps": config["num_steps"],
-                "dev PPL": cell([math.exp(run["dev_loss"]) for run in runs], printed["ppl"]),
+                "dev PPL": cell([math.exp(run["dev_loss"]) for run in runs], there.get("ppl")),
                 "BLEU": cell(
-                    [run["scores"]["tests"][test]["bleu"] for run in runs], printed["bleu"]
+                    [run["scores"]["tests"][test]["bleu"] for run in runs], there.get("bleu")
                 ),
-                "params": cell([run["parameters"] for run in runs], printed.get("params")),
+                "params": cell([run["parameters"] for run in runs], there.get("params")),
                 "seeds": len(runs),
             }
         )
@@ -129,16 +137,16 @@ def _orderings(results: Results, rows: Mapping[str, Row], test: str) -> list[str
     sides: dict[bool, list[str]] = {True: [], False: []}
     others = []
     base = results["base"][0]["config"]
-    for row in bleu:
-        printed = rows[row].paper.get("bleu")
-        if row == "base" or printed is None:
+    for row in filter(rows.__contains__, bleu):  # the paper has none that flags changed
+        there = rows[row].paper.get("bleu")
+        if row == "base" or there is None:
             continue
         changes = rows[row].config.items()
         known = ((x, base[k], PAPER_BASE[k]) for k, x in changes if k in PAPER_BASE)
-        if any(np.sign(x - here) != np.sign(x - there) for x, here, there in known):
+        if any(np.sign(x - ours) != np.sign(x - theirs) for x, ours, theirs in known):
             others.append(row)
             continue
-        ours, theirs = bleu[row] - bleu["base"], printed - rows["base"].paper["bleu"]
+        ours, theirs = bleu[row] - bleu["base"], there - rows["base"].paper["bleu"]
         # The paper prints one decimal: equal printed numbers give no order.
         if abs(theirs) > 0.05:
             gap = f"{row} ({ours:+.2f}; there {theirs:+.1f})"
@@ -195,11 +203,11 @@ def _heads(of_test: Mapping[str, list[dict]]) -> Table:
     columns += [Column(f"head {head + 1}", ".3f") for head in range(most)]
     lines = []
     for row, runs in found.items():
-        for row_of in ("input", "predicted") if runs else ():
-            for layer, rates in enumerate(np.mean([one[row_of] for one in runs], axis=0), 1):
+        for reading in ("input", "predicted") if runs else ():
+            for layer, rates in enumerate(np.mean([one[reading] for one in runs], axis=0), 1):
                 heads = {f"head {head}": float(rate) for head, rate in enumerate(rates, 1)}
                 lines.append(
-                    {"model": row, "layer": layer, "weights belong to the word": row_of, **heads}
+                    {"model": row, "layer": layer, "weights belong to the word": reading, **heads}
                 )
     return Table(columns, lines)
 
@@ -243,4 +251,4 @@ def _draw_maps(folder: Path, results: Results) -> None:
                 for at in np.ndindex(weights.shape[:2])
             ]
             figure = attention_figure(panels, columns=weights.shape[1])
-            plots.save(figure, folder / f"{name}-{row}.png")
+            plots.save(figure, folder / f"{name}-{file_name(row)}.png")

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from attn_research.layers.convolution import ResidualStem
-from attn_research.layers.masking import MASKS
+from attn_research.layers.masking import MASKS, WIDE_MASKS
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.vit import ViT
 from experiments.harness.config import Config, OptimizerConfig, knob
@@ -13,6 +13,8 @@ from experiments.tasks.image_classification.config import ImageClassificationCon
 from experiments.tasks.image_classification.task import ImageClassificationTask
 from experiments.vit2020 import tables
 from experiments.vit2020.rows import ROWS, SCALES
+
+_STEM = {"stem_stages": ()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,16 +26,20 @@ class ViTConfig:
     )
     stem_stages: int = knob(0, "Stages of a residual network before the patches; 0: no stem.", 0)
     stem_width: int = knob(
-        64, "Channels of its first stage, twice as many in each further one.", 16
+        64, "Channels of its first stage, twice as many in each further one.", 16, needs=_STEM
     )
-    stem_blocks: int = knob(1, "Residual blocks, of two convolutions, of each of its stages.", 1)
+    stem_blocks: int = knob(
+        1, "Residual blocks, of two convolutions, of each of its stages.", 1, needs=_STEM
+    )
     num_layers: int = knob(4, "Layers.", 1)
     model_dim: int = knob(64, "Width D of states.", 1)
     mlp_dim: int = knob(128, "Width of the feed-forward layers.", 1)
     num_heads: int = knob(4, "Heads.", 1)
     score: Literal[*SCORINGS] = knob("scaled_dot", "Score of a query and a key, in every head.")
     mask: Literal[*MASKS] = knob("global", "Mask of self-attention over the sequence of patches.")
-    half_width: int = knob(10, "Patches on either side that a local mask allows.", 1)
+    half_width: int = knob(
+        10, "Patches on either side that a local mask allows.", 1, needs={"mask": WIDE_MASKS}
+    )
     pooling: Literal["class", "mean"] = knob(
         "class", "State that is classified: a class token's, or the mean of the patches'."
     )

@@ -1,14 +1,20 @@
 """Rows and scales of Dosovitskiy et al. 2020, with the figures that the paper printed."""
 
 from attn_research.models.vit import SIZES
-from experiments.harness.paper import Row, Scale
+from experiments.harness.paper import TINY_TIME, Row, Scale
 
 
 def _sized(size: str, patch: int, params: float | None, image_size: int = 224) -> Row:
+    """A model of published size, for the images it takes; at scale tiny a tiny one of its kind."""
     layers, width, mlp, heads = SIZES[size]
     sizes = dict(num_layers=layers, model_dim=width, mlp_dim=mlp, num_heads=heads, patch=patch)
-    of_paper = {"paper": {"image_size": image_size}} if image_size != 224 else {}
-    return Row(sizes, {"params": params} if params else {}, scales=of_paper)
+    whole = sizes | dict(image_size=image_size, channels=3)
+    tiny = dict(
+        num_layers=layers // 6, model_dim=4 * heads, mlp_dim=16 * heads, num_heads=heads,
+        patch=4 if patch == 32 else 2,
+    )  # fmt: skip
+    printed = {"params": params} if params else {}
+    return Row({}, printed, scales={"tiny": tiny, "small": whole, "paper": whole})
 
 
 # A small model trained from nothing on 50,000 images, for 150 epochs of them: the sizes of Lee et
@@ -23,6 +29,7 @@ _FROM_NOTHING = dict(
 _STEM = dict(
     stem_stages=3, stem_width=64, patch=1, num_layers=4, model_dim=256, mlp_dim=512, num_heads=4
 )
+_TINY_STEM = dict(stem_stages=2, stem_width=16, num_layers=2, model_dim=16, mlp_dim=32)
 # The same images for two CPU cores, for 19 epochs.
 _HYBRID = dict(
     image_size=32, channels=3, batch_size=128, num_steps=7420, eval_every=371, save_every=371,
@@ -43,10 +50,10 @@ ROWS = {
     ))}),
     "Ti/4": Row(
         dict(num_layers=9, model_dim=192, mlp_dim=384, num_heads=12, patch=4), {},
-        scales={"small": _FROM_NOTHING},
+        scales={"small": _FROM_NOTHING, "tiny": dict(num_layers=2, model_dim=24, mlp_dim=48)},
     ),
-    "hybrid": Row(_STEM, {}, scales={"small": _HYBRID}),
-    "hybrid-100": Row(_STEM, {}, scales={"small": _HYBRID_100}),
+    "hybrid": Row(_STEM, {}, scales={"small": _HYBRID, "tiny": _TINY_STEM}),
+    "hybrid-100": Row(_STEM, {}, scales={"small": _HYBRID_100, "tiny": _TINY_STEM}),
     "Ti/16": _sized("Ti", 16, None),
     "S/16": _sized("S", 16, None),
     "B/16": _sized("B", 16, 86e6),
@@ -72,7 +79,7 @@ SCALES = {
         "mnist": dict(image_size=28, patch=7),
         "cifar10": dict(image_size=32, channels=3, patch=8),
         "folder": dict(image_size=32, channels=3, patch=8),
-    }),
+    }, time=TINY_TIME),
     "small": Scale(data={
         "digits": dict(
             num_steps=1000, eval_every=200, save_every=200, rotate=10.0, scale_jitter=1.1,

@@ -7,7 +7,7 @@ from typing import Any
 from attn_research.layers.convolution import ResidualStem
 from attn_research.viewing.tables import Column, Table
 from experiments.harness.paper import Paper
-from experiments.harness.results import cell, read_results, write_tables
+from experiments.harness.results import cell, printed, read_results, write_tables
 
 # Top-1 accuracy on CIFAR-10 after training on ImageNet, at 384 pixels: the paper's Table 5, in
 # percent.
@@ -27,7 +27,7 @@ def report(folder: Path, paper: Paper) -> None:
         config = runs[0]["config"]
         tests = [run["scores"]["tests"]["test"] for run in runs]
         lossy = sorted({one["lossy"] for one in tests if "lossy" in one})
-        printed = PAPER_CIFAR_10.get(row) if config["data"] == "cifar10" else None
+        there = PAPER_CIFAR_10.get(row) if config["data"] == "cifar10" else None
         lines.append(
             {
                 "model": row,
@@ -38,11 +38,9 @@ def report(folder: Path, paper: Paper) -> None:
                 "stem": _stem(config),
                 "patch": config["patch"],
                 "parameters": cell(
-                    [run["parameters"] for run in runs], paper.rows[row].paper.get("params")
+                    [run["parameters"] for run in runs], printed(paper, row).get("params")
                 ),
-                "test accuracy": cell(
-                    [one["accuracy"] for one in tests], printed and printed / 100
-                ),
+                "test accuracy": cell([one["accuracy"] for one in tests], there and there / 100),
                 "lossy": ", ".join(lossy) or None,
                 "epochs": cell([run["epochs"] for run in runs]),
                 "minutes": cell([run["seconds"] / 60 for run in runs]),

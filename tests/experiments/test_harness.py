@@ -118,8 +118,11 @@ def test_folders_without_a_run_are_refused(tmp_path, finished):
 def test_an_unknown_best_by_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"--best_by=\+: the name of a measurement"):
         run(tmp_path, scale="tiny", best_by="+")
-    with pytest.raises(ArithmeticError, match=r"'speed' .* name another measurement by --best_by"):
+    with pytest.raises(
+        ValueError, match=r"no measurement 'speed'; name another .* --best_by, of loss, accuracy"
+    ):
         run(tmp_path, scale="tiny", best_by="speed")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_paper_may_start_from_parameters_and_train_some_of_them(finished, tmp_path):

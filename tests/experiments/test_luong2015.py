@@ -16,7 +16,7 @@ from tests.experiments.runs import run as run_row
 
 TINY = {
     "scale": "tiny", "num_steps": 2, "eval_every": 2, "save_every": 2, "train_pairs": 300,
-    "batch_size": 8, "max_words": 12, "num_layers": 1, "soft_links": True,
+    "batch_size": 8, "max_words": 12, "soft_links": True,
 }  # fmt: skip
 MEMBERS = ("dot", "local-p-general")
 

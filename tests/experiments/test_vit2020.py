@@ -20,6 +20,7 @@ from experiments.vit2020.paper import PAPER
 from tests.experiments.runs import run
 
 CHANGES = dict(crop=1, flip=True, color_jitter=0.3, cutout=2, cutmix=0.4, mixup=0.4, drop_path=0.1)
+NAME = "small,drop_path=0.1.seed0"  # what flags change of the network is part of its name
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +32,15 @@ def results(tmp_path_factory):
 
 
 def test_a_run_writes_a_verifiable_table_and_a_picture(results):
-    assert (results / "small.seed0" / "attention.png").stat().st_size > 1000
+    assert (results / NAME / "attention.png").stat().st_size > 1000
     assert all(holds for *_, holds in verify(results, find))
     assert "test accuracy" in (results / "tables.md").read_text()
-    scores = json.loads((results / "small.seed0.json").read_text())["scores"]["tests"]["test"]
+    scores = json.loads((results / f"{NAME}.json").read_text())["scores"]["tests"]["test"]
     assert scores["images"] == 180 and 0 <= scores["accuracy"] <= 1
 
 
 def test_an_edited_prediction_fails_the_verification(results):
-    path = results / "small.seed0" / "test.predictions.txt"
+    path = results / NAME / "test.predictions.txt"
     before = path.read_text()
     lines = before.splitlines()
     path.write_text("\n".join([str((int(lines[0]) + 1) % 10), *lines[1:]]) + "\n")

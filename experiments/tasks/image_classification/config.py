@@ -14,9 +14,18 @@ class ImageDataConfig:
         "digits", "Data set: scikit-learn's digits, MNIST, CIFAR-10, or a folder of images."
     )
     data_dir: str = knob(
-        "", "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.", local=True
+        "",
+        "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.",
+        local=True,
+        path=True,
+        needs={"data": ("mnist", "cifar10")},
     )
-    image_dir: str = knob("", "Folder train/CLASS/* and test/CLASS/* of --data=folder.")
+    image_dir: str = knob(
+        "",
+        "Folder train/CLASS/* and test/CLASS/* of --data=folder.",
+        path=True,
+        needs={"data": ("folder",)},
+    )
     image_size: int = knob(8, "Height and width of an image, in pixels.", 1)
     channels: int = knob(1, "Channels of a pixel.", 1)
     num_classes: int = knob(10, "Classes of the data.", 2)

@@ -31,6 +31,8 @@ from experiments.tasks.image_classification.config import ImageDataConfig
 
 BATCH = 256  # images of a batch of evaluation
 COPY = "copy.txt"  # beside predictions: the copy of the data set that they are of
+# The shape of an image and the number of classes of the data sets that have their own.
+BUILT = {"digits": ((8, 8, 1), 10), "mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10)}
 
 
 def as_floats(images: np.ndarray) -> Float[Array, "B H W C"]:
@@ -43,19 +45,25 @@ def _load(config: ImageDataConfig, copy: str | None = None) -> dict[str, ImageSe
     """The images that a config names, of one copy of a data set that there are several of."""
     folders = dict(folder=config.image_dir or None, size=config.image_size)
     splits = load_images(config.data, config.data_dir or None, copy=copy, **folders)
-    found = splits["train"].images.shape[1:], len(splits["train"].classes)
-    wanted = (config.image_size, config.image_size, config.channels), config.num_classes
-    if found != wanted:
-        (height, width, channels), classes = found
-        raise ValueError(
-            f"--data={config.data} has {classes} classes of {height} x {width} pixels of "
-            f"{channels}: give --num_classes={classes} --image_size={height} --channels={channels}"
-        )
+    train = splits["train"]
+    _check_sizes(config, train.images.shape[1:], len(train.classes))
     for split in splits.values():
         if isinstance(split.images, ImageFiles):  # a broken one is to be known before training
             logging.info("decoding %d image files once, to find broken ones", len(split))
             split.images.check()
     return splits
+
+
+def _check_sizes(config: ImageDataConfig, shape: tuple[int, int, int], classes: int) -> None:
+    """ValueError where a config has other sizes than the images."""
+    wanted = (config.image_size, config.image_size, config.channels), config.num_classes
+    if (shape, classes) != wanted:
+        height, width, channels = shape
+        raise ValueError(
+            f"--data={config.data} has {classes} classes of {height} x {width} pixels of "
+            f"{channels}: give --num_classes={classes} --image_size={height} --channels={channels}"
+            f", or for images of {config.image_size} pixels --data=folder"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +82,26 @@ class ImageClassificationTask:
         return {"sha256": hashes, "train_images": len(self.splits["train"])}
 
     @property
+    def contents(self) -> dict[str, Any]:
+        """The names of the classes, and the fingerprints of the images."""
+        return {"classes": list(self.classes)} | self.about
+
+    @property
     def steps_per_epoch(self) -> float:
         return self._batches.per_epoch
+
+    def check(self) -> None:
+        """ValueError or FileNotFoundError for images that there are not, before any is read."""
+        part = self.config.task.images
+        if part.data in BUILT:
+            _check_sizes(part, *BUILT[part.data])
+        elif not part.image_dir:
+            raise ValueError("--data=folder needs --image_dir")
+        elif not Path(part.image_dir, "train").is_dir():
+            raise FileNotFoundError(
+                f"--image_dir={part.image_dir}: no folder of images with train/CLASS/* and "
+                "test/CLASS/*"
+            )
 
     def load(self) -> "ImageClassificationTask":
         splits = _load(self.config.task.images)

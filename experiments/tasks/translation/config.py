@@ -15,6 +15,10 @@ TESTS = {
 }
 
 
+# What some values of `TextConfig` are for.
+_FILES, _HUB, _GRAMMAR = ({"data": (name,)} for name in ("text", "huggingface", "grammar"))
+
+
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
     """Text: the pairs of sentences and their tokenizers."""
@@ -26,24 +30,34 @@ class TextConfig:
     )
     languages: str = knob("en-fr", "Languages of source and target, as in en-de.")
     data_dir: str = knob(
-        "", "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.", local=True
+        "",
+        "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.",
+        local=True,
+        path=True,
+        needs={"data": ("multi30k", "hansards", "treebank")},
     )
-    train: str = knob("", "Training files SOURCE,TARGET of --data=text.")
-    dev: str = knob("", "Development files SOURCE,TARGET of --data=text.")
-    test: str = knob("", "Test files SOURCE,TARGET of --data=text.")
-    dataset: str = knob("", "Name on the hub, or folder, of --data=huggingface.")
-    dataset_config: str = knob("", "Configuration of the data set of --data=huggingface.")
+    train: str = knob("", "Training files SOURCE,TARGET of --data=text.", path=True, needs=_FILES)
+    dev: str = knob("", "Development files SOURCE,TARGET of --data=text.", path=True, needs=_FILES)
+    test: str = knob("", "Test files SOURCE,TARGET of --data=text.", path=True, needs=_FILES)
+    dataset: str = knob(
+        "", "Name on the hub, or folder, of --data=huggingface.", path=True, needs=_HUB
+    )
+    dataset_config: str = knob(
+        "", "Configuration of the data set of --data=huggingface.", needs=_HUB
+    )
     join: str = knob(
         "1",
         "Numbers of consecutive captions of --data=multi30k that are joined into one, as in 1,2,3.",
+        needs={"data": ("multi30k",)},
     )
-    train_pairs: int = knob(100_000, "Training pairs of --data=grammar.", 1)
-    test_pairs: int = knob(600, "Test pairs of --data=grammar.", 1)
+    train_pairs: int = knob(100_000, "Training pairs of --data=grammar.", 1, needs=_GRAMMAR)
+    test_pairs: int = knob(600, "Test pairs of --data=grammar.", 1, needs=_GRAMMAR)
     same_gender: float = knob(
         0.0,
         "Fraction of the pairs of nouns that a pronoun of --data=grammar may stand for which have "
         "one gender.",
         0.0,
+        needs=_GRAMMAR,
     )
     tokenizer: Literal["words", "moses", "bpe"] = knob(
         "words", "Tokenizer: words between spaces, Moses's rules, or joint SentencePiece subwords."
@@ -59,13 +73,21 @@ class TextConfig:
 class EncodingConfig:
     """Encoding: training pairs as ids."""
 
-    records: str = knob("", "Folder for encoded training pairs; unset, they are held in memory.")
+    records: str = knob(
+        "", "Folder for encoded training pairs; unset, they are held in memory.", path=True
+    )
     max_words: int = knob(50, "Words of the longest training sentence.", 1)
     bpe_dropout: float = knob(
-        0.0, "Probability that a merge of --tokenizer=bpe is left out in training.", 0.0
+        0.0,
+        "Probability that a merge of --tokenizer=bpe is left out in training.",
+        0.0,
+        needs={"tokenizer": ("bpe",)},
     )
     segmentations: int = knob(
-        8, "Segmentations of each training sentence that --bpe_dropout draws.", 1
+        8,
+        "Segmentations of each training sentence that --bpe_dropout draws.",
+        1,
+        needs={"bpe_dropout": ()},
     )
 
 
@@ -78,15 +100,21 @@ class BatchingConfig:
         "Batches of --batch_size pairs sorted by length within 20 batches, of a budget of tokens, "
         "or of rows packed with several sentences.",
     )
-    batch_size: int = knob(80, "Sentence pairs of a batch.", 1)
+    batch_size: int = knob(80, "Sentence pairs of a batch.", 1, needs={"batching": ("sorted",)})
     batch_tokens: int = knob(
-        2000, "Padded tokens of a side of a batch, for --batching=tokens and packed.", 1
+        2000,
+        "Padded tokens of a side of a batch, for --batching=tokens and packed.",
+        1,
+        needs={"batching": ("tokens", "packed")},
     )
-    row_length: int = knob(128, "Tokens of a row of --batching=packed.", 2)
+    row_length: int = knob(
+        128, "Tokens of a row of --batching=packed.", 2, needs={"batching": ("packed",)}
+    )
     bucket_width: int = knob(
         10,
         "Tokens between two lengths that batches are padded to: fewer shapes, or less padding.",
         1,
+        needs={"batching": ("sorted", "tokens")},
     )
 
 
@@ -120,7 +148,10 @@ class SearchConfig:
         1.0, "Exponent alpha of the length penalty of Wu et al. 2016, equation 14.", 0.0
     )
     length_offset: float = knob(
-        5.0, "Constant of that equation, 5 there; 0 divides by the length itself.", 0.0
+        5.0,
+        "Constant of that equation, 5 there; 0 divides by the length itself.",
+        0.0,
+        needs={"length_penalty": ()},
     )
 
 
@@ -129,12 +160,21 @@ class AlignmentConfig:
     """Alignments: what is made of attention weights."""
 
     replace_unknown: bool = knob(
-        False, "Also score translations with unknown words replaced by what they attend to."
+        False,
+        "Also score translations with unknown words replaced by what they attend to.",
+        needs={"tokenizer": ("words", "moses")},  # subwords leave no word unknown
     )
     dictionary_pairs: int = knob(
-        10_000, "Training pairs that the dictionary of --replace_unknown is learned from.", 1
+        10_000,
+        "Training pairs that the dictionary of --replace_unknown is learned from.",
+        1,
+        needs=[{"tokenizer": ("words", "moses")}, {"replace_unknown": ()}],
     )
-    soft_links: bool = knob(False, "Also keep and score the attention weights of forced decoding.")
+    soft_links: bool = knob(
+        False,
+        "Also keep and score the attention weights of forced decoding.",
+        needs={"data": ("grammar", "hansards")},  # the others have no gold links
+    )
     bleu_every: int = knob(
         0, "Steps between two translations of the development set for its BLEU; 0: never.", 0
     )

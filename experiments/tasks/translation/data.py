@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from attn_research.data.batching import EncodedPairs
-from attn_research.data.files import user_path
+from attn_research.data.files import user_path, write_whole
 from attn_research.data.grammar.grammar import Grammar
 from attn_research.data.records import Records, write_records
 from attn_research.data.text.aligned import AlignedText
@@ -200,15 +201,20 @@ def _encode_train(text: TextConfig, config: EncodingConfig, tokenizers: Tokenize
     if not config.records:
         return encode_pairs(pairs_of(text, "train"), *tokenizers, max_words=config.max_words)
     folder = user_path(config.records)
+    kept, made_from = folder / "text.json", [c.fingerprint("train") for c in corpora(text)]
     if not (folder / "metadata.json").exists():
         (corpus,) = corpora(text)
         stream = corpus.stream("train") if isinstance(corpus, TextFiles) else corpus.split("train")
         languages = corpus.languages
         write_records(stream, *tokenizers, folder, languages=languages, max_words=config.max_words)
+        write_whole(kept, json.dumps(made_from).encode())
     records = Records(folder)
     made_by = records.metadata.source_tokenizer, records.metadata.target_tokenizer
-    if made_by != tuple(t.fingerprint for t in tokenizers) or (
-        records.metadata.max_words != config.max_words
+    if (
+        made_by != tuple(t.fingerprint for t in tokenizers)
+        or records.metadata.max_words != config.max_words
+        # Another text can have the same vocabulary.
+        or (kept.exists() and json.loads(kept.read_text()) != made_from)
     ):
         raise ValueError(
             f"--records={folder} holds pairs of another text, vocabulary or --max_words: "

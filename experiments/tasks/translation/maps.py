@@ -14,7 +14,7 @@ from attn_research.layers.contracts import EncoderDecoder
 from attn_research.types import PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
-from experiments.harness.config import Config, run_name
+from experiments.harness.config import Config, file_name, run_name
 from experiments.tasks.translation import predictions, pronouns
 from experiments.tasks.translation.batches import eval_batches
 from experiments.tasks.translation.data import Data
@@ -97,4 +97,4 @@ def draw_alignments(folder: Path, results: dict[str, list[dict]], figure: str) -
             ]
             if not panels:  # a test set without a sentence of that length
                 continue
-            plots.save(attention_figure(panels), folder / f"{figure}-{row}.png")
+            plots.save(attention_figure(panels), folder / f"{figure}-{file_name(row)}.png")

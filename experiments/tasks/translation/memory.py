@@ -6,21 +6,35 @@ from typing import Literal
 from flax import linen as nn
 
 from attn_research.layers.attention import MemoryAttention
-from attn_research.layers.masking import LOCALITIES, make_locality
+from attn_research.layers.masking import LOCALITIES, WIDE_LOCALITIES, make_locality
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from experiments.harness.config import Config, knob
+
+ATTENTION = {"attention": (True,)}
+# What needs attention besides the values of `MemoryConfig`.
+NEEDS = dict.fromkeys(
+    ("implementation", "replace_unknown", "dictionary_pairs", "soft_links"), (ATTENTION,)
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryConfig:
-    """Attention of a recurrent decoder over the source."""
+    """Attention of a recurrent decoder over the source, where the network has any."""
 
-    score: Literal[*SCORINGS] = knob("additive", "Score of a decoder state and an annotation.")
+    score: Literal[*SCORINGS] = knob(
+        "additive", "Score of a decoder state and an annotation.", needs=ATTENTION
+    )
     locality: Literal[*LOCALITIES] = knob(
         "global",
         "Words attended to: all, those around the same position, or around a predicted one.",
+        needs=ATTENTION,
     )
-    half_width: int = knob(10, "Words on either side of the center of local attention.", 1)
+    half_width: int = knob(
+        10,
+        "Words on either side of the center of local attention.",
+        1,
+        needs=[ATTENTION, {"locality": WIDE_LOCALITIES}],
+    )
 
 
 MEMORY = MemoryConfig()

@@ -20,7 +20,15 @@ from attn_research.training.step import Sums
 from attn_research.types import PyTree
 from experiments.harness.config import Config
 from experiments.harness.task import AttentionMap, Evaluator, Response
-from experiments.tasks.translation import batches, data, maps, predictions, pronouns, scores
+from experiments.tasks.translation import (
+    batches,
+    checks,
+    data,
+    maps,
+    predictions,
+    pronouns,
+    scores,
+)
 from experiments.tasks.translation.batches import eval_batches, previous_words
 from experiments.tasks.translation.data import Data, Tokenizers
 from experiments.tasks.translation.inference import Members
@@ -55,9 +63,17 @@ class TranslationTask:
         return self.data.about | {"padding_efficiency": efficiency}
 
     @property
+    def contents(self) -> dict[str, Any]:
+        """Fingerprints of the text and the tokenizers; padding depends on the devices too."""
+        return self.data.about
+
+    @property
     def steps_per_epoch(self) -> float:
         encoding = self.config.task.encoding
         return self._train.per_epoch / (encoding.segmentations if encoding.bpe_dropout else 1)
+
+    def check(self) -> None:
+        checks.check_text(self.config.task.text)
 
     def load(self) -> "TranslationTask":
         found = data.load(self.config.task.text, self.config.task.encoding)
