@@ -32,7 +32,7 @@ EXPERIMENTS_MAY_IMPORT = {
     "tasks": {"tasks", "harness.task", "harness.config"},
     "conformance": {"conformance", "harness.results", "harness.path_flags"},
 }
-FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance"}  # and command lines beside them
+FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance", "robustness"}  # and command lines beside them
 
 
 def modules_in(folder):
