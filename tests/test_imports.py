@@ -32,7 +32,8 @@ EXPERIMENTS_MAY_IMPORT = {
     "tasks": {"tasks", "harness.task", "harness.config"},
     "conformance": {"conformance", "harness.results", "harness.path_flags"},
 }
-FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance"}  # and command lines beside them
+# And command lines beside them.
+FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance", "robustness"}
 
 
 def modules_in(folder):

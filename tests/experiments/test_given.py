@@ -1,6 +1,7 @@
 """Flags that the user gave: without effect or against a row they are refused, others are named."""
 
 import itertools
+import re
 
 import jax
 import pytest
@@ -10,6 +11,7 @@ from experiments.harness.given import check_given, folder_name, label
 from experiments.harness.paper import resolve
 from experiments.harness.program import make_program
 from experiments.papers import find, names
+from tests.experiments.contributing import ROOT
 
 
 @pytest.mark.parametrize(
@@ -165,3 +167,33 @@ def test_what_is_refused_is_what_changes_no_program(name, row, given):
         except ValueError:  # sizes that do not fit each other
             continue
         assert (after != before) == used, value_name
+
+
+def documented():
+    """(paper, words) of every command in a page, a script of CI or a table of committed results."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "experiments").rglob("*.md")]
+    pages += [*(ROOT / ".ci").iterdir(), ROOT / "Makefile"]
+    for page in pages:
+        text = page.read_text().replace("\\\n", " ")
+        for paper, words in re.findall(r"experiments\.(\w+\d{4})\b([^`\n#&|]*)", text):
+            if (ROOT / "experiments" / paper).is_dir():
+                yield paper, tuple(words.split())
+
+
+def test_no_documented_command_is_refused():
+    commands = set(documented())
+    assert len(commands) > 40
+    for name, words in commands:
+        paper = find(name)
+        types = {field.name: field.type for _, field in paper.config.fields()}
+        read = {bool: lambda word: word == "True", int: int, float: float}
+        flags = dict(word[2:].partition("=")[::2] for word in words if word[:2] == "--")
+        rows = flags.pop("row", paper.default_row)
+        given = {
+            flag: read.get(types[flag], str)(text)
+            for flag, text in flags.items()
+            if flag in types and text and not (types[flag] is int and not text.isdecimal())
+        }
+        for row in paper.rows if "table" in flags else rows.split(","):
+            if row in paper.rows and given.get("score") != "cosine":  # of CONTRIBUTING.md
+                check_given(paper, row, given)
