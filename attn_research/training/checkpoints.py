@@ -51,10 +51,16 @@ class Checkpoints:
         try:
             if not read_only:
                 self._folder.mkdir(parents=True, exist_ok=True)
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
             raise OSError(
                 f"cannot write checkpoints to {folder} ({error.strerror}); name another --run_dir"
+            ) from error
+        try:
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        except Exception as error:  # of many kinds: Orbax reads the times of all checkpoints here
+            raise CheckpointError(
+                f"the checkpoints in {folder} cannot be listed ({_reason(error)}): remove its "
+                "files */_CHECKPOINT_METADATA, which hold times alone, or name another --run_dir"
             ) from error
 
     def steps(self) -> list[int]:
@@ -138,7 +144,7 @@ class Checkpoints:
                 one = select(self._read(step, like, self._about(step)["digest"]))
             except Exception as error:
                 raise CheckpointError(
-                    f"the checkpoint {self._folder / str(step)} is damaged ({error}): "
+                    f"the checkpoint {self._folder / str(step)} is damaged ({_reason(error)}): "
                     "average fewer, or train again"
                 ) from error
             total = one if total is None else jax.tree.map(np.add, total, one)
@@ -210,8 +216,12 @@ def _digest_json(value: dict) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def _reason(error: Exception) -> str:
+    """The start of an error's message, on one line; its kind where it has none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def _warn_damaged(folder: Path, error: Exception) -> None:
-    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     logging.getLogger(__name__).warning(
-        "the checkpoint %s is damaged (%s): the one before it is used", folder, reason
+        "the checkpoint %s is damaged (%s): the one before it is used", folder, _reason(error)
     )

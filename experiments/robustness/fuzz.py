@@ -3,12 +3,13 @@
 python -m experiments.robustness.fuzz --files=10000
 python -m experiments.robustness.fuzz --reader=image,text --files=1000 --seed=1
 
-Small valid files are mutated (bits flipped, parts cut, repeated, exchanged, sizes changed) and
-read in a process of their own. A reader fails where it raises another error than a ValueError or an
-OSError of one line that names the file, takes more than --seconds or more memory than it may, ends
-its process, or reads damage as if it were sound. A table counts files by reader; for each failure
-the mutation is printed with the command that makes it again, and the exit status is 1. Checkpoints
-have times and random names in them, so that they are not made again exactly: --keep copies them.
+Small valid files are mutated (bits flipped, parts cut, repeated, exchanged, sizes changed, a few
+left out) and read in a process of their own. A reader fails where it raises another error than a
+ValueError or an OSError of one line that names the file, takes more than --seconds or more memory
+than it may, ends its process, or reads damage as if it were sound. A table counts files by reader;
+for each failure the mutation is printed with the command that makes it again, and the exit status
+is 1. Checkpoints have times and random names in them, so that they are not made again exactly:
+--keep copies them.
 """
 
 import argparse

@@ -37,7 +37,7 @@ class Job(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A folder with a mutated file."""
+    """A folder with a mutated file, or without it."""
 
     folder: dict[str, bytes]
     about: str
@@ -59,6 +59,9 @@ def make_case(samples: Sequence[Folder], seed: int, number: int) -> Case:
     rng = random.Random(f"{seed} {number}")
     chosen = rng.choice(samples)
     name = rng.choice(sorted(chosen))
+    if len(chosen) > 1 and rng.random() < 0.03:
+        rest = {other: content for other, content in chosen.items() if other != name}
+        return Case(rest, f"{name}: missing")
     others = [content for sample in samples for content in sample.values()]
     content, about = mutate(chosen[name], rng, others)
     return Case({**chosen, name: content}, f"{name}: {about}")

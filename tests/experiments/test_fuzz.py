@@ -101,3 +101,16 @@ def test_a_checkpoint_whose_words_were_changed_is_damaged(tmp_path):
         (tmp_path / str(step) / "about" / "metadata").write_text("[]")
     with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged"):
         Checkpoints(tmp_path, CONFIG).restore(make_state(0))
+
+
+def test_checkpoints_whose_times_are_damaged_are_named_with_the_way_out(tmp_path):
+    checkpoints = Checkpoints(tmp_path, CONFIG)
+    checkpoints.save(2, make_state(2), seconds=1.0)
+    path = tmp_path / "2" / "_CHECKPOINT_METADATA"
+    for content in ('{"init_timestamp_nsecs": "x"', '{"commit_timestamp_nsecs": 1' + "0" * 5000):
+        path.write_text(content + "}")
+        for read_only in (True, False):
+            with pytest.raises(CheckpointError, match=r"cannot be listed .*_CHECKPOINT_METADATA"):
+                Checkpoints(tmp_path, CONFIG, read_only=read_only)
+    path.unlink()
+    assert Checkpoints(tmp_path, CONFIG).restore(make_state(0))[0] == 2
