@@ -8,7 +8,7 @@ from flax import linen as nn
 from attn_research.layers.scoring import PROJECTED
 from attn_research.models.rnn_search import RNNSearch
 from experiments.bahdanau2014 import tables
-from experiments.harness.config import Config, knob
+from experiments.harness.config import Config, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.translation.config import TranslationConfig
 from experiments.tasks.translation.memory import (
@@ -25,27 +25,27 @@ from experiments.tasks.translation.task import TranslationTask
 class RNNSearchConfig:
     """The network; sizes have the letters of the paper's appendix."""
 
-    attention: bool = knob(
+    attention: bool = setting(
         True, "Attend to annotations (RNNsearch), or read one vector (RNNencdec)."
     )
-    hidden: int = knob(256, "Units n of each recurrence.", 1)
-    embedding: int = knob(128, "Width m of word embeddings.", 1)
-    maxout: int = knob(128, "Maxout units l of the output layer.", 1)
-    alignment: int = knob(
+    hidden: int = setting(256, "Units n of each recurrence.", 1)
+    embedding: int = setting(128, "Width m of word embeddings.", 1)
+    maxout: int = setting(128, "Maxout units l of the output layer.", 1)
+    alignment: int = setting(
         128, "Hidden units n' of the score, or the width it projects to.", 1,
         needs=[ATTENTION, {"score": PROJECTED}],
     )  # fmt: skip
-    embedding_dropout: float = knob(0.0, "Dropout of word embeddings.", 0.0)
-    word_dropout: float = knob(0.0, "Dropout of whole previous target words (not 2014).", 0.0)
-    annotation_dropout: float = knob(0.0, "Dropout of annotations.", 0.0)
-    output_dropout: float = knob(0.0, "Dropout of the maxout layer.", 0.0)
-    init_scale: float = knob(
+    embedding_dropout: float = setting(0.0, "Dropout of word embeddings.", 0.0)
+    word_dropout: float = setting(0.0, "Dropout of whole previous target words (not 2014).", 0.0)
+    annotation_dropout: float = setting(0.0, "Dropout of annotations.", 0.0)
+    output_dropout: float = setting(0.0, "Dropout of the maxout layer.", 0.0)
+    init_scale: float = setting(
         1.0, "Factor on the standard deviations of the paper's initial weights.", 0.0
     )
-    tied: bool = knob(
+    tied: bool = setting(
         False, "One matrix for source embedding, target embedding and output layer (not 2014)."
     )
-    conditional: bool = knob(
+    conditional: bool = setting(
         False, "Decoder with two units a step, attention between them (Sennrich et al. 2017)."
     )
     memory: MemoryConfig = MEMORY

@@ -20,7 +20,7 @@ ScheduleName = Literal["constant", "cosine", "halving", "inverse_sqrt"]
 Clause = Mapping[str, tuple]
 
 
-def knob(
+def setting(
     default: Any,
     text: str,
     minimum: float | None = None,
@@ -44,30 +44,30 @@ def knob(
 class TrainConfig:
     """Training: its length, its measurements and its checkpoints."""
 
-    scale: ScaleName = knob(
+    scale: ScaleName = setting(
         "small",
         "Size of the experiment: tiny takes seconds, small minutes on a CPU, paper is the paper's.",
     )
-    seed: int = knob(0, "Seed of initial parameters, data order and dropout.", 0)
-    num_steps: int = knob(1000, "Number of training steps.", 1)
-    eval_every: int = knob(500, "Steps between two evaluations on the development set.", 1)
-    save_every: int = knob(500, "Steps between two checkpoints.", 1)
-    average: int = knob(
+    seed: int = setting(0, "Seed of initial parameters, data order and dropout.", 0)
+    num_steps: int = setting(1000, "Number of training steps.", 1)
+    eval_every: int = setting(500, "Steps between two evaluations on the development set.", 1)
+    save_every: int = setting(500, "Steps between two checkpoints.", 1)
+    average: int = setting(
         0,
         "Number of last checkpoints whose mean is evaluated; 0 evaluates the best parameters.",
         0,
     )
-    best_by: str = knob(
+    best_by: str = setting(
         "loss",
         "Development measurement that chooses the best parameters: the lowest, or the highest with "
         "a plus sign before its name, as in +accuracy.",
     )
-    init_from: str = knob(
+    init_from: str = setting(
         "",
         "Run folder whose best parameters training starts from, where the shapes are the same.",
         path=True,
     )
-    dtype: Literal["float32", "bfloat16"] = knob(
+    dtype: Literal["float32", "bfloat16"] = setting(
         "float32",
         "Type that training computes in; parameters, sums and losses are float32 always.",
     )
@@ -77,35 +77,35 @@ class TrainConfig:
 class OptimizerConfig:
     """The optimizer and its learning rate."""
 
-    optimizer: OptimizerName = knob("adam", "Optimizer.")
-    weight_decay: float = knob(
+    optimizer: OptimizerName = setting("adam", "Optimizer.")
+    weight_decay: float = setting(
         0.0,
         "Decoupled weight decay of matrices, for adamw and muon.",
         0.0,
         needs={"optimizer": ("adamw", "muon")},
     )
-    learning_rate: float = knob(1e-3, "Learning rate at the peak of the schedule.", 0.0)
-    schedule: ScheduleName = knob("cosine", "Schedule of the learning rate over the steps.")
-    warmup_steps: int = knob(
+    learning_rate: float = setting(1e-3, "Learning rate at the peak of the schedule.", 0.0)
+    schedule: ScheduleName = setting("cosine", "Schedule of the learning rate over the steps.")
+    warmup_steps: int = setting(
         100,
         "Steps of linear warmup of the schedules cosine and inverse_sqrt.",
         0,
         # A paper may derive a learning rate of 0 from it.
         needs={"schedule": ("cosine", "inverse_sqrt"), "learning_rate": (0.0,)},
     )
-    halve_after: float = knob(
+    halve_after: float = setting(
         0.5,
         "Fraction of the steps before the schedule halving first halves the rate.",
         0.0,
         needs={"schedule": ("halving",)},
     )
-    halve_every: float = knob(
+    halve_every: float = setting(
         0.1,
         "Fraction of the steps between two halvings of the schedule halving.",
         1e-6,
         needs={"schedule": ("halving",)},
     )
-    clip_norm: float = knob(
+    clip_norm: float = setting(
         1.0, "Largest global L2 norm of a gradient; larger ones are scaled.", 1e-6
     )
 
@@ -114,32 +114,32 @@ class OptimizerConfig:
 class ExecutionConfig:
     """Execution: how a step is computed, which leaves its result as it is."""
 
-    implementation: Literal["auto", *(each.name for each in IMPLEMENTATIONS)] = knob(
+    implementation: Literal["auto", *(each.name for each in IMPLEMENTATIONS)] = setting(
         "auto",
         "Implementation of attention; auto takes the first of the chain that supports a call.",
     )
-    placement: Literal["jit", "sharded", "pmap"] = knob(
+    placement: Literal["jit", "sharded", "pmap"] = setting(
         "jit",
         "Devices of a step: one (jit), a mesh (sharded), or data parallel by jax.pmap (pmap).",
     )
-    mesh: str = knob(
+    mesh: str = setting(
         "",
         "Sizes of the mesh axes data, fsdp and tensor, as in data=4,fsdp=2; unset, all devices are "
         "on the axis data.",
         needs={"placement": ("sharded", "pmap")},
     )
-    num_microbatches: int = knob(
+    num_microbatches: int = setting(
         1, "Number of microbatches that the gradient of a batch is accumulated over.", 1
     )
-    remat: Remat = knob(
+    remat: Remat = setting(
         "none",
         "Rematerialization in the backward pass: of nothing, of all but matrix products (dots), or "
         "of whole layers (all).",
     )
-    max_bytes: str = knob(
+    max_bytes: str = setting(
         "", "Memory of a device, as in 1.5GiB; a step that needs more is refused with a way out."
     )
-    max_compiles: int = knob(
+    max_compiles: int = setting(
         0,
         "Number of batch shapes, each a program to compile, above which a run is refused; 0: any.",
         0,
@@ -155,8 +155,8 @@ class ExecutionConfig:
 class Config:
     """All values of a run, in parts.
 
-    A part is a frozen dataclass of values made by `knob`, or of further parts. Names of values are
-    unique over all parts, so that flags, rows, scales and result files are flat.
+    A part is a frozen dataclass of values made by `setting`, or of further parts. Names of values
+    are unique over all parts, so that flags, rows, scales and result files are flat.
     """
 
     train: TrainConfig = TrainConfig()

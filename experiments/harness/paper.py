@@ -81,7 +81,7 @@ class Paper:
     optimizer: Callable[[Config], optax.GradientTransformation] = config_optimizer
     initial: Callable[[Config, Any], PyTree] | None = None  # parameters to start from
     trainable: Callable[[str], bool] | None = None  # by path; the others are frozen
-    # What values of other parts need of the network, besides what their knobs say.
+    # What values of other parts need of the network, besides what their settings say.
     needs: Mapping[str, Sequence[Clause]] = dataclasses.field(default_factory=dict)
 
 

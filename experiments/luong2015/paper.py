@@ -5,7 +5,7 @@ from typing import Any
 
 from attn_research.layers.recurrent import symmetric_uniform
 from attn_research.models.luong import LuongSeq2Seq
-from experiments.harness.config import Config, knob
+from experiments.harness.config import Config, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.luong2015 import tables
 from experiments.tasks.translation.config import AlignmentConfig, TranslationConfig
@@ -17,17 +17,23 @@ from experiments.tasks.translation.task import TranslationTask
 class LuongConfig:
     """The network."""
 
-    attention: bool = knob(True, "Attend to the source states, or begin from the last ones alone.")
-    reverse: bool = knob(True, "Read the source from its end.")
-    regularize: bool = knob(True, "Drop inputs of layers, at the rate of --dropout.")
-    input_feeding: bool = knob(
+    attention: bool = setting(
+        True, "Attend to the source states, or begin from the last ones alone."
+    )
+    reverse: bool = setting(True, "Read the source from its end.")
+    regularize: bool = setting(True, "Drop inputs of layers, at the rate of --dropout.")
+    input_feeding: bool = setting(
         True, "Input feeding: attentional states are inputs of the next step."
     )
-    hidden: int = knob(128, "Cells of a layer.", 1)
-    embedding: int = knob(128, "Width of word embeddings.", 1)
-    num_layers: int = knob(2, "Layers of the encoder, and of the decoder.", 1)
-    dropout: float = knob(0.2, "Dropout rate of --regularize.", 0.0, needs={"regularize": (True,)})
-    init_limit: float = knob(0.1, "Initial weights are uniform between minus and plus this.", 0.0)
+    hidden: int = setting(128, "Cells of a layer.", 1)
+    embedding: int = setting(128, "Width of word embeddings.", 1)
+    num_layers: int = setting(2, "Layers of the encoder, and of the decoder.", 1)
+    dropout: float = setting(
+        0.2, "Dropout rate of --regularize.", 0.0, needs={"regularize": (True,)}
+    )
+    init_limit: float = setting(
+        0.1, "Initial weights are uniform between minus and plus this.", 0.0
+    )
     memory: MemoryConfig = MEMORY
 
 

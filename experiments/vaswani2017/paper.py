@@ -11,7 +11,7 @@ from attn_research.layers.masking import MASKS, WIDE_MASKS
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.rnn_search import RNNSearch
 from attn_research.models.transformer import Transformer
-from experiments.harness.config import Clause, Config, OptimizerConfig, knob
+from experiments.harness.config import Clause, Config, OptimizerConfig, setting
 from experiments.harness.paper import Paper, config_optimizer
 from experiments.tasks.translation.config import LossConfig, SearchConfig, TranslationConfig
 from experiments.tasks.translation.task import TranslationTask
@@ -24,18 +24,18 @@ _LOCAL = {"mask": WIDE_MASKS}
 
 def _knob(default: Any, text: str, minimum: float | None = None, *needs: Clause) -> Any:
     """A value of the Transformer alone."""
-    return knob(default, text, minimum, needs=[_TRANSFORMER, *needs])
+    return setting(default, text, minimum, needs=[_TRANSFORMER, *needs])
 
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
     """The network; sizes have the letters of the paper's Table 3."""
 
-    network: Literal["transformer", "rnnsearch"] = knob(
+    network: Literal["transformer", "rnnsearch"] = setting(
         "transformer", "Network: the Transformer, or the model of 2014 for comparison."
     )
     num_layers: int = _knob(3, "Layers N of the encoder, and of the decoder.", 1)
-    model_dim: int = knob(96, "Width d_model of states and embeddings.", 1)
+    model_dim: int = setting(96, "Width d_model of states and embeddings.", 1)
     mlp_dim: int = _knob(192, "Width d_ff of the feed-forward layers.", 1)
     num_heads: int = _knob(4, "Heads h.", 1)
     num_kv_heads: int = _knob(
@@ -56,7 +56,7 @@ class TransformerConfig:
         1024, "Positions of --positions=learned.", 1, {"positions": ("learned",)}
     )
     tied: bool = _knob(True, "One matrix for source embedding, target embedding and output layer.")
-    hidden: int = knob(
+    hidden: int = setting(
         128,
         "Units of each recurrence of --network=rnnsearch.",
         1,

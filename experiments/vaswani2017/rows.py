@@ -13,7 +13,7 @@ def training_flops(hours: float, devices: int, tflops: float) -> float:
 
 
 def _row(ppl: float, bleu: float, params: float | None = None, **changes: Any) -> Row:
-    """A row of Table 3: a number changes a knob, a Fraction multiplies it."""
+    """A row of Table 3: a number changes a setting, a Fraction multiplies it."""
     printed = {"ppl": ppl, "bleu": bleu} | ({"params": params} if params else {})
     times = {name: x for name, x in changes.items() if isinstance(x, Fraction)}
     return Row({name: x for name, x in changes.items() if name not in times}, printed, times=times)

@@ -92,8 +92,8 @@ def _costs(results: Results, paper: Paper, tests: Sequence[str]) -> Table:
 
 
 def _variations(results: Results, paper: Paper, test: str) -> Table:
-    knobs = {"N": "num_layers", "d_model": "model_dim", "d_ff": "mlp_dim", "h": "num_heads"}
-    columns = [Column("row", ""), *(Column(title, "d") for title in knobs)]
+    settings = {"N": "num_layers", "d_model": "model_dim", "d_ff": "mlp_dim", "h": "num_heads"}
+    columns = [Column("row", ""), *(Column(title, "d") for title in settings)]
     columns += [Column("d_k", "d"), Column("P_drop", ".1f"), Column("ε_ls", ".1f")]
     columns += [Column("steps", "d"), Column("dev PPL"), Column("BLEU"), Column("params", ",.0f")]
     columns += [Column("seeds", "d")]
@@ -106,7 +106,7 @@ def _variations(results: Results, paper: Paper, test: str) -> Table:
         lines.append(
             {
                 "row": row,
-                **{title: config[name] for title, name in knobs.items()},
+                **{title: config[name] for title, name in settings.items()},
                 "d_k": config["head_dim"] or config["model_dim"] // config["num_heads"],
                 "P_drop": config["dropout"],
                 "ε_ls": config["label_smoothing"],

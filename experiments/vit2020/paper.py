@@ -7,7 +7,7 @@ from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.masking import MASKS, WIDE_MASKS
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.vit import ViT
-from experiments.harness.config import Config, OptimizerConfig, knob
+from experiments.harness.config import Config, OptimizerConfig, setting
 from experiments.harness.paper import Paper
 from experiments.tasks.image_classification.config import ImageClassificationConfig
 from experiments.tasks.image_classification.task import ImageClassificationTask
@@ -21,30 +21,32 @@ _STEM = {"stem_stages": ()}
 class ViTConfig:
     """The network; sizes as in the paper's Table 1."""
 
-    patch: int = knob(
+    patch: int = setting(
         2, "Side of a patch, in pixels, or in places of the feature map of a stem.", 1
     )
-    stem_stages: int = knob(0, "Stages of a residual network before the patches; 0: no stem.", 0)
-    stem_width: int = knob(
+    stem_stages: int = setting(0, "Stages of a residual network before the patches; 0: no stem.", 0)
+    stem_width: int = setting(
         64, "Channels of its first stage, twice as many in each further one.", 16, needs=_STEM
     )
-    stem_blocks: int = knob(
+    stem_blocks: int = setting(
         1, "Residual blocks, of two convolutions, of each of its stages.", 1, needs=_STEM
     )
-    num_layers: int = knob(4, "Layers.", 1)
-    model_dim: int = knob(64, "Width D of states.", 1)
-    mlp_dim: int = knob(128, "Width of the feed-forward layers.", 1)
-    num_heads: int = knob(4, "Heads.", 1)
-    score: Literal[*SCORINGS] = knob("scaled_dot", "Score of a query and a key, in every head.")
-    mask: Literal[*MASKS] = knob("global", "Mask of self-attention over the sequence of patches.")
-    half_width: int = knob(
+    num_layers: int = setting(4, "Layers.", 1)
+    model_dim: int = setting(64, "Width D of states.", 1)
+    mlp_dim: int = setting(128, "Width of the feed-forward layers.", 1)
+    num_heads: int = setting(4, "Heads.", 1)
+    score: Literal[*SCORINGS] = setting("scaled_dot", "Score of a query and a key, in every head.")
+    mask: Literal[*MASKS] = setting(
+        "global", "Mask of self-attention over the sequence of patches."
+    )
+    half_width: int = setting(
         10, "Patches on either side that a local mask allows.", 1, needs={"mask": WIDE_MASKS}
     )
-    pooling: Literal["class", "mean"] = knob(
+    pooling: Literal["class", "mean"] = setting(
         "class", "State that is classified: a class token's, or the mean of the patches'."
     )
-    dropout: float = knob(0.1, "Dropout of each layer's output and of the embeddings.", 0.0)
-    drop_path: float = knob(
+    dropout: float = setting(0.1, "Dropout of each layer's output and of the embeddings.", 0.0)
+    drop_path: float = setting(
         0.0, "Stochastic depth: probability that a training image skips a layer.", 0.0
     )
 

@@ -71,7 +71,7 @@ def report(folder: Path, paper: Paper) -> None:
 
 def _stem(config: Mapping[str, Any]) -> str | None:
     """Blocks and channels of each stage; None where there is no stem."""
-    if not config.get("stem_stages"):  # results older than stems have no such knob
+    if not config.get("stem_stages"):  # results older than stems have no such setting
         return None
     stem = ResidualStem(config["stem_width"], config["stem_stages"], config["stem_blocks"])
     return ", ".join(f"{stem.blocks} x {width}" for width in stem.widths)

@@ -3,52 +3,52 @@
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import knob
+from experiments.harness.config import setting
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageDataConfig:
     """Images."""
 
-    data: Literal["digits", "mnist", "cifar10", "folder"] = knob(
+    data: Literal["digits", "mnist", "cifar10", "folder"] = setting(
         "digits", "Data set: scikit-learn's digits, MNIST, CIFAR-10, or a folder of images."
     )
-    data_dir: str = knob(
+    data_dir: str = setting(
         "",
         "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.",
         local=True,
         path=True,
         needs={"data": ("mnist", "cifar10")},
     )
-    image_dir: str = knob(
+    image_dir: str = setting(
         "",
         "Folder train/CLASS/* and test/CLASS/* of --data=folder.",
         path=True,
         needs={"data": ("folder",)},
     )
-    image_size: int = knob(8, "Height and width of an image, in pixels.", 1)
-    channels: int = knob(1, "Channels of a pixel.", 1)
-    num_classes: int = knob(10, "Classes of the data.", 2)
+    image_size: int = setting(8, "Height and width of an image, in pixels.", 1)
+    channels: int = setting(1, "Channels of a pixel.", 1)
+    num_classes: int = setting(10, "Classes of the data.", 2)
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
     """Augmentation of training images."""
 
-    crop: int = knob(0, "Pixels that an image is shifted by, at most.", 0)
-    flip: bool = knob(False, "Mirror every other image.")
-    rotate: float = knob(0.0, "Degrees that an image is rotated by, at most.", 0.0)
-    scale_jitter: float = knob(
+    crop: int = setting(0, "Pixels that an image is shifted by, at most.", 0)
+    flip: bool = setting(False, "Mirror every other image.")
+    rotate: float = setting(0.0, "Degrees that an image is rotated by, at most.", 0.0)
+    scale_jitter: float = setting(
         1.0, "Factor that an image is enlarged or reduced by, at most; 1: none.", 1.0
     )
-    color_jitter: float = knob(
+    color_jitter: float = setting(
         0.0, "Fraction that brightness, contrast and saturation change by, at most.", 0.0
     )
-    cutout: int = knob(
+    cutout: int = setting(
         0, "Side of a gray square that covers a part of an image, in pixels, at most.", 0
     )
-    cutmix: float = knob(0.0, "Fraction of the images that get a rectangle of another one.", 0.0)
-    mixup: float = knob(0.0, "Fraction of the images that are blended with another one.", 0.0)
+    cutmix: float = setting(0.0, "Fraction of the images that get a rectangle of another one.", 0.0)
+    mixup: float = setting(0.0, "Fraction of the images that are blended with another one.", 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,5 +57,7 @@ class ImageClassificationConfig:
 
     images: ImageDataConfig = ImageDataConfig()
     augment: AugmentConfig = AugmentConfig()
-    batch_size: int = knob(128, "Images of a batch.", 1)
-    label_smoothing: float = knob(0.1, "Label smoothing: probability spread over the classes.", 0.0)
+    batch_size: int = setting(128, "Images of a batch.", 1)
+    label_smoothing: float = setting(
+        0.1, "Label smoothing: probability spread over the classes.", 0.0
+    )

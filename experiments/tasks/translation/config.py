@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import knob
+from experiments.harness.config import setting
 
 TESTS = {
     "grammar": ("test",),
@@ -23,46 +23,50 @@ _FILES, _HUB, _GRAMMAR = ({"data": (name,)} for name in ("text", "huggingface", 
 class TextConfig:
     """Text: the pairs of sentences and their tokenizers."""
 
-    data: Literal["grammar", "multi30k", "hansards", "treebank", "text", "huggingface"] = knob(
+    data: Literal["grammar", "multi30k", "hansards", "treebank", "text", "huggingface"] = setting(
         "grammar",
         "Data set: the built-in corpus, Multi30k, word-aligned Hansards, WSJ trees, parallel text "
         "files, or a Hugging Face data set.",
     )
-    languages: str = knob("en-fr", "Languages of source and target, as in en-de.")
-    data_dir: str = knob(
+    languages: str = setting("en-fr", "Languages of source and target, as in en-de.")
+    data_dir: str = setting(
         "",
         "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.",
         local=True,
         path=True,
         needs={"data": ("multi30k", "hansards", "treebank")},
     )
-    train: str = knob("", "Training files SOURCE,TARGET of --data=text.", path=True, needs=_FILES)
-    dev: str = knob("", "Development files SOURCE,TARGET of --data=text.", path=True, needs=_FILES)
-    test: str = knob("", "Test files SOURCE,TARGET of --data=text.", path=True, needs=_FILES)
-    dataset: str = knob(
+    train: str = setting(
+        "", "Training files SOURCE,TARGET of --data=text.", path=True, needs=_FILES
+    )
+    dev: str = setting(
+        "", "Development files SOURCE,TARGET of --data=text.", path=True, needs=_FILES
+    )
+    test: str = setting("", "Test files SOURCE,TARGET of --data=text.", path=True, needs=_FILES)
+    dataset: str = setting(
         "", "Name on the hub, or folder, of --data=huggingface.", path=True, needs=_HUB
     )
-    dataset_config: str = knob(
+    dataset_config: str = setting(
         "", "Configuration of the data set of --data=huggingface.", needs=_HUB
     )
-    join: str = knob(
+    join: str = setting(
         "1",
         "Numbers of consecutive captions of --data=multi30k that are joined into one, as in 1,2,3.",
         needs={"data": ("multi30k",)},
     )
-    train_pairs: int = knob(100_000, "Training pairs of --data=grammar.", 1, needs=_GRAMMAR)
-    test_pairs: int = knob(600, "Test pairs of --data=grammar.", 1, needs=_GRAMMAR)
-    same_gender: float = knob(
+    train_pairs: int = setting(100_000, "Training pairs of --data=grammar.", 1, needs=_GRAMMAR)
+    test_pairs: int = setting(600, "Test pairs of --data=grammar.", 1, needs=_GRAMMAR)
+    same_gender: float = setting(
         0.0,
         "Fraction of the pairs of nouns that a pronoun of --data=grammar may stand for which have "
         "one gender.",
         0.0,
         needs=_GRAMMAR,
     )
-    tokenizer: Literal["words", "moses", "bpe"] = knob(
+    tokenizer: Literal["words", "moses", "bpe"] = setting(
         "words", "Tokenizer: words between spaces, Moses's rules, or joint SentencePiece subwords."
     )
-    vocab_size: int = knob(
+    vocab_size: int = setting(
         30_000,
         "Vocabulary size of a language, special ids included; of both for --tokenizer=bpe.",
         5,
@@ -73,17 +77,17 @@ class TextConfig:
 class EncodingConfig:
     """Encoding: training pairs as ids."""
 
-    records: str = knob(
+    records: str = setting(
         "", "Folder for encoded training pairs; unset, they are held in memory.", path=True
     )
-    max_words: int = knob(50, "Words of the longest training sentence.", 1)
-    bpe_dropout: float = knob(
+    max_words: int = setting(50, "Words of the longest training sentence.", 1)
+    bpe_dropout: float = setting(
         0.0,
         "Probability that a merge of --tokenizer=bpe is left out in training.",
         0.0,
         needs={"tokenizer": ("bpe",)},
     )
-    segmentations: int = knob(
+    segmentations: int = setting(
         8,
         "Segmentations of each training sentence that --bpe_dropout draws.",
         1,
@@ -95,22 +99,22 @@ class EncodingConfig:
 class BatchingConfig:
     """Batches: how training pairs share them."""
 
-    batching: Literal["sorted", "tokens", "packed"] = knob(
+    batching: Literal["sorted", "tokens", "packed"] = setting(
         "sorted",
         "Batches of --batch_size pairs sorted by length within 20 batches, of a budget of tokens, "
         "or of rows packed with several sentences.",
     )
-    batch_size: int = knob(80, "Sentence pairs of a batch.", 1, needs={"batching": ("sorted",)})
-    batch_tokens: int = knob(
+    batch_size: int = setting(80, "Sentence pairs of a batch.", 1, needs={"batching": ("sorted",)})
+    batch_tokens: int = setting(
         2000,
         "Padded tokens of a side of a batch, for --batching=tokens and packed.",
         1,
         needs={"batching": ("tokens", "packed")},
     )
-    row_length: int = knob(
+    row_length: int = setting(
         128, "Tokens of a row of --batching=packed.", 2, needs={"batching": ("packed",)}
     )
-    bucket_width: int = knob(
+    bucket_width: int = setting(
         10,
         "Tokens between two lengths that batches are padded to: fewer shapes, or less padding.",
         1,
@@ -122,13 +126,13 @@ class BatchingConfig:
 class LossConfig:
     """The loss."""
 
-    label_smoothing: float = knob(
+    label_smoothing: float = setting(
         0.0, "Label smoothing: probability spread over the vocabulary.", 0.0
     )
-    loss_per: Literal["token", "sentence"] = knob(
+    loss_per: Literal["token", "sentence"] = setting(
         "token", "Unit that the gradient of a batch is the mean over."
     )
-    loss_chunk: int = knob(
+    loss_chunk: int = setting(
         0, "Target tokens whose logits are held in memory at once; 0: as many as are fast.", 0
     )
 
@@ -137,17 +141,17 @@ class LossConfig:
 class SearchConfig:
     """Beam search."""
 
-    beam_size: int = knob(5, "Hypotheses of a beam.", 1)
-    max_length_factor: float = knob(
+    beam_size: int = setting(5, "Hypotheses of a beam.", 1)
+    max_length_factor: float = setting(
         2.0,
         "Largest number of ids of a translation for each id of its source, before the offset.",
         0,
     )
-    max_length_offset: int = knob(10, "Ids that a translation may have beyond that.", 1)
-    length_penalty: float = knob(
+    max_length_offset: int = setting(10, "Ids that a translation may have beyond that.", 1)
+    length_penalty: float = setting(
         1.0, "Exponent alpha of the length penalty of Wu et al. 2016, equation 14.", 0.0
     )
-    length_offset: float = knob(
+    length_offset: float = setting(
         5.0,
         "Constant of that equation, 5 there; 0 divides by the length itself.",
         0.0,
@@ -159,23 +163,23 @@ class SearchConfig:
 class AlignmentConfig:
     """Alignments: what is made of attention weights."""
 
-    replace_unknown: bool = knob(
+    replace_unknown: bool = setting(
         False,
         "Also score translations with unknown words replaced by what they attend to.",
         needs={"tokenizer": ("words", "moses")},  # subwords leave no word unknown
     )
-    dictionary_pairs: int = knob(
+    dictionary_pairs: int = setting(
         10_000,
         "Training pairs that the dictionary of --replace_unknown is learned from.",
         1,
         needs=[{"tokenizer": ("words", "moses")}, {"replace_unknown": ()}],
     )
-    soft_links: bool = knob(
+    soft_links: bool = setting(
         False,
         "Also keep and score the attention weights of forced decoding.",
         needs={"data": ("grammar", "hansards")},  # the others have no gold links
     )
-    bleu_every: int = knob(
+    bleu_every: int = setting(
         0, "Steps between two translations of the development set for its BLEU; 0: never.", 0
     )
 

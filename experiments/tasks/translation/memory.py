@@ -8,7 +8,7 @@ from flax import linen as nn
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.masking import LOCALITIES, WIDE_LOCALITIES, make_locality
 from attn_research.layers.scoring import SCORINGS, make_scoring
-from experiments.harness.config import Config, knob
+from experiments.harness.config import Config, setting
 
 ATTENTION = {"attention": (True,)}
 # What needs attention besides the values of `MemoryConfig`.
@@ -21,15 +21,15 @@ NEEDS = dict.fromkeys(
 class MemoryConfig:
     """Attention of a recurrent decoder over the source, where the network has any."""
 
-    score: Literal[*SCORINGS] = knob(
+    score: Literal[*SCORINGS] = setting(
         "additive", "Score of a decoder state and an annotation.", needs=ATTENTION
     )
-    locality: Literal[*LOCALITIES] = knob(
+    locality: Literal[*LOCALITIES] = setting(
         "global",
         "Words attended to: all, those around the same position, or around a predicted one.",
         needs=ATTENTION,
     )
-    half_width: int = knob(
+    half_width: int = setting(
         10,
         "Words on either side of the center of local attention.",
         1,
