@@ -1,8 +1,7 @@
-"""Import rules by folder: types < trees, rng < attention < decoding < layers < models.
+"""Import rules by folder: types < trees, rng, loops < derivatives < attention < all others.
 
-The other parts of the package may import types, trees, rng and attention. In experiments/ papers
-import tasks and the harness, tasks import harness.task and harness.config, and the harness imports
-neither.
+Of the others layers imports decoding, and models imports both. In experiments/ papers import tasks
+and the harness, tasks import harness.task and harness.config, and the harness imports neither.
 """
 
 import ast
@@ -11,13 +10,15 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-BESIDE = {"types", "trees", "rng", "attention"}
+BESIDE = {"types", "trees", "rng", "loops", "derivatives", "attention"}
 # Each part of the package, and the other parts it may import.
 MAY_IMPORT = {
     "types": set(),
     "trees": {"types"},
     "rng": {"types"},
-    "attention": {"types", "trees", "rng"},
+    "loops": {"types"},
+    "derivatives": {"types", "loops"},
+    "attention": BESIDE,
     "layers": BESIDE | {"decoding"},
     "models": BESIDE | {"decoding", "layers"},
     "data": BESIDE,

@@ -1,7 +1,6 @@
 """`attend` by hand and beside `jax.nn`, its options and its refusals."""
 
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,6 @@ from attn_research.attention import (
     Dot,
     Dropout,
     Full,
-    Gaussian,
     General,
     Padding,
     Positions,
@@ -25,7 +23,6 @@ from attn_research.attention import (
     attend,
     explain,
 )
-from attn_research.attention.call import AttentionCall
 
 B, T, S, N, K, H, Hv = 2, 5, 7, 4, 2, 3, 6
 
@@ -283,33 +280,3 @@ def test_mask_arrays_longer_than_the_keys_need_key_positions():
     later = attend(query, key, value, mask=valid, positions=Positions(key=3 + jnp.arange(S)))
     straight = attend(query, key, value, mask=Padding(valid.valid[:, 3:]))
     np.testing.assert_array_equal(later.context, straight.context)
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"score": "dot"}, "score is 'dot', a str: give ScaledDot()"),
-        ({"score": Dot}, "score is the class Dot: write Dot(...)"),
-        ({"score": None}, "score is None"),
-        ({"normalizer": "softmax"}, "normalizer is 'softmax', a str"),
-        ({"normalizer": Gaussian}, "normalizer is the class Gaussian"),
-        ({"mask": Causal}, "mask is the class Causal: write Causal(...)"),
-        ({"mask": "causal"}, "mask is of type str"),
-        ({"bias": "alibi"}, "bias is 'alibi', a str"),
-        ({"bias": Dot}, "bias is the class Dot"),
-        ({"dropout": 0.1}, "dropout is of type float: give Dropout(...) or None"),
-        ({"positions": jnp.arange(3)}, "give Positions(...) or None"),
-        ({"bias": jnp.zeros((1, 1, 1, 1), "float8_e5m2")}, "bias is float8_e5m2"),
-    ],
-)
-def test_strings_classes_and_arrays_for_other_parts_are_refused(options, reason):
-    array = jnp.ones((1, 3, 2, 4))
-    with pytest.raises(ValueError, match=re.escape(reason)):
-        AttentionCall(array, array, array, **options).checked()
-
-
-@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "int32", "bool"])
-def test_dtypes_without_sums_and_products_are_refused(dtype):
-    array = jnp.ones((1, 3, 2, 4))
-    with pytest.raises(ValueError, match=f"{dtype}.*: give floats of at least 16 bits"):
-        AttentionCall(array.astype(dtype), array, array).checked()
