@@ -104,7 +104,7 @@ class Linked:
 )
 def test_a_sentence_without_a_source_word_has_no_links(tmp_path, monkeypatch, paper, row, given):
     monkeypatch.setattr(data, "corpora", lambda config: [Linked()])
-    given |= TINY | {"data": "text", "train": str(tmp_path), "soft_links": True}
+    given |= TINY | {"data": "hansards", "soft_links": True}
     found, _ = train(paper, row, tmp_path, **given)
     check(found)
     assert 0 <= found["aer"] <= 1 and 0 <= found["soft_aer"] <= 1
@@ -116,7 +116,7 @@ def test_a_sentence_without_a_source_word_has_no_links(tmp_path, monkeypatch, pa
 
 def test_links_are_of_words_and_not_of_subwords(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "corpora", lambda config: [Linked()])
-    given = TINY | {"data": "text", "dev": str(tmp_path), "tokenizer": "bpe", "vocab_size": 60}
+    given = TINY | {"data": "hansards", "tokenizer": "bpe", "vocab_size": 60}
     found, _ = train(VASWANI, "base", tmp_path, **given)
     check(found)
     assert not {"aer", "heads"} & found.keys()

@@ -201,6 +201,7 @@ def search(network, params):
             beam_size=BEAM_SIZE,
             vocabulary=Vocabulary(PAD, BOS, EOS),
             alpha=0.6,
+            n_best=1,
         )
 
     found = jax.jit(find)(params, sentences()[0])
