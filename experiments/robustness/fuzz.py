@@ -15,8 +15,10 @@ is 1. Checkpoints have times and random names in them, so that they are not made
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from tqdm import tqdm
 
 from attn_research.data.files import user_path
 from experiments.robustness.readers import MIB, READERS
@@ -44,7 +46,7 @@ class Summary(NamedTuple):
         )
 
 
-def summarize(reader: str, outcomes: Iterator[Outcome]) -> Summary:
+def summarize(reader: str, outcomes: Iterable[Outcome]) -> Summary:
     """The counts of a reader's outcomes; stops after MOST_FAILURES."""
     found = Summary(reader, Counter(), 0.0, 0, [])
     for outcome in outcomes:
@@ -69,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for reader in values.reader.split(","):
         keep = user_path(values.keep) / reader if values.keep else None
         outcomes = run(READERS[reader], values.seed, numbers, values.seconds, keep)
-        summary = summarize(reader, outcomes)
+        bar = tqdm(outcomes, reader, len(numbers), disable=None)  # on a terminal alone
+        summary = summarize(reader, bar)
         print(summary, flush=True)
         for outcome in summary.failures:
             failed = True
