@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax
-from jax import lax
+from jax import core, lax
 
 from attn_research.types import PyTree
 
@@ -12,9 +12,7 @@ def varying_axes(*trees: PyTree) -> tuple[Any, ...]:
     """The manual mesh axes over which some array of the trees differs between devices."""
     found = set()
     for leaf in jax.tree.leaves(trees):
-        aval = (
-            leaf if hasattr(leaf, "weak_type") and not hasattr(leaf, "aval") else jax.typeof(leaf)
-        )
+        aval = leaf if isinstance(leaf, core.ShapedArray) else jax.typeof(leaf)
         # JAX has renamed the attribute.
         axes = getattr(aval, "manual_axis_type", None)
         found |= set(aval.vma if axes is None else axes.varying)

@@ -9,6 +9,8 @@ FOLDER is that of a finished or interrupted run, runs/PAPER/DATA-SCALE/ROW.seedN
 """
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -121,6 +123,9 @@ def _main(argv: Sequence[str]) -> None:
             print(f"attention: {values.attention}", file=sys.stderr)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # a reader such as `head` has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
         if values.debug:
             raise

@@ -150,7 +150,7 @@ def attend(
         named = zip(IMPLEMENTATIONS, reasons, strict=True)
         lines = [f"{i.name}: {why}" for i, why in named if implementation in (None, i.name)]
         raise NotImplementedError("; ".join(lines))
-    if 0 in (*call.batch, *call.lengths, *call.heads):
+    if call.is_empty:
         return empty(call)
     return run_on_mesh(IMPLEMENTATIONS[reasons.index(None)].run, call)
 
@@ -172,7 +172,9 @@ def explain(*args: Any, **kwargs: Any) -> tuple[Verdict, ...]:
     for candidate, reason in zip(IMPLEMENTATIONS, reasons, strict=True):
         verdict = ("rejected", reason) if reason else ("chosen", chosen)
         cost = (None, None)
-        if not candidate.unsupported(call):
+        if call.is_empty:
+            cost = (0, 0)
+        elif not candidate.unsupported(call):
             cost = (candidate.cost or functools.partial(_cost, candidate.run))(call)
         rows.append(Verdict(candidate.name, *verdict, *cost))
     return tuple(rows)

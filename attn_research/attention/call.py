@@ -68,6 +68,11 @@ class AttentionCall:
         return self.query.shape[-2], self.key.shape[-2]
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there are no scores: no batch elements, queries, keys or heads."""
+        return 0 in (*self.batch, *self.lengths, *self.heads)
+
+    @property
     def at(self) -> Positions:
         """The positions, also where none are given."""
         return self.positions or Positions()

@@ -31,27 +31,25 @@ class Positions:
         return self.query is None and self.key is None
 
     def check(self, batch: tuple[int, ...], num_queries: int, num_keys: int) -> None:
-        """Raises ValueError unless what is given fits [T], [S] or [*batch, T], [*batch, S].
-
-        And unless all of it are integers of a dtype that is exact here.
-        """
+        """Raises ValueError unless what is given fits [T], [S] or [*batch, T], [*batch, S]."""
         for name, given, length in (
             ("query", self.query, num_queries),
             ("key", self.key, num_keys),
         ):
-            if given is None:
-                continue
-            if given.shape not in ((length,), (*batch, length)):
+            if given is not None and given.shape not in ((length,), (*batch, length)):
                 raise ValueError(
                     f"Positions({name}) has shape {given.shape}: "
                     f"give {(length,)} or {(*batch, length)}"
                 )
-            signed(given, f"Positions({name})")
 
     def signed(self) -> "Positions":
-        """The positions in a dtype in which differences are exact."""
-        query, key = (None if p is None else signed(p) for p in (self.query, self.key))
-        return Positions(query, key)
+        """The positions in a dtype in which differences are exact; see `signed`."""
+        return Positions(
+            **{
+                name: None if given is None else signed(given, f"Positions({name})")
+                for name, given in vars(self).items()
+            }
+        )
 
 
 def signed(pos: Any, name: str = "positions") -> Any:

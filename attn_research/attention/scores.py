@@ -41,12 +41,12 @@ class Dot:
         # The group joins the rows: one plain product for each key head, forward and backward.
         rows = rearrange(query, "... t (k g) h -> ... k (g t) h", k=key.shape[-2])
         columns = rearrange(key, "... s k h -> ... k h s")
-        scores = jnp.matmul(rows, columns, preferred_element_type=_wide(query, key))
+        scores = jnp.matmul(rows, columns, preferred_element_type=wide_dtype(query, key))
         return rearrange(scores, "... k (g t) s -> ... (k g) t s", t=query.shape[-3])
 
     def pairwise(self, query: Query, key: Key) -> Pairwise:
         _check_width("Dot", query, key)
-        wide = _wide(query, key)
+        wide = wide_dtype(query, key)
         return self, query.astype(wide), key.astype(wide)
 
 
@@ -79,7 +79,7 @@ class General:
     def _mapped(self, query: Array, key: Array) -> Array:
         num_heads, width = query.shape[-2:]
         n = _per_head("General(weight)", self.weight, num_heads, (width, key.shape[-1]))
-        wide = _wide(query, key, self.weight)
+        wide = wide_dtype(query, key, self.weight)
         return jnp.einsum(f"...tni,{n}ij->...tnj", query, self.weight, preferred_element_type=wide)
 
 
@@ -100,7 +100,7 @@ class Location:
         n = _per_head("Location(weight)", self.weight, num_heads, (width, most))
         num_keys = key.shape[-3]
         weight = self.weight[..., :num_keys]
-        wide = _wide(query, weight)
+        wide = wide_dtype(query, weight)
         scores = jnp.einsum(f"...tnh,{n}hs->...nts", query, weight, preferred_element_type=wide)
         beyond = [(0, 0)] * (scores.ndim - 1) + [(0, max(0, num_keys - most))]
         return jnp.pad(scores, beyond, constant_values=-jnp.inf)
@@ -109,7 +109,7 @@ class Location:
         # The weights stand in for the keys; from S_max on there are none.
         num_heads, width = query.shape[-2:]
         n = _per_head("Location(weight)", self.weight, num_heads, (width, self.weight.shape[-1]))
-        weight = self.weight[..., : key.shape[-3]].astype(_wide(query, self.weight))
+        weight = self.weight[..., : key.shape[-3]].astype(wide_dtype(query, self.weight))
         weight = rearrange(weight, "n h s -> s n h" if n else "h s -> s 1 h")
         return Dot().pairwise(query, jnp.broadcast_to(weight, (*query.shape[:-3], *weight.shape)))
 
@@ -133,7 +133,7 @@ class Additive:
         num_heads, width = query.shape[-2:]
         _check_width("Additive", query, key)
         _per_head("Additive(vector)", self.vector, num_heads, (width,))
-        wide = _wide(query, key, self.vector)
+        wide = wide_dtype(query, key, self.vector)
         vector = jnp.broadcast_to(self.vector.astype(wide), (num_heads, width))
         return Additive(vector), query.astype(wide), key.astype(wide)
 
@@ -143,7 +143,7 @@ class Additive:
 # Under scan and jit, where this matters, nothing merges the two computations.
 @functools.partial(jax.checkpoint, prevent_cse=False)
 def _additive_at_once(query: Array, key: Array, vector: Array) -> Array:
-    wide = _wide(query, key)
+    wide = wide_dtype(query, key)
     query = rearrange(query, "... t (k g) h -> ... k g t 1 h", k=key.shape[-2]).astype(wide)
     key = rearrange(key, "... s k h -> ... k 1 1 s h").astype(wide)
     hidden = rearrange(jnp.tanh(query + key), "... k g t s h -> ... (k g) t s h")
@@ -166,10 +166,6 @@ def _additive(query: Array, key: Array, vector: Array) -> Array:
         return _additive_at_once(query[..., None, :, :], key, vector)[..., 0, :]
 
     return jnp.moveaxis(jax.lax.map(of_one, jnp.moveaxis(query, -3, 0)), 0, -2)
-
-
-def _wide(*arrays: Array) -> jnp.dtype:
-    return wide_dtype(*arrays)
 
 
 def _per_head(name: str, array: Array, num_heads: int, shape: tuple[int, ...]) -> str:

@@ -45,10 +45,8 @@ def read_lines(path: str | Path) -> Iterator[str]:
     path = user_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    with path.open("rb") as file:
-        opener = gzip.open if file.read(2) == _GZIP_MAGIC else open
     number = 0
-    with opener(path, "rb") as file:
+    with open_content(path) as file:
         try:
             for number, line in enumerate(decode_lines(file, str(path)), 1):  # noqa: B007 (below)
                 yield line
@@ -112,22 +110,35 @@ def _without_mark(line: bytes, name: str) -> bytes:
     return line.removeprefix(codecs.BOM_UTF8)
 
 
-def read_content(path: Path) -> bytes:
-    """The content of a small file, decompressed where it is gzip."""
-    return decompress(path.read_bytes(), str(path))
+def open_content(path: Path) -> io.BufferedIOBase:
+    """A file open for reading, decompressed where it is gzip."""
+    with path.open("rb") as file:
+        compressed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    return gzip.open(path) if compressed else path.open("rb")
+
+
+def read_content(path: Path, most: int | None = None) -> bytes:
+    """The content of a file, decompressed where it is gzip.
+
+    A ValueError names a damaged file, or one of more than `most` bytes, MAX_CONTENT where None.
+    """
+    with open_content(path) as file:
+        return _read(file, str(path), most)
 
 
 def decompress(data: bytes, name: str) -> bytes:
     """The data, decompressed where it is gzip; a ValueError for damaged data has its `name`."""
-    if not data.startswith(_GZIP_MAGIC):
-        return data
+    return _read(gzip.open(io.BytesIO(data)), name) if data.startswith(_GZIP_MAGIC) else data
+
+
+def _read(file: io.BufferedIOBase, name: str, most: int | None = None) -> bytes:
+    most = MAX_CONTENT if most is None else most
     try:
-        with gzip.open(io.BytesIO(data)) as file:
-            content = file.read(MAX_CONTENT + 1)
+        content = file.read(most + 1)
     except _GZIP_DAMAGE as error:
         raise ValueError(f"{name}: damaged gzip data ({error})") from None
-    if len(content) > MAX_CONTENT:
-        raise ValueError(f"{name}: more than {MAX_CONTENT:,} bytes when decompressed")
+    if len(content) > most:
+        raise ValueError(f"{name}: more than {most:,} bytes when decompressed")
     return content
 
 

@@ -24,9 +24,9 @@ class Checkpoints:
 
     `config` identifies the run: a checkpoint of another config is refused, but one in which the
     numbers named by `grows` are smaller. An older checkpoint may lack fields, whose values are then
-    those of `defaults`. Orbax writes under a temporary name and
-    renames, so a killed run leaves no partial checkpoint. A checkpoint damaged later fails its
-    digest, and the one before it is used. `read_only` leaves the folder as it is, or absent.
+    those of `defaults`. Orbax writes under a temporary name and renames, so a killed run leaves no
+    partial checkpoint. A checkpoint damaged later fails its digest, and the one before it is used.
+    `read_only` leaves the folder as it is, or absent.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ def report(folder: Path, paper: Paper) -> None:
     tables = {f"Table 1, {test}": _table1(paper, results, test) for test in tests}
     tables["Table 2"] = _table2(paper, results)
     write_tables(folder, paper.title, tables, results)
-    figure2 = json.loads((Path(__file__).parent / "figure2.json").read_text())
+    figure2 = json.loads((Path(__file__).parent / "figure2.json").read_bytes())
     curves = [
         mean_curve(row, [run["scores"]["tests"][tests[0]]["curve"] for run in runs])
         for row, runs in reversed(results.items())  # so that dashes are the paper's

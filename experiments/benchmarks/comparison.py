@@ -151,7 +151,7 @@ def _peers(comparison: Comparison) -> list[str]:
 
 def _work(comparison: Comparison, name: str, folder: Path) -> None:
     """A worker process: for each line read, runs all batches once and prints the seconds."""
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_bytes())
     batches = [dict(np.load(path)) for path in sorted(folder.glob("batch*.npz"))]
     if name in SETTINGS:
         run = comparison.ours(config)

@@ -188,7 +188,7 @@ def _spawn(models: Sequence[str], num_processes: int, folder: Path) -> list[dict
         processes.append(subprocess.Popen(command, env=environ))
     if any([process.wait() for process in processes]):
         raise RuntimeError(f"a process of {num_processes} failed: see above")
-    return json.loads((folder / f"{num_processes}.json").read_text())
+    return json.loads((folder / f"{num_processes}.json").read_bytes())
 
 
 def _table(lines: list[dict[str, Any]]) -> Table:

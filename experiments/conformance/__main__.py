@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import jax
 
-NUM_DEVICES = 8  # for arrays sharded over them
+from attn_research.attention.testing.transformations import NUM_DEVICES
+
 jax.config.update("jax_num_cpu_devices", NUM_DEVICES)  # before any of them is used
 
 from absl import app, flags

@@ -266,8 +266,8 @@ def _refused(record: dict[str, Any], cells: Sequence[tuple]) -> Table:
 
 def verify(path: Path) -> tuple[str, str, bool]:
     """(name, finding, whether it holds): nothing is wrong in a matrix, and its page is its own."""
-    record = json.loads(path.read_text())
-    same = render(record) == path.with_suffix(".md").read_text()
+    record = json.loads(path.read_bytes())
+    same = render(record) == path.with_suffix(".md").read_text("utf-8")
     finding = "; ".join(record["wrong"]) or (
         "rendered the same" if same else "differs from its JSON"
     )

@@ -1,4 +1,4 @@
-"""What is checked of a run before its data is loaded."""
+"""Checks of a run before its data is loaded."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ def check_program(program: Program) -> None:
     params, key = program.state_shapes().params, jax.random.key(0)
     jax.eval_shape(program.loss, params, program.task.batch_spec(), key)
     _check_best_by(program)
-    check_task(program.task)
+    check_task(program.task, program.eval_network, params)
 
 
 def _check_average(config: Config) -> None:
@@ -83,7 +83,7 @@ def check_place(place: Place, paper: Paper, config: Config, *, resume: bool) -> 
         check_folder(place.folder, paper, config, resume=resume)
         return False
     try:
-        kept = json.loads(place.result.read_text())["config"]
+        kept = json.loads(place.result.read_bytes())["config"]
     except (ValueError, KeyError, TypeError) as error:
         if resume:
             logging.warning("%s is damaged (%s), and written anew", place.result, error)

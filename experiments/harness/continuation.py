@@ -1,4 +1,4 @@
-"""What a run folder says of its run, and whether a run may start or go on there."""
+"""Descriptions of runs in their folders, and checks that a run may start or go on there."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        about = json.loads(path.read_text())
+        about = json.loads(path.read_bytes())
         return about if isinstance(about["config"], dict) else {}
     except (ValueError, KeyError, TypeError) as error:
         logging.warning("%s is damaged (%s), and written anew", path, error)

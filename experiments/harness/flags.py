@@ -222,7 +222,7 @@ def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
         for row, (config, _) in rows.items():
             run_row(
                 paper, row, config, **where, resume=values.resume, progress=values.progress,
-                find=find, signals=signals,
+                find=find, signals=signals, prepared=len(rows) > 1,
             )  # fmt: skip
     if processes.is_primary():
         paper.report(results_dir, paper)
@@ -284,7 +284,7 @@ def summary(
     results_dir: Path,
 ) -> str:
     """The tables of a folder of results, where its files are, and a command to go on with."""
-    tables = (results_dir / "tables.md").read_text().partition("\n## Runs")[0]
+    tables = (results_dir / "tables.md").read_text("utf-8").partition("\n## Runs")[0]
     lines = [tables, f"Tables, figures and predictions: {results_dir}"]
     trained = [row for row in rows if not paper.rows[row].members]
     example = paper.task(paper.config).example

@@ -1,4 +1,4 @@
-"""What the user gave: values without effect or against a row are refused, others are named.
+"""Checks and names of given values: those without effect or against a row are refused.
 
 A row stands for its own values. Given others, it would print a number under a wrong name. A value
 of the network that no row sets may be given, and stands beside the row's name wherever that is.
@@ -84,12 +84,8 @@ def _way_out(paper: Paper, row: str, clause: Clause, values: Values) -> str:
         fitting = [r for r in others if _holds(clause, resolve(paper, r, given).values())]
         way = f"choose --row={fitting[0]}" if fitting else "choose another row"
         return f"{why}, which row {row} sets: remove it, or {way}"
-    ways = " or ".join(_show(each) for each in wanted) or "another value"
-    return (
-        f"{why}: remove it, or give --{name}={ways}"
-        if wanted
-        else (f"{why}: remove it, or give --{name} another value")
-    )
+    ways = "=" + " or ".join(map(_show, wanted)) if wanted else " another value"
+    return f"{why}: remove it, or give --{name}{ways}"
 
 
 def _against_row(paper: Paper, row: str, name: str, given: Values) -> str:

@@ -32,7 +32,7 @@ def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, 
     for row in rows:
         for pattern in (run_name(row, "*"), run_name(f"{row},*", "*")):
             for path in sorted(folder.glob(f"{pattern}.json")):
-                result = json.loads(path.read_text())
+                result = json.loads(path.read_bytes())
                 found.setdefault(result.get("label", row), []).append(result)
     if not found:
         raise FileNotFoundError(f"no results in {folder}: run an experiment with --table first")

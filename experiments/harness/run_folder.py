@@ -119,7 +119,7 @@ class RunFolder:
 
     def learning(self) -> list[list[float]]:
         """(step, development loss) of every evaluation."""
-        lines = [json.loads(line) for line in self._metrics.read_text().splitlines()]
+        lines = [json.loads(line) for line in self._metrics.read_bytes().splitlines()]
         return [[line["step"], line["dev_loss"]] for line in lines if "dev_loss" in line]
 
     def end_training(self) -> None:
@@ -161,9 +161,8 @@ def _open(
 
 def best_params(folder: Path, paper: Paper, config: Config, like: PyTree) -> PyTree | None:
     """The best parameters that a run of this config kept in a folder, or None."""
-    checkpoints, best = _open(folder, paper, config, read_only=True)
+    best = _open(folder, paper, config, read_only=True)[1]
     found = best.restore(like)
-    checkpoints.close()
     best.close()
     return None if found is None else found[1]
 
@@ -194,7 +193,7 @@ def load_run(folder: str | Path, find: Callable[[str], Paper], *, flag: str = ""
         named = f"{flag}={folder}" if flag else folder
         raise ValueError(f"{named} is no folder of a run: {ABOUT} is missing{hint}")
     try:
-        about = json.loads(path.read_text())
+        about = json.loads(path.read_bytes())
         paper, row = find(about["experiment"]), about["row"]
         config = paper.config.replace(**about["config"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

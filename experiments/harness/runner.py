@@ -13,7 +13,6 @@ import jax
 from attn_research.data.files import write_whole
 from attn_research.training import processes
 from attn_research.training.signals import Signals
-from attn_research.types import PyTree
 from experiments.harness.checks import Place, check_place, check_program
 from experiments.harness.config import Config
 from experiments.harness.continuation import check_data, read_about
@@ -63,6 +62,7 @@ def run_row(
     progress: bool = True,
     find: Find | None = None,
     signals: Signals | None = None,
+    prepared: bool = False,
 ) -> Path:
     """Trains and evaluates one row; returns its result file, which is written last.
 
@@ -70,12 +70,14 @@ def run_row(
     and refused without; one whose training is at its end is evaluated alone. The members of an
     ensemble are the rows it names, with the flags `given`. Of several processes all train, and the
     primary alone reads and writes files and evaluates. `find` gives the paper of a run that
-    parameters are taken from, this one where None. `signals` end training after its step.
+    parameters are taken from, this one where None. `signals` end training after its step. `prepare`
+    runs first, unless it has.
     """
     given, find = given or {}, find or (lambda _: paper)
     primary, members = processes.is_primary(), paper.rows[row].members
     place = make_place(paper, row, config, given=given, run_dir=run_dir, results_dir=results_dir)
-    prepare(paper, row, config, given=given, place=place, resume=resume)
+    if not prepared:
+        prepare(paper, row, config, given=given, place=place, resume=resume)
     with locked(place.folder) if primary else contextlib.nullcontext():
         # Once more, for another process may have worked here before the lock was had.
         finished = primary and check_place(place, paper, config, resume=resume)
@@ -92,10 +94,13 @@ def run_row(
                 found = _evaluate_ensemble(paper, row, config, given=given, place=place)
         else:
             program = make_program(paper, config)
-            start = _start_params(program, find)
-            program = make_program(paper, config, program.task.load())
-            if start is not None and config.train.init_from:
+            start = None
+            if config.train.init_from:  # checked before data is loaded
+                start = load_run(config.train.init_from, find, flag="--init_from").params
                 check_start(start, program)
+            program = make_program(paper, config, program.task.load())
+            if start is None and paper.initial:
+                start = paper.initial(config, program.task)
             kept = None
             if primary:
                 kept = RunFolder(place.folder, program, row, resume=resume, progress=progress)
@@ -136,16 +141,8 @@ def _check_finished(paper: Paper, config: Config, place: Place) -> None:
         logging.info("the data of %s is absent, and not compared: %s", place.folder.name, error)
         return
     kept = read_about(place.folder).get("data")
-    about = json.loads(place.result.read_text()).get("about", {})
+    about = json.loads(place.result.read_bytes()).get("about", {})
     check_data(about if kept is None else kept, task, config, place.result)
-
-
-def _start_params(program: Program, find: Find) -> PyTree | None:
-    """Parameters that training starts from, or None where they are drawn."""
-    config, paper = program.config, program.paper
-    if config.train.init_from:
-        return load_run(config.train.init_from, find, flag="--init_from").params
-    return paper.initial(config, program.task) if paper.initial else None
 
 
 def _evaluate(program: Program, kept: RunFolder, place: Place) -> dict[str, Any]:

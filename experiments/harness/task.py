@@ -52,12 +52,14 @@ def contents(task: "Task") -> dict[str, Any]:
     return task.contents if hasattr(task, "contents") else task.about
 
 
-def check_task(task: "Task") -> None:
-    """ValueError or OSError for what is wrong with a task's config, before its data is loaded.
+def check_task(task: "Task", network: nn.Module, params: PyTree) -> None:
+    """An error for what is wrong with a task's config, before its data is loaded.
 
-    That is what its method `check` finds, where it has one.
+    That is what its methods `check()` and `check_network(network, params)` find, where it has them;
+    the second is given shapes of parameters, to trace what predictions need.
     """
     getattr(task, "check", lambda: None)()
+    getattr(task, "check_network", lambda *_: None)(network, params)
 
 
 class Task(Protocol):
@@ -71,7 +73,7 @@ class Task(Protocol):
     inputs: str  # the flag of experiments.predict that gives this task an input
     example: str  # flags of experiments.predict worth trying
     about: dict[str, Any]  # hashes and sizes of the data, for the result file
-    # A task may also have `contents` and `check`: see the functions above.
+    # A task may also have `contents`, `check` and `check_network`: see the functions above.
     steps_per_epoch: float
 
     def load(self) -> "Task":

@@ -20,7 +20,7 @@ def result_folders(root: Path) -> list[Path]:
 
 def render(folder: Path, find: Find) -> None:
     """Writes the tables and figures of a folder anew."""
-    first = json.loads(next(iter(sorted(folder.glob("*.seed*.json")))).read_text())
+    first = json.loads(next(iter(sorted(folder.glob("*.seed*.json")))).read_bytes())
     paper = find(first["experiment"])
     paper.report(folder, paper)
 
@@ -32,7 +32,7 @@ def verify(folder: Path, find: Find, data_dir: str = "") -> Iterator[tuple[str, 
     """
     for path in sorted(folder.glob("*.seed*.json")):
         name = path.relative_to(folder.parent.parent).with_suffix("").as_posix()
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_bytes())
         paper = find(result["experiment"])
         if changes := list(stale(result, find)):
             yield name, f"its command gives another run: {'; '.join(changes)}", False

@@ -64,7 +64,7 @@ def _end(folder: Path, path: Path) -> dict[str, Any]:
     found["measurements"] = [
         {name: x for name, x in line.items() if not name.endswith("_per_second")} for line in lines
     ]
-    result = json.loads(path.read_text())
+    result = json.loads(path.read_bytes())
     found["result"] = {name: x for name, x in result.items() if name != "seconds"}
     files = [folder / "run.json", *(folder / "task").iterdir(), *path.with_suffix("").iterdir()]
     found["files"] = {
@@ -192,7 +192,7 @@ def check(kills: int, seed: int, folder: Path) -> dict[str, Any]:
 def _finish(folder: Path) -> dict[str, Any]:
     """Runs the command to its end."""
     _check_code(wait(fork(folder)), folder)
-    return json.loads((folder / "end.json").read_text())
+    return json.loads((folder / "end.json").read_bytes())
 
 
 def _check_code(code: int | None, folder: Path) -> None:

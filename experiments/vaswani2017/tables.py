@@ -235,7 +235,7 @@ def _draw_maps(folder: Path, results: Results) -> None:
         path = folder / run_name(row, runs[0]["config"]["seed"]) / "maps.json"
         if not path.exists():
             continue
-        maps = json.loads(path.read_text())
+        maps = json.loads(path.read_bytes())
         source, target = maps["words"]
         sides = {
             "heads": ("encoder", source, source),

@@ -75,6 +75,16 @@ def test_explain_gives_the_chosen_implementation_and_reasons(chain):
     assert explain(*SHAPES)[0][3:] == (None, None)
 
 
+@pytest.mark.parametrize("sizes", [(0, 40, 50), (2, 0, 300), (2, 300, 0)])
+def test_explain_of_no_scores_costs_nothing(sizes):
+    batch, num_queries, num_keys = sizes
+    given = shape(batch, num_queries, 2, 8), *(shape(batch, num_keys, 2, 8) for _ in range(2))
+    for implementation in (None, "tiled"):
+        rows = explain(*given, implementation=implementation)
+        (chosen,) = (row for row in rows if row.verdict == "chosen")
+        assert chosen[3:] == (0, 0)
+
+
 def test_explain_counts_flops_and_bytes_from_shapes():
     long = 1 << 20  # its scores would take 4 TB
     *_, row = explain(

@@ -1,12 +1,14 @@
 """Inputs of experiments.predict: lines as every other reader counts them."""
 
 import io
+import os
 import types
 
 import pytest
 from absl import flags
 
 from experiments import predict
+from experiments.harness.task import Response
 
 MARK = b"\xef\xbb\xbf"
 
@@ -57,3 +59,21 @@ def test_a_tilde_is_the_home_of_the_user(read, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "lines.txt").write_text("a\n")
     assert read("--file=~/lines.txt") == ["a"]
+
+
+def test_a_closed_output_ends_without_a_message(monkeypatch, capfd):
+    task = types.SimpleNamespace(
+        inputs="text", respond=lambda *_: (Response("a", "b", {}, {}) for _ in range(2))
+    )
+    run = types.SimpleNamespace(network=None, params=None, task=task)
+    monkeypatch.setattr(predict, "load_run", lambda *_: run)
+    values = types.SimpleNamespace(run="folder", attention="", json=False, debug=False)
+    monkeypatch.setattr(predict.flags, "FLAGS", values)
+    monkeypatch.setattr(predict, "read_inputs", lambda _: iter(["a"]))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:
+        monkeypatch.setattr(predict.sys, "stdout", output)
+        with pytest.raises(SystemExit) as end:
+            predict._main(["predict"])
+    assert end.value.code == 128 + 13 and not capfd.readouterr().err

@@ -134,6 +134,12 @@ def test_a_test_set_without_a_word_to_score_is_named_before_training(tmp_path):
         load(**write(tmp_path, test=[("w1", "\x01")]), tokenizer="moses")
 
 
+def test_a_score_that_cannot_decode_is_named_before_data_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("data was read"))
+    with pytest.raises(ValueError, match=r'"location" goes by the index of a key'):
+        run(VASWANI, "base", tmp_path / "tiny", scale="tiny", score="location")
+
+
 def test_bleu_while_training_needs_a_word_to_score(tmp_path):
     task = load(**write(tmp_path, test=AWKWARD, dev=[("w1", "")]), bleu_every=1)
     with pytest.raises(ValueError, match="split 'dev' hold no words"):

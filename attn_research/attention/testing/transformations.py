@@ -21,7 +21,7 @@ from attn_research.types import Array, PyTree
 Attention = Callable[[Array, Array, Array], Array]
 
 B, T, S, N, H = 8, 24, 300, 8, 4
-NUM_DEVICES = 8
+NUM_DEVICES = 8  # over which arrays are sharded
 # Few keys for each query, for an implementation that gathers those.
 MASK = Causal() & Window(20, 0)
 COLLECTIVES = "all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter"

@@ -3,8 +3,6 @@
 No pickle is loaded: the version of CIFAR-10 for Python, which consists of them, is refused.
 """
 
-import gzip
-import io
 import math
 import tarfile
 import zlib
@@ -15,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from attn_research.data.files import one_line
+from attn_research.data.files import one_line, open_content, read_content
 
 MNIST_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -142,7 +140,7 @@ def _read_archive(path: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes
     """The files of some names in a tar archive, plain or gzip."""
     total = 0
     try:
-        with _open(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with open_content(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 total += member.size
                 if total > _MAX_BYTES:
@@ -182,17 +180,6 @@ def _check_labels(labels: np.ndarray, path: Path) -> None:
 def _read_bytes(path: Path) -> bytes:
     """The content of a file, decompressed where it is gzip, of _MAX_BYTES at most."""
     try:
-        with _open(path) as file:
-            content = file.read(_MAX_BYTES + 1)
-    except _DAMAGE as error:
-        raise ValueError(f"{path} is damaged ({one_line(error)}): download it again") from None
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"{path} has more than {_MAX_BYTES:,} bytes: download it again")
-    return content
-
-
-def _open(path: Path) -> io.BufferedIOBase:
-    """A file open for reading, decompressed where it is gzip."""
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if compressed else path.open("rb")
+        return read_content(path, _MAX_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{error}: download it again") from None

@@ -145,9 +145,9 @@ class SubwordTokenizer:
 
     Nothing is normalized, every character of the training text is kept, those that SentencePiece
     reserves too (see `data.text.reserved`), a word is whatever stands between spaces, and the end
-    of a word is marked, so that no merge crosses it. Unlike subword-nmt
-    it merges pairs seen only once, and fixes the vocabulary rather than the number of merges:
-    vocab_size = merges + distinct characters + 5 (the four special ids and the end-of-word mark).
+    of a word is marked, so that no merge crosses it. Unlike subword-nmt it merges pairs seen only
+    once, and fixes the vocabulary rather than the number of merges: vocab_size = merges + distinct
+    characters + 5 (the four special ids and the end-of-word mark).
     """
 
     model: bytes = dataclasses.field(repr=False)

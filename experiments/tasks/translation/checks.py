@@ -1,4 +1,4 @@
-"""What is wrong with a config of translation, before its text is read."""
+"""Checks of a config of translation, before its text is read."""
 
 from pathlib import Path
 

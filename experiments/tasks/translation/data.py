@@ -214,7 +214,7 @@ def _encode_train(text: TextConfig, config: EncodingConfig, tokenizers: Tokenize
         made_by != tuple(t.fingerprint for t in tokenizers)
         or records.metadata.max_words != config.max_words
         # Another text can have the same vocabulary.
-        or (kept.exists() and json.loads(kept.read_text()) != made_from)
+        or (kept.exists() and json.loads(kept.read_bytes()) != made_from)
     ):
         raise ValueError(
             f"--records={folder} holds pairs of another text, vocabulary or --max_words: "

@@ -1,4 +1,4 @@
-"""What development and test sets have to hold, so that a model can be scored after training."""
+"""Checks of development and test sets, so that a model can be scored after training."""
 
 from collections.abc import Mapping, Sequence
 

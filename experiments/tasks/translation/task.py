@@ -31,7 +31,7 @@ from experiments.tasks.translation import (
 )
 from experiments.tasks.translation.batches import eval_batches, previous_words
 from experiments.tasks.translation.data import Data, Tokenizers
-from experiments.tasks.translation.inference import Members
+from experiments.tasks.translation.inference import Members, search
 from experiments.tasks.translation.splits import check_references
 
 
@@ -74,6 +74,12 @@ class TranslationTask:
 
     def check(self) -> None:
         checks.check_text(self.config.task.text)
+
+    def check_network(self, network: EncoderDecoder, params: PyTree) -> None:
+        """Traces a search, for some scores and networks can be trained but not decode."""
+        source, limits = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((1, 2), (1,)))
+        run = functools.partial(search, [network], self.config.task.search)
+        jax.eval_shape(run, [params], source, limits)
 
     def load(self) -> "TranslationTask":
         found = data.load(self.config.task.text, self.config.task.encoding)

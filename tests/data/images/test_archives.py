@@ -76,8 +76,8 @@ def test_a_file_of_mnist_that_is_missing_is_named(tmp_path):
         (lambda data: b"<html>404</html>" * 99, "no idx file"),
         (lambda data: data[:4] + b"\xff" * 12 + data[16:], "31,360 values"),
         (lambda data: data[:4] + bytes(12), "0 values"),
-        (lambda data: gzip.compress(data)[:-9], "is damaged"),
-        (lambda data: b"\x1f\x8b" + data, "is damaged"),
+        (lambda data: gzip.compress(data)[:-9], "damaged gzip data"),
+        (lambda data: b"\x1f\x8b" + data, "damaged gzip data"),
     ],
 )
 def test_a_damaged_file_of_mnist_is_named(tmp_path, damage, message):
@@ -85,7 +85,7 @@ def test_a_damaged_file_of_mnist_is_named(tmp_path, damage, message):
     path = tmp_path / "mnist" / FILES["train"][0]
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(
-        ValueError, match=rf"train-images-idx3-ubyte .*{message}.*: download it again"
+        ValueError, match=rf"train-images-idx3-ubyte.*{message}.*: download it again"
     ):
         load_images("mnist", tmp_path)
 

@@ -129,9 +129,8 @@ def _plan(pair: tuple, call: AttentionCall) -> tuple[Plan, list[Array], list[Arr
         jnp.zeros((*_lead(pos, call.batch), 1, 1, 1), jnp.int32 if pos is None else pos.dtype)
         for pos in (call.at.query, call.at.key)
     )
-    function, learned, others = split_bias_function(call.bias, q_pos, k_pos)
+    function, learned, others, shape = split_bias_function(call.bias, q_pos, k_pos)
     # A block of rows cannot tell which of the arrays in the function are its own.
-    shape = jax.eval_shape(call.bias, q_pos, k_pos).shape
     rows = (1,) * (len(call.batch) + 3 - len(shape)) + shape
     whole = frozenset(axis for axis, size in enumerate(rows[:-2]) if size > 1)
     plan = make_plan(pair, call, whole)

@@ -157,8 +157,10 @@ def _indices(bounds: TileBounds) -> tuple[Int[Array, "tile_q"], Int[Array, "tile
 
 def split_bias_function(
     bias: Callable[..., Array], q_pos: Array, k_pos: Array
-) -> tuple[Callable[..., Array], list[Array], list[Array]]:
+) -> tuple[Callable[..., Array], list[Array], list[Array], tuple[int, ...]]:
     """A bias function with the tracers that it closes over as arguments: floats, then all others.
+
+    And the shape of its result.
 
     A custom backward pass may close over none. They are found by tracing the function, which is
     done again at the positions of each call.
@@ -181,9 +183,9 @@ def split_bias_function(
         (result,) = core.eval_jaxpr(traced.jaxpr, constants, q_pos, k_pos)
         return result
 
-    found = jax.make_jaxpr(bias)(q_pos, k_pos).consts
+    found = jax.make_jaxpr(bias)(q_pos, k_pos)
     learned, others = (
-        [each for each, kind in zip(found, kinds(found), strict=True) if kind is wanted]
-        for wanted in (True, False)
+        [each for each, kind in zip(found.consts, kinds(found.consts), strict=True) if kind is kept]
+        for kept in (True, False)
     )
-    return function, learned, others
+    return function, learned, others, found.out_avals[0].shape
