@@ -62,6 +62,9 @@ class Checkpoints:
                 f"the checkpoints in {folder} cannot be listed ({_reason(error)}): remove its "
                 "files */_CHECKPOINT_METADATA, which hold times alone, or name another --run_dir"
             ) from error
+        if not read_only:
+            for step in self.steps()[:-keep]:  # which a process killed while saving would have
+                self._manager.delete(step)
 
     def steps(self) -> list[int]:
         """The steps with a checkpoint, oldest first."""

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from attn_research.rng import per_example_key
+from attn_research.training.cores import over_cores
 from attn_research.training.trainable import Trainable, merge, split
 from attn_research.types import Array, Float, Int, Key, PyTree
 
@@ -171,4 +172,4 @@ def make_train_step(
 
 def make_eval_step(loss: Loss) -> Callable[[PyTree, PyTree], Sums]:
     """The compiled evaluation step: (params, batch) -> sums; its key is always the same."""
-    return jax.jit(lambda params, batch: loss(params, batch, jax.random.key(0)))
+    return over_cores(lambda params, batch: loss(params, batch, jax.random.key(0)), summed=True)

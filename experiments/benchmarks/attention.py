@@ -23,7 +23,9 @@ from absl import app, flags
 
 from attn_research.attention import Capture, Causal, Full, Window
 from attn_research.data.files import write_whole
+from attn_research.training.cores import use_cores
 from experiments.benchmarks import comparison
+from experiments.benchmarks.idle import check_idle
 from experiments.benchmarks.timing import (
     compile_call,
     compile_run,
@@ -94,7 +96,7 @@ def ask(peer: subprocess.Popen, case: dict[str, Any]) -> float:
 
 
 def windows(
-    lengths: Sequence[int], heads: int, width: int, peer: subprocess.Popen | None, rounds: int
+    lengths: Sequence[int], sizes: dict[str, int], peer: subprocess.Popen | None, rounds: int
 ) -> list[dict]:
     """Rows of a causal window of 256 keys at each length.
 
@@ -103,7 +105,7 @@ def windows(
     """
     rows = []
     for length in lengths:
-        shape = 1, length, heads, width
+        shape = sizes["batch"], length, sizes["heads"], sizes["width"]
         for gradient in (False, True):
             attentions = {"window": ours("tiled", mask=Causal() & Window(WINDOW - 1, 0))}
             if length == max(lengths):
@@ -112,8 +114,7 @@ def windows(
             for name, attention in attentions.items():
                 runs[name], temporary[name] = compile_run(attention, shape, gradient)
             if peer is not None and not gradient:
-                case = dict(batch=1, length=length, heads=heads, width=width, window=WINDOW)
-                case |= {"causal": True, "gradient": False}
+                case = sizes | dict(length=length, window=WINDOW, causal=True, gradient=False)
                 runs["flex_attention"] = functools.partial(ask, peer, case)
                 ask(peer, case)
             for name, found in medians(in_turn(runs, rounds), "window").items():
@@ -182,6 +183,11 @@ def crossovers(rounds: int) -> dict[str, list[dict]]:
 def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
+    try:
+        idle = check_idle()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    use_cores()
     peer, versions = None, {}
     if values.peer_python:
         command = [values.peer_python, str(PEER)]
@@ -192,7 +198,7 @@ def main(argv: Sequence[str]) -> None:
     sections = values.sections.split(",")
     found: dict[str, Any] = {
         "command": command_line(__spec__.name, sys.argv[1:]),
-        "environment": environment() | {"peers": versions},
+        "environment": environment() | {"peers": versions, "idle": idle},
     }
     lengths = [int(length) for length in values.lengths.split(",")]
     if "longest" in sections:  # first, so that the peak is its own
@@ -206,7 +212,8 @@ def main(argv: Sequence[str]) -> None:
         ]
     if "windows" in sections:
         lengths = [int(length) for length in values.window_lengths.split(",")]
-        found["windows"] = windows(lengths, heads, width, peer, values.rounds)
+        sizes = dict(batch=values.batch, heads=heads, width=width)
+        found["windows"] = windows(lengths, sizes, peer, values.rounds)
     if "captures" in sections:
         found["captures"] = captures((values.batch, 1024, heads, width), values.rounds)
     if "crossovers" in sections:

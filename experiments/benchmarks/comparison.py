@@ -21,13 +21,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
+from experiments.benchmarks.idle import check_idle
 from experiments.harness.path_flags import define_path
 
 PAD, BOS = 0, 1
 PACKAGES = ("torch", "joeynmt", "transformers", "ctranslate2", "flax")
-# Environment variables of this code's process. "huge-pages" is this code again, with huge pages.
-HUGE_PAGES = "huge-pages"
-SETTINGS = {"ours": {}, HUGE_PAGES: {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}}
+# Environment variables of this code's process: "huge-pages" is this code again, with huge pages,
+# "one-device" with the whole CPU as one device.
+HUGE_PAGES, ONE_DEVICE = "huge-pages", "one-device"
+SETTINGS = {"ours": {}, HUGE_PAGES: {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, ONE_DEVICE: {}}
 
 Batch = dict[str, np.ndarray]
 Run = Callable[[Batch], object]
@@ -93,6 +95,10 @@ def main(comparison: Comparison, tasks: Callable[[], Iterable[Task]]) -> None:
     names = ["ours", *filter(None, values.peers.split(","))]
     if set(names[1:]) - set(_peers(comparison)):
         sys.exit(f"error: --peers={values.peers}: known are {', '.join(_peers(comparison))}")
+    try:
+        idle = check_idle()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     rows = []
     for task in tasks():
         with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +107,7 @@ def main(comparison: Comparison, tasks: Callable[[], Iterable[Task]]) -> None:
         rows += [_row(task, about, name, seconds) for name in names]
     result = {
         "command": command_line(comparison.module, sys.argv[1:]),
-        "environment": environment() | {"peers": _versions(values.peer_python)},
+        "environment": environment() | {"peers": _versions(values.peer_python), "idle": idle},
         "rows": rows,
     }
     if values.output:
@@ -112,19 +118,24 @@ def our_training(program: Any) -> Run:
     """The training step of this code for an `experiments.harness.program.Program`."""
     import jax
 
-    from attn_research.training.step import make_train_step
-
-    key = jax.random.key(0)
-    state = jax.jit(program.initial_state)(key)
-    train_step = make_train_step(program.loss, program.optimizer, key)
+    key, placement = jax.random.key(0), program.placement
+    state = placement.shard_state(jax.jit(program.initial_state)(key))
+    train_step = program.compile(key)
 
     def step(batch):
         nonlocal state
-        inputs = {name: batch[name] for name in program.task.batch_spec()}
-        state, metrics = train_step(state, inputs)
+        names = program.task.batch_spec()
+        inputs = {name: _pad_rows(name, batch[name], placement.row_multiple) for name in names}
+        state, metrics = train_step(state, placement.shard_batch(inputs))
         return float(metrics.sums.total / metrics.sums.weight)
 
     return step
+
+
+def _pad_rows(name: str, array: np.ndarray, multiple: int) -> np.ndarray:
+    """The array with empty rows up to a multiple, as batches of training have them."""
+    missing = [(0, -len(array) % multiple)] + [(0, 0)] * (array.ndim - 1)
+    return np.pad(array, missing, constant_values=-1 if name == "label" else PAD)
 
 
 def write_batches(folder: Path, config: dict, batches: Iterable[Batch]) -> dict:
@@ -146,7 +157,7 @@ def write_batches(folder: Path, config: dict, batches: Iterable[Batch]) -> dict:
 
 
 def _peers(comparison: Comparison) -> list[str]:
-    return [*comparison.peers, HUGE_PAGES]
+    return [*comparison.peers, HUGE_PAGES, ONE_DEVICE]
 
 
 def _work(comparison: Comparison, name: str, folder: Path) -> None:
@@ -154,6 +165,9 @@ def _work(comparison: Comparison, name: str, folder: Path) -> None:
     config = json.loads((folder / "config.json").read_bytes())
     batches = [dict(np.load(path)) for path in sorted(folder.glob("batch*.npz"))]
     if name in SETTINGS:
+        from attn_research.training.cores import use_cores
+
+        use_cores(1 if name == ONE_DEVICE else 0)
         run = comparison.ours(config)
     else:
         module, options = comparison.peers[name]

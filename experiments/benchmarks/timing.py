@@ -7,8 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from attn_research.attention import attend
+from attn_research.training.cores import cores_in_use
 
 
 def time_call(compiled: Callable[..., Any], arrays: Sequence[jax.Array]) -> float:
@@ -76,6 +80,7 @@ def compile_call(
     calls: int = 1,
 ) -> tuple[Callable[[], float], int]:
     """`compile_run` on given arrays, with gradients if there is a cotangent."""
+    arrays, cotangent = jax.device_put((list(arrays), cotangent), _over_cores(arrays))
     function, operands = attention, arrays
     if cotangent is not None:
         function, operands = with_gradient(attention), (cotangent, *arrays)
@@ -88,6 +93,16 @@ def compile_call(
 
     run()
     return run, one.memory_analysis().temp_size_in_bytes
+
+
+def _over_cores(arrays: Sequence[jax.Array]) -> NamedSharding | None:
+    """The sharding over the cores in use, of batch elements where they divide them, or of heads."""
+    count = cores_in_use()
+    if count == 1:
+        return None
+    mesh = Mesh(np.array(jax.devices()), ("cores",))
+    by_batch = all(len(array) % count == 0 for array in arrays)
+    return NamedSharding(mesh, P("cores") if by_batch else P(None, None, "cores"))
 
 
 def ours(implementation: str | None = None, **options: Any) -> Callable[..., Any]:

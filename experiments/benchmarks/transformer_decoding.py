@@ -30,6 +30,7 @@ def our_search(config: dict) -> comparison.Run:
     """The search of `experiments.tasks.translation`, compiled."""
     import jax
 
+    from attn_research.training.cores import over_cores
     from experiments.harness.program import make_program
     from experiments.tasks.translation.inference import search
     from experiments.vaswani2017.paper import PAPER
@@ -39,12 +40,12 @@ def our_search(config: dict) -> comparison.Run:
     ours = PAPER.config.replace(**config, **fixed)
     program = make_program(PAPER, ours)
     params = never_ending(jax.jit(program.init)(jax.random.key(0)))
-    run_search = jax.jit(functools.partial(search, [program.network], ours.task.search))
+    run_search = over_cores(functools.partial(search, [program.network], ours.task.search))
 
     def run(batch):
         source = batch["source"]
         limits = np.full(len(source), LENGTH)
-        found = np.asarray(run_search([params], source, limits, forbidden=PAD).tokens[:, 0])
+        found = np.asarray(run_search([params], source, limits).tokens[:, 0])
         assert found.shape == (len(source), LENGTH) and (found != PAD).all(), found
         return found
 

@@ -5,8 +5,11 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+import jax
+
 from attn_research.attention.api import IMPLEMENTATIONS
 from attn_research.layers.remat import Remat
+from attn_research.training.cores import cores_in_use
 from attn_research.training.mesh import TensorRules
 from attn_research.training.placement import Placement, make_placement
 
@@ -118,15 +121,23 @@ class ExecutionConfig:
         "auto",
         "Implementation of attention; auto takes the first of the chain that supports a call.",
     )
-    placement: Literal["jit", "sharded", "pmap"] = setting(
-        "jit",
-        "Devices of a step: one (jit), a mesh (sharded), or data parallel by jax.pmap (pmap).",
+    placement: Literal["auto", "jit", "sharded", "pmap"] = setting(
+        "auto",
+        "Devices of a step: one (jit), a mesh (sharded), or data parallel by jax.pmap (pmap); auto "
+        "is sharded over the cores of a CPU, several processes or a --mesh, else jit.",
+    )
+    cpu_devices: int = setting(
+        0,
+        "Number of devices that the cores of a CPU are divided among; 0 makes each core one, but "
+        "the whole CPU at scale tiny.",
+        0,
+        needs={"placement": ("auto", "sharded", "pmap")},
     )
     mesh: str = setting(
         "",
         "Sizes of the mesh axes data, fsdp and tensor, as in data=4,fsdp=2; unset, all devices are "
         "on the axis data.",
-        needs={"placement": ("sharded", "pmap")},
+        needs={"placement": ("auto", "sharded", "pmap")},
     )
     num_microbatches: int = setting(
         1, "Number of microbatches that the gradient of a batch is accumulated over.", 1
@@ -201,8 +212,11 @@ class Config:
 
 def config_placement(config: Config, tensor_rules: TensorRules = ()) -> Placement:
     """The placement that a config names, over the devices there are."""
-    part = config.execution
-    return make_placement(part.placement, part.mesh, tensor_rules, part.num_microbatches)
+    part, name = config.execution, config.execution.placement
+    if name == "auto":
+        several = part.mesh or cores_in_use() > 1 or jax.process_count() > 1
+        name = "sharded" if several else "jit"
+    return make_placement(name, part.mesh, tensor_rules, part.num_microbatches)
 
 
 def file_name(label: str) -> str:

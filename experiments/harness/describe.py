@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from attn_research.training.mesh import mesh_size
+from attn_research.training.placement import OneDevice
 from attn_research.trees import named_leaves
 from experiments.harness import memory_budget
 from experiments.harness.memory_budget import show_bytes
@@ -30,7 +31,7 @@ def describe(paper: Paper, row: str, resolved: Resolved) -> dict[str, Any]:
         "matmul_flops_per_step": program.step_flops(),
         "state_bytes": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)),
         "batch": {path: list(leaf.shape) for path, leaf in batch.items()},
-        **({} if config.execution.placement == "jit" else _on_mesh(program)),
+        **({} if isinstance(program.placement, OneDevice) else _on_mesh(program)),
         "paper": paper.rows[row].paper,
         "config": config.identity(),
         "origin": resolved.layers,

@@ -20,6 +20,7 @@ import jax
 from absl import app, flags
 
 from attn_research.training import processes
+from attn_research.training.cores import use_cores
 from attn_research.training.signals import Interrupted, Signals
 from experiments.harness.config import Config
 from experiments.harness.describe import describe, readable, simulate_mesh
@@ -204,6 +205,7 @@ def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
         if len(rows) > 1:
             raise ValueError("several processes train one row together: give one --row")
         processes.initialize(*together)
+    _divide_cpu(first)
     cache_programs()
     if first.train.scale == "tiny":  # which compiles much and computes little
         jax.config.update("jax_disable_most_optimizations", True)
@@ -265,6 +267,20 @@ def cache_programs() -> None:
         logging.info("compiled programs are not kept: %s", error)
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _divide_cpu(config: Config) -> None:
+    """Makes the cores of a CPU devices, unless JAX was told of others."""
+    part = config.execution
+    told = jax.config.jax_num_cpu_devices > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
+    whole = config.train.scale == "tiny" and not part.cpu_devices
+    if told or whole or part.placement == "jit" or processes.is_initialized():
+        return
+    if (count := use_cores(part.cpu_devices)) > 1 and jax.default_backend() == "cpu":
+        logging.info(
+            "%d cores are %d devices, each with its rows of a batch (--cpu_devices=1: one device)",
+            count, count,
+        )  # fmt: skip
 
 
 def _announce(paper: Paper, config: Config, count: int) -> None:

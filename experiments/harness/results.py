@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from attn_research.data.files import write_whole
+from attn_research.training.cores import available_cores
 from attn_research.viewing.plots import Curve
 from attn_research.viewing.tables import Cell, Table, to_dict, to_markdown
 from experiments.harness.config import run_name
@@ -135,16 +136,9 @@ def environment() -> dict[str, Any]:
         "flax": flax.__version__,
         "numpy": np.__version__,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "cpus": _cpus(),
+        "cpus": available_cores(),
         "processor": _processor(),
     } | settings
-
-
-def _cpus() -> int | None:
-    """How many this process may run on, where the system tells it, else how many there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _processor() -> str:

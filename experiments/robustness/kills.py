@@ -34,7 +34,7 @@ from experiments.harness.runner import run_row
 from experiments.vit2020.paper import PAPER
 
 ROW = "small"
-GIVEN = {"scale": "tiny", "num_steps": 8, "save_every": 1, "eval_every": 2, "average": 2}
+GIVEN = {"scale": "tiny", "num_steps": 6, "save_every": 1, "eval_every": 2, "average": 2}
 GIVEN |= {"num_layers": 1, "model_dim": 8, "mlp_dim": 8, "batch_size": 8, "pooling": "mean"}
 LIMIT = 300.0  # seconds that a process may take
 

@@ -48,7 +48,11 @@ from tests.experiments.contributing import ROOT
         ("vaswani2017", "base", {"max_positions": 9}, "--positions=learned"),
         ("vit2020", "small", {"image_dir": "x"}, "with --data=digits: .* --data=folder"),
         ("vit2020", "small", {"stem_width": 32}, "--stem_stages=0: .* --stem_stages another value"),
-        ("vit2020", "small", {"mesh": "data=2"}, "--placement=sharded or pmap"),
+        (
+            "vit2020", "small", {"mesh": "data=2", "placement": "jit"},
+            "--placement=auto or sharded or pmap",
+        ),
+        ("vit2020", "small", {"cpu_devices": 2, "placement": "jit"}, "--placement=auto or sharded"),
     ],
 )  # fmt: skip
 def test_a_flag_without_effect_is_refused_with_the_reason(paper, row, given, message):

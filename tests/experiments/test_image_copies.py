@@ -1,38 +1,19 @@
 """Image classification on a lossy copy, on the authors' copy, and on folders with a broken file."""
 
-import io
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from attn_research.data.images import datasets
 from experiments.harness.paper import resolve
 from experiments.harness.verify import verify
 from experiments.papers import find
 from experiments.vit2020.paper import PAPER
+from tests.data.images.copies import write_jpegs
 from tests.experiments.runs import run
 
 TINY = {"scale": "tiny", "data": "cifar10", "num_steps": 2, "eval_every": 2, "save_every": 2}
-
-
-def write_jpegs(folder, rng):
-    """CIFAR-10 as JPEG, of 60 images to train and 20 to test, classes mixed."""
-    folder.mkdir(parents=True)
-    for split, count in (("train", 60), ("test", 20)):
-        parts = []
-        for _ in range(count):
-            file = io.BytesIO()
-            Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(file, "JPEG")
-            parts.append(file.getvalue())
-        ends = np.cumsum([0, *map(len, parts)])
-        np.savez(
-            folder / f"{split}_jpeg.npz",
-            jpeg=np.frombuffer(b"".join(parts), np.uint8),
-            offsets=ends,
-            labels=np.arange(count, dtype=np.uint8) % 10,
-        )
 
 
 def write_binary(folder, rng):

@@ -105,8 +105,9 @@ def take_a_step(row, **changes):
     return before, state.params, float(metrics.sums.total / metrics.sums.weight)
 
 
-@pytest.mark.parametrize("row", PAPER.rows)
-def test_every_row_takes_a_step(row):
+# The other rows have the same programs at other sizes, which are traced by --describe.
+@pytest.mark.parametrize("row", ["base", "B-half-keys", "E-learned-positions", "big", "RNNsearch"])
+def test_a_row_takes_a_step(row):
     before, after, loss = take_a_step(row)
     assert 4 < loss < 12
     for (path, old), new in zip(

@@ -56,6 +56,16 @@ def reopen(folder, **changes):
     return Checkpoints(folder, CONFIG | changes)
 
 
+def test_a_checkpoint_that_a_killed_process_would_have_removed_is_removed(tmp_path):
+    before = Checkpoints(tmp_path, CONFIG, keep=3)  # as if killed before it removed one
+    for step in (2, 4, 6):
+        before.save(step, make_state(step))
+    before.close()
+    assert Checkpoints(tmp_path, CONFIG, read_only=True).steps() == [2, 4, 6]
+    assert Checkpoints(tmp_path, CONFIG).steps() == [4, 6]
+    assert not (tmp_path / "2").exists()
+
+
 def damage(folder, step, how):
     """Does to a checkpoint what a failing disk does."""
     arrays = max((folder / str(step) / "tree" / "d").iterdir(), key=lambda p: p.stat().st_size)

@@ -32,8 +32,9 @@ class ImageBatches:
     `mixup`. Where there are any, a batch also has "other" (int32 [B], the label of the other image)
     and "share" (float32 [B], the weight λ of the image's own label, 1 where it is not mixed).
 
-    What an image gets depends on (seed, epoch, its index) alone. ValueError where the images do not
-    fill a batch, or a range is impossible.
+    What an image gets depends on (seed, epoch, its index) alone. Empty images of label -1 fill a
+    batch up to a multiple of `row_multiple`, so that devices can share it. ValueError where the
+    images do not fill a batch, or a range is impossible.
     """
 
     data: ImageSet
@@ -48,6 +49,7 @@ class ImageBatches:
     cutout: int = 0
     cutmix: float = 0.0
     mixup: float = 0.0
+    row_multiple: int = 1
 
     def __post_init__(self):
         if len(self.data) < self.batch_size:
@@ -71,7 +73,7 @@ class ImageBatches:
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[ImageBatch]:
         """Endless batches from number `start` on, the given rows of each; prefetched."""
-        make = functools.partial(self.make, rows=rows(self.batch_size))
+        make = functools.partial(self.make, rows=rows(self._num_rows))
         files = isinstance(self.data.images, ImageFiles)
         slow = files or self.rotate or self.scale > 1 or self.color_jitter or self.mixes
         return prefetch(make, start, workers=WORKERS if slow else 0)
@@ -81,11 +83,30 @@ class ImageBatches:
         """True if images are mixed with others, by CutMix or mixup."""
         return self.cutmix + self.mixup > 0
 
+    @property
+    def _num_rows(self) -> int:
+        """The number of rows of a batch, empty ones included."""
+        return self.batch_size + -self.batch_size % self.row_multiple
+
     def make(self, number: int, rows: slice = slice(None)) -> ImageBatch:
         """Batch `number`, or some rows of it."""
         epoch, number = divmod(int(number), self.per_epoch)
         order = self._order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
-        chosen = order[rows]
+        missing = len(range(self._num_rows)[rows]) - len(order[rows])
+        batch = self._make(order[rows], epoch)
+        if missing:
+            empty = {"label": -1}
+            batch = {
+                name: np.pad(
+                    array,
+                    [(0, missing)] + [(0, 0)] * (array.ndim - 1),
+                    constant_values=empty.get(name, 0),
+                )
+                for name, array in batch.items()
+            }
+        return batch
+
+    def _make(self, chosen: np.ndarray, epoch: int) -> ImageBatch:
         if not self.mixes:
             return {"image": self._augment(chosen, epoch), "label": self._labels(chosen)}
         draws = self._draws(epoch, 3, 5)[chosen].T

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from attn_research.data.images.datasets import ImageSet, load_images
 from attn_research.data.images.files import ImageFiles, read_image
 from attn_research.evaluation.rollout import rollout
 from attn_research.models.vit import ViT
+from attn_research.training.cores import over_cores
 from attn_research.training.objectives import cross_entropy, mixed_cross_entropy
 from attn_research.training.step import Sums
 from attn_research.types import Array, Float, PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.image_maps import ImageMaps, image_figure
-from experiments.harness.config import Config
+from experiments.harness.config import Config, config_placement
 from experiments.harness.task import AttentionMap, Response
 from experiments.tasks.image_classification.config import ImageDataConfig
 
@@ -120,14 +121,19 @@ class ImageClassificationTask:
         specs = {"image": (image, jnp.uint8), "label": ((), jnp.int32)}
         if part.augment.cutmix + part.augment.mixup:
             specs |= {"other": ((), jnp.int32), "share": ((), jnp.float32)}
+        rows = part.batch_size + -part.batch_size % self._row_multiple
         return {
-            name: jax.ShapeDtypeStruct((part.batch_size, *shape), dtype)
+            name: jax.ShapeDtypeStruct((rows, *shape), dtype)
             for name, (shape, dtype) in specs.items()
         }
 
     def init_inputs(self) -> tuple:
         images = self.config.task.images
         return (jnp.zeros((1, images.image_size, images.image_size, images.channels)),)
+
+    @property
+    def _row_multiple(self) -> int:
+        return config_placement(self.config).row_multiple
 
     @functools.cached_property
     def _batches(self) -> ImageBatches:
@@ -136,7 +142,7 @@ class ImageClassificationTask:
             self.splits["train"], part.batch_size, self.config.train.seed,
             pad=augment.crop, flip=augment.flip, rotate=augment.rotate, scale=augment.scale_jitter,
             color_jitter=augment.color_jitter, cutout=augment.cutout,
-            cutmix=augment.cutmix, mixup=augment.mixup,
+            cutmix=augment.cutmix, mixup=augment.mixup, row_multiple=self._row_multiple,
         )  # fmt: skip
 
     def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
@@ -177,7 +183,7 @@ class ImageClassificationTask:
         test = self.splits["test"]
         found = np.zeros(len(test), int)
         for indices, batch in ordered_batches(test, BATCH):
-            logits = _mean_logits(tuple(networks), tuple(params), batch["image"])
+            logits = _mean_logits(tuple(networks))(tuple(params), batch["image"])
             found[indices] = np.asarray(logits.argmax(axis=-1))[: len(indices)]
         write_whole(folder / "test.predictions.txt", "".join(f"{x}\n" for x in found).encode())
         if test.copy:
@@ -224,7 +230,7 @@ class ImageClassificationTask:
         config = self.config.task.images
         for name in inputs:
             pixels = read_pixels(user_path(name), config.image_size, config.channels)
-            logits = _mean_logits(tuple(networks), tuple(params), pixels[None])
+            logits = _mean_logits(tuple(networks))(tuple(params), pixels[None])
             probabilities = np.asarray(jax.nn.softmax(logits[0]))
             order = np.argsort(-probabilities)
             scores = {self.classes[i]: float(probabilities[i]) for i in order[:5]}
@@ -237,14 +243,18 @@ class ImageClassificationTask:
             yield Response(str(name), self.classes[order[0]], scores, maps)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _mean_logits(networks, params, images) -> Float[Array, "B V"]:
+@functools.cache
+def _mean_logits(networks: tuple[ViT, ...]) -> Callable[..., Float[Array, "B V"]]:
     """The logits of one network, or the log of the mean distribution of several."""
-    pairs = zip(networks, params, strict=True)
-    logits = [network.apply(p, as_floats(images)).logits for network, p in pairs]
-    if len(logits) == 1:
-        return logits[0]
-    return jnp.log(sum(jax.nn.softmax(each) for each in logits) / len(logits))
+
+    def mean(params, images):
+        pairs = zip(networks, params, strict=True)
+        logits = [network.apply(p, as_floats(images)).logits for network, p in pairs]
+        if len(logits) == 1:
+            return logits[0]
+        return jnp.log(sum(jax.nn.softmax(each) for each in logits) / len(logits))
+
+    return over_cores(mean)
 
 
 def _maps(network: ViT, params: PyTree, images: np.ndarray) -> list[dict[str, np.ndarray]]:

@@ -12,6 +12,7 @@ import numpy as np
 from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.decoding import Hypotheses, Vocabulary, beam_search
 from attn_research.layers.contracts import AlignmentSpec, EncoderDecoder
+from attn_research.training.cores import over_cores
 from attn_research.types import Array, Float, Int, PyTree
 from experiments.tasks.translation.batches import previous_words
 from experiments.tasks.translation.config import SearchConfig
@@ -57,7 +58,7 @@ class Members:
         The longest output depends on its own sentence, so that batch mates change nothing.
         """
         limits = _longest(self.config, (source != PAD).sum(axis=1)).astype(np.int32)
-        return self._search(self.params, source, limits, forbidden=forbidden)
+        return self._search(forbidden)(self.params, source, limits)
 
     def align(
         self, source: Int[np.ndarray, "B S"], target: Int[np.ndarray, "B T"]
@@ -66,12 +67,16 @@ class Members:
         return np.asarray(self._align(self.params, source, target))
 
     @functools.cached_property
-    def _search(self) -> Callable[..., Hypotheses]:
-        return jax.jit(functools.partial(search, self.networks, self.config))
+    def _search(self) -> Callable[[int], Callable[..., Hypotheses]]:
+        def make(forbidden: int) -> Callable[..., Hypotheses]:
+            run = functools.partial(search, self.networks, self.config, forbidden=forbidden)
+            return over_cores(run)
+
+        return functools.cache(make)
 
     @functools.cached_property
     def _align(self) -> Callable[..., Array]:
-        return jax.jit(functools.partial(_align, self.networks))
+        return over_cores(functools.partial(_align, self.networks))
 
 
 def search(

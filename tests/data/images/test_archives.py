@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from attn_research.data.images.datasets import load_images
+from tests.data.images.copies import write_jpegs
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -217,14 +218,13 @@ def test_what_is_missing_names_the_files_to_get(tmp_path):
         load_images("mnist", tmp_path, copy="npz")
 
 
-def test_the_copy_of_the_authors_is_read_before_a_lossy_one(data_dir, tmp_path):
+def test_the_copy_of_the_authors_is_read_before_a_lossy_one(tmp_path):
+    write_jpegs(tmp_path / "cifar10", np.random.default_rng(0))
     write_archive(tmp_path / "cifar10" / "cifar-10-binary.tar.gz", make_cifar10()[0])
-    for name in ("train_jpeg.npz", "test_jpeg.npz"):
-        (tmp_path / "cifar10" / name).symlink_to(data_dir / "cifar10" / name)
     assert load_images("cifar10", tmp_path)["test"].lossy == ""
     lossy = load_images("cifar10", tmp_path, copy="jpeg")["test"]
     assert lossy.lossy == lossy[:5].lossy == "images recompressed as JPEG"
-    assert len(lossy) == 10_000
+    assert len(lossy) == 20
 
 
 def test_damaged_arrays_are_named(tmp_path):

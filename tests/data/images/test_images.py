@@ -108,6 +108,21 @@ def test_a_zoom_enlarges_about_the_center():
     assert smaller[3].tolist() == [0, 0, 0, 200, 0, 0, 0]
 
 
+def test_empty_images_fill_a_batch_up_to_a_multiple():
+    options = dict(seed=0, pad=1, cutmix=0.5)
+    whole = ImageBatches(make_set(), 5, **options).make(1)
+    padded = ImageBatches(make_set(), 5, **options, row_multiple=4)
+    halves = [
+        next(padded.iterate(1, lambda n, at=at: slice(at * n // 2, (at + 1) * n // 2)))
+        for at in (0, 1)
+    ]
+    for name, array in padded.make(1).items():
+        np.testing.assert_array_equal(array[:5], whole[name])
+        assert (array[5:] == (-1 if name == "label" else 0)).all() and len(array) == 8
+        parts = np.concatenate([half[name] for half in halves])
+        np.testing.assert_array_equal(parts, array)
+
+
 def test_evaluation_sees_every_image_once_in_order():
     data = make_set()
     found = list(ordered_batches(data, 4))
@@ -214,5 +229,5 @@ def test_other_processes_make_the_same_batches(monkeypatch):
 def test_an_error_of_another_process_arrives(monkeypatch):
     monkeypatch.setattr(image_batches, "WORKERS", 1)
     batches = ImageBatches(load_images("digits")["train"], 64, seed=3, rotate=10.0)
-    with pytest.raises(IndexError):
-        next(batches.iterate(0, lambda total: np.array([total])))
+    with pytest.raises(ValueError, match="step"):
+        next(batches.iterate(0, lambda total: slice(0, total, 0)))
