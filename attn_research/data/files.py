@@ -133,14 +133,26 @@ def decompress(data: bytes, name: str) -> bytes:
 
 def write_whole(path: Path, data: bytes) -> None:
     """An atomic write: to a temporary file beside `path`, which is then renamed."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """The path of a temporary file beside `path`, which takes its place once it is written.
+
+    Where that fails the temporary file is removed and `path` is as it was. An OSError names it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
+        why = error.strerror or one_line(error)
+        raise OSError(
+            f"cannot write {path} ({why}); free space there or name another folder"
+        ) from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise OSError(
-            f"cannot write {path} ({error.strerror}); free space there or name another folder"
-        ) from error
