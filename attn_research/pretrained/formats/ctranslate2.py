@@ -94,6 +94,8 @@ def _dequantized(stored: dict[str, StoredTensor], path: Path) -> dict[str, Store
     """The variables in which weights and their scales are one."""
     found = dict(stored)
     for name, weight in stored.items():
+        if weight.dtype == np.int32 and name + _SCALE in stored:
+            raise ValueError(f"{path}: {name[:80]!r} is quantized by AWQ, which is not read")
         if weight.dtype not in (np.int8, np.int16) or not weight.shape:
             continue
         scale = found.pop(name + _SCALE, None)

@@ -1,4 +1,4 @@
-"""Pickles interpreted as data: an allowed few names, and nothing is ever imported or called by them.
+"""Pickles interpreted as data: a few known names, and nothing is imported for any other.
 
 A pickle is a program for a stack machine, whose words for a class or a function make the standard
 library import and call it. Here its opcodes are read one by one. Those of plain values are carried

@@ -95,7 +95,8 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except Exception as error:  # of many kinds, where a zip is damaged
         raise ValueError(
-            f"{path}: no zip archive as PyTorch writes it ({one_line(error)}): {damaged()}"
+            f"{path}: no zip archive as torch.save writes it ({one_line(error)}): {damaged()}, or "
+            "convert it to safetensors"
         ) from None
 
 
@@ -115,9 +116,7 @@ def _read_pickles(path: Path) -> dict[str, StoredTensor]:
         offsets, reader = {}, BinaryReader(file, path)
         for storage in (storages[key] for key in keys):
             if reader.number("q", "the size of a storage") != storage.count:
-                raise ValueError(
-                    f"{path}: a storage of another size than its tensors': {damaged()}"
-                )
+                raise ValueError(f"{path}: a storage of another size than said: {damaged()}")
             size = storage.count * storage.dtype.itemsize
             offsets[storage.key] = reader.skip(size, f"the storage {storage.key[:80]!r}")
         reader.check_end()

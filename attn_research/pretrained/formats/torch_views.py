@@ -84,7 +84,7 @@ def check_view(view: Any, where: str) -> View:
         case View():
             numbers = (None,)
         case _:
-            raise ValueError(f"{where} is no tensor but a {type(view).__name__}")
+            raise ValueError(f"{where} is no tensor but of type {type(view).__name__}")
     whole = all(isinstance(number, int) and number >= 0 for number in numbers)
     if not whole or len(view.shape) != len(view.strides):
         raise ValueError(f"{where} has no valid shape, strides and offset: {damaged()}")
@@ -92,9 +92,7 @@ def check_view(view: Any, where: str) -> View:
     steps = zip(view.shape, view.strides, strict=True)
     last = view.offset + sum((size - 1) * stride for size, stride in steps)
     if 0 not in view.shape and last >= view.storage.count:
-        raise ValueError(
-            f"{where} leaves its storage of {view.storage.count:,} values: {damaged()}"
-        )
+        raise ValueError(f"{where} leaves its storage of {view.storage.count:,}: {damaged()}")
     if math.prod(view.shape) > view.storage.count:
         raise ValueError(
             f"{where} repeats the values of its storage: write the file from contiguous tensors"
