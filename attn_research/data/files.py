@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 MAX_LINE = 1 << 24  # bytes; a longer line is no sentence, and may not fit the memory
@@ -138,7 +138,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path) -> Generator[Path, None, None]:
     """The path of a temporary file beside `path`, which takes its place once it is written.
 
     Where that fails the temporary file is removed and `path` is as it was. An OSError names it.

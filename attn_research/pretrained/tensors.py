@@ -21,7 +21,8 @@ class StoredTensor:
     read: Callable[[], Shaped[np.ndarray, "..."]]
 
 
-class Tensors(Mapping[str, np.ndarray]):
+# Not Mapping[str, np.ndarray], of which a checker of types would read an item.
+class Tensors(Mapping):
     """The tensors of a checkpoint by name, which remember what was read.
 
     An array is read from its file each time it is asked for, so that a checkpoint that fits the

@@ -8,7 +8,8 @@ out; a name stands for a value that the caller gave for it, and every other name
 import pickletools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from io import BytesIO
+from typing import Any
 
 _MARK = object()
 _MAX_BITS = 127  # of a whole number; the longest there is marks a file of PyTorch's, with 80
@@ -37,7 +38,7 @@ class PickleMachine:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
-    def run(self, file: BinaryIO) -> Any:
+    def run(self, file: BytesIO) -> Any:
         """The value of the pickle at the file's place, which is then its end.
 
         The file is one in memory: the lengths of a damaged pickle are asked of it. Raises an

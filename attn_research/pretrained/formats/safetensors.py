@@ -78,7 +78,10 @@ def write_safetensors(
         if name == _RESERVED or array.dtype.newbyteorder("=") not in DTYPES.values():
             raise ValueError(f"{path}: a tensor {name!r} of {array.dtype} cannot be written")
     with whole_file(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # that of any new file; the library's are the owner's alone
         try:
             save_file(arrays, temporary, metadata=dict(metadata or {}))
+            temporary.chmod(mode)
         except SafetensorError as error:
             raise OSError(one_line(error)) from None

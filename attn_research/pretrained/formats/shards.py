@@ -1,11 +1,13 @@
 """Weights in several files, with an index that says which tensor is in which file."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attn_research.pretrained.formats.json_object import read_json_object
 from attn_research.pretrained.tensors import StoredTensor
 
+_NAME = re.compile(r"\w[\w.-]{0,199}")
 Reader = Callable[[Path], Mapping[str, StoredTensor]]
 
 
@@ -22,7 +24,7 @@ def read_shards(index: Path, read: Reader) -> dict[str, StoredTensor]:
     shards: dict[str, Mapping[str, StoredTensor]] = {}
     for file in sorted(set(places.values())):
         path = index.parent / file
-        if "\0" in file or path.parent != index.parent or path.name in ("", "..", index.name):
+        if not _NAME.fullmatch(file) or path == index:
             raise ValueError(f"{index}: {file[:80]!r} is no name of a file beside it")
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing, which {index.name} names: download it too")

@@ -7,7 +7,7 @@ then the storages. Both are read; the pickles are interpreted as data (`pickles`
 
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def _read_zip(path: Path) -> dict[str, StoredTensor]:
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+def _archive(path: Path) -> Generator[zipfile.ZipFile, None, None]:
     """The opened archive; a ValueError names the file whatever is wrong with it."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -148,15 +148,15 @@ def _interpret(pickle: io.BytesIO, path: Path) -> tuple[Any, Storages]:
         raise ValueError(f"{path}: {one_line(error)}: {damaged()}") from None
 
 
-def _describe(pickle: io.BytesIO, path: Path) -> tuple[dict[str, Any], Storages]:
-    """The dict of views that a pickle describes, and their storages."""
+def _describe(pickle: io.BytesIO, path: Path) -> tuple[dict[Any, Any], Storages]:
+    """The dict of names and views that a pickle describes, and their storages."""
     state, storages = _interpret(pickle, path)
     if not isinstance(state, dict):
         raise ValueError(f"{path}: holds a {type(state).__name__}, not tensors by name")
     return state, storages
 
 
-def _stored(state: dict[str, Any], load: Load, path: Path) -> dict[str, StoredTensor]:
+def _stored(state: dict[Any, Any], load: Load, path: Path) -> dict[str, StoredTensor]:
     found, shared = {}, {}
     for name, value in state.items():
         where = f"{path}, {str(name)[:80]!r}"
