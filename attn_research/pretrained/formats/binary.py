@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 from attn_research.data.files import shorten
 
 MAX_RANK = 8  # axes of a tensor
+MAX_ENTRIES = 1 << 17  # tensors of a model, or other entries that take memory of their own
 _LARGEST = 1 << 62  # bytes; NumPy counts with 63 bits
 
 
@@ -39,6 +40,13 @@ class BinaryReader:
         """The next number, by its letter of the module struct."""
         (value,) = struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}"), what))
         return value
+
+    def count(self, code: str, what: str) -> int:
+        """The next number, which says how many entries follow."""
+        count = self.number(code, f"the number of {what}")
+        if count > MAX_ENTRIES:
+            raise ValueError(f"{self.path}: says {count:,} {what}, no model has: {damaged()}")
+        return count
 
     def text(self, count: int, what: str) -> str:
         """The next `count` bytes as UTF-8 text."""

@@ -49,11 +49,11 @@ def read_ctranslate2(path: Path) -> CTranslate2:
         spec = _string(reader, "the name of the specification")
         revision = reader.number("I", "the revision")
         stored: dict[str, StoredTensor] = {}
-        for _ in range(reader.number("I", "the number of variables")):
+        for _ in range(reader.count("I", "variables")):
             name = _string(reader, "the name of a variable")
             _add(stored, name, _variable(reader, name), path)
         tensors = _dequantized(stored, path)
-        for _ in range(reader.number("I", "the number of aliases")):
+        for _ in range(reader.count("I", "aliases")):
             alias, name = (
                 _string(reader, f"the {each} of an alias") for each in ("name", "variable")
             )

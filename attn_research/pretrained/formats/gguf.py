@@ -75,8 +75,8 @@ def read_gguf(path: Path) -> GGUF:
             raise ValueError(
                 f"{path}: GGUF version {version} is not read, 2 and 3 little-endian are"
             )
-        num_tensors = reader.number("Q", "the number of tensors")
-        num_values = reader.number("Q", "the number of values")
+        num_tensors = reader.count("Q", "tensors")
+        num_values = reader.count("Q", "values")
         metadata: dict[str, Any] = {}
         for _ in range(num_values):
             key = _string(reader, "a key")

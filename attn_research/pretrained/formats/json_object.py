@@ -6,7 +6,7 @@ from typing import Any
 
 from attn_research.data.files import one_line
 
-MAX_JSON = 1 << 26  # bytes; the index of a model of 400 billion parameters has under 10 million
+MAX_JSON = 1 << 24  # bytes; the index of 100,000 tensors has fewer
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

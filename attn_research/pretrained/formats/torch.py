@@ -27,7 +27,7 @@ from attn_research.pretrained.formats.torch_views import (
 )
 from attn_research.pretrained.tensors import StoredTensor
 
-MAX_PICKLE = 1 << 24  # bytes; the description of a tensor takes about 200
+MAX_PICKLE = 1 << 22  # bytes, which describe 20,000 tensors; a byte of it may take 64 of memory
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of older files

@@ -70,6 +70,7 @@ REFUSED = {
     r"'weight' is quantized by AWQ": ctranslate2_file({"weight": LEVELS.astype(np.int32), **SCALE}),
     r"'tied' is an alias of no variable": ctranslate2_file(BIAS, {"tied": "weight"}),
     r"two variables are called 'bias'": ctranslate2_file(BIAS, {"bias": "bias"}),
+    r"says 4,294,967,295 aliases, no model has": DATA[:-4] + b"\xff" * 4,
     r"1 bytes after its end": DATA + b"\0",
     r"'bias' is of the unknown type 6": DATA[: PLACE + 5] + b"\6" + DATA[PLACE + 6 :],
     r"'bias' of \(3,\) has 13 bytes": DATA[: PLACE + 6] + b"\x0d" + DATA[PLACE + 7 :],

@@ -125,6 +125,8 @@ REFUSED = {
     r"general\.alignment is 'x'": gguf_file([("general.alignment", 8, gguf_string("x"))], {}),
     r"GGUF version 1 is not read": gguf_file([], {}, version=1),
     r"GGUF version 50,?331,?648 is not": gguf_file([], {}, version=3 << 24),  # big-endian
+    r"says 131,073 tensors, no model has": b"GGUF" + struct.pack("<IQQ", 3, (1 << 17) + 1, 0),
+    r"says 4,294,967,296 values, no model": b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 32),
     r"no GGUF file": b"GGML" + bytes(40),
     r"the magic number takes 4 bytes": b"GG",
 }  # fmt: skip

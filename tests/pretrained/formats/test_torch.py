@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from attn_research.pretrained.formats import torch
 from attn_research.pretrained.formats.torch import read_torch
 from experiments.robustness.weight_files import (
     ORDERED,
@@ -142,6 +143,14 @@ def test_the_members_of_an_archive_are_checked(read):
         pytest.raises(ValueError, match=r"two members of one name"),
     ):
         read(repacked(state, lambda members: [*members.items(), ("archive/data/0", b"")]))
+
+
+def test_a_description_is_no_longer_than_one_of_tensors(read, monkeypatch):
+    state = {"a": torch_tensor("0", 12, (12,))}
+    monkeypatch.setattr(torch, "MAX_PICKLE", 40)
+    for data, why in zip(both(state), ("its pickle is too long", "a damaged pickle"), strict=True):
+        with pytest.raises(ValueError, match=rf"a\.bin: .*{why}"):
+            read(data)
 
 
 def test_a_compressed_archive_is_refused_before_it_grows(read):
