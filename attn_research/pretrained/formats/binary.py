@@ -79,7 +79,7 @@ def damaged() -> str:
 
 def checked_bytes(shape: Sequence[int], dtype: np.dtype, where: str) -> int:
     """The bytes that an array takes; a ValueError for a shape that no array of ours has."""
-    if len(shape) > MAX_RANK or math.prod(max(size, 1) for size in shape) > _LARGEST:
+    if len(shape) > MAX_RANK or math.prod((dtype.itemsize, *(n or 1 for n in shape))) > _LARGEST:
         found = shorten(str(tuple(shape)), 80)
         raise ValueError(f"{where}: no tensor has the shape {found}: {damaged()}")
     return math.prod(shape) * dtype.itemsize

@@ -54,13 +54,7 @@ def read_torch(path: Path) -> dict[str, StoredTensor]:
 
 def _read_zip(path: Path) -> dict[str, StoredTensor]:
     with _archive(path) as archive:
-        members = {info.filename: info for info in archive.infolist()}
-        if len(members) < len(archive.infolist()):
-            raise ValueError("two members of one name")
-        for name, info in members.items():
-            # As PyTorch writes them, so that a member is never longer than the file.
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                raise ValueError(f"{name[:80]!r} is compressed")
+        members = _members(archive, path.stat().st_size)
         roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise ValueError(f"{len(roots)} members called data.pkl")
@@ -87,6 +81,19 @@ def _read_zip(path: Path) -> dict[str, StoredTensor]:
     return _stored(state, load, path)
 
 
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """The members by name, which are together no longer than the file, as PyTorch writes them."""
+    members = {info.filename: info for info in archive.infolist()}
+    if len(members) < len(archive.infolist()):
+        raise ValueError("two members of one name")
+    for name, info in members.items():
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise ValueError(f"{name[:80]!r} is compressed")
+    if sum(info.file_size for info in members.values()) > size:
+        raise ValueError("its members overlap")
+    return members
+
+
 @contextmanager
 def _archive(path: Path) -> Generator[zipfile.ZipFile, None, None]:
     """The opened archive; a ValueError names the file whatever is wrong with it."""
@@ -110,7 +117,8 @@ def _read_pickles(path: Path) -> dict[str, StoredTensor]:
             raise ValueError(f"{path}: big-endian values of an old file of PyTorch are not read")
         state, storages = _describe(pickles, path)
         keys, _ = _interpret(pickles, path)
-        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+        strings = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+        if not strings or sorted(keys) != sorted(storages):
             raise ValueError(f"{path}: its storages are not those of its tensors: {damaged()}")
         file.seek(pickles.tell())
         offsets, reader = {}, BinaryReader(file, path)

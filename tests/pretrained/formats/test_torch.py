@@ -1,5 +1,6 @@
 """PyTorch's files, written by hand: what is read of them, and what is refused."""
 
+import copy
 import io
 import struct
 import zipfile
@@ -118,10 +119,10 @@ def repacked(state, change):
     packed = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(both(state)[0])) as archive,
-        zipfile.ZipFile(packed, "w") as copy,
+        zipfile.ZipFile(packed, "w") as changed,
     ):
         for name, data in change({name: archive.read(name) for name in archive.namelist()}):
-            copy.writestr(zipfile.ZipInfo(name), data)
+            changed.writestr(zipfile.ZipInfo(name), data)
     return packed.getvalue()
 
 
@@ -151,6 +152,18 @@ def test_a_description_is_no_longer_than_one_of_tensors(read, monkeypatch):
     for data, why in zip(both(state), ("its pickle is too long", "a damaged pickle"), strict=True):
         with pytest.raises(ValueError, match=rf"a\.bin: .*{why}"):
             read(data)
+
+
+def test_members_do_not_overlap(read):
+    """Or a small file would hold any number of storages."""
+    packed = io.BytesIO(both({"a": torch_tensor("0", 500, (500,))}, **{"0": np.ones(500, "f4")})[0])
+    with zipfile.ZipFile(packed, "a") as archive:
+        again = copy.copy(archive.getinfo("archive/data/0"))
+        again.filename = "archive/data/1"
+        archive.filelist.append(again)
+        archive.writestr(zipfile.ZipInfo("archive/version"), b"3")  # so that the list is written
+    with pytest.raises(ValueError, match=r"a\.bin: .*its members overlap"):
+        read(packed.getvalue())
 
 
 def test_a_compressed_archive_is_refused_before_it_grows(read):
@@ -186,6 +199,7 @@ def test_older_files_are_checked(read):
         (torch_pickles(state, storages, system=[]), "that PyTorch did not write"),
         (torch_pickles(state, storages, SYSTEM | {"little_endian": False}), "big-endian values"),
         (torch_pickles(state, {"1": VALUES}), "its storages are not those"),
+        (torch_pickles(state, {0: VALUES}), "its storages are not those"),
         (torch_pickles(state, {}), "its storages are not those"),
         (torch_pickles(state, {"0": VALUES[1:]}), "a storage of another size than said"),
         (torch_pickles(state, storages) + b"\0\0", r"2 bytes after its end"),
