@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 
 from attn_research.data.files import shorten
 
+DAMAGED = "the file is incomplete or damaged, download it again"
 MAX_RANK = 8  # axes of a tensor
 MAX_ENTRIES = 1 << 17  # tensors of a model, or other entries that take memory of their own
 _LARGEST = 1 << 62  # bytes; NumPy counts with 63 bits
@@ -45,7 +46,7 @@ class BinaryReader:
         """The next number, which says how many entries follow."""
         count = self.number(code, f"the number of {what}")
         if count > MAX_ENTRIES:
-            raise ValueError(f"{self.path}: says {count:,} {what}, no model has: {damaged()}")
+            raise ValueError(f"{self.path}: says {count:,} {what}, no model has: {DAMAGED}")
         return count
 
     def text(self, count: int, what: str) -> str:
@@ -54,34 +55,29 @@ class BinaryReader:
         try:
             return data.decode()
         except UnicodeDecodeError:
-            raise ValueError(f"{self.path}: {what} is no UTF-8 text: {damaged()}") from None
+            raise ValueError(f"{self.path}: {what} is no UTF-8 text: {DAMAGED}") from None
 
     def check_end(self) -> None:
         """A ValueError where something is left of the file."""
         if self.place != self.size:
             raise ValueError(
-                f"{self.path}: {self.size - self.place:,} bytes after its end: {damaged()}"
+                f"{self.path}: {self.size - self.place:,} bytes after its end: {DAMAGED}"
             )
 
     def _advance(self, count: int, what: str) -> None:
         if count > self.size - self.place:
             raise ValueError(
                 f"{self.path}: {what} takes {count:,} bytes from byte {self.place:,} on, where "
-                f"{self.size - self.place:,} are left: {damaged()}"
+                f"{self.size - self.place:,} are left: {DAMAGED}"
             )
         self.place += count
-
-
-def damaged() -> str:
-    """What to do about a file that is not whole."""
-    return "the file is incomplete or damaged, download it again"
 
 
 def checked_bytes(shape: Sequence[int], dtype: np.dtype, where: str) -> int:
     """The bytes that an array takes; a ValueError for a shape that no array of ours has."""
     if len(shape) > MAX_RANK or math.prod((dtype.itemsize, *(n or 1 for n in shape))) > _LARGEST:
         found = shorten(str(tuple(shape)), 80)
-        raise ValueError(f"{where}: no tensor has the shape {found}: {damaged()}")
+        raise ValueError(f"{where}: no tensor has the shape {found}: {DAMAGED}")
     return math.prod(shape) * dtype.itemsize
 
 

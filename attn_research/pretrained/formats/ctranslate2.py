@@ -13,9 +13,9 @@ import ml_dtypes
 import numpy as np
 
 from attn_research.pretrained.formats.binary import (
+    DAMAGED,
     BinaryReader,
     checked_bytes,
-    damaged,
     load_array,
 )
 from attn_research.pretrained.tensors import StoredTensor
@@ -58,7 +58,7 @@ def read_ctranslate2(path: Path) -> CTranslate2:
                 _string(reader, f"the {each} of an alias") for each in ("name", "variable")
             )
             if name not in tensors:
-                raise ValueError(f"{path}: {alias[:80]!r} is an alias of no variable: {damaged()}")
+                raise ValueError(f"{path}: {alias[:80]!r} is an alias of no variable: {DAMAGED}")
             _add(tensors, alias, tensors[name], path)
         reader.check_end()
     return CTranslate2(spec, revision, tensors)
@@ -67,13 +67,13 @@ def read_ctranslate2(path: Path) -> CTranslate2:
 def _string(reader: BinaryReader, what: str) -> str:
     text = reader.text(reader.number("H", f"the length of {what}"), what)
     if not text.endswith("\0"):
-        raise ValueError(f"{reader.path}: {what} has no end: {damaged()}")
+        raise ValueError(f"{reader.path}: {what} has no end: {DAMAGED}")
     return text[:-1]
 
 
 def _add(found: dict[str, StoredTensor], name: str, tensor: StoredTensor, path: Path) -> None:
     if name in found:
-        raise ValueError(f"{path}: two variables are called {name[:80]!r}: {damaged()}")
+        raise ValueError(f"{path}: two variables are called {name[:80]!r}: {DAMAGED}")
     found[name] = tensor
 
 
@@ -82,10 +82,10 @@ def _variable(reader: BinaryReader, name: str) -> StoredTensor:
     shape = tuple(reader.number("I", what) for _ in range(reader.number("B", what)))
     kind, count = reader.number("B", what), reader.number("I", what)
     if kind >= len(_DTYPES):
-        raise ValueError(f"{path}: {what} is of the unknown type {kind}: {damaged()}")
+        raise ValueError(f"{path}: {what} is of the unknown type {kind}: {DAMAGED}")
     dtype = _DTYPES[kind]
     if count != checked_bytes(shape, dtype, f"{path}, {what}"):
-        raise ValueError(f"{path}: {what} of {shape} has {count:,} bytes: {damaged()}")
+        raise ValueError(f"{path}: {what} of {shape} has {count:,} bytes: {DAMAGED}")
     offset = reader.skip(count, what)
     return StoredTensor(shape, dtype, lambda: load_array(path, offset, dtype, shape))
 
@@ -102,7 +102,7 @@ def _dequantized(stored: dict[str, StoredTensor], path: Path) -> dict[str, Store
         if scale is not None:
             found[name] = _rescaled(weight, scale, f"{path}, {name[:80]!r}")
         elif name.endswith("weight"):
-            raise ValueError(f"{path}: {name[:80]!r} of {weight.dtype} has no scale: {damaged()}")
+            raise ValueError(f"{path}: {name[:80]!r} of {weight.dtype} has no scale: {DAMAGED}")
     return found
 
 

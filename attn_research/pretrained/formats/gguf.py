@@ -11,9 +11,9 @@ import ml_dtypes
 import numpy as np
 
 from attn_research.pretrained.formats.binary import (
+    DAMAGED,
     BinaryReader,
     checked_bytes,
-    damaged,
     load_array,
 )
 from attn_research.pretrained.formats.blocks import BLOCK, BLOCKS, BlockType
@@ -69,7 +69,7 @@ def read_gguf(path: Path) -> GGUF:
     with path.open("rb") as file:
         reader = BinaryReader(file, path)
         if reader.take(len(MAGIC), "the magic number") != MAGIC:
-            raise ValueError(f"{path}: no GGUF file, which begins with GGUF: {damaged()}")
+            raise ValueError(f"{path}: no GGUF file, which begins with GGUF: {DAMAGED}")
         version = reader.number("I", "the version")
         if version not in _VERSIONS:
             raise ValueError(
@@ -87,14 +87,14 @@ def read_gguf(path: Path) -> GGUF:
             _add(headers, name, _header(reader, f"the header of {name[:80]!r}"), path)
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= _MAX_ALIGNMENT:
-            raise ValueError(f"{path}: general.alignment is {alignment!r}: {damaged()}")
+            raise ValueError(f"{path}: general.alignment is {alignment!r}: {DAMAGED}")
         start = math.ceil(reader.place / alignment) * alignment
     return GGUF(metadata, _place(headers, start, path, reader.size))
 
 
 def _add(found: dict[str, Any], name: str, value: Any, path: Path) -> None:
     if name in found:
-        raise ValueError(f"{path}: two entries are called {name[:80]!r}: {damaged()}")
+        raise ValueError(f"{path}: two entries are called {name[:80]!r}: {DAMAGED}")
     found[name] = value
 
 
@@ -122,14 +122,14 @@ def _number(reader: BinaryReader, kind: int, what: str) -> int | float | bool:
 
 def _letter(reader: BinaryReader, kind: int, what: str) -> str:
     if kind not in _NUMBERS:
-        raise ValueError(f"{reader.path}: {what} is of the unknown type {kind}: {damaged()}")
+        raise ValueError(f"{reader.path}: {what} is of the unknown type {kind}: {DAMAGED}")
     return _NUMBERS[kind]
 
 
 def _header(reader: BinaryReader, what: str) -> _Header:
     rank = reader.number("I", what)
     if rank > _MAX_AXES:
-        raise ValueError(f"{reader.path}: {what} says {rank:,} axes, GGUF has 4: {damaged()}")
+        raise ValueError(f"{reader.path}: {what} says {rank:,} axes, GGUF has 4: {DAMAGED}")
     shape = tuple(reader.number("Q", what) for _ in range(rank))[::-1]
     return _Header(shape, reader.number("I", what), reader.number("Q", what))
 
@@ -143,7 +143,7 @@ def _place(
         where, offset = f"{path}, {name[:80]!r}", start + header.offset
         found[name], count = _stored(header, offset, path, where)
         if not end <= offset <= size - count:
-            raise ValueError(f"{where}: overlaps another tensor or leaves the file: {damaged()}")
+            raise ValueError(f"{where}: overlaps another tensor or leaves the file: {DAMAGED}")
         end = offset + count
     return {name: found[name] for name in headers}
 
@@ -160,7 +160,7 @@ def _stored(header: _Header, offset: int, path: Path, where: str) -> tuple[Store
         found = _OTHERS.get(kind, f"number {kind}")
         raise ValueError(f"{where}: weights of type {found}; {', '.join(known)} are read")
     if not shape or shape[-1] % BLOCK:
-        raise ValueError(f"{where}: rows of {shape} are no blocks of {BLOCK} weights: {damaged()}")
+        raise ValueError(f"{where}: rows of {shape} are no blocks of {BLOCK} weights: {DAMAGED}")
     block, float32 = BLOCKS[_QUANTIZED[kind]], np.dtype(np.float32)
     num_blocks = checked_bytes(shape, float32, where) // (BLOCK * float32.itemsize)
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from attn_research.data.files import one_line, whole_file
-from attn_research.pretrained.formats.binary import checked_bytes, damaged
+from attn_research.pretrained.formats.binary import DAMAGED, checked_bytes
 from attn_research.pretrained.tensors import StoredTensor
 
 DTYPES = {
@@ -42,7 +42,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
         return {name: _stored(file, name, path) for name in file.offset_keys()}
     except SafetensorError as error:
         raise ValueError(
-            f"{path}: no whole safetensors file ({one_line(error)}): {damaged()}"
+            f"{path}: no whole safetensors file ({one_line(error)}): {DAMAGED}"
         ) from None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from attn_research.data.files import one_line
-from attn_research.pretrained.formats.binary import BinaryReader, damaged, load_array
+from attn_research.pretrained.formats.binary import DAMAGED, BinaryReader, load_array
 from attn_research.pretrained.formats.pickles import PickleMachine, Unpicklable
 from attn_research.pretrained.formats.torch_views import (
     KNOWN,
@@ -49,7 +49,7 @@ def read_torch(path: Path) -> dict[str, StoredTensor]:
         return _read_zip(path)
     if start.startswith(_PICKLE):
         return _read_pickles(path)
-    raise ValueError(f"{path}: neither a zip archive nor a pickle, as PyTorch writes: {damaged()}")
+    raise ValueError(f"{path}: neither a zip archive nor a pickle, as PyTorch writes: {DAMAGED}")
 
 
 def _read_zip(path: Path) -> dict[str, StoredTensor]:
@@ -70,7 +70,7 @@ def _read_zip(path: Path) -> dict[str, StoredTensor]:
         info = members.get(f"{root}data/{storage.key}")
         if info is None or info.file_size != storage.count * storage.dtype.itemsize:
             raise ValueError(
-                f"{path}: no storage {storage.key[:80]!r} of {storage.count:,} values: {damaged()}"
+                f"{path}: no storage {storage.key[:80]!r} of {storage.count:,} values: {DAMAGED}"
             )
 
     def load(storage: Storage) -> np.ndarray:
@@ -102,7 +102,7 @@ def _archive(path: Path) -> Generator[zipfile.ZipFile, None, None]:
             yield archive
     except Exception as error:  # of many kinds, where a zip is damaged
         raise ValueError(
-            f"{path}: no zip archive as torch.save writes it ({one_line(error)}): {damaged()}, or "
+            f"{path}: no zip archive as torch.save writes it ({one_line(error)}): {DAMAGED}, or "
             "convert it to safetensors"
         ) from None
 
@@ -119,12 +119,12 @@ def _read_pickles(path: Path) -> dict[str, StoredTensor]:
         keys, _ = _interpret(pickles, path)
         strings = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
         if not strings or sorted(keys) != sorted(storages):
-            raise ValueError(f"{path}: its storages are not those of its tensors: {damaged()}")
+            raise ValueError(f"{path}: its storages are not those of its tensors: {DAMAGED}")
         file.seek(pickles.tell())
         offsets, reader = {}, BinaryReader(file, path)
         for storage in (storages[key] for key in keys):
             if reader.number("q", "the size of a storage") != storage.count:
-                raise ValueError(f"{path}: a storage of another size than said: {damaged()}")
+                raise ValueError(f"{path}: a storage of another size than said: {DAMAGED}")
             size = storage.count * storage.dtype.itemsize
             offsets[storage.key] = reader.skip(size, f"the storage {storage.key[:80]!r}")
         reader.check_end()
@@ -153,7 +153,7 @@ def _interpret(pickle: io.BytesIO, path: Path) -> tuple[Any, Storages]:
             "safetensors where they come from"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{path}: {one_line(error)}: {damaged()}") from None
+        raise ValueError(f"{path}: {one_line(error)}: {DAMAGED}") from None
 
 
 def _describe(pickle: io.BytesIO, path: Path) -> tuple[dict[Any, Any], Storages]:

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Shaped
 
-from attn_research.pretrained.formats.binary import checked_bytes, damaged
+from attn_research.pretrained.formats.binary import DAMAGED, checked_bytes
 from attn_research.pretrained.formats.pickles import Unpicklable
 
 _STORAGES = {
@@ -87,12 +87,12 @@ def check_view(view: Any, where: str) -> View:
             raise ValueError(f"{where} is no tensor but of type {type(view).__name__}")
     whole = all(isinstance(number, int) and number >= 0 for number in numbers)
     if not whole or len(view.shape) != len(view.strides):
-        raise ValueError(f"{where} has no valid shape, strides and offset: {damaged()}")
+        raise ValueError(f"{where} has no valid shape, strides and offset: {DAMAGED}")
     checked_bytes(view.shape, view.storage.dtype, where)
     steps = zip(view.shape, view.strides, strict=True)
     last = view.offset + sum((size - 1) * stride for size, stride in steps)
     if 0 not in view.shape and last >= view.storage.count:
-        raise ValueError(f"{where} leaves its storage of {view.storage.count:,}: {damaged()}")
+        raise ValueError(f"{where} leaves its storage of {view.storage.count:,}: {DAMAGED}")
     if math.prod(view.shape) > view.storage.count:
         raise ValueError(
             f"{where} repeats the values of its storage: write the file from contiguous tensors"
