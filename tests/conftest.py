@@ -43,6 +43,8 @@ QUICK = (
     "layers/test_scoring.py",
     "layers/test_masking.py",
     "models/test_vit.py",
+    "pretrained/formats/",
+    "pretrained/test_checkpoint.py",
     "training/test_step.py",
     "training/test_loop.py",
     "training/test_metrics.py",

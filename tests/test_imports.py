@@ -1,7 +1,8 @@
 """Import rules by folder: types < trees, rng, loops < derivatives < attention < all others.
 
-Of the others layers imports decoding, and models imports both. In experiments/ papers import tasks
-and the harness, tasks import harness.task and harness.config, and the harness imports neither.
+Of the others layers imports decoding, models imports both, and pretrained these and data. In
+experiments/ papers import tasks and the harness, tasks import harness.task and harness.config, and
+the harness imports neither.
 """
 
 import ast
@@ -26,6 +27,7 @@ MAY_IMPORT = {
     "decoding": BESIDE,
     "evaluation": BESIDE,
     "viewing": BESIDE,
+    "pretrained": BESIDE | {"decoding", "layers", "models", "data"},
 }
 # Each folder of experiments/ that is not a paper, and the parts of experiments/ it may import.
 EXPERIMENTS_MAY_IMPORT = {
@@ -82,6 +84,17 @@ def test_data_imports_no_jax():
         names = list(imported(path))
         assert "jax" not in {name.split(".")[0] for name in names}, path.relative_to(ROOT)
         assert parts_after("attn_research", names) <= {"data"}, path.relative_to(ROOT)
+
+
+def test_formats_of_weights_know_no_model_and_no_jax():
+    """They read files, of which nothing runs and nothing is placed on a device."""
+    for path in modules_in("attn_research/pretrained/formats"):
+        names = list(imported(path))
+        assert "jax" not in {name.split(".")[0] for name in names}, path.relative_to(ROOT)
+        own = {name for name in names if name.startswith("attn_research.")}
+        allowed = ("data.files", "pretrained.formats", "pretrained.tensors")
+        others = {n for n in own if not n.startswith(tuple(f"attn_research.{a}" for a in allowed))}
+        assert not others, f"{path.relative_to(ROOT)} imports {sorted(others)}"
 
 
 def test_the_package_imports_neither_experiments_nor_absl():

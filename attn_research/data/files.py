@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 MAX_LINE = 1 << 24  # bytes; a longer line is no sentence, and may not fit the memory
@@ -144,14 +144,26 @@ def _read(file: io.BufferedIOBase, name: str, most: int | None = None) -> bytes:
 
 def write_whole(path: Path, data: bytes) -> None:
     """An atomic write: to a temporary file beside `path`, which is then renamed."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Generator[Path, None, None]:
+    """The path of a temporary file beside `path`, which takes its place once it is written.
+
+    Where that fails the temporary file is removed and `path` is as it was. An OSError names it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
+        why = error.strerror or one_line(error)
+        raise OSError(
+            f"cannot write {path} ({why}); free space there or name another folder"
+        ) from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise OSError(
-            f"cannot write {path} ({error.strerror}); free space there or name another folder"
-        ) from error

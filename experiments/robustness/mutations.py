@@ -180,7 +180,8 @@ def _inside_zip(data, rng, others):
             content = archive.read(name)
             if name == chosen:
                 content, about = _several(content, rng, ())
-            copy.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+            kind = archive.getinfo(name).compress_type
+            copy.writestr(zipfile.ZipInfo(name), content, kind)
     return Mutated(packed.getvalue(), f"inside {chosen}: {about}")
 
 

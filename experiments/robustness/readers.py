@@ -4,8 +4,8 @@ A reader reads a folder and returns nothing. It raises a ValueError or an OSErro
 of the folder in one line, or reads what is there; a WrongRead says that it read what it must not.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,13 @@ from attn_research.data.text.treebank import (
     linearize,
     parse_trees,
 )
-from experiments.robustness import samples
+from attn_research.pretrained.checkpoint import read_checkpoint
+from attn_research.pretrained.formats.ctranslate2 import read_ctranslate2
+from attn_research.pretrained.formats.gguf import read_gguf
+from attn_research.pretrained.formats.safetensors import read_safetensors
+from attn_research.pretrained.formats.torch import read_torch
+from attn_research.pretrained.tensors import StoredTensor, Tensors
+from experiments.robustness import samples, weight_files
 from experiments.robustness.samples import Folder
 
 MIB = 1 << 20
@@ -70,7 +76,7 @@ def _read_text(folder: Path) -> None:
         expect(UNK in ids or subwords.decode(ids) == line, f"subwords of {line[:80]!r}")
 
 
-@functools.cache
+@cache
 def _subwords() -> SubwordTokenizer:
     lines = [line for line in samples.SENTENCES if line]
     return SubwordTokenizer.train(lines * 2, vocab_size=90)
@@ -119,6 +125,36 @@ def _read_archives(folder: Path) -> None:
                 expect(split.labels.max(initial=0) < 10, "labels")
 
 
+def _read_weights(read: Callable[[Path], Mapping[str, StoredTensor]], folder: Path) -> None:
+    (path,) = folder.iterdir()
+    _read_tensors(Tensors(read(path), path), path.stat().st_size)
+
+
+def _gguf_tensors(path: Path) -> Mapping[str, StoredTensor]:
+    return read_gguf(path).tensors
+
+
+def _ctranslate2_tensors(path: Path) -> Mapping[str, StoredTensor]:
+    return read_ctranslate2(path).tensors
+
+
+def _read_published(folder: Path) -> None:
+    sizes = [path.stat().st_size for path in folder.iterdir()]
+    checkpoint = read_checkpoint(folder)
+    checkpoint.architectures()
+    _read_tensors(checkpoint.tensors, sum(sizes))
+
+
+def _read_tensors(tensors: Tensors, size: int) -> None:
+    """Reads tensors of a file of some size, in which a weight takes four bits or more."""
+    for name in tensors:
+        array = tensors[name]
+        expect(array.shape == tensors.shape(name), f"the shape of {name[:80]!r}")
+        expect(array.dtype == tensors.dtype(name), f"the dtype of {name[:80]!r}")
+        expect(array.size <= 2 * size, f"more numbers in {name[:80]!r} than the file can hold")
+    expect(not tensors.unread(), "a tensor that was not read")
+
+
 def _checkpoints() -> Sequence[Folder]:
     from experiments.robustness import damaged_checkpoints  # which imports jax
 
@@ -140,4 +176,9 @@ READERS = {
     "record": Reader(samples.records, _read_records),
     "archive": Reader(samples.archives, _read_archives, 768 * MIB),
     "checkpoint": Reader(_checkpoints, _read_checkpoints),
+    "safetensors": Reader(weight_files.safetensors, partial(_read_weights, read_safetensors)),
+    "torch": Reader(weight_files.torch, partial(_read_weights, read_torch)),
+    "gguf": Reader(weight_files.gguf, partial(_read_weights, _gguf_tensors)),
+    "ctranslate2": Reader(weight_files.ctranslate2, partial(_read_weights, _ctranslate2_tensors)),
+    "published": Reader(weight_files.published, _read_published),
 }

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from attn_research.training.checkpoints import CheckpointError, Checkpoints
-from experiments.robustness import fuzz, samples
+from experiments.robustness import fuzz, samples, weight_files
 from experiments.robustness.damaged_checkpoints import CONFIG, STEPS, make_state
 from experiments.robustness.mutations import MUTATIONS, mutate
 from experiments.robustness.readers import READERS
@@ -78,7 +78,12 @@ def test_mutations_reach_the_inside_of_packed_files():
     assert any(about.endswith("checksums made right") for about in found)
 
 
-@pytest.mark.parametrize("make", [samples.images, samples.texts, samples.trees, samples.archives])
+SAMPLES = (
+    samples.images, samples.texts, samples.trees, samples.archives, weight_files.published,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("make", SAMPLES)
 def test_samples_are_the_same_whenever_they_are_made(make):
     assert make() == make()
 

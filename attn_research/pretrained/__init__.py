@@ -1,0 +1,1 @@
+"""Published checkpoints: their containers, and their weights as parameter trees."""
