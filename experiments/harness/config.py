@@ -210,13 +210,22 @@ class Config:
         return self.values().get("data", "")
 
 
-def config_placement(config: Config, tensor_rules: TensorRules = ()) -> Placement:
-    """The placement that a config names, over the devices there are."""
-    part, name = config.execution, config.execution.placement
-    if name == "auto":
-        several = part.mesh or cores_in_use() > 1 or jax.process_count() > 1
-        name = "sharded" if several else "jit"
-    return make_placement(name, part.mesh, tensor_rules, part.num_microbatches)
+def config_placement(
+    config: Config, tensor_rules: TensorRules = (), num_rows: int = 0
+) -> Placement:
+    """The placement that a config names, over the devices there are.
+
+    Of the cores of a CPU those are used that divide `num_rows`, the rows of a batch, evenly.
+    """
+    part, name, mesh = config.execution, config.execution.placement, config.execution.mesh
+    if name == "auto" and not mesh and jax.process_count() == 1:
+        count = cores_in_use()
+        while count > 1 and num_rows % (count * part.num_microbatches):
+            count -= 1
+        name, mesh = ("sharded", f"data={count}") if count > 1 else ("jit", "")
+    elif name == "auto":
+        name = "sharded"
+    return make_placement(name, mesh, tensor_rules, part.num_microbatches)
 
 
 def file_name(label: str) -> str:

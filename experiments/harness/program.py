@@ -62,7 +62,9 @@ class Program:
     @functools.cached_property
     def placement(self) -> Placement:
         """The placement of a step."""
-        return config_placement(self.config, getattr(self.network, "tensor_rules", ()))
+        rules = getattr(self.network, "tensor_rules", ())
+        num_rows = jax.tree.leaves(self.task.batch_spec())[0].shape[0]
+        return config_placement(self.config, rules, num_rows)
 
     def init(self, key: Key[Array, ""]) -> PyTree:
         """Random initial parameters."""

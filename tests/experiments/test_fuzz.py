@@ -58,7 +58,9 @@ def test_bad_arguments_are_named(arguments, capsys):
     assert arguments[0].partition("=")[0] in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("mutation", set(MUTATIONS), ids=lambda mutation: mutation.__name__)
+@pytest.mark.parametrize(
+    "mutation", dict.fromkeys(MUTATIONS), ids=lambda mutation: mutation.__name__
+)
 def test_a_mutation_is_a_function_of_its_seed(mutation):
     others = [b"another file", b"(1 2 3)"]
     for content in (b"", b"a", b"a file of 12 words", bytes(range(256)) * 4):

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+from attn_research.training.sharded import Sharded
+from experiments.harness import config
 from experiments.harness.flags import help_text
 from experiments.harness.paper import resolve, trace
 from experiments.harness.run_folder import load_run
@@ -101,8 +103,8 @@ def test_parameters_come_from_another_run_where_they_fit(finished, tmp_path):
 
 
 def test_the_origin_of_every_value_is_recorded():
-    config, layers = trace(PAPER, "narrow", {"scale": "tiny", "length": 4})
-    assert config.task.length == 4 and config.model.width == 2 and config.train.num_steps == 4
+    found, layers = trace(PAPER, "narrow", {"scale": "tiny", "length": 4})
+    assert found.task.length == 4 and found.model.width == 2 and found.train.num_steps == 4
     wanted = {"num_steps": "scale tiny", "width": "row narrow", "length": "flag"}
     assert {name: layers[name] for name in wanted} == wanted
     assert layers["batch_size"] == "default"
@@ -163,3 +165,17 @@ def test_help_groups_flags_by_part_with_the_values_of_the_row():
     assert "--width: Width of embeddings. (2, by row narrow)" in text
     assert "--num_steps: Number of training steps. (4, by scale tiny)" in text
     assert text.index("Digits.") < text.index("--length:") < text.index("--width:")
+
+
+@pytest.mark.parametrize(
+    ("given", "num_rows", "count"),
+    [
+        ({}, 64, 4), ({}, 6, 3), ({}, 7, 1), ({"num_microbatches": 2}, 12, 3),
+        ({"placement": "jit"}, 64, 1), ({"mesh": "data=2"}, 64, 2),
+    ],
+)  # fmt: skip
+def test_the_cores_in_use_share_a_batch_that_they_divide(monkeypatch, given, num_rows, count):
+    monkeypatch.setattr(config, "cores_in_use", lambda: 4)
+    found = config.config_placement(resolve(PAPER, "wide", given), (), num_rows)
+    assert found.row_multiple == count * given.get("num_microbatches", 1)
+    assert isinstance(found, Sharded) == (count > 1)

@@ -1,4 +1,4 @@
-"""Equality of parameters across placements, in five of the setups of the benchmark."""
+"""Equality of parameters across placements, in six of the setups of the benchmark."""
 
 import pytest
 
@@ -21,6 +21,7 @@ def on_one_device():
         ("Transformer", "8 microbatches"),
         ("Transformer", "data=2,fsdp=2,tensor=2"),
         ("ViT", "data=4,fsdp=2, 2 microbatches, remat all"),
+        ("ViT", "data=3, empty rows"),
     ],
 )
 def test_setups_give_the_parameters_of_one_device(model, setup, on_one_device):
