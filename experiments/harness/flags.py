@@ -2,10 +2,8 @@
 
 import errno
 import functools
-import hashlib
 import json
 import logging
-import os
 import re
 import shlex
 import signal
@@ -20,14 +18,13 @@ import jax
 from absl import app, flags
 
 from attn_research.training import processes
-from attn_research.training.cores import use_cores
 from attn_research.training.signals import Interrupted, Signals
 from experiments.harness.config import Config
 from experiments.harness.describe import describe, readable, simulate_mesh
 from experiments.harness.given import check_given, folder_name
+from experiments.harness.machine import cache_programs, divide_cpu
 from experiments.harness.paper import Paper, Resolved, nearest, trace
 from experiments.harness.path_flags import define_path
-from experiments.harness.results import processor_kind
 from experiments.harness.runner import make_place, prepare, run_row
 
 # (name, kind, default, help) of the flags that say what to run; those of a config come beside them.
@@ -205,7 +202,7 @@ def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
         if len(rows) > 1:
             raise ValueError("several processes train one row together: give one --row")
         processes.initialize(*together)
-    _divide_cpu(first)
+    divide_cpu(first)
     cache_programs()
     if first.train.scale == "tiny":  # which compiles much and computes little
         jax.config.update("jax_disable_most_optimizations", True)
@@ -248,39 +245,6 @@ def _describe(paper: Paper, rows: dict[str, Resolved], given: dict[str, Any]) ->
                 raise
             about = {"experiment": paper.name, "row": row, "error": str(error)}
             print(json.dumps(about) if values.json else f"{paper.name} {row}: {error}")
-
-
-def cache_programs() -> None:
-    """Keeps compiled programs in the user's cache folder, where later runs find them.
-
-    They are of one kind of processor, and a home may be shared by several machines. A folder that
-    JAX was told of, by JAX_COMPILATION_CACHE_DIR, is left as it is.
-    """
-    if jax.config.jax_compilation_cache_dir:
-        return
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kind = hashlib.sha256(processor_kind().encode()).hexdigest()[:12]
-    folder = root / "attn_research" / "compiled" / kind
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        logging.info("compiled programs are not kept: %s", error)
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-
-
-def _divide_cpu(config: Config) -> None:
-    """Makes the cores of a CPU devices, unless JAX was told of others."""
-    part = config.execution
-    told = jax.config.jax_num_cpu_devices > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
-    whole = config.train.scale == "tiny" and not part.cpu_devices
-    if told or whole or part.placement == "jit" or processes.is_initialized():
-        return
-    if (count := use_cores(part.cpu_devices)) > 1 and jax.default_backend() == "cpu":
-        logging.info(
-            "%d cores are %d devices, each with its rows of a batch (--cpu_devices=1: one device)",
-            count, count,
-        )  # fmt: skip
 
 
 def _announce(paper: Paper, config: Config, count: int) -> None:

@@ -179,7 +179,7 @@ def test_a_mean_has_no_untrained_checkpoint(tmp_path):
     params = load_run(folder, lambda name: PAPER).params
     config = resolve(PAPER, "wide", TINY | {"average": 2})
     like = make_program(PAPER, config).state_shapes()
-    kept = Checkpoints(folder / "checkpoints", config.identity())
+    kept = Checkpoints(folder / "checkpoints", config.identity(), read_only=True)
     assert kept.steps() == [0, 2, 4]
     states = [kept._read(step, like, kept._about(step)["digest"]) for step in (2, 4)]
     expected = jax.tree.map(lambda a, b: (a + b) / 2, *(state.params for state in states))

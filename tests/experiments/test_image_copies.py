@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from attn_research.data.images import datasets
 from experiments.harness.paper import resolve

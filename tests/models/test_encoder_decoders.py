@@ -223,7 +223,9 @@ def test_each_model_has_the_expected_alignment_spec():
     assert {name: NETWORKS[name].alignment for name in expected} == expected
 
 
-def test_segments_are_accepted_or_refused(case):
+@pytest.mark.parametrize("name", ["RNNsearch", "stacked", "Transformer", "Transformer, windows"])
+def test_segments_are_accepted_or_refused(name):
+    case = make_case(name)
     source, valid, previous = make_batch()
     segments = np.ones_like(source), np.ones_like(previous)
     run = functools.partial(case.network.apply, case.params, method="hidden_states")
@@ -232,7 +234,7 @@ def test_segments_are_accepted_or_refused(case):
         with pytest.raises(ValueError, match="does not keep the sequences of a row apart"):
             run(*arrays, segments=tuple(map(jnp.array, segments)))
         return
-    arrays = tuple(arrays)
+    arrays, run = tuple(arrays), jax.jit(run)
     found = run(*arrays, segments=tuple(map(jnp.array, segments)))
     np.testing.assert_allclose(found.states, run(*arrays).states, atol=1e-5)
 
