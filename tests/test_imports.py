@@ -1,6 +1,6 @@
 """Import rules by folder: types < trees, rng, loops < derivatives < attention < all others.
 
-Of the others layers imports decoding, and models imports both. In experiments/ papers import tasks
+Of the others layers imports decoding, models imports both, and pretrained imports models too. In experiments/ papers import tasks
 and the harness, tasks import harness.task and harness.config, and the harness imports neither.
 """
 
@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "attention": BESIDE,
     "layers": BESIDE | {"decoding"},
     "models": BESIDE | {"decoding", "layers"},
+    "pretrained": BESIDE | {"decoding", "layers", "models"},
     "data": BESIDE,
     "training": BESIDE,
     "decoding": BESIDE,

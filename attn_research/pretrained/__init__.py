@@ -1,0 +1,1 @@
+"""Published checkpoints in the parameter trees of our models, and back."""
