@@ -1,7 +1,8 @@
 """Import rules by folder: types < trees, rng, loops < derivatives < attention < all others.
 
-Of the others layers imports decoding, models imports both, and pretrained imports models too. In experiments/ papers import tasks
-and the harness, tasks import harness.task and harness.config, and the harness imports neither.
+Of the others layers imports decoding, models imports both, and pretrained imports all three. In
+experiments/ papers import tasks and the harness, tasks import harness.task and harness.config, and
+the harness imports neither.
 """
 
 import ast

@@ -47,8 +47,8 @@ def token_positions(
 ) -> Int[Array, "*#B T"]:
     """Positions of ids within their segments or rows, of which padding takes none.
 
-    So a row has the positions of its tokens alone wherever its padding is, whose own are those of
-    the token before. ValueError for `valid` and `segments` together: packed rows end in padding.
+    So a token has the position that it has without padding, wherever that is; padding is where it
+    stands in the row. ValueError for `valid` and `segments` together.
     """
     if valid is None:
         return segment_positions(ids, segments)
@@ -56,7 +56,8 @@ def token_positions(
         raise ValueError(
             "valid and segments: give segments alone, in which padding is a segment, such as 0"
         )
-    return jnp.maximum(jnp.cumsum(valid, axis=-1, dtype=jnp.int32) - 1, 0)
+    places = jnp.broadcast_to(segment_positions(ids, None), ids.shape)
+    return jnp.where(valid, jnp.cumsum(valid, axis=-1, dtype=jnp.int32) - 1, places)
 
 
 class SinusoidalPositions(nn.Module):

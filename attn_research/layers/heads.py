@@ -35,13 +35,16 @@ class MaskedLM(nn.Module):
     config: BlockConfig
     kernel_init: Initializer = NORMAL
 
+    def setup(self):
+        self.transform = nn.Dense(self.width, kernel_init=self.kernel_init)
+        self.norm = self.config.make_norm()
+
     @nn.compact
     def __call__(
         self, states: Float[Array, "*B D"], decode: Callable[[Array], Array]
     ) -> Float[Array, "*B V"]:
         """`decode` is the product with the word embedding."""
-        hidden = nn.Dense(self.width, kernel_init=self.kernel_init, name="transform")(states)
-        norm = self.config.make_norm().clone(name="norm")
-        logits = decode(norm(ACTIVATIONS[self.config.activation](hidden)))
+        activate = ACTIVATIONS[self.config.activation]
+        logits = decode(self.norm(activate(self.transform(states))))
         bias = self.param("bias", nn.initializers.zeros, (logits.shape[-1],))
         return logits + bias.reshape((1,) * (logits.ndim - 1) + (-1,))

@@ -92,7 +92,7 @@ class GPT(nn.Module):
     scores by `position_bias`, a module that gives a function of positions for a number of heads.
     Groups of heads share `num_kv_heads` keys and values. `tied` makes logits by the embedding. With
     pre-norm blocks the last states are normalized, and matrices that end in a residual connection
-    start 1 / √(2 L) as large (Radford et al. 2019, section 2.3). `mask` holds beside the causal one.
+    start 1 / √(2 L) as large (Radford et al. 2019, section 2.3). `mask` holds beside causality.
     """
 
     vocab_size: int
