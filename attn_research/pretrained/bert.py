@@ -21,11 +21,7 @@ WORDS = "embeddings.word_embeddings.weight"
 def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> Bert:
     """The encoder of a config, of fields that BERT, RoBERTa and ALBERT name alike."""
     options.only("position_embedding_type", "absolute", None)
-    options.only("is_decoder", False)
-    options.only("add_cross_attention", False)
-    options.only("is_encoder_decoder", False)
     options.only("tie_word_embeddings", True)
-    options.only("pruned_heads", {}, None)
     options.without_effect(
         "directionality",
         "pooler_fc_size",

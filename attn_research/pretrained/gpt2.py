@@ -81,7 +81,6 @@ def buffers(network: nn.Module) -> tuple[str, ...]:
 def _network(options: Options, tensors: Collection[str]) -> GPT:
     options.only("scale_attn_weights", True)
     options.only("scale_attn_by_inverse_layer_idx", False)
-    options.only("add_cross_attention", False)
     options.without_effect("reorder_and_upcast_attn")  # the order in which a product is scaled
     inner = options.value("n_inner", None)
     mlp_dim = 4 * options.whole("n_embd") if inner is None else options.whole("n_inner")

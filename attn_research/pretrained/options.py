@@ -21,6 +21,14 @@ _WITHOUT_EFFECT = """
     typical_p unk_token_id
 """
 WITHOUT_EFFECT = frozenset(_WITHOUT_EFFECT.split())
+# Fields of any model's config that change a model, with the values that leave it as it is.
+UNSUPPORTED = {
+    "is_decoder": (False,),
+    "is_encoder_decoder": (False,),
+    "add_cross_attention": (False,),
+    "cross_attention_hidden_size": (None,),
+    "pruned_heads": ({}, None),
+}
 ACTIVATION_NAMES = {
     "relu": "relu",
     "gelu": "gelu",
@@ -91,6 +99,8 @@ class Options:
 
     def finish(self) -> None:
         """Raises ValueError for fields that are left over, as their effect is not known."""
+        for name, supported in UNSUPPORTED.items():
+            self.only(name, *supported)
         left = sorted(set(self._config) - self._known)
         if left:
             raise ValueError(
