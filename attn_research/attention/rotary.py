@@ -82,10 +82,6 @@ class Rotary:
     base: float = 10_000.0
     pairing: Pairing = "halves"
 
-    def __post_init__(self) -> None:
-        if self.pairing not in PAIRS:
-            raise ValueError(f"pairing {self.pairing!r} is not one of {', '.join(PAIRS)}")
-
     def at(self, positions: Int[Array, "*B T"]) -> Rotation:
         """The rotation at those positions, made once for all layers."""
         turned = angles(positions, self.width, self.base)

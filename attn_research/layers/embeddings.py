@@ -104,7 +104,7 @@ class LinearBiases(nn.Module):
     """The positional biases of ALiBi, which has no parameters."""
 
     def __call__(self, num_heads: int) -> ALiBi:
-        return ALiBi(alibi_slopes(num_heads))
+        return ALiBi(jnp.asarray(alibi_slopes(num_heads)))
 
 
 class BucketedBiases(nn.Module):

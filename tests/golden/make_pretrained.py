@@ -1,4 +1,4 @@
-"""Writes pretrained/NAME.npz: small models of Hugging Face's with random weights, and their outputs.
+"""Writes pretrained/NAME.npz: small models of Hugging Face's with random weights, and outputs.
 
 python tests/golden/make_pretrained.py        needs torch and transformers; the tests need neither
 

@@ -103,7 +103,7 @@ def test_prompts_of_unequal_lengths_in_one_batch_continue_as_each_alone(name, si
 
 
 def test_a_trunk_alone_is_read_with_and_without_its_prefix():
-    golden, (network, params) = load("bert_pretraining"), pretrained("bert_pretraining")
+    golden, (_, params) = load("bert_pretraining"), pretrained("bert_pretraining")
     trunk = {k: v for k, v in golden.checkpoint.tensors.items() if k.startswith("bert.")}
     named = from_checkpoint(dataclasses.replace(golden.checkpoint, tensors=trunk))
     bare = {name.removeprefix("bert."): array for name, array in trunk.items()}
