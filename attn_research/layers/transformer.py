@@ -242,7 +242,6 @@ class DecoderBlock(nn.Module):
                 "a decoder block takes a memory if it has cross-attention, and only then"
             )
         memory_mask = Full() if memory_mask is None else memory_mask
-
         options = {"bias": bias, "rotation": rotation, "train": train, "capture": capture}
 
         def attend_to_self(inputs):

@@ -27,7 +27,7 @@ from attn_research.types import PyTree
 
 MODULES = bert, roberta, albert, gpt, gpt2, llama
 FAMILIES: dict[str, Family] = {module.FAMILY.model_type: module.FAMILY for module in MODULES}
-FEW = 5  # names of an error
+FEW = 3  # names of an error
 
 
 class Pretrained(NamedTuple):

@@ -53,10 +53,10 @@ class Options:
         self._known = set(WITHOUT_EFFECT) | set(ignore)
 
     def whole(self, name: str, default: Any = REQUIRED) -> int:
-        """A positive integer."""
+        """A size."""
         value = self._take(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"config field {name} is {value!r}: a positive integer is needed")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
+            raise ValueError(f"config field {name} is {value!r}: an integer from 1 on is needed")
         return value
 
     def number(self, name: str, default: Any = REQUIRED) -> float:

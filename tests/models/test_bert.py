@@ -8,16 +8,24 @@ import numpy as np
 import pytest
 
 from attn_research.attention import Window
-from attn_research.models.bert import SIZES, Bert
+from attn_research.models.bert import HEADS, SIZES, Bert
 
 PRETRAINING = "pooler", "masked_lm", "next_sentence"
 UNCASED, CASED, ROBERTA = 30_522, 28_996, 50_265
 
 
-def count(size, vocab_size, **options):
-    network = Bert(vocab_size, *SIZES[size], **options)
+@functools.cache
+def sizes_of_parts(size, vocab_size, **options):
+    """The parameters of each part of a network that has all heads."""
+    network = Bert(vocab_size, *SIZES[size], heads=(*PRETRAINING, "classifier"), **options)
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    parts = shapes["params"].items()
+    return {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in parts}
+
+
+def count(size, vocab_size, heads=(), **options):
+    parts = sizes_of_parts(size, vocab_size, **options).items()
+    return sum(number for name, number in parts if name not in HEADS or name in heads)
 
 
 ROBERTA_OPTIONS = dict(max_length=514, num_types=1, first_position=2)

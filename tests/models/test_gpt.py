@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 
 from attn_research.attention import Rotary, Window
-from attn_research.layers.embeddings import (
-    BucketedBiases,
-    LearnedPositions,
-    LinearBiases,
-    SinusoidalPositions,
-)
+from attn_research.layers.embeddings import BucketedBiases, LearnedPositions, LinearBiases
 from attn_research.models.gpt import GPT, GPT1_BLOCK, LLAMA_BLOCK, SIZES
 
 
@@ -52,12 +47,9 @@ VOCAB, T, WIDTH = 11, 6, 4
 IDS = jnp.array(np.random.default_rng(3).integers(1, VOCAB, (2, T)), jnp.int32)
 KINDS = {
     "gpt": dict(block=GPT1_BLOCK, positions=LearnedPositions(T), attention_bias=True),
-    "gpt2": dict(positions=LearnedPositions(T), attention_bias=True),
-    "sinusoids": dict(positions=SinusoidalPositions("halves")),
     "alibi": dict(position_bias=LinearBiases()),
     "t5": dict(position_bias=BucketedBiases(6, 4, bidirectional=False), mask=Window(4, 0)),
     "llama": dict(block=LLAMA_BLOCK, rotary=Rotary(WIDTH, 50.0), num_kv_heads=1, tied=False),
-    "interleaved": dict(rotary=Rotary(WIDTH, 50.0, "interleaved"), num_kv_heads=3),
 }
 
 
@@ -79,7 +71,7 @@ def test_chunks_of_any_size_and_padding_give_the_states_of_the_whole(kind):
     # The second row has padding in its second chunk, of which each row fills what it has left.
     row = jnp.stack([jnp.r_[IDS[0], 0], jnp.r_[IDS[1, :3], 0, IDS[1, 3:]]])
     valid = jnp.array([[1] * T + [0], [1, 1, 1, 0, 1, 1, 1]], bool)
-    if "positions" in KINDS[kind] and kind.startswith("gpt"):
+    if kind == "gpt":
         network = network.clone(positions=LearnedPositions(T + 1))
         table = params["params"]["positions"]["table"]
         more = {"positions": {"table": jnp.pad(table, [(0, 1), (0, 0)])}}
@@ -99,7 +91,7 @@ def test_chunks_of_any_size_and_padding_give_the_states_of_the_whole(kind):
         np.testing.assert_allclose(own, whole.weights[index], atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "t5", "llama"])
+@pytest.mark.parametrize("kind", ["t5", "llama"])
 def test_hypotheses_of_a_beam_continue_their_own_texts(kind):
     network, params, run = make_case(kind)
     state = network.apply(params, 2, T, method="begin")
@@ -170,6 +162,6 @@ def test_what_does_not_fit_is_refused(options, message):
 
 
 def test_a_cache_longer_than_the_positions_is_refused():
-    network, params, _ = make_case("gpt2")
+    network, params, _ = make_case("gpt")
     with pytest.raises(ValueError, match="text of 7 tokens is longer than 6 positions"):
         network.apply(params, 2, T + 1, method="begin")
