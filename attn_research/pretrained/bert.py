@@ -30,12 +30,10 @@ def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> 
         "pooler_size_per_head",
         "pooler_type",
     )
-    labels = options.value("id2label", None)
-    classes = options.value("num_labels", None)
     fields: dict[str, Any] = {
         "heads": heads,
         "activation": options.activation("hidden_act", "gelu"),
-        "num_classes": len(labels) if labels else classes or 2,
+        "num_classes": _num_classes(options),
         "max_length": options.whole("max_position_embeddings", 512),
         "num_types": options.whole("type_vocab_size", 2),
         "norm_epsilon": options.number("layer_norm_eps", 1e-12),
@@ -52,6 +50,16 @@ def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> 
     )
 
 
+def _num_classes(options: Options) -> int:
+    labels = options.value("id2label", None)
+    if labels is None:
+        return options.whole("num_labels", 2)
+    if not isinstance(labels, dict) or not labels:
+        raise ValueError(f"config field id2label is {labels!r}: labels by number are needed")
+    options.only("num_labels", len(labels))
+    return len(labels)
+
+
 def classifier_dropout(options: Options) -> float:
     """The dropout before a classifier, by default that of the states."""
     rate = options.value("classifier_dropout", None)
@@ -62,7 +70,7 @@ def classifier_dropout(options: Options) -> float:
 def common_config(network: nn.Module) -> dict[str, Any]:
     """The config of an encoder, of fields that the three name alike."""
     if not isinstance(network, Bert):
-        raise KeyError(f"{type(network).__name__} is no Bert")
+        raise ValueError(f"{type(network).__name__} is no Bert")
     return {
         "vocab_size": network.vocab_size,
         "hidden_size": network.model_dim,
@@ -98,11 +106,11 @@ def find_heads(
     heads = [head for head, tensor in tests.items() if tensor in tensors]
     if "classifier.weight" not in tensors:
         return tuple(heads)
-    named, *_ = options.value("architectures", None) or [""]
+    named = options.value("architectures", None) or []
     for end, head in CLASSIFIERS.items():
-        if named.endswith(end):
+        if any(str(each).endswith(end) for each in named):
             return (*heads, head)
-    if named and not named.endswith("Model"):
+    if any(not str(each).endswith("Model") for each in named):
         raise ValueError(f"config field architectures is {named!r}, whose head is not supported")
     return (*heads, "classifier" if "pooler" in heads else "token_classifier")
 

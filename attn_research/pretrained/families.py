@@ -58,7 +58,7 @@ def from_checkpoint(
     source = {first: source[each] for first, each in repeats.items()} | source
     _check_names(names, shapes, source, {*tied, *family.ignored(network), *ignore})
     tensors = checkpoint.tensors
-    leaves = to_leaves(names, shapes, lambda name: tensors[source[name]], dtype)
+    leaves = to_leaves(names, shapes, tensors, source=source, dtype=dtype)
     for first, each in repeats.items():
         _check_tied(tensors, source[each], source[first])
     tree = traverse_util.unflatten_dict(leaves, sep="/")
@@ -81,20 +81,20 @@ def to_checkpoint(network: nn.Module, params: PyTree) -> Checkpoint:
         try:
             config = family.config(network) | {"model_type": family.model_type}
             names = present(family.names(network), shapes)
-            tensors = to_tensors(names, leaves)
+            tensors = {tensor for name in names for tensor in numbered(name, shapes)}
             lacking = difference(network, family.network(Options(config), tensors))
-        except (KeyError, ValueError) as error:
-            reasons.append(f"{family.model_type}: {error.args[0]}")
+        except ValueError as error:
+            reasons.append(f"{family.model_type}: {error}")
             continue
         if lacking is None:
-            return Checkpoint(config, tensors)
+            return Checkpoint(config, to_tensors(names, leaves))
         reasons.append(f"{family.model_type}: no field for {lacking}")
     raise ValueError(f"no format has this network: {'; '.join(reasons)}")
 
 
 def _family(config: Mapping[str, Any]) -> Family:
     kind = config.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise ValueError(
             f"config field model_type is {kind!r}: supported are {', '.join(FAMILIES)}"
         )
@@ -102,7 +102,7 @@ def _family(config: Mapping[str, Any]) -> Family:
 
 
 def _canonical(tensors: Collection[str], prefix: str) -> dict[str, str]:
-    """The names of the tensors by those of our tables.
+    """The names of the tensors by those of our tables. ValueError where two are the same.
 
     Trunks are published with and without a prefix, and oldest norms have a gamma and a beta.
     """
@@ -113,7 +113,12 @@ def _canonical(tensors: Collection[str], prefix: str) -> dict[str, str]:
         modern = re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda found: words[found[0]], name)
         return prefix + modern if bare else modern
 
-    return {rename(name): name for name in tensors}
+    source: dict[str, str] = {}
+    for name in tensors:
+        other = source.setdefault(rename(name), name)
+        if other != name:
+            raise ValueError(f"tensor {name} is {other} by another name: leave one out")
+    return source
 
 
 def _shapes(network: nn.Module) -> Shapes:
@@ -130,11 +135,11 @@ def _check_names(
     """ValueError unless there are all tensors of a table, and no more than these and `others`."""
     missing, known = [], set()
     for name in names:
-        wanted = numbered(name, min(shapes[name.leaves[0]][0], len(source) + 1))
+        wanted = numbered(name, shapes, most=len(source) + 1)
         known.update(wanted)
         missing += [each for each in wanted if each not in source]
     if missing:
-        raise ValueError(f"tensor {_few(missing)} of the config's model is missing")
+        raise ValueError(f"the checkpoint lacks {_few(missing)}, which the config asks for")
     patterns = [re.escape(each).replace(re.escape(LAYER), r"\d+") for each in others]
     ignored = re.compile("|".join(patterns) or "$^")
     unknown = [
@@ -146,8 +151,8 @@ def _check_names(
     ]
     if unknown:
         raise ValueError(
-            f"tensor {_few(unknown)} is none of the config's model: if it does not matter, "
-            f"give ignore={tuple(unknown[:FEW])}"
+            f"the config's model has no tensor {_few(unknown)}: if that does not matter, give "
+            f"ignore={tuple(unknown[:FEW])}"
         )
 
 

@@ -17,10 +17,10 @@ class Family:
     """A published architecture and its file format.
 
     `network` makes ours of a config and of the names of the tensors, which tell the heads; `config`
-    is the way back, KeyError for a network of another kind. `names` is the one table of tensors of
-    a network, for both directions. `prefix` begins the names of the trunk, which a checkpoint of
-    the trunk alone may leave out. `tied` are tensors that repeat another, and `ignored` are those
-    that hold no parameter of the network, "{layer}" being any number.
+    is the way back, with ValueError for a network of another kind. `names` is the one table of
+    tensors of a network, for both directions. `prefix` begins the names of the trunk, which a
+    checkpoint of the trunk alone may leave out. `tied` are tensors that repeat another, and
+    `ignored` are those that hold no parameter of the network, "{layer}" being any number.
     """
 
     model_type: str

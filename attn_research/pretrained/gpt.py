@@ -32,10 +32,11 @@ def _network(options: Options, tensors: Collection[str]) -> GPT:
 
 
 def _config(network: nn.Module) -> dict[str, Any]:
-    return gpt2.common_config(network) | {
-        "architectures": ["OpenAIGPTLMHeadModel"],
-        "afn": PUBLISHED[network.block.activation],
-    }
+    config = gpt2.common_config(network)
+    if network.block.activation not in PUBLISHED:
+        raise ValueError(f"no activation {network.block.activation}")
+    afn = PUBLISHED[network.block.activation]
+    return config | {"architectures": ["OpenAIGPTLMHeadModel"], "afn": afn}
 
 
 def _names(network: nn.Module) -> tuple[Name, ...]:

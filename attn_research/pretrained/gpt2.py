@@ -46,7 +46,7 @@ def common_network(options: Options, block: BlockConfig, mlp_dim: int, **changes
 def common_config(network: nn.Module) -> dict[str, Any]:
     """The config of a decoder, of fields that GPT and GPT-2 name alike."""
     if not isinstance(network, GPT) or not isinstance(network.positions, LearnedPositions):
-        raise KeyError(f"{type(network).__name__} has no learned positions")
+        raise ValueError(f"{type(network).__name__} has no learned positions")
     return {
         "vocab_size": network.vocab_size,
         "n_layer": network.num_layers,

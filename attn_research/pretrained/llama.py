@@ -56,8 +56,8 @@ def _base(options: Options) -> float:
         value = options.value(field, None)
         if value is None:
             continue
-        kinds = {"default"} if isinstance(value, dict) else set()
-        if not kinds or {value.get("rope_type", "default"), value.get("type", "default")} != kinds:
+        kinds = ("rope_type", "type") if isinstance(value, dict) else ()
+        if not kinds or any(value.get(kind, "default") != "default" for kind in kinds):
             raise ValueError(f"config field {field} is {value!r}: supported is rope_type 'default'")
         inner = Options(value)
         inner.without_effect("rope_type", "type")
@@ -68,7 +68,7 @@ def _base(options: Options) -> float:
 
 def _config(network: nn.Module) -> dict[str, Any]:
     if not isinstance(network, GPT) or network.rotary is None:
-        raise KeyError(f"{type(network).__name__} has no rotary embeddings")
+        raise ValueError(f"{type(network).__name__} has no rotary embeddings")
     return {
         "architectures": ["LlamaForCausalLM"],
         "vocab_size": network.vocab_size,

@@ -1,6 +1,6 @@
 """Tables of tensor names: which leaf of our parameter tree a published tensor is, both ways."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,23 +53,34 @@ def present(table: Sequence[Name], shapes: Shapes) -> list[Name]:
     return found
 
 
-def numbered(name: Name, num_layers: int) -> list[str]:
-    """The tensors of a name: one for each block, or the one that there is."""
+def numbered(name: Name, shapes: Shapes, most: int | None = None) -> list[str]:
+    """The tensors of a name: one for each block, or for the first `most`, or the one there is."""
     if LAYER not in name.tensor:
         return [name.tensor]
-    return [name.tensor.replace(LAYER, str(number)) for number in range(num_layers)]
+    num_layers = shapes[name.leaves[0]][0]
+    count = num_layers if most is None else min(num_layers, most)
+    return [name.tensor.replace(LAYER, str(number)) for number in range(count)]
 
 
 def to_leaves(
-    names: Sequence[Name], shapes: Shapes, read: Callable[[str], np.ndarray], dtype: Any
+    names: Sequence[Name],
+    shapes: Shapes,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    source: Mapping[str, str],
+    dtype: Any,
 ) -> dict[str, np.ndarray]:
-    """The leaves by path, of tensors that `read` gives. ValueError where one has another shape."""
+    """The leaves by path; `source` has the tensors' own names by those of the table.
+
+    ValueError for a tensor of another shape, or not of floats.
+    """
     leaves = {}
     for name in names:
         expected = _shape_of_tensor(name, shapes)
         ends = np.cumsum([shapes[leaf][-1] for leaf in name.leaves])[:-1]
-        for place, tensor in _places(name, shapes):
-            array = np.asarray(read(tensor))
+        for place, canonical in _places(name, shapes):
+            tensor = source[canonical]
+            array = np.asarray(tensors[tensor])
             if array.dtype.name not in FLOATS:
                 raise ValueError(f"tensor {tensor} is of {array.dtype}: floats are needed")
             if array.shape != expected:
@@ -100,7 +111,7 @@ def _places(name: Name, shapes: Shapes) -> list[tuple[Any, str]]:
     """The place of each tensor in the leaves, which is the number of the block or all of them."""
     if LAYER not in name.tensor:
         return [(..., name.tensor)]
-    return list(enumerate(numbered(name, shapes[name.leaves[0]][0])))
+    return list(enumerate(numbered(name, shapes)))
 
 
 def _shape_of_tensor(name: Name, shapes: Shapes) -> tuple[int, ...]:

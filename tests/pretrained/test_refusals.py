@@ -20,6 +20,7 @@ from tests.pretrained.golden import load, pretrained
 # A golden file, changes of its config, and the error.
 CONFIGS = {
     "no model type": ("bert_classes", {"model_type": None}, "model_type is None: supported are"),
+    "a kind of kinds": ("bert_classes", {"model_type": ["bert"]}, "model_type is"),
     "another family": ("bert_classes", {"model_type": "t5"}, "model_type is 't5'"),
     "relative positions": (
         "bert_classes",
@@ -39,10 +40,12 @@ CONFIGS = {
     ),
     "heads": ("bert_classes", {"num_attention_heads": 5}, "12 is not a multiple of num_heads 5"),
     "a new field": ("bert_classes", {"twist": 3}, r"twist \(3\) is not known, .* ignore=\('twist'"),
+    "labels": ("bert_classes", {"id2label": 3}, "id2label is 3: labels by number"),
+    "two numbers": ("bert_classes", {"num_labels": 3}, "num_labels is 3: supported is 5"),
     "another head": (
         "bert_token_classes",
         {"architectures": ["BertForMultipleChoice"]},
-        "architectures is 'BertForMultipleChoice', whose head is not supported",
+        r"architectures is \['BertForMultipleChoice'\], whose head is not supported",
     ),
     "the head's activation": ("roberta_masked_lm", {"hidden_act": "relu"}, "hidden_act is 'relu'"),
     "no padding": ("roberta_masked_lm", {"pad_token_id": None}, "pad_token_id is None"),
@@ -63,8 +66,8 @@ CONFIGS = {
     "a window": ("llama", {"sliding_window": 4}, "sliding_window is 4: supported is None"),
     "groups": ("llama", {"num_key_value_heads": 3}, "4 .* multiple of .*3"),
     "narrower": ("llama", {"intermediate_size": 19}, r"gate_proj.weight has shape \(20, 12\), and"),
-    "shallower": ("gpt", {"n_layer": 2}, "h.2.attn.c_attn.weight, .* 9 more.* is none of"),
-    "deeper": ("gpt", {"n_layer": 10**9}, "tensor transformer.h.3.ln_1.weight, .* is missing"),
+    "shallower": ("gpt", {"n_layer": 2}, "no tensor transformer.h.2.attn.c_attn.weight, .* 9 more"),
+    "deeper": ("gpt", {"n_layer": 10**9}, "lacks transformer.h.3.ln_1.weight, "),
     "a giant": ("gpt", {"vocab_size": 2**31 - 1}, r"has shape \(29, 12\), and the config asks"),
     "a greater one": ("gpt", {"vocab_size": 2**31}, "vocab_size is 2147483648: an integer"),
 }
@@ -82,9 +85,9 @@ def test_configs_are_refused_by_field(name):
 
 WORDS = "transformer.wte.weight"
 TENSORS = {
-    "missing": ({WORDS: None, "lm_head.weight": None}, f"tensor {WORDS} of the config's model is"),
+    "missing": ({WORDS: None, "lm_head.weight": None}, f"checkpoint lacks {WORDS}, which"),
     "many missing": ({f"transformer.h.{i}.ln_1.bias": None for i in range(3)}, "h.0.ln_1.bias, "),
-    "unknown": ({"score.weight": np.ones(3)}, r"tensor score.weight is none .* ignore=\('score"),
+    "unknown": ({"score.weight": np.ones(3)}, r"has no tensor score.weight: .* ignore=\('score"),
     "integers": ({WORDS: np.ones((29, 12), int)}, f"tensor {WORDS} is of int64: floats"),
     "another shape": (
         {WORDS: np.ones((12, 29))},
@@ -102,6 +105,14 @@ def test_tensors_are_refused_by_name(name):
     with pytest.raises(ValueError, match=message) as error:
         from_checkpoint(dataclasses.replace(checkpoint, tensors=tensors))
     assert "\n" not in str(error.value)
+
+
+def test_one_tensor_by_two_names_is_refused():
+    checkpoint = load("bert_classes").checkpoint
+    name = "bert.embeddings.LayerNorm.gamma"
+    doubled = checkpoint.tensors | {name: np.ones(12, np.float32)}
+    with pytest.raises(ValueError, match=f"{name} is .*LayerNorm.weight by another name"):
+        from_checkpoint(dataclasses.replace(checkpoint, tensors=doubled))
 
 
 def test_what_is_known_not_to_matter_is_ignored():
