@@ -1,6 +1,6 @@
 """Import rules by folder: types < trees, rng, loops < derivatives < attention < all others.
 
-Of the others layers imports decoding, models imports both, and pretrained these and data. In
+Of the others layers imports decoding, models imports both, and pretrained these three and data. In
 experiments/ papers import tasks and the harness, tasks import harness.task and harness.config, and
 the harness imports neither.
 """

@@ -1,7 +1,7 @@
 """Published checkpoints: a config and tensors by name, whatever container they come in."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ _LFS = b"version https://git-lfs"
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A published model: what it says of itself, its tensors, and where it was read.
+    """A published model: what it says of itself, its tensors, and where it was read, if it was.
 
     `config` is the object of config.json, or the metadata of a GGUF file, its tokenizer among them;
     to that of CTranslate2 the keys "ctranslate2.spec" and "ctranslate2.revision" are added. The
@@ -31,9 +31,9 @@ class Checkpoint:
     """
 
     config: dict[str, Any]
-    tensors: Tensors
-    where: Path
-    container: Container
+    tensors: Mapping[str, Any]  # NumPy arrays; those of a file are read when they are asked for
+    where: Path | None = None
+    container: Container = "safetensors"
 
     def architectures(self) -> tuple[str, ...]:
         """The names that the checkpoint gives to its architecture, the family first.

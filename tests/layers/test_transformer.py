@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Causal, Full, Window
+from attn_research.attention import ALiBi, Causal, Full, Rotary, Window
 from attn_research.decoding import BeamHistory, KeyValueCache, Past
 from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.stack import scan_blocks
 from attn_research.layers.transformer import (
     ACTIVATIONS,
     BlockConfig,
@@ -18,7 +19,6 @@ from attn_research.layers.transformer import (
     EncoderBlock,
     FeedForward,
     Residual,
-    scan_blocks,
 )
 
 B, T, D, F, N, H = 2, 5, 6, 7, 3, 4
@@ -163,6 +163,26 @@ def test_a_decoder_block_without_cross_attention_is_a_cached_causal_encoder_bloc
                 atol=1e-5,
             )
             start += size
+
+
+def test_encoder_and_decoder_blocks_take_positions_alike():
+    heads, states = MultiHeadAttention(N, H), jnp.array(STATES)
+    encoder, decoder = EncoderBlock(heads, F), DecoderBlock(heads.clone(), F)
+    params = draw(decoder, states, Causal())
+    options = {
+        "rotation": Rotary(H, 20.0).at(jnp.arange(T)[None]),
+        "bias": ALiBi(jnp.array([0.5, 1.0, 2.0])),
+    }
+
+    def run(block, **options):
+        return jax.jit(block.apply)(params, states, Causal(), **options)[0]
+
+    plain = run(encoder)
+    for given in ({"rotation": options["rotation"]}, {"bias": options["bias"]}, options):
+        found = run(encoder, **given)
+        np.testing.assert_allclose(found, run(decoder, **given), atol=1e-6)
+        assert np.abs(found - plain)[:, 1:].max() > 1e-2
+        np.testing.assert_allclose(found[:, 0], plain[:, 0], atol=1e-6)  # attends to itself alone
 
 
 def test_a_memory_is_required_exactly_with_cross_attention():
