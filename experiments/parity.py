@@ -1,0 +1,75 @@
+"""Parity of a published checkpoint with arrays that the original library computed.
+
+python -m experiments.parity --checkpoint=FOLDER --arrays=FILE.npz
+
+The arrays are called input.NAME and output.NAME, by the argument and output names of the original:
+input_ids, attention_mask, token_type_ids, position_ids; last_hidden_state, pooler_output, logits,
+prediction_logits, hidden_states [B, L + 1, T, D], attentions [B, L, N, T, T], or hidden_states.N
+and attentions.N of one block. The exit status is 1 where a value v differs by more than
+1e-4 + 1e-4 |v|.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from attn_research.data.files import one_line, user_path
+from attn_research.pretrained import from_checkpoint, read_checkpoint
+from attn_research.pretrained.parity import differences, first_departure, run_network
+from experiments.harness.flags import fail, parse_flags, quiet_libraries
+from experiments.harness.path_flags import define_path
+
+
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The inputs and outputs in a file; ValueError where it has none, or is damaged."""
+    if not path.is_file():
+        raise FileNotFoundError(f"--arrays={path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # of many kinds, where a file is damaged
+        raise ValueError(f"--arrays={path} is no .npz of arrays ({one_line(error)})") from None
+    kinds = [
+        {name.removeprefix(kind): x for name, x in arrays.items() if name.startswith(kind)}
+        for kind in ("input.", "output.")
+    ]
+    if not all(kinds):
+        raise ValueError(f"--arrays={path}: no arrays are called input.NAME and output.NAME")
+    return kinds[0], kinds[1]
+
+
+def main(argv: Sequence[str]) -> None:
+    values = flags.FLAGS
+    quiet_libraries()
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"not a flag: {' '.join(argv[1:])}")
+        for name in ("checkpoint", "arrays"):
+            if not values[name].value:
+                raise ValueError(f"--{name} is missing")
+        inputs, expected = read_arrays(user_path(values.arrays))
+        pretrained = from_checkpoint(read_checkpoint(values.checkpoint))
+        found = run_network(pretrained, inputs)
+        shape = inputs["input_ids"].shape
+        valid = np.asarray(inputs.get("attention_mask", np.ones(shape)), bool)
+        rows = list(differences(found, expected, valid))
+    except (ValueError, OSError) as error:
+        if values.debug:
+            raise
+        fail(error)
+    for row in rows:
+        verdict = "equal" if row.holds else f"DIFFERS at {list(row.place)}"
+        print(f"{row.name:<24} {row.largest:9.2e}  {verdict}")
+    if not all(row.holds for row in rows):
+        where = first_departure(found, expected, valid)
+        sys.exit(f"error: outputs differ{f'; first in {where}' if where else ''}")
+
+
+if __name__ == "__main__":
+    define_path("checkpoint", "", "Folder of a published checkpoint.")
+    define_path("arrays", "", "File of arrays input.NAME and output.NAME.")
+    flags.DEFINE_bool("debug", False, "Show where an error came from.")
+    app.run(main, flags_parser=parse_flags)
