@@ -19,7 +19,8 @@ from attn_research.types import Array, Bool, Float
 class Pooled(NamedTuple):
     """The vector of a sequence, with weights of attention [B, rows, S] where captured.
 
-    The vectors are [B, S, D] where nothing is pooled. `redundancy` [B] is that of the rows of attention, in poolings that have them.
+    The vectors are [B, S, D] where nothing is pooled. `redundancy` [B] is that of the rows of
+    attention, in poolings that have them.
     """
 
     vector: Float[Array, "B *S D"]
@@ -112,11 +113,8 @@ class SelfAttentionPooling(nn.Module):
         *,
         capture: Capture = None,
     ) -> Pooled:
-        keys = jnp.tanh(
-            nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="key")(
-                states
-            )
-        )
+        key = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="key")
+        keys = jnp.tanh(key(states))
         init, shape = nn.initializers.normal(self.features**-0.5), (self.num_rows, self.features)
         queries = self.param("queries", init, shape).astype(keys.dtype)
         context, weights = attend(

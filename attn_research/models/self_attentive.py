@@ -51,8 +51,8 @@ class SelfAttentive(nn.Module):
         """The classification of texts: see `TextClassifier`."""
         if segments is not None:
             raise ValueError(
-                f"{type(self).__name__} does not keep the texts of a row apart: give it rows of one "
-                "example and no segments"
+                f"{type(self).__name__} does not keep the examples of a row apart: give it rows of "
+                "one and no segments"
             )
         init = symmetric_uniform(self.init_limit)
         drop = nn.Dropout(self.dropout, deterministic=not train)

@@ -90,6 +90,8 @@ def make_network(config: Config, task: TextClassificationTask) -> SelfAttentive:
             f"{'a label of each word' if model.pooling == 'each' else 'one label of a text'}; "
             f"give --row={wanted}"
         )
+    if config.execution.remat != "none":
+        raise ValueError(f"--remat={config.execution.remat}: this network has none to give")
     return SelfAttentive(
         task.vocab_size,
         task.num_outputs,

@@ -21,17 +21,19 @@ def test_spans(tags, spans):
     assert spans_of(tags.split()) == [Span(*each) for each in spans]
 
 
+def scored(found, gold):
+    return span_score(*([line.split() for line in side.split(";")] for side in (found, gold)))
+
+
 def test_score_by_hand():
-    gold = ["B-a I-a O B-b".split(), "O B-a".split(), "O O O".split()]
-    found = ["B-a I-a O B-a".split(), "B-a B-a".split(), "O B-b I-b".split()]
-    score = span_score(found, gold)
+    score = scored("B-a I-a O B-a; B-a B-a; O B-b I-b", "B-a I-a O B-b; O B-a; O O O")
     assert score == SpanScore(num_found=5, num_gold=3, num_right=2)
     assert (score.precision, score.recall) == (2 / 5, 2 / 3)
     assert score.f1 == pytest.approx(2 * 0.4 * (2 / 3) / (0.4 + 2 / 3))
 
 
 def test_a_part_of_a_span_is_wrong():
-    assert span_score(["B-a O".split()], ["B-a I-a".split()]).num_right == 0
+    assert scored("B-a O", "B-a I-a").num_right == 0
 
 
 def test_no_spans_at_all():

@@ -1,9 +1,9 @@
 """Labelled examples as ids, and their batches.
 
-A batch is {"ids", "types": int32 [B, S], "label"}: each text ends with EOS, rows are padded with PAD,
-and types are 1 in the second text of a pair, its EOS included, else 0. The label is that of a row
-[B], or of each of its ids [B, S]: the number of a class, or -1 where there is none, as in rows that
-only fill a batch; of numbers it is a float32, NaN where there is none.
+A batch is {"ids", "types": int32 [B, S], "label"}: each text ends with EOS, rows are padded with
+PAD, and types are 1 in the second text of a pair, its EOS included, else 0. The label is that of a
+row [B], or of each of its ids [B, S]: the number of a class, or -1 where there is none, as in rows
+that only fill a batch; of numbers it is a float32, NaN where there is none.
 """
 
 import array
@@ -82,7 +82,7 @@ def _encode(example, tokenizer, encode_label, max_words) -> Item:
 
 
 def truncate(texts: Sequence[list[str]], max_words: int) -> list[list[str]]:
-    """One or two texts of at most `max_words` words together, cut at their ends, the longer first."""
+    """One or two texts of at most `max_words` words together, the longer cut first, at its end."""
     lengths = [len(words) for words in texts]
     while sum(lengths) > max_words:
         lengths[lengths.index(max(lengths))] -= 1

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from attn_research.data.batching import Rows
 from attn_research.data.files import write_whole
