@@ -1,7 +1,6 @@
 """Poolings of the states of a sequence into one vector, or none.
 
-A pooling is called as `pool(states, last, valid, capture=...) -> Pooled`, with the states [B, S, D]
-of a bidirectional layer and the last state [B, D] of both its directions.
+A pooling is called as `pool(states, capture=...) -> Pooled`. Those without parameters are functions.
 """
 
 from typing import NamedTuple
@@ -16,6 +15,14 @@ from attn_research.layers.scoring import lecun_normal
 from attn_research.types import Array, Bool, Float
 
 
+class States(NamedTuple):
+    """The states of a bidirectional layer, the last one of both directions, and where words are."""
+
+    each: Float[Array, "B S D"]
+    last: Float[Array, "B D"]
+    valid: Bool[Array, "B S"]
+
+
 class Pooled(NamedTuple):
     """The vector of a sequence, with weights of attention [B, rows, S] where captured.
 
@@ -28,64 +35,28 @@ class Pooled(NamedTuple):
     redundancy: Float[Array, "B"] | None = None
 
 
-class EachState(nn.Module):
+def each_state(states: States, *, capture: Capture = None) -> Pooled:
     """No pooling: each state by itself, for labels of words."""
-
-    def __call__(
-        self,
-        states: Float[Array, "B S D"],
-        last: Float[Array, "B D"],
-        valid: Bool[Array, "B S"],
-        *,
-        capture: Capture = None,
-    ) -> Pooled:
-        return Pooled(states)
+    return Pooled(states.each)
 
 
-class LastStates(nn.Module):
+def last_states(states: States, *, capture: Capture = None) -> Pooled:
     """The last state of each direction."""
-
-    def __call__(
-        self,
-        states: Float[Array, "B S D"],
-        last: Float[Array, "B D"],
-        valid: Bool[Array, "B S"],
-        *,
-        capture: Capture = None,
-    ) -> Pooled:
-        return Pooled(last)
+    return Pooled(states.last)
 
 
-class MeanPooling(nn.Module):
+def mean_pooling(states: States, *, capture: Capture = None) -> Pooled:
     """The mean of the states; zeros where there are none."""
-
-    def __call__(
-        self,
-        states: Float[Array, "B S D"],
-        last: Float[Array, "B D"],
-        valid: Bool[Array, "B S"],
-        *,
-        capture: Capture = None,
-    ) -> Pooled:
-        total = jnp.sum(jnp.where(valid[:, :, None], states, 0), axis=1)
-        count = jnp.sum(valid, axis=1, keepdims=True).astype(total.dtype)
-        return Pooled(total / jnp.maximum(count, 1))
+    total = jnp.sum(jnp.where(states.valid[:, :, None], states.each, 0), axis=1)
+    count = jnp.sum(states.valid, axis=1, keepdims=True).astype(total.dtype)
+    return Pooled(total / jnp.maximum(count, 1))
 
 
-class MaxPooling(nn.Module):
+def max_pooling(states: States, *, capture: Capture = None) -> Pooled:
     """The largest of each component of the states; zeros where there are none."""
-
-    def __call__(
-        self,
-        states: Float[Array, "B S D"],
-        last: Float[Array, "B D"],
-        valid: Bool[Array, "B S"],
-        *,
-        capture: Capture = None,
-    ) -> Pooled:
-        lowest = jnp.finfo(states.dtype).min
-        largest = jnp.max(jnp.where(valid[:, :, None], states, lowest), axis=1)
-        return Pooled(jnp.where(jnp.any(valid, axis=1, keepdims=True), largest, 0))
+    lowest = jnp.finfo(states.each.dtype).min
+    largest = jnp.max(jnp.where(states.valid[:, :, None], states.each, lowest), axis=1)
+    return Pooled(jnp.where(jnp.any(states.valid, axis=1, keepdims=True), largest, 0))
 
 
 class SelfAttentionPooling(nn.Module):
@@ -105,24 +76,17 @@ class SelfAttentionPooling(nn.Module):
     implementation: str | None = None
 
     @nn.compact
-    def __call__(
-        self,
-        states: Float[Array, "B S D"],
-        last: Float[Array, "B D"],
-        valid: Bool[Array, "B S"],
-        *,
-        capture: Capture = None,
-    ) -> Pooled:
+    def __call__(self, states: States, *, capture: Capture = None) -> Pooled:
         key = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="key")
-        keys = jnp.tanh(key(states))
+        keys = jnp.tanh(key(states.each))
         init, shape = nn.initializers.normal(self.features**-0.5), (self.num_rows, self.features)
         queries = self.param("queries", init, shape).astype(keys.dtype)
         context, weights = attend(
             jnp.broadcast_to(queries, (len(keys), *shape))[:, :, None],
             keys[:, :, None],
-            states[:, :, None],
+            states.each[:, :, None],
             score=Dot(),
-            mask=Padding(valid),
+            mask=Padding(states.valid),
             # `init` sees a few words, which may be too few for an implementation.
             implementation=None if self.is_initializing() else self.implementation,
             capture="all",  # the penalty needs them

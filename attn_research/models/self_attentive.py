@@ -6,12 +6,14 @@ the last state, the mean or the maximum of the states.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.layers.contracts import Capture, Classified
+from attn_research.layers.pooling import Pooled, States
 from attn_research.layers.recurrent import LSTMUnit, Recurrence, symmetric_uniform
 from attn_research.types import Array, Bool, Float, Int
 
@@ -30,7 +32,7 @@ class SelfAttentive(nn.Module):
     hidden_dim: int
     mlp_dim: int
     _: dataclasses.KW_ONLY
-    pooling: nn.Module
+    pooling: Callable[..., Pooled]
     penalty: float = 0.0
     dropout: float = 0.0
     word_dropout: float = 0.0
@@ -58,8 +60,7 @@ class SelfAttentive(nn.Module):
         drop = nn.Dropout(self.dropout, deterministic=not train)
         drop_word = nn.Dropout(self.word_dropout, (-1,), deterministic=not train)
         embed = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=init, name="embedding")
-        states, last = self._read(drop(drop_word(embed(ids))), valid, init)
-        pooled = self.pooling(states, last, valid, capture=capture)
+        pooled = self.pooling(self._read(drop(drop_word(embed(ids))), valid, init), capture=capture)
         hidden = nn.relu(nn.Dense(self.mlp_dim, name="hidden")(drop(pooled.vector)))
         logits = nn.Dense(self.num_classes, name="output")(drop(hidden))
         auxiliary = None
@@ -68,12 +69,15 @@ class SelfAttentive(nn.Module):
         return Classified(logits, pooled.weights, auxiliary)
 
     def _read(
-        self, embedded: Float[Array, "B S E"], valid: Bool[Array, "B S"], init
-    ) -> tuple[Float[Array, "B S D"], Float[Array, "B D"]]:
-        """The states of both directions, and the last state of each."""
+        self,
+        embedded: Float[Array, "B S E"],
+        valid: Bool[Array, "B S"],
+        init: nn.initializers.Initializer,
+    ) -> States:
+        """The states of both directions, side by side."""
         found = []
         for name in ("forward", "backward"):
             unit = LSTMUnit(self.hidden_dim, init)
             found.append(Recurrence(unit, name == "backward", name=name)(embedded, valid))
-        states = jnp.concatenate([outputs for outputs, _ in found], axis=-1)
-        return states, jnp.concatenate([last.hidden for _, last in found], axis=-1)
+        each = jnp.concatenate([outputs for outputs, _ in found], axis=-1)
+        return States(each, jnp.concatenate([last.hidden for _, last in found], axis=-1), valid)

@@ -1,16 +1,16 @@
 """Lin et al. 2017: networks, rows and scales of what pools the states of a sentence."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
-from flax import linen as nn
-
 from attn_research.layers.pooling import (
-    EachState,
-    LastStates,
-    MaxPooling,
-    MeanPooling,
+    Pooled,
     SelfAttentionPooling,
+    each_state,
+    last_states,
+    max_pooling,
+    mean_pooling,
 )
 from attn_research.models.self_attentive import SelfAttentive
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
@@ -19,7 +19,7 @@ from experiments.lin2017 import tables
 from experiments.tasks.text_classification.config import TextClassificationConfig
 from experiments.tasks.text_classification.task import TextClassificationTask
 
-POOLINGS = {"last": LastStates, "mean": MeanPooling, "max": MaxPooling, "each": EachState}
+POOLINGS = {"last": last_states, "mean": mean_pooling, "max": max_pooling, "each": each_state}
 _ATTENDS = {"pooling": ("attention",)}
 
 
@@ -106,10 +106,10 @@ def make_network(config: Config, task: TextClassificationTask) -> SelfAttentive:
     )
 
 
-def _make_pooling(config: Config) -> nn.Module:
+def _make_pooling(config: Config) -> Callable[..., Pooled]:
     model = config.model
     if model.pooling != "attention":
-        return POOLINGS[model.pooling]()
+        return POOLINGS[model.pooling]
     implementation = config.execution.named_implementation
     return SelfAttentionPooling(model.num_rows, model.attention_dim, implementation=implementation)
 

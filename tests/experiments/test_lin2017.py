@@ -15,6 +15,7 @@ from experiments.harness.verify import verify
 from experiments.lin2017.paper import PAPER
 from experiments.papers import find
 from experiments.tasks.text_classification.losses import loss_sums, summarize
+from experiments.tasks.text_classification.predictions import attention_maps
 from experiments.tasks.text_classification.scores import score_lines
 from tests.experiments.runs import run
 
@@ -65,6 +66,15 @@ def test_a_sentence_of_ones_own(folder):
     assert empty.output == "" and empty.notes == ["an empty text has no label"]
     with pytest.raises(ValueError, match="reads one text; got 2 in"):
         list(kept.task.respond([kept.network], [kept.params], ["a\tb"]))
+
+
+def test_maps_of_layers_and_heads():
+    weights = np.random.default_rng(0).random((2, 3, 6, 6))
+    found = attention_maps(weights, ["a", "b", "c", "<end>"])
+    assert len(found) == 6
+    grid = found["layer 2, head 1"]
+    np.testing.assert_array_equal(grid.weights, weights[1, 0, :4, :4])
+    assert grid.rows == grid.columns == ["a", "b", "c", "<end>"]
 
 
 def test_rows_that_fill_a_batch_change_neither_loss_nor_penalty():

@@ -8,11 +8,12 @@ import pytest
 from attn_research.attention import Additive, Padding, attend
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.pooling import (
-    EachState,
-    LastStates,
-    MaxPooling,
-    MeanPooling,
     SelfAttentionPooling,
+    States,
+    each_state,
+    last_states,
+    max_pooling,
+    mean_pooling,
     redundancy,
 )
 from attn_research.layers.scoring import make_scoring
@@ -33,11 +34,11 @@ def pool(num_rows):
     module = SelfAttentionPooling(num_rows, H)
 
     @jax.jit
-    def run(states, last, valid):
-        params = module.init(jax.random.key(2), states, last, valid)
-        return module.apply(params, states, last, valid, capture="all"), params["params"]
+    def run(states):
+        params = module.init(jax.random.key(2), states)
+        return module.apply(params, states, capture="all"), params["params"]
 
-    found, params = run(STATES, LAST, VALID)
+    found, params = run(States(STATES, LAST, VALID))
     return found, params["key"]["kernel"], params["queries"]
 
 
@@ -98,13 +99,13 @@ def test_other_poolings_by_hand():
     for row in range(2):
         mean[row] = states[row, valid[row]].mean(axis=0)
         largest[row] = states[row, valid[row]].max(axis=0)
-    for module, expected in (
-        (MeanPooling(), mean),
-        (MaxPooling(), largest),
-        (LastStates(), LAST),
-        (EachState(), STATES),
+    for pooling, expected in (
+        (mean_pooling, mean),
+        (max_pooling, largest),
+        (last_states, LAST),
+        (each_state, STATES),
     ):
-        found = module.apply({}, STATES, LAST, VALID)
+        found = pooling(States(STATES, LAST, VALID))
         np.testing.assert_allclose(found.vector, expected, atol=1e-6)
         assert found.weights is None and found.redundancy is None
 
@@ -120,8 +121,8 @@ def test_redundancy_is_zero_for_rows_on_words_of_their_own():
 
 def test_padding_changes_nothing():
     module = SelfAttentionPooling(ROWS, H)
-    params = module.init(jax.random.key(2), STATES, LAST, VALID)
-    other = jnp.where(VALID[:, :, None], STATES, 9.0)
-    found = [module.apply(params, states, LAST, VALID).vector for states in (STATES, other)]
+    params = module.init(jax.random.key(2), States(STATES, LAST, VALID))
+    both = STATES, jnp.where(VALID[:, :, None], STATES, 9.0)
+    found = [module.apply(params, States(each, LAST, VALID)).vector for each in both]
     np.testing.assert_array_equal(*found)
     assert not found[0][2].any()  # a row without a word

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.layers.pooling import EachState, LastStates, MeanPooling, SelfAttentionPooling
+from attn_research.layers.pooling import SelfAttentionPooling, each_state, last_states, mean_pooling
 from attn_research.models.self_attentive import SelfAttentive
 
 VOCAB, CLASSES, EMBEDDING, HIDDEN, MLP, ROWS, FEATURES = 23, 3, 5, 4, 7, 2, 6
@@ -14,9 +14,9 @@ for _row, _length in enumerate((9, 5, 1, 0)):  # the last row holds nothing
     IDS[_row, :_length] = np.random.default_rng(_row).integers(1, VOCAB, _length)
 POOLINGS = {
     "attention": SelfAttentionPooling(ROWS, FEATURES),
-    "last": LastStates(),
-    "mean": MeanPooling(),
-    "each": EachState(),
+    "last": last_states,
+    "mean": mean_pooling,
+    "each": each_state,
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from attn_research.data.files import write_whole
-from attn_research.data.text.examples import encode_examples, truncate
+from attn_research.data.text.examples import EncodedExamples, encode_examples, truncate
 from attn_research.data.text.labelled import Example
 from attn_research.data.text.tokenizers import UNK, Tokenizer
 from attn_research.evaluation.spans import OUTSIDE
@@ -19,26 +19,51 @@ from experiments.tasks.text_classification.inference import Members
 from experiments.tasks.text_classification.scores import ATTENDED, PREDICTIONS
 
 ATTENTION = "attention.json"
+KEPT = 12  # examples of which attention is kept
 END = "<end>"
 
 
 def predict(config: Config, data: Data, members: Members, folder: Path) -> None:
     """Writes the predicted labels of the test set, and where rows of attention attend."""
-    gold, labels = examples(config.task.text, "test"), members.labels
-    lines, attended = [""] * len(data.test), {}
+    gold, lines = examples(config.task.text, "test"), [""] * len(data.test)
     for indices, batch in eval_batches(config, data.test):
-        outputs, weights = members.outputs(batch), members.weights(batch)
+        outputs = members.outputs(batch)
         for row, index in enumerate(indices):
-            lines[index] = _label(outputs[row], data.classes, labels, gold[index])
-            if weights is not None and weights.ndim == 3:
-                attended[int(index)] = weights[row, :, : len(data.test[index].ids) + 1]
+            lines[index] = _label(outputs[row], data.classes, members.labels, gold[index])
     write_whole(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines).encode())
-    if not attended:
-        return
-    if config.task.text.data == "grammar":
-        most = [attended[index].argmax(axis=-1).tolist() for index in range(len(lines))]
-        write_whole(folder / ATTENDED, json.dumps(most).encode())
-    _keep_attention(config, data, lines, attended, folder)
+    if config.task.text.data == "grammar":  # where the word that decides is known
+        attended = _rows_of_attention(config, data.test, members, range(len(lines)))
+        if attended:
+            most = [attended[index].argmax(axis=-1).tolist() for index in range(len(lines))]
+            write_whole(folder / ATTENDED, json.dumps(most).encode())
+    # The first of 8 to 20 words, none picked by hand.
+    fitting = [i for i in range(len(lines)) if 8 <= len(data.test[i].ids) <= 20][:KEPT]
+    kept = [
+        {
+            "words": words_of(config, data.tokenizer, gold[index]),
+            "label": gold[index].label,
+            "found": lines[index],
+            "weights": weights.round(3).tolist(),
+        }
+        for index, weights in _rows_of_attention(config, data.test, members, fitting).items()
+    ]
+    if kept:
+        write_whole(folder / ATTENTION, json.dumps(kept, ensure_ascii=False).encode())
+
+
+def _rows_of_attention(
+    config: Config, data: EncodedExamples, members: Members, chosen: Sequence[int]
+) -> dict[int, np.ndarray]:
+    """The weights [rows, S] of some examples, in order; empty where a network has no such rows."""
+    found = {}
+    for indices, batch in eval_batches(config, EncodedExamples([data[i] for i in chosen])):
+        weights = members.weights(batch)
+        if weights is None or weights.ndim != 3:
+            return {}
+        for row, index in enumerate(indices):
+            number = chosen[int(index)]
+            found[number] = weights[row, :, : len(data[number].ids) + 1]
+    return dict(sorted(found.items()))
 
 
 def _label(output: np.ndarray, classes: Sequence[str], labels: str, gold: Example) -> str:
@@ -51,22 +76,6 @@ def _label(output: np.ndarray, classes: Sequence[str], labels: str, gold: Exampl
     return " ".join(found + [OUTSIDE] * (words - len(found)))  # words that were not read
 
 
-def _keep_attention(config: Config, data: Data, lines, attended, folder: Path) -> None:
-    """Writes the rows of attention over the first texts of 8 to 20 words, none picked by hand."""
-    gold, count = examples(config.task.text, "test"), 12
-    fitting = [i for i in range(len(lines)) if 8 <= len(data.test[i].ids) <= 20][:count]
-    kept = [
-        {
-            "words": words_of(config, data.tokenizer, gold[i]),
-            "label": gold[i].label,
-            "found": lines[i],
-            "weights": attended[i].round(3).tolist(),
-        }
-        for i in fitting
-    ]
-    write_whole(folder / ATTENTION, json.dumps(kept, ensure_ascii=False).encode())
-
-
 def words_of(config: Config, tokenizer: Tokenizer, example: Example) -> list[str]:
     """The word, or piece, of each id that is read of an example, but the last EOS."""
     words = []
@@ -75,6 +84,19 @@ def words_of(config: Config, tokenizer: Tokenizer, example: Example) -> list[str
         words += given if len(given) == len(ids) else [tokenizer.decode([i]) for i in ids]
         words.append(END)
     return words[:-1]
+
+
+def attention_maps(weights: np.ndarray, words: Sequence[str]) -> dict[str, AttentionMap]:
+    """Maps over the words of rows of attention [rows, S], or of layers and heads [L, N, S, S]."""
+    size = len(words)
+    if weights.ndim == 2:
+        rows = [f"row {number + 1}" for number in range(len(weights))]
+        return {"attention": AttentionMap(weights[:, :size], rows, words)}
+    return {
+        f"layer {layer + 1}, head {head + 1}": AttentionMap(grid[:size, :size], words, words)
+        for layer, heads in enumerate(weights)
+        for head, grid in enumerate(heads)
+    }
 
 
 def respond(
@@ -98,12 +120,8 @@ def respond(
     scores = {}
     if labels == "classes":
         scores = {classes[i]: float(output[i]) for i in np.argsort(-output)[:5]}
-    words, maps = words_of(config, tokenizer, example), {}
-    weights = members.weights(batch)
-    if weights is not None and weights.ndim == 3:
-        rows = [f"row {number + 1}" for number in range(weights.shape[1])]
-        shown = weights[0, :, : len(words) + 1]
-        maps["attention"] = AttentionMap(shown, rows, [*words, END])
+    words, weights = words_of(config, tokenizer, example), members.weights(batch)
+    maps = {} if weights is None else attention_maps(weights[0], [*words, END])
     unknown = [word for word, i in zip(words, encoded[0].ids, strict=True) if i == UNK]
     notes = [f"not in the vocabulary: {', '.join(unknown)}"] if unknown else []
     count = sum(len(tokenizer.words(each)) for each in texts)
