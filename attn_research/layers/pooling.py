@@ -1,6 +1,6 @@
 """Poolings of the states of a sequence into one vector, or none.
 
-A pooling is called as `pool(states, capture=...) -> Pooled`. Those without parameters are functions.
+A pooling is called as `pool(states, capture=...) -> Pooled`; without parameters it is a function.
 """
 
 from typing import NamedTuple

@@ -61,16 +61,22 @@ ROWS = {
     "tagger": Row({"pooling": "each"}),
 }
 
+# Text as it was written, not cut into words.
+_RAW = dict(tokenizer="moses", lowercase=True, num_steps=800, eval_every=100, save_every=400)
 SCALES = {
     "tiny": Scale(dict(
         embedding=12, hidden=8, mlp_dim=10, num_rows=3, attention_dim=6, num_steps=12,
         eval_every=6, save_every=6, warmup_steps=2, batch_size=16, bucket_width=60,
         train_examples=200, test_examples=40, vocab_size=500,
-    ), time=TINY_TIME),
+    ), data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
     "small": Scale(data={
-        "grammar": dict(num_steps=600, eval_every=150, save_every=150),
+        "grammar": dict(num_steps=600, eval_every=100, save_every=300),
         "sst2": dict(num_steps=1000, eval_every=100, save_every=500),
+        "sst2_phrases": dict(num_steps=4000, eval_every=400, save_every=2000),
         "trec": dict(num_steps=1000, eval_every=100, save_every=500, lowercase=True),
+        **dict.fromkeys(("cola", "mrpc", "rte"), _RAW),
+        "stsb": _RAW | dict(best_by="+pearson"),
+        "wnut17": dict(num_steps=1000, eval_every=100, save_every=500),
     }),
     # The sizes are the paper's; what is not known of it is as in the scale small.
     "paper": Scale(dict(
