@@ -12,6 +12,7 @@ VOCAB, CLASSES, EMBEDDING, HIDDEN, MLP, ROWS, FEATURES = 23, 3, 5, 4, 7, 2, 6
 IDS = np.zeros((4, 9), np.int32)
 for _row, _length in enumerate((9, 5, 1, 0)):  # the last row holds nothing
     IDS[_row, :_length] = np.random.default_rng(_row).integers(1, VOCAB, _length)
+INPUTS = jnp.asarray(IDS), jnp.asarray(IDS > 0)
 POOLINGS = {
     "attention": SelfAttentionPooling(ROWS, FEATURES),
     "last": last_states,
@@ -34,7 +35,7 @@ def init(network):
 
 @pytest.mark.parametrize(("pooling", "width"), [("attention", ROWS * 8), ("last", 8), ("each", 8)])
 def test_parameters_are_counted_by_formula(pooling, width):
-    shapes = jax.eval_shape(init, make(pooling))
+    shapes = jax.eval_shape(lambda: init(make(pooling)))
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     lstm = 2 * ((EMBEDDING + HIDDEN + 1) * 4 * HIDDEN)
     attention = (2 * HIDDEN + ROWS) * FEATURES if pooling == "attention" else 0
@@ -59,17 +60,17 @@ def test_neither_padding_nor_batch_mates_change_a_row(pooling):
 def test_the_penalty_is_a_term_of_each_example():
     network = make("attention", penalty=0.7)
     params = init(network)
-    found = network.apply(params, IDS, IDS > 0, capture="all")
+    found = jax.jit(lambda p: network.apply(p, *INPUTS, capture="all"))(params)
     weights = np.asarray(found.weights)
     assert weights.shape == (4, ROWS, 9)
     product = weights @ weights.transpose(0, 2, 1) - np.eye(ROWS)
     expected = 0.7 * (product**2).sum(axis=(1, 2))
     np.testing.assert_allclose(found.auxiliary, expected, rtol=1e-5)
-    assert make("attention").apply(params, IDS, IDS > 0).auxiliary is None
-    assert network.apply(params, IDS, IDS > 0).weights is None
+    plain = jax.eval_shape(make("attention").apply, params, *INPUTS)
+    assert plain.auxiliary is None and plain.weights is None
 
 
 def test_rows_of_several_examples_are_refused():
     network = make("mean")
     with pytest.raises(ValueError, match="SelfAttentive does not keep the examples of a row apart"):
-        network.apply(init(network), IDS, IDS > 0, segments=IDS)
+        network.apply(init(network), *INPUTS, segments=INPUTS[0])

@@ -38,8 +38,8 @@ class LabelledTextConfig:
         "Labels of --data=text: classes, numbers, or tags of words in CoNLL's layout.",
         needs=_FILES,
     )
-    num_texts: Literal[1, 2] = setting(
-        1, "Texts of a line of --data=text, with a tab between.", needs=_FILES
+    num_texts: int = setting(
+        1, "Texts of a line of --data=text: 1, or 2 with a tab between.", 1, needs=_FILES
     )
     num_classes: int = setting(2, "Classes, or tags, of --data=text.", 1, needs=_FILES)
     train_examples: int = setting(4000, "Training examples of --data=grammar.", 1, needs=_GRAMMAR)

@@ -65,6 +65,8 @@ def check(config: LabelledTextConfig) -> None:
     if config.data in DATA_SETS:
         PublicCorpus(config.data, config.data_dir or None).check()
     if config.data == "text":
+        if config.num_texts > 2:
+            raise ValueError(f"--num_texts={config.num_texts}: a line has 1 text, or 2")
         for split in SPLITS:
             name = getattr(config, split)
             if not name:

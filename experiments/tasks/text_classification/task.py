@@ -37,7 +37,7 @@ class TextClassificationTask:
     classes: tuple[str, ...] | None = None
     data: Data | None = None
 
-    inputs, example = "text", '--text="the keys of the cabinet" --attention=map.png'
+    inputs, example = "text", '--text="the dogs of my old friend" --attention=map.png'
 
     @property
     def labels(self) -> Labels:
