@@ -75,15 +75,17 @@ SCALES = {
         "grammar": _SHORT,
         "sst2": _SHORT,
         "sst2_phrases": dict(num_steps=4000, eval_every=400, save_every=2000, bucket_width=16),
-        "trec": _SHORT | dict(lowercase=True),
+        "trec": _SHORT | dict(
+            num_steps=600, save_every=600, learning_rate=3e-3, word_dropout=0.2, lowercase=True
+        ),
         **dict.fromkeys(("cola", "mrpc", "rte"), _RAW),
         "stsb": _RAW | dict(best_by="+pearson"),
         "wnut17": _SHORT,
     }),
     # The sizes are the paper's; what is not known of it is as in the scale small.
     "paper": Scale(dict(
-        data="text", hidden=300, attention_dim=350, num_rows=30, penalty=1.0, embedding=300, mlp_dim=300,
-        vocab_size=50_000, num_steps=20_000, eval_every=1000, save_every=1000,
+        data="text", hidden=300, attention_dim=350, num_rows=30, penalty=1.0, embedding=300,
+        mlp_dim=300, vocab_size=50_000, num_steps=20_000, eval_every=1000, save_every=1000,
     )),
 }  # fmt: skip
 

@@ -1,7 +1,6 @@
 """The task of text classification: batches, loss, predictions and their scores."""
 
 import dataclasses
-import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attn_research.data.batching import Rows
+from attn_research.data.batching import Batches, Rows
 from attn_research.data.files import write_whole
 from attn_research.data.text.labelled import Labels
 from attn_research.data.text.tokenizers import PAD, Tokenizer, load_tokenizer
@@ -28,14 +27,15 @@ from experiments.tasks.text_classification.inference import Members
 class TextClassificationTask:
     """Classification of texts, of pairs, or of words, or regression, as the data has labels.
 
-    `data` is there after `load`, tokenizer and classes after `load` or `restore`; before, the
-    vocabulary is as large as the config allows.
+    `data` and `train` are there after `load`, tokenizer and classes after `load` or `restore`;
+    before, the vocabulary is as large as the config allows.
     """
 
     config: Config
     tokenizer: Tokenizer | None = None
     classes: tuple[str, ...] | None = None
     data: Data | None = None
+    train: Batches | None = None
 
     inputs, example = "text", '--text="the dogs of my old friend" --attention=map.png'
 
@@ -58,7 +58,7 @@ class TextClassificationTask:
 
     @property
     def about(self) -> dict[str, Any]:
-        efficiency = round(self._train.padding_efficiency(), 4)
+        efficiency = round(self.train.padding_efficiency(), 4)
         return self.data.about | {"padding_efficiency": efficiency}
 
     @property
@@ -68,7 +68,7 @@ class TextClassificationTask:
 
     @property
     def steps_per_epoch(self) -> float:
-        return self._train.per_epoch
+        return self.train.per_epoch
 
     def check(self) -> None:
         data.check(self.config.task.text)
@@ -76,7 +76,11 @@ class TextClassificationTask:
     def load(self) -> "TextClassificationTask":
         found = data.load(self.config.task.text)
         return dataclasses.replace(
-            self, tokenizer=found.tokenizer, classes=found.classes, data=found
+            self,
+            tokenizer=found.tokenizer,
+            classes=found.classes,
+            data=found,
+            train=batches.make_batches(self.config, found.train),
         )
 
     def save(self, folder: Path) -> None:
@@ -101,12 +105,8 @@ class TextClassificationTask:
         ids = jnp.zeros((1, 2), jnp.int32)
         return ids, ids == PAD
 
-    @functools.cached_property
-    def _train(self):
-        return batches.make_batches(self.config, self.data.train)
-
     def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
-        return self._train.iterate(start, rows)
+        return self.train.iterate(start, rows)
 
     def eval_batches(self, split: str) -> Iterator[PyTree]:
         examples = self.data.dev if split == "dev" else batches.sample(self.data.train)
