@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attn_research.data.text.tokenizers import PAD
 from experiments.harness.paper import resolve
 from experiments.harness.program import make_program
 from experiments.harness.run_folder import load_run
-from experiments.harness.runner import measure
 from experiments.harness.verify import verify
 from experiments.lin2017.paper import PAPER
 from experiments.papers import find
@@ -19,12 +19,14 @@ from experiments.tasks.text_classification.predictions import attention_maps
 from experiments.tasks.text_classification.scores import score_lines
 from tests.experiments.runs import run
 
+NAME = "rows-penalty.seed0"
+SHORT = {"num_steps": 2, "eval_every": 2, "save_every": 2, "warmup_steps": 1}
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lin2017") / "grammar-tiny"
-    for row in ("rows-penalty", "mean"):
-        run(PAPER, row, folder, scale="tiny")
+    run(PAPER, "rows-penalty", folder, scale="tiny")
     PAPER.report(folder / "results", PAPER)
     return folder
 
@@ -35,14 +37,14 @@ def test_runs_write_a_verifiable_table_and_a_picture(folder):
     assert (results / "attention-rows-penalty.png").stat().st_size > 1000
     table = (results / "tables.md").read_text()
     assert "redundancy" in table and "rows-penalty over" not in table
-    found = json.loads((results / "rows-penalty.seed0.json").read_text())["scores"]
+    found = json.loads((results / f"{NAME}.json").read_text())["scores"]
     scores = found["tests"]["test"]
     assert scores["examples"] == 40 and 0 < scores["accuracy"] < 1
     assert 0 <= scores["attends_to_head"] <= 1 and len(found["gold"]["test"]) == 64
 
 
 def test_an_edited_prediction_fails_the_verification(folder):
-    path = folder / "results" / "mean.seed0" / "test.predictions.txt"
+    path = folder / "results" / NAME / "test.predictions.txt"
     before = path.read_text()
     for after in (before.replace("singular", "plural", 1), before + "plural\n", "dual\n" * 40):
         path.write_text(after if after != before else before.replace("plural", "singular", 1))
@@ -53,7 +55,7 @@ def test_an_edited_prediction_fails_the_verification(folder):
 
 
 def test_a_sentence_of_ones_own(folder):
-    kept = load_run(folder / "runs" / "rows-penalty.seed0", find)
+    kept = load_run(folder / "runs" / NAME, find)
     lines = ["the five dogs of my zyx friend", " "]
     found, empty = kept.task.respond([kept.network], [kept.params], lines)
     assert found.output in ("singular", "plural")
@@ -82,16 +84,28 @@ def test_rows_that_fill_a_batch_change_neither_loss_nor_penalty():
     program = make_program(PAPER, config, PAPER.task(config).load())
     params = program.init(jax.random.key(0))
     batch = next(program.task.train_batches(0, lambda total: slice(0, total)))
+    assert {n: x.dtype for n, x in batch.items()} == {
+        n: x.dtype for n, x in program.task.batch_spec().items()
+    }
     assert batch["ids"].shape[0] == 20 and batch["label"][16:].tolist() == [-1] * 4
-    plain = {name: each[:16] for name, each in batch.items()}
-    loss = jax.jit(lambda params, batch: program.loss(params, batch, jax.random.key(1)))
-    found, expected = loss(params, batch), loss(params, plain)
-    assert found.weight == expected.weight == 16
-    assert expected.total > program.eval_step(params, plain).total + 1
-    np.testing.assert_allclose(found.total, expected.total, rtol=1e-5)
-    shapes = program.task.batch_spec()
-    assert {name: x.dtype for name, x in batch.items()} == {n: x.dtype for n, x in shapes.items()}
-    assert measure(program, params, "dev").keys() == {"loss", "accuracy"}
+    loss = jax.jit(lambda batch: program.loss(params, batch, jax.random.key(1)))
+
+    def some(rows):
+        """The batch with other rows emptied."""
+        fill = {"ids": PAD, "types": 0, "label": -1}
+        keep = np.isin(np.arange(20), rows)
+        return {
+            name: np.where(keep if each.ndim == 1 else keep[:, None], each, fill[name])
+            for name, each in batch.items()
+        }
+
+    parts = [loss(some(rows)) for rows in (range(7), range(7, 20))]
+    whole = loss(batch)
+    assert [float(each.weight) for each in (*parts, whole)] == [7, 9, 16]
+    np.testing.assert_allclose(parts[0].total + parts[1].total, whole.total, rtol=1e-5)
+    # Each of three rows attends to all words at first: the penalty is not small.
+    assert whole.total / 16 > np.log(2) + 0.1
+    assert loss(some([])).total == 0
 
 
 def write(folder, lines):
@@ -112,7 +126,13 @@ def test_a_class_that_one_word_decides_is_learned(tmp_path):
         f"{'with' if 'a' in text else 'without'}\t{text}"
         for text in drawn(np.random.default_rng(0))
     ]
-    given = write(tmp_path, lines) | {"num_steps": 80, "learning_rate": 0.03, "word_dropout": 0.0}
+    given = write(tmp_path, lines) | {
+        "num_steps": 70,
+        "eval_every": 35,
+        "save_every": 70,
+        "learning_rate": 0.03,
+        "word_dropout": 0.0,
+    }
     path = run(PAPER, "rows", tmp_path, **given)
     scores = json.loads(path.read_text())["scores"]["tests"]["test"]
     assert scores["accuracy"] > 0.9 and scores["matthews"] > 0.8
@@ -122,7 +142,8 @@ def test_pairs_with_numbers(tmp_path):
     rng = np.random.default_rng(1)
     one, other = drawn(rng), drawn(rng)
     pairs = [f"{len(set(a) & set(b)) / 2}\t{a}\t{b}" for a, b in zip(one, other, strict=True)]
-    given = write(tmp_path, pairs) | {"labels": "numbers", "num_texts": 2, "best_by": "+pearson"}
+    kind = {"labels": "numbers", "num_texts": 2, "best_by": "+pearson"}
+    given = write(tmp_path, pairs) | kind | SHORT
     path = run(PAPER, "max", tmp_path, **given)
     result = json.loads(path.read_text())
     assert result["scores"]["tests"]["test"].keys() == {"examples", "pearson", "spearman"}
@@ -130,7 +151,7 @@ def test_pairs_with_numbers(tmp_path):
     measured = np.corrcoef(
         [float(x) for x in predictions], [float(x.split("\t")[0]) for x in pairs]
     )
-    assert result["dev_pearson"] == pytest.approx(measured[0, 1], abs=1e-3)
+    assert result["dev_pearson"] == pytest.approx(measured[0, 1], abs=3e-3)
     kept = load_run(tmp_path / "runs" / path.stem, find)
     (found,) = kept.task.respond([kept.network], [kept.params], ["a b\tc"])
     assert float(found.output) < 5 and found.scores == {}
@@ -141,7 +162,7 @@ def test_words_with_tags(tmp_path):
         "".join(f"{w} {'B-x' if w in 'ab' else 'O'}\n" for w in line.split())
         for line in drawn(np.random.default_rng(2))
     )
-    given = write(tmp_path, text.split("\n")) | {"labels": "tags", "max_words": 4}
+    given = write(tmp_path, text.split("\n")) | {"labels": "tags", "max_words": 4} | SHORT
     path = run(PAPER, "tagger", tmp_path, **given)
     scores = json.loads(path.read_text())["scores"]["tests"]["test"]
     assert scores["examples"] == 96 and scores.keys() >= {"f1", "precision", "recall"}

@@ -68,7 +68,7 @@ def _rows_of_attention(
 
 def _label(output: np.ndarray, classes: Sequence[str], labels: str, gold: Example) -> str:
     if labels == "numbers":
-        return f"{output[0]:.4f}"
+        return f"{output[0]:.6g}"
     if labels == "classes":
         return classes[int(output.argmax())]
     words = len(gold.texts[0].split())
