@@ -8,7 +8,7 @@ and padded with PAD. S = T is the upper bound of a bucket, so few shapes are com
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, SupportsIndex, runtime_checkable
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -18,6 +18,8 @@ from attn_research.data.text.encoding import Ids
 from attn_research.data.text.tokenizers import EOS, PAD
 
 Batch = dict[str, Int[np.ndarray, "B _"]]
+# A batch of some items, padded to a number of rows and a length.
+Collate = Callable[[Sequence[Any], int, int], dict[str, np.ndarray]]
 # The rows that this process reads, of a total number of rows.
 Rows = Callable[[int], slice]
 
@@ -29,9 +31,13 @@ def all_rows(total: int) -> slice:
 
 @runtime_checkable
 class EncodedPairs(Protocol):
-    """Encoded sentence pairs: `Encoded` in memory or `Records` on disk."""
+    """Encoded sentence pairs: `Encoded` in memory or `Records` on disk.
 
-    lengths: Int[np.ndarray, "_ 2"]
+    Other items than pairs are batched alike, by a `Collate` of their own: `lengths` are those of
+    the sides that they have, without the EOS of each.
+    """
+
+    lengths: Int[np.ndarray, "_ _"]
 
     def __len__(self) -> int: ...
 
@@ -96,6 +102,16 @@ class TokenBuckets:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
+def collate(pairs: Sequence[tuple[Int[np.ndarray, "_"], ...]], rows: int, length: int) -> Batch:
+    """A batch of pairs, padded to `rows` rows of `length` ids."""
+    batch = {name: np.full((rows, length), PAD, np.int32) for name in ("source", "target")}
+    for row, pair in enumerate(pairs):
+        for ids, side in zip(batch.values(), pair, strict=True):
+            ids[row, : len(side)] = side
+            ids[row, len(side)] = EOS
+    return batch
+
+
 class Batches(Sequence[Batch]):
     """The first `num_batches` batches of a run, over as many epochs as that takes.
 
@@ -111,9 +127,10 @@ class Batches(Sequence[Batch]):
         seed: int,
         num_batches: int,
         row_multiple: int = 1,
+        collate: Collate = collate,
     ):
         self._pairs, self._plan, self._seed, self._num_batches = pairs, plan, seed, num_batches
-        self._row_multiple = row_multiple
+        self._row_multiple, self._collate = row_multiple, collate
         if not len(pairs):
             raise ValueError("no pairs to train on: the corpus is empty")
         self._lengths = pair_lengths(pairs)
@@ -143,10 +160,11 @@ class Batches(Sequence[Batch]):
         return sorted({(rows, self._length(members)) for members, rows in self._epoch(0)})
 
     def padding_efficiency(self) -> float:
-        """The fraction of an epoch's padded positions, of both sides, that hold a token."""
-        both = np.asarray(self._pairs.lengths, np.int64).sum(axis=1) + 2
-        real = sum(both[members].sum() for members, _ in self._epoch(0))
-        padded = sum(2 * rows * self._length(members) for members, rows in self._epoch(0))
+        """The fraction of an epoch's padded positions, of all sides, that hold a token."""
+        lengths = np.asarray(self._pairs.lengths, np.int64) + 1
+        real = sum(lengths[members].sum() for members, _ in self._epoch(0))
+        padded = sum(rows * self._length(members) for members, rows in self._epoch(0))
+        padded *= lengths.shape[1]
         return float(real / padded)
 
     def _make(self, number: int, rows: Rows) -> Batch:
@@ -154,7 +172,7 @@ class Batches(Sequence[Batch]):
         members, total = self._epoch(epoch)[number]
         length, mine = self._length(members), rows(total)
         members = members[mine]
-        return collate([self._pairs[i] for i in members], mine.stop - mine.start, length)
+        return self._collate([self._pairs[i] for i in members], mine.stop - mine.start, length)
 
     def _length(self, members) -> int:
         return _bucket_bound(self._lengths[members], self._bounds)
@@ -177,7 +195,7 @@ def bucket_bounds(longest: int, bucket_width: int = 10) -> tuple[int, ...]:
 
 
 def ordered_batches(
-    pairs: EncodedPairs, batch_size: int, bounds: tuple[int, ...]
+    pairs: EncodedPairs, batch_size: int, bounds: tuple[int, ...], collate: Collate = collate
 ) -> Iterator[tuple[Int[np.ndarray, "_"], Batch]]:
     """Evaluation batches: (indices, batch) with every pair once, in order of length.
 
@@ -190,16 +208,6 @@ def ordered_batches(
         members = order[start : start + batch_size]
         length = _bucket_bound(lengths[members], ordered)
         yield members, collate([pairs[i] for i in members], batch_size, length)
-
-
-def collate(pairs: Sequence[tuple[Int[np.ndarray, "_"], ...]], rows: int, length: int) -> Batch:
-    """A batch of pairs, padded to `rows` rows of `length` ids."""
-    batch = {name: np.full((rows, length), PAD, np.int32) for name in ("source", "target")}
-    for row, pair in enumerate(pairs):
-        for ids, side in zip(batch.values(), pair, strict=True):
-            ids[row, : len(side)] = side
-            ids[row, len(side)] = EOS
-    return batch
 
 
 def _bucket_bound(lengths: Int[np.ndarray, "_"], ordered: Int[np.ndarray, "_"]) -> int:

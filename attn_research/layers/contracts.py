@@ -1,7 +1,11 @@
-"""The interface of encoder-decoder models, so that losses, search and alignment serve them all."""
+"""The interfaces of encoder-decoder models and of classifiers.
+
+Losses, search and alignment serve all of the first; one task of text classification serves all
+classifiers of text.
+"""
 
 import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from flax import linen as nn
 
@@ -186,3 +190,38 @@ class EncoderDecoder(nn.Module):
                 "of one sequence and no segments, or take a Transformer"
             )
         return Pass(train, capture, segments)
+
+
+class Classified(NamedTuple):
+    """Logits of every class, or a number of width 1, and weights of attention where captured.
+
+    Logits are [B, V] where a row of the batch is an example, [B, S, V] where each of its words is
+    one, and [B, E, V] where up to E examples share a row. `auxiliary` is a further term of the loss
+    of each example, in training.
+    """
+
+    logits: Float[Array, "*B V"]
+    weights: Float[Array, "B *heads T S"] | None
+    auxiliary: Float[Array, "*B"] | None = None
+
+
+class TextClassifier(Protocol):
+    """A network that classifies texts, or pairs of texts, or their words."""
+
+    def __call__(
+        self,
+        ids: Int[Array, "B S"],
+        valid: Bool[Array, "B S"],
+        *,
+        types: Int[Array, "B S"] | None = None,
+        segments: Int[Array, "B S"] | None = None,
+        train: bool = False,
+        capture: Capture = None,
+    ) -> Classified:
+        """The classification of a batch of ids, of which `valid` is false at padding.
+
+        A text ends with EOS. `types` are 0 in the first text of a pair, its EOS included, and 1 in
+        the second. `segments` number the examples of a row from 1 on; none attends to another.
+        ValueError where the network does not keep examples of a row apart.
+        """
+        ...

@@ -6,13 +6,14 @@ class token's state, or the mean over patches, normalized -> logits.
 """
 
 import dataclasses
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
 from attn_research.attention import Full, Mask
+from attn_research.layers.contracts import Classified
 from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.embeddings import resize_positions
 from attn_research.layers.multihead import MultiHeadAttention
@@ -30,13 +31,6 @@ SIZES = {
     "L": (24, 1024, 4096, 16),
     "H": (32, 1280, 5120, 16),
 }
-
-
-class Classified(NamedTuple):
-    """Logits of every class, and weights of the heads, if captured; the class token is first."""
-
-    logits: Float[Array, "B V"]
-    weights: Float[Array, "B L N P P"] | None
 
 
 class ViT(nn.Module):
@@ -103,7 +97,7 @@ class ViT(nn.Module):
         train: bool = False,
         capture: Literal["all"] | None = None,
     ) -> Classified:
-        """Logits of a batch of images."""
+        """Logits [B, V] of a batch of images, and weights [B, L, N, P, P]; the token is first."""
         grid = self.grid(images.shape[1:3])
         positions = self.positions
         maps = images.astype(positions.dtype)

@@ -22,10 +22,12 @@ from attn_research.decoding import Vocabulary, beam_search  # noqa: E402
 from attn_research.layers.attention import MemoryAttention  # noqa: E402
 from attn_research.layers.convolution import ResidualStem  # noqa: E402
 from attn_research.layers.masking import make_locality  # noqa: E402
+from attn_research.layers.pooling import SelfAttentionPooling  # noqa: E402
 from attn_research.layers.recurrent import symmetric_uniform  # noqa: E402
 from attn_research.layers.scoring import make_scoring  # noqa: E402
 from attn_research.models.luong import LuongSeq2Seq  # noqa: E402
 from attn_research.models.rnn_search import RNNSearch  # noqa: E402
+from attn_research.models.self_attentive import SelfAttentive  # noqa: E402
 from attn_research.models.transformer import Transformer  # noqa: E402
 from attn_research.models.vit import ViT  # noqa: E402
 from attn_research.training.objectives import chunked_cross_entropy, cross_entropy  # noqa: E402
@@ -113,6 +115,15 @@ NETWORKS = {
     "vit": vit(drop_path=0.1),
     "vit-mean": vit(attention_dropout=0.1, pooling="mean", remat="dots"),
     "vit-stem": vit(patch=2, stem=ResidualStem(16, 2)),
+    "self-attentive": SelfAttentive(
+        VOCAB_SIZE,
+        4,
+        *(12, 16, 10),
+        pooling=SelfAttentionPooling(3, 11),
+        penalty=0.7,
+        dropout=0.1,
+        word_dropout=0.1,
+    ),
 }
 
 
@@ -134,10 +145,12 @@ def images():
 
 def initial_params(network):
     """The parameters that `init` draws."""
+    ids = jnp.zeros((1, 2), jnp.int32)
     if isinstance(network, ViT):
         inputs = (jnp.zeros((1, 16, 16, 3)),)
+    elif isinstance(network, SelfAttentive):
+        inputs = ids, ids == PAD
     else:
-        ids = jnp.zeros((1, 2), jnp.int32)
         inputs = ids, ids == PAD, ids
     return jax.jit(network.init)(jax.random.key(1), *inputs)
 
@@ -146,6 +159,13 @@ def image_loss(network, params, batch, key):
     pixels, labels = batch
     logits = network.apply(params, pixels, train=True, rngs={"dropout": key}).logits
     return Sums(*cross_entropy(logits, labels, labels >= 0, label_smoothing=0.1), {})
+
+
+def class_loss(network, params, batch, key):
+    ids, labels = batch[0], jnp.arange(6) % 4
+    found = network.apply(params, ids, ids != PAD, train=True, rngs={"dropout": key})
+    total, weight = cross_entropy(found.logits, labels, labels >= 0)
+    return Sums(total + found.auxiliary.sum(), weight, {})
 
 
 def sentence_loss(network, params, batch, key):
@@ -169,9 +189,9 @@ def sentence_loss(network, params, batch, key):
 
 def train(network, params):
     """The parameters after three steps of Adam, and losses and gradient norms of the steps."""
-    is_vit = isinstance(network, ViT)
-    loss = functools.partial(image_loss if is_vit else sentence_loss, network)
-    batch = images() if is_vit else sentences()
+    losses = {ViT: image_loss, SelfAttentive: class_loss}
+    loss = functools.partial(losses.get(type(network), sentence_loss), network)
+    batch = images() if isinstance(network, ViT) else sentences()
     optimizer = make_optimizer("adam", 1e-2, 1.0)
     step = make_train_step(loss, optimizer, jax.random.key(5))
     state = make_state(jax.tree.map(jnp.array, params), optimizer)
@@ -211,7 +231,9 @@ def search(network, params):
 def run(network):
     """All that is kept of a network."""
     params, found = train(network, initial_params(network))
-    return found if isinstance(network, ViT) else found | search(network, params)
+    if isinstance(network, ViT | SelfAttentive):
+        return found
+    return found | search(network, params)
 
 
 def main() -> None:

@@ -1,0 +1,78 @@
+"""Batches of encoded examples: those of training by the config, and every example once."""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+
+from attn_research.data.batching import (
+    Batches,
+    SortedWindows,
+    TokenBuckets,
+    bucket_bounds,
+    ordered_batches,
+)
+from attn_research.data.text.examples import CollateExamples, EncodedExamples
+from experiments.harness.config import Config, config_placement
+from experiments.tasks.text_classification.data import labels_of
+
+
+def make_batches(config: Config, examples: EncodedExamples) -> Batches:
+    """The training batches; logs how much of them is padding, and how many shapes they have."""
+    part = config.task.batches
+    bounds = _bounds(examples, part.bucket_width)
+    plan = SortedWindows(part.batch_size)
+    if part.batching == "tokens":
+        plan = TokenBuckets(part.batch_tokens, bounds)
+    batches = Batches(
+        examples,
+        plan,
+        bounds=bounds,
+        seed=config.train.seed,
+        num_batches=config.train.num_steps,
+        row_multiple=config_placement(config).row_multiple,
+        collate=CollateExamples(labels_of(config.task.text)),
+    )
+    shapes, limit = batches.shapes(), config.execution.max_compiles
+    if limit and len(shapes) > limit:
+        raise ValueError(
+            f"--max_compiles={limit}: batches have {len(shapes)} shapes; a larger --bucket_width "
+            "makes fewer"
+        )
+    logging.info(
+        "%d batches an epoch, %.1f%% of positions hold words, %d shapes to compile",
+        batches.per_epoch,
+        100 * batches.padding_efficiency(),
+        len(shapes),
+    )
+    return batches
+
+
+def largest_batch(config: Config) -> tuple[int, int]:
+    """The rows and the length of a batch of the longest texts."""
+    part, text = config.task.batches, config.task.text
+    length = text.max_words + 2  # two texts end with an EOS each
+    rows = part.batch_size
+    if part.batching == "tokens":
+        rows = max(1, part.batch_tokens // length)
+    return rows + -rows % config_placement(config).row_multiple, length
+
+
+def eval_batches(
+    config: Config, examples: EncodedExamples, batch_size: int = 64
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Every example once, as (indices, batch), in few shapes."""
+    bounds = _bounds(examples, max(16, config.task.batches.bucket_width))
+    return ordered_batches(
+        examples, batch_size, bounds, CollateExamples(labels_of(config.task.text))
+    )
+
+
+def _bounds(examples: EncodedExamples, width: int) -> tuple[int, ...]:
+    return bucket_bounds(int(examples.lengths.max(initial=1)), width)
+
+
+def sample(examples: EncodedExamples, count: int = 1000) -> EncodedExamples:
+    """Examples evenly spread over a corpus: enough to estimate a loss on it."""
+    every = max(1, len(examples) // count)
+    return EncodedExamples([examples[i] for i in range(0, len(examples), every)][:count])

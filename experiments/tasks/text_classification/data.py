@@ -1,0 +1,141 @@
+"""Labelled text by config, with its tokenizer, encoded."""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attn_research.data.grammar.agreement import NUMBERS, AgreementCorpus
+from attn_research.data.text.classification import DATA_SETS, PublicCorpus
+from attn_research.data.text.examples import EncodedExamples, EncodedLabel, encode_examples
+from attn_research.data.text.labelled import Example, LabelledCorpus, LabelledFiles, Labels
+from attn_research.data.text.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer
+from experiments.tasks.text_classification.config import LabelledTextConfig
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Labelled text, encoded, and what is known of it."""
+
+    tokenizer: Tokenizer
+    classes: tuple[str, ...]
+    train: EncodedExamples
+    dev: EncodedExamples
+    test: EncodedExamples
+    about: dict[str, Any]
+
+
+def labels_of(config: LabelledTextConfig) -> Labels:
+    """The kind of labels of a config's data."""
+    if config.data in DATA_SETS:
+        return DATA_SETS[config.data].labels
+    return config.labels if config.data == "text" else "classes"
+
+
+def num_texts(config: LabelledTextConfig) -> int:
+    """The number of texts of an example."""
+    if config.data in DATA_SETS:
+        return DATA_SETS[config.data].num_texts
+    return config.num_texts if config.data == "text" else 1
+
+
+def num_outputs(config: LabelledTextConfig) -> int:
+    """The number of logits: of classes, or 1 for numbers."""
+    if labels_of(config) == "numbers":
+        return 1
+    if config.data in DATA_SETS:
+        return len(DATA_SETS[config.data].classes)
+    return config.num_classes if config.data == "text" else len(NUMBERS)
+
+
+def check(config: LabelledTextConfig) -> None:
+    """ValueError or FileNotFoundError for text that there is not, or a tokenizer that cannot be."""
+    if labels_of(config) == "tags":
+        if config.tokenizer != "words":
+            raise ValueError(
+                f"--tokenizer={config.tokenizer}: tags belong to the words between spaces; give "
+                "--tokenizer=words"
+            )
+        if num_texts(config) != 1:
+            raise ValueError("--num_texts=2: tags are of the words of one text")
+    if config.data in DATA_SETS:
+        PublicCorpus(config.data, config.data_dir or None).check()
+    if config.data == "text":
+        if config.num_texts > 2:
+            raise ValueError(f"--num_texts={config.num_texts}: a line has 1 text, or 2")
+        for split in SPLITS:
+            name = getattr(config, split)
+            if not name:
+                raise ValueError(f"--data=text needs --{split}")
+            if not Path(name).is_file():
+                raise FileNotFoundError(f"--{split}: no such file: {name}")
+
+
+def corpus(config: LabelledTextConfig) -> LabelledCorpus:
+    """The corpus that a config names."""
+    if config.data == "grammar":
+        half = config.test_examples // 2
+        return AgreementCorpus(0, config.train_examples, half, config.test_examples)
+    if config.data in DATA_SETS:
+        return PublicCorpus(config.data, config.data_dir or None)
+    files = {split: getattr(config, split) for split in SPLITS}
+    return LabelledFiles(files, config.labels, config.num_texts)
+
+
+def examples(config: LabelledTextConfig, split: str) -> Sequence[Example]:
+    """The examples of a split, in lower case where the config asks for it."""
+    found = corpus(config).split(split)
+    if not config.lowercase:
+        return found
+    return [Example(tuple(text.lower() for text in x.texts), x.label) for x in found]
+
+
+def make_tokenizer(config: LabelledTextConfig) -> Tokenizer:
+    """The tokenizer, made from the training texts."""
+    texts = (text for example in examples(config, "train") for text in example.texts)
+    if config.tokenizer == "bpe":
+        return SubwordTokenizer.train(texts, vocab_size=config.vocab_size)
+    moses = config.tokenizer == "moses"
+    return WordTokenizer.build(texts, size=config.vocab_size - 4, moses=moses)
+
+
+@functools.lru_cache(maxsize=2)  # the rows of a table share their text
+def load(config: LabelledTextConfig) -> Data:
+    """Reads, tokenizes and encodes what a config names."""
+    found = corpus(config)
+    if labels_of(config) != "numbers" and len(found.classes) != num_outputs(config):
+        raise ValueError(
+            f"--train={config.train} has {len(found.classes)} classes: give "
+            f"--num_classes={len(found.classes)}"
+        )
+    tokenizer = make_tokenizer(config)
+    encoded = {
+        split: encode_examples(
+            examples(config, split),
+            tokenizer,
+            functools.partial(_encode_label, labels_of(config), found.classes),
+            max_words=config.max_words,
+        )
+        for split in SPLITS
+    }
+    about = {
+        "sha256": {split: [found.fingerprint(split)] for split in SPLITS},
+        "train_examples": len(encoded["train"]),
+        "train_tokens": int(encoded["train"].lengths.sum()),
+        "vocabulary": tokenizer.vocab_size,
+        "tokenizer": tokenizer.fingerprint,
+    }
+    logging.info("%d training examples, %d words", about["train_examples"], about["train_tokens"])
+    return Data(tokenizer, found.classes, **encoded, about=about)
+
+
+def _encode_label(labels: Labels, classes: tuple[str, ...], label: str) -> EncodedLabel:
+    if labels == "numbers":
+        return float(label)
+    if labels == "classes":
+        return classes.index(label)
+    return [classes.index(tag) for tag in label.split()]

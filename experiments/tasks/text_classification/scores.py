@@ -1,0 +1,96 @@
+"""Scores of the test set, from the predictions that were kept: a label a line."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attn_research.data.grammar.agreement import AgreementCorpus
+from attn_research.data.text.labelled import Labels
+from attn_research.evaluation.classification import (
+    accuracy,
+    f1,
+    macro_f1,
+    matthews_correlation,
+    pearson_correlation,
+    spearman_correlation,
+)
+from attn_research.evaluation.spans import span_score
+from experiments.tasks.text_classification.config import LabelledTextConfig
+from experiments.tasks.text_classification.data import corpus, examples, labels_of
+
+PREDICTIONS = "test.predictions.txt"
+ATTENDED = "test.attended.json"  # of each example, the word that each row attends to most
+
+
+def score(config: LabelledTextConfig, folder: Path) -> dict[str, Any]:
+    """The scores, and the SHA-256 of the predictions and of the labels and texts they are of."""
+    gold = examples(config, "test")
+    data = _read(folder / PREDICTIONS)
+    lines = data.decode().split("\n")[:-1]
+    if len(lines) != len(gold):
+        raise ValueError(f"{folder / PREDICTIONS} has {len(lines)} lines for {len(gold)} examples")
+    right = [example.label for example in gold]
+    try:
+        found = score_lines(labels_of(config), lines, right, corpus(config).classes)
+    except ValueError as error:
+        raise ValueError(f"{folder / PREDICTIONS}: {error}") from None
+    hashes = {PREDICTIONS: hashlib.sha256(data).hexdigest()}
+    if (folder / ATTENDED).is_file():
+        data = _read(folder / ATTENDED)
+        hashes[ATTENDED] = hashlib.sha256(data).hexdigest()
+        found |= _pointing(corpus(config), json.loads(data))
+    return {
+        "tests": {"test": {name: round(value, 6) for name, value in found.items()}},
+        "predictions": hashes,
+        "gold": {"test": corpus(config).fingerprint("test")},
+    }
+
+
+def score_lines(
+    labels: Labels, found: Sequence[str], gold: Sequence[str], classes: Sequence[str]
+) -> dict[str, float]:
+    """The scores of predicted labels; ValueError for one that is none.
+
+    Of two classes "f1" is that of the second, of more their mean; of tags it is that of spans.
+    """
+    size = {"examples": len(gold)}
+    if labels == "numbers":
+        sides = [[float(line) for line in side] for side in (found, gold)]
+        return size | {
+            "pearson": pearson_correlation(*sides),
+            "spearman": spearman_correlation(*sides),
+        }
+    words = [line.split() for line in found] if labels == "tags" else [[line] for line in found]
+    if unknown := sorted({word for line in words for word in line} - set(classes)):
+        raise ValueError(f"{unknown[0]!r} is none of the classes {', '.join(classes)}")
+    if labels == "tags":
+        right = [line.split() for line in gold]
+        spans = span_score(words, right)
+        flat = [[tag for line in side for tag in line] for side in (words, right)]
+        return size | {
+            "f1": spans.f1,
+            "precision": spans.precision,
+            "recall": spans.recall,
+            "accuracy": accuracy(*flat),
+        }
+    two = len(classes) == 2
+    return size | {
+        "accuracy": accuracy(found, gold),
+        "f1": f1(found, gold, classes[1]) if two else macro_f1(found, gold),
+        "matthews": matthews_correlation(found, gold),
+    }
+
+
+def _pointing(data: AgreementCorpus, attended: Sequence[Sequence[int]]) -> dict[str, float]:
+    """The fraction of examples in which some row attends most to the noun that decides."""
+    heads = [each.head for each in data.agreements("test")]
+    hits = [head in rows for head, rows in zip(heads, attended, strict=True)]
+    return {"attends_to_head": sum(hits) / len(hits)}
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: the predictions of this row were not kept")
+    return path.read_bytes()

@@ -1,0 +1,149 @@
+"""The task of text classification: batches, loss, predictions and their scores."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from attn_research.data.batching import Batches, Rows
+from attn_research.data.files import write_whole
+from attn_research.data.text.labelled import Labels
+from attn_research.data.text.tokenizers import PAD, Tokenizer, load_tokenizer
+from attn_research.layers.contracts import TextClassifier
+from attn_research.training.step import Sums
+from attn_research.types import PyTree
+from experiments.harness.config import Config
+from experiments.harness.task import Response
+from experiments.tasks.text_classification import batches, data, losses, predictions, scores
+from experiments.tasks.text_classification.data import Data
+from experiments.tasks.text_classification.inference import Members
+
+
+@dataclasses.dataclass(frozen=True)
+class TextClassificationTask:
+    """Classification of texts, of pairs, or of words, or regression, as the data has labels.
+
+    `data` and `train` are there after `load`, tokenizer and classes after `load` or `restore`;
+    before, the vocabulary is as large as the config allows.
+    """
+
+    config: Config
+    tokenizer: Tokenizer | None = None
+    classes: tuple[str, ...] | None = None
+    data: Data | None = None
+    train: Batches | None = None
+
+    inputs, example = "text", '--text="the dogs of my old friend" --attention=map.png'
+
+    @property
+    def labels(self) -> Labels:
+        """The kind of labels."""
+        return data.labels_of(self.config.task.text)
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of logits: of classes, or 1 for numbers."""
+        return data.num_outputs(self.config.task.text)
+
+    @property
+    def vocab_size(self) -> int:
+        """The vocabulary size."""
+        if self.tokenizer is None:
+            return self.config.task.text.vocab_size
+        return self.tokenizer.vocab_size
+
+    @property
+    def about(self) -> dict[str, Any]:
+        efficiency = round(self.train.padding_efficiency(), 4)
+        return self.data.about | {"padding_efficiency": efficiency}
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        """Fingerprints and classes of the text; padding depends on the devices too."""
+        return {"classes": list(self.classes)} | self.data.about
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return self.train.per_epoch
+
+    def check(self) -> None:
+        data.check(self.config.task.text)
+
+    def load(self) -> "TextClassificationTask":
+        found = data.load(self.config.task.text)
+        return dataclasses.replace(
+            self,
+            tokenizer=found.tokenizer,
+            classes=found.classes,
+            data=found,
+            train=batches.make_batches(self.config, found.train),
+        )
+
+    def save(self, folder: Path) -> None:
+        self.tokenizer.save(folder / "text")
+        write_whole(folder / "classes.json", json.dumps(self.classes).encode())
+
+    def restore(self, folder: Path) -> "TextClassificationTask":
+        classes = tuple(json.loads((folder / "classes.json").read_bytes()))
+        return dataclasses.replace(self, tokenizer=load_tokenizer(folder / "text"), classes=classes)
+
+    def batch_spec(self) -> PyTree:
+        shape = batches.largest_batch(self.config)
+        label = {
+            "classes": (shape[:1], jnp.int32),
+            "numbers": (shape[:1], jnp.float32),
+            "tags": (shape, jnp.int32),
+        }[self.labels]
+        specs = {"ids": (shape, jnp.int32), "types": (shape, jnp.int32), "label": label}
+        return {name: jax.ShapeDtypeStruct(*spec) for name, spec in specs.items()}
+
+    def init_inputs(self) -> tuple:
+        ids = jnp.zeros((1, 2), jnp.int32)
+        return ids, ids == PAD
+
+    def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
+        return self.train.iterate(start, rows)
+
+    def eval_batches(self, split: str) -> Iterator[PyTree]:
+        examples = self.data.dev if split == "dev" else batches.sample(self.data.train)
+        return (batch for _, batch in batches.eval_batches(self.config, examples))
+
+    def loss(self, network: TextClassifier, params, batch, key, *, train: bool) -> Sums:
+        ids, label = batch["ids"], batch["label"]
+        found = network.apply(
+            params, ids, ids != PAD, types=batch["types"], train=train, rngs={"dropout": key}
+        )
+        smoothing = self.config.task.label_smoothing if train else 0.0
+        sums = losses.loss_sums(self.labels, found.logits, label, label_smoothing=smoothing)
+        if train and found.auxiliary is not None:
+            valid = ~jnp.isnan(label) if self.labels == "numbers" else label >= 0
+            auxiliary = jnp.sum(jnp.where(valid, found.auxiliary, 0))
+            sums = sums._replace(total=sums.total + auxiliary)
+        return sums
+
+    def summarize(self, sums: Sums) -> dict[str, float]:
+        """The loss of an example, and the accuracy, or Pearson's correlation of numbers."""
+        return losses.summarize(self.labels, sums)
+
+    def evaluators(self) -> tuple:
+        return ()
+
+    def predict(
+        self, networks: Sequence[TextClassifier], params: Sequence[PyTree], folder: Path
+    ) -> None:
+        members = Members(tuple(networks), tuple(params), self.labels)
+        predictions.predict(self.config, self.data, members, folder)
+
+    def score(self, folder: Path) -> dict[str, Any]:
+        return scores.score(self.config.task.text, folder)
+
+    def respond(
+        self, networks: Sequence[TextClassifier], params: Sequence[PyTree], inputs: Iterable[str]
+    ) -> Iterator[Response]:
+        members = Members(tuple(networks), tuple(params), self.labels)
+        for line in inputs:
+            yield predictions.respond(self.config, (self.tokenizer, self.classes), members, line)
