@@ -12,10 +12,8 @@ import numpy as np
 from attn_research.data.text.labelled import Labels
 from attn_research.data.text.tokenizers import PAD
 from attn_research.layers.contracts import TextClassifier
+from attn_research.training.cores import over_cores
 from attn_research.types import Array, Float, PyTree
-
-# The compilation of a function of (parameters, rows, ...) for predictions.
-compile_rows = jax.jit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +37,11 @@ class Members:
 
     @functools.cached_property
     def _outputs(self) -> Callable[..., Array]:
-        return compile_rows(functools.partial(_mean_outputs, tuple(self.networks), self.labels))
+        return over_cores(functools.partial(_mean_outputs, tuple(self.networks), self.labels))
 
     @functools.cached_property
     def _weights(self) -> Callable[..., Any]:
-        return compile_rows(functools.partial(_weights, self.networks[0]))
+        return over_cores(functools.partial(_weights, self.networks[0]))
 
 
 def _mean_outputs(networks, labels, params, ids, types) -> Float[Array, "*B V"]:
