@@ -50,7 +50,7 @@ class SelfAttentiveConfig:
 
 
 # What the paper compares: pooling by attention with others, one row with several, and several with
-# and without the penalty. The last row is not of the paper: it labels words.
+# and without the penalty.
 ROWS = {
     "last": Row({"pooling": "last"}),
     "mean": Row({"pooling": "mean"}),
@@ -58,7 +58,6 @@ ROWS = {
     "one-row": Row({"num_rows": 1, "penalty": 0.0}),
     "rows": Row({"penalty": 0.0}),
     "rows-penalty": Row(),
-    "tagger": Row({"pooling": "each"}),
 }
 
 # A few epochs: with so few sentences a network then knows them by heart.
@@ -94,11 +93,10 @@ def make_network(config: Config, task: TextClassificationTask) -> SelfAttentive:
     """The network of a config; ValueError where its pooling does not fit the labels."""
     model = config.model
     if (task.labels == "tags") != (model.pooling == "each"):
-        wanted = "tagger" if task.labels == "tags" else "another"
+        way = "give" if task.labels == "tags" else "leave out"
         raise ValueError(
-            f"--data={config.data} has {task.labels}: --pooling={model.pooling} makes "
-            f"{'a label of each word' if model.pooling == 'each' else 'one label of a text'}; "
-            f"give --row={wanted}"
+            f"--data={config.data} has {task.labels} for labels: {way} --pooling=each, which "
+            "labels each word"
         )
     if config.execution.remat != "none":
         raise ValueError(f"--remat={config.execution.remat}: this network has none to give")

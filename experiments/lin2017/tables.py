@@ -99,7 +99,8 @@ def _notes(results: Results, first: Mapping[str, float]) -> list[str]:
     if any("attends_to_head" in test for test in tests):
         notes.append(
             "The column on the head: the fraction of the sentences in which some row attends most "
-            "to the one noun that the label depends on."
+            "to the one noun that the label depends on. Several rows apart cover most words of a "
+            "short sentence, so that it tells something of one row above all."
         )
     if "accuracy" in first:
         notes += _orderings(results)

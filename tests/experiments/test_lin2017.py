@@ -162,8 +162,12 @@ def test_words_with_tags(tmp_path):
         "".join(f"{w} {'B-x' if w in 'ab' else 'O'}\n" for w in line.split())
         for line in drawn(np.random.default_rng(2))
     )
-    given = write(tmp_path, text.split("\n")) | {"labels": "tags", "max_words": 4} | SHORT
-    path = run(PAPER, "tagger", tmp_path, **given)
+    given = (
+        write(tmp_path, text.split("\n"))
+        | {"labels": "tags", "max_words": 4, "pooling": "each"}
+        | SHORT
+    )
+    path = run(PAPER, "rows-penalty", tmp_path, **given)
     scores = json.loads(path.read_text())["scores"]["tests"]["test"]
     assert scores["examples"] == 96 and scores.keys() >= {"f1", "precision", "recall"}
     lines = (path.parent / path.stem / "test.predictions.txt").read_text().splitlines()
@@ -174,8 +178,8 @@ def test_words_with_tags(tmp_path):
 @pytest.mark.parametrize(
     ("row", "given", "message"),
     [
-        ("rows", {"data": "wnut17"}, "--data=wnut17 has tags: .* give --row=tagger"),
-        ("tagger", {}, "--data=grammar has classes: .* give --row=another"),
+        ("rows", {"data": "wnut17"}, "--data=wnut17 has tags for labels: give --pooling=each"),
+        ("rows", {"pooling": "each"}, "--data=grammar has classes .* leave out --pooling=each"),
         ("max", {"remat": "all"}, "--remat=all: this network has none to give"),
         ("mean", {"penalty": 0.5}, "--penalty=0.5 has no effect"),
         ("mean", {"data": "text"}, "--data=text needs --train"),
