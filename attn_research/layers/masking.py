@@ -8,8 +8,18 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.attention import Around, Causal, Full, Gaussian, Mask, Window, softmax
-from attn_research.types import Array, Bool, Float
+from attn_research.attention import (
+    Around,
+    Causal,
+    Full,
+    Gaussian,
+    Mask,
+    Padding,
+    Segments,
+    Window,
+    softmax,
+)
+from attn_research.types import Array, Bool, Float, Int
 
 Initializer = nn.initializers.Initializer
 LECUN_NORMAL = nn.initializers.lecun_normal()
@@ -28,6 +38,20 @@ def intersect(*masks: Mask | None) -> Mask:
         if mask is not None and mask != Full():
             result = mask if result is None else result & mask
     return Full() if result is None else result
+
+
+def within_texts(
+    mask: Mask, valid: Bool[Array, "B T"] | None, segments: Int[Array, "B T"] | None
+) -> Mask:
+    """The mask among the tokens of each text: none at padding, where `valid` is false.
+
+    `segments` number the texts of packed rows.
+    """
+    return intersect(
+        mask,
+        None if valid is None else Padding(valid),
+        None if segments is None else Segments(segments, segments),
+    )
 
 
 Located = tuple[Mask, Callable[..., Array]]

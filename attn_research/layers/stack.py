@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.layers.remat import Remat, remat
-from attn_research.types import PyTree
+from attn_research.types import Array, PyTree
 
 
 def scan_blocks(
@@ -27,6 +28,17 @@ def scan_blocks(
         out_axes=1,
         length=num_layers,
     )
+
+
+def join_layers(embedded: Array, captured: tuple | None) -> tuple[Array | None, Array | None]:
+    """The states of all layers [B, L + 1, T, D] and their weights [B, L, ...], where captured.
+
+    `captured` are the states after each block and its weights, or None.
+    """
+    if captured is None:
+        return None, None
+    after, weights = captured
+    return jnp.concatenate([embedded[:, None], after], axis=1), weights
 
 
 def unstack(params: PyTree, num_layers: int) -> tuple[PyTree, ...]:

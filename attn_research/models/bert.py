@@ -11,15 +11,15 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.attention import Full, Mask, Padding, Segments
+from attn_research.attention import Full, Mask
 from attn_research.layers.contracts import Capture
 from attn_research.layers.embeddings import LearnedPositions, token_positions
 from attn_research.layers.heads import NORMAL, MaskedLM, Pooler
-from attn_research.layers.masking import intersect
+from attn_research.layers.masking import within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
-from attn_research.layers.stack import scan_blocks
+from attn_research.layers.stack import join_layers, scan_blocks
 from attn_research.layers.transformer import BLOCK_RULES, BlockConfig, EncoderBlock
 from attn_research.types import Array, Bool, Float, Int
 
@@ -142,24 +142,16 @@ class Bert(nn.Module):
         padding takes none; rows of the table count from `first_position`.
         """
         states = self._embed(ids, types, self._rows(ids, valid, segments, positions), train=train)
-        mask = intersect(
-            self.mask,
-            None if valid is None else Padding(valid),
-            None if segments is None else Segments(segments, segments),
-        )
+        mask = within_texts(self.mask, valid, segments)
 
         def run(block, states):
             after, weights = block(states, mask, train=train, capture=capture)
             return after, None if capture is None else (after, weights)
 
         loop = scan_blocks(run, self.num_layers, self.remat, share=self.share_layers)
-        embedded = states
-        states, captured = loop(self.blocks, embedded)
-        layers, weights = None, None
-        if captured is not None:
-            layers = jnp.concatenate([embedded[:, None], captured[0]], axis=1)
-            weights = captured[1]
-        return BertOutput(states, self.read(states, train=train), layers, weights)
+        last, captured = loop(self.blocks, states)
+        heads = self.read(last, train=train)
+        return BertOutput(last, heads, *join_layers(states, captured))
 
     def read(self, states: Float[Array, "B T D"], *, train: bool = False) -> dict[str, Array]:
         """What the heads make of states, by name; "masked_lm" takes those of any positions."""

@@ -14,16 +14,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.attention import Causal, Full, Mask, Padding, Rotary, Segments
+from attn_research.attention import Causal, Full, Mask, Rotary
 from attn_research.decoding.cache import BeamHistory, KeyValueCache, KeyValues, Past, Shared
 from attn_research.layers.contracts import Capture, StepOutput
 from attn_research.layers.embeddings import token_positions
 from attn_research.layers.heads import NORMAL
-from attn_research.layers.masking import intersect
+from attn_research.layers.masking import intersect, within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
-from attn_research.layers.stack import scan_blocks, unstack, with_params
+from attn_research.layers.stack import join_layers, scan_blocks, unstack, with_params
 from attn_research.layers.transformer import BLOCK_RULES, BlockConfig, DecoderBlock
 from attn_research.types import Array, Bool, Float, Int
 
@@ -170,25 +170,15 @@ class GPT(nn.Module):
             positions = token_positions(ids, valid, segments)
             self._check_length(ids.shape[-1] if segments is None else 0)
         states, rotation = self._embed(ids, positions, train=train)
-        mask = intersect(
-            self.mask,
-            Causal(),
-            None if valid is None else Padding(valid),
-            None if segments is None else Segments(segments, segments),
-        )
+        mask = within_texts(intersect(self.mask, Causal()), valid, segments)
         options = {"bias": self._bias(), "rotation": rotation, "train": train, "capture": capture}
 
         def run(block, states):
             after, _, weights = block(states, mask, **options)
             return after, None if capture is None else (after, weights.attention)
 
-        embedded = states
-        states, captured = scan_blocks(run, self.num_layers, self.remat)(self.blocks, embedded)
-        layers, weights = None, None
-        if captured is not None:
-            layers = jnp.concatenate([embedded[:, None], captured[0]], axis=1)
-            weights = captured[1]
-        return GPTStates(self._finish(states), layers, weights)
+        last, captured = scan_blocks(run, self.num_layers, self.remat)(self.blocks, states)
+        return GPTStates(self._finish(last), *join_layers(states, captured))
 
     def logits(self, states: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """The logits of the next token, of any states of `read` or `extend`."""
