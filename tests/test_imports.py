@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "attention": BESIDE,
     "layers": BESIDE | {"decoding"},
     "models": BESIDE | {"decoding", "layers"},
+    "pretrained": BESIDE | {"decoding", "layers", "models"},
     "data": BESIDE,
     "training": BESIDE,
     "decoding": BESIDE,

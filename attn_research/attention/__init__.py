@@ -10,9 +10,12 @@ from attn_research.attention.call import Attended, Capture
 from attn_research.attention.masks import Causal, Full, Mask, Window
 from attn_research.attention.normalizers import Dropout, Gaussian, softmax
 from attn_research.attention.positions import Positions
+from attn_research.attention.relative import ALiBi, RelativeBias, alibi_slopes, relative_buckets
+from attn_research.attention.rotary import Rotary, Rotation
 from attn_research.attention.scores import Additive, Dot, General, Location, ScaledDot
 
 __all__ = [
+    "ALiBi",
     "Additive",
     "Around",
     "Attended",
@@ -28,10 +31,15 @@ __all__ = [
     "Mask",
     "Padding",
     "Positions",
+    "RelativeBias",
+    "Rotary",
+    "Rotation",
     "ScaledDot",
     "Segments",
     "Window",
+    "alibi_slopes",
     "attend",
     "explain",
+    "relative_buckets",
     "softmax",
 ]

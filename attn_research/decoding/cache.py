@@ -14,7 +14,7 @@ from einops import rearrange
 
 from attn_research.attention import Positions
 from attn_research.trees import pytree
-from attn_research.types import Array, Float, Int, PyTree
+from attn_research.types import Array, Bool, Float, Int, PyTree
 
 
 class KeyValues(NamedTuple):
@@ -98,16 +98,24 @@ class BeamHistory(NamedTuple):
     """The slots of each hypothesis of a beam; the same for every layer.
 
     `origin` is the beam index at which each position of a hypothesis was written. `length` counts
-    the positions written so far.
+    the slots written so far. `positions` are those of the tokens in the slots of a sentence, -1 at
+    padding and in empty slots; None where there is no padding, so that slots are positions.
     """
 
     length: Int[Array, ""]
     origin: Int[Array, "B K Tmax"]
+    positions: Int[Array, "B Tmax"] | None = None
 
     @classmethod
     def empty(cls, batch_size: int, max_length: int) -> "BeamHistory":
         """The history of one hypothesis per sentence before its first token."""
         return cls(jnp.int32(0), jnp.zeros((batch_size, 1, max_length), jnp.int32))
+
+    @classmethod
+    def padded(cls, batch_size: int, max_length: int) -> "BeamHistory":
+        """The same for sentences with padding between their tokens, which takes no position."""
+        positions = jnp.full((batch_size, max_length), -1, jnp.int32)
+        return cls.empty(batch_size, max_length)._replace(positions=positions)
 
     def spread(self, beam_size: int) -> "BeamHistory":
         """The history repeated for each hypothesis; only an empty history can be repeated."""
@@ -118,33 +126,52 @@ class BeamHistory(NamedTuple):
         origin = jnp.take_along_axis(self.origin, parents[..., None], axis=1)
         return self._replace(origin=origin)
 
-    def append(self, num_tokens: int) -> "BeamHistory":
-        """The history with `num_tokens` more positions; each hypothesis writes at its own index."""
+    def append(self, num_tokens: int, valid: Bool[Array, "B T"] | None = None) -> "BeamHistory":
+        """The history with `num_tokens` more slots; each hypothesis writes at its own index.
+
+        `valid` is false at padding, where the history is `padded`.
+        """
         batch_size, beam_size, _ = self.origin.shape
         own = jnp.arange(beam_size)[None, :, None]
         own = jnp.broadcast_to(own, (batch_size, beam_size, num_tokens))
         origin = jax.lax.dynamic_update_slice_in_dim(self.origin, own, self.length, axis=2)
-        return BeamHistory(self.length + num_tokens, origin)
+        positions = self.positions
+        if positions is not None:
+            valid = jnp.ones((batch_size, num_tokens), bool) if valid is None else valid
+            last = positions.max(axis=1, keepdims=True)
+            new = jnp.where(valid, last + jnp.cumsum(valid, axis=1, dtype=jnp.int32), -1)
+            positions = jax.lax.dynamic_update_slice_in_dim(positions, new, self.length, axis=1)
+        elif valid is not None:
+            raise ValueError("padding in a history without: begin with BeamHistory.padded")
+        return BeamHistory(self.length + num_tokens, origin, positions)
 
-    def last_positions(self, num_tokens: int) -> Int[Array, "T"]:
-        """The positions of the last `num_tokens` tokens."""
-        return self.length - num_tokens + jnp.arange(num_tokens)
+    def last_positions(self, num_tokens: int) -> Int[Array, "*B T"]:
+        """The positions of the last `num_tokens` tokens, with a batch axis if there is padding."""
+        start = self.length - num_tokens
+        if self.positions is None:
+            return start + jnp.arange(num_tokens)
+        return jax.lax.dynamic_slice_in_dim(self.positions, start, num_tokens, axis=1)
 
     def visibility(
         self, num_tokens: int
     ) -> tuple[Positions, Float[Array, "B 1 queries slots"] | Any]:
         """Positions and a bias for the last tokens as queries [K * T] and the slots as keys.
 
-        The bias is -inf at slots of other hypotheses. All hypotheses of a sentence share one call:
-        scoring the slots of other hypotheses costs little, and no slot has to move.
+        The bias is -inf at slots of other hypotheses; None where there are no others. All
+        hypotheses of a sentence share one call: scoring the slots of other hypotheses costs little,
+        and no slot has to move.
         """
         beam_size, length = self.origin.shape[1:]
-        query = jnp.tile(self.last_positions(num_tokens), beam_size)
+        slots = jnp.arange(length) if self.positions is None else self.positions
+        query, key = self.last_positions(num_tokens), slots
+        if beam_size == 1:
+            return Positions(query, key), None
+        query = jnp.concatenate([query] * beam_size, axis=-1)
         beam_index = jnp.arange(beam_size).reshape(1, 1, 1, -1)
         own = self.origin[..., None] == beam_index  # [B, K, Tmax, K]
         bias = jnp.where(own, 0.0, -jnp.inf).reshape(-1, 1, beam_size, length * beam_size)
         bias = jnp.repeat(bias, num_tokens, axis=2)
-        return Positions(query, jnp.repeat(jnp.arange(length), beam_size)), bias
+        return Positions(query, jnp.repeat(key, beam_size, axis=-1)), bias
 
 
 class Past(NamedTuple):

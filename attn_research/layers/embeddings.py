@@ -2,24 +2,27 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from einops import rearrange
 from flax import linen as nn
 
-from attn_research.types import Array, Float, Int
+from attn_research.attention import ALiBi, RelativeBias, alibi_slopes
+from attn_research.attention.rotary import PAIRS, Pairing, angles
+from attn_research.types import Array, Bool, Float, Int
 
 
-def sinusoids(positions: Int[Array, "*B T"], width: int) -> Float[Array, "*B T D"]:
+def sinusoids(
+    positions: Int[Array, "*B T"], width: int, pairing: Pairing = "interleaved"
+) -> Float[Array, "*B T D"]:
     """Sinusoidal positional embeddings.
 
         PE(pos, 2i) = sin(pos / 10000^(2i / D))   PE(pos, 2i + 1) = cos(pos / 10000^(2i / D))
 
-    Vaswani et al. 2017, section 3.5. PE(pos + k) is one linear map of PE(pos) for all pos.
+    Vaswani et al. 2017, section 3.5. PE(pos + k) is one linear map of PE(pos) for all pos. With
+    "halves" all sines come first, as in Marian.
     """
-    if width % 2:
-        raise ValueError(f"sinusoids come in pairs: width {width} is odd")
-    rates = np.float32(10_000.0 ** (-np.arange(0, width, 2) / width))
-    angles = jnp.einsum("...,d->...d", positions.astype(jnp.float32), rates)
-    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, width)
+    turned = angles(positions, width)
+    pairs = jnp.stack([jnp.sin(turned), jnp.cos(turned)])
+    return rearrange(pairs, f"p ... h -> {PAIRS[pairing]}")
 
 
 def segment_positions(
@@ -37,12 +40,34 @@ def segment_positions(
     return index - jax.lax.cummax(starts, axis=ids.ndim - 1)
 
 
+def token_positions(
+    ids: Int[Array, "*B T"],
+    valid: Bool[Array, "*B T"] | None = None,
+    segments: Int[Array, "*B T"] | None = None,
+) -> Int[Array, "*#B T"]:
+    """Positions of ids within their segments or rows, of which padding takes none.
+
+    So a token has the position that it has without padding, wherever that is; padding is where it
+    stands in the row. ValueError for `valid` and `segments` together.
+    """
+    if valid is None:
+        return segment_positions(ids, segments)
+    if segments is not None:
+        raise ValueError(
+            "valid and segments: give segments alone, in which padding is a segment, such as 0"
+        )
+    places = jnp.broadcast_to(segment_positions(ids, None), ids.shape)
+    return jnp.where(valid, jnp.cumsum(valid, axis=-1, dtype=jnp.int32) - 1, places)
+
+
 class SinusoidalPositions(nn.Module):
     """Positional embeddings that are `sinusoids`."""
 
+    pairing: Pairing = "interleaved"
+
     @nn.compact
     def __call__(self, positions: Int[Array, "*B T"], width: int) -> Float[Array, "*B T D"]:
-        return sinusoids(positions, width)
+        return sinusoids(positions, width, self.pairing)
 
 
 def resize_positions(
@@ -73,3 +98,24 @@ class LearnedPositions(nn.Module):
     def __call__(self, positions: Int[Array, "*B T"], width: int) -> Float[Array, "*B T D"]:
         table = self.param("table", self.init, (self.max_length, width))
         return jnp.take(table, positions, axis=0, mode="clip")
+
+
+class LinearBiases(nn.Module):
+    """The positional biases of ALiBi, which has no parameters."""
+
+    def __call__(self, num_heads: int) -> ALiBi:
+        return ALiBi(jnp.asarray(alibi_slopes(num_heads)))
+
+
+class BucketedBiases(nn.Module):
+    """The learned relative positional biases of T5, one table for all layers."""
+
+    num_buckets: int = 32
+    max_distance: int = 128
+    bidirectional: bool = True
+    init: nn.initializers.Initializer = nn.initializers.normal(0.02)
+
+    @nn.compact
+    def __call__(self, num_heads: int) -> RelativeBias:
+        table = self.param("table", self.init, (self.num_buckets, num_heads))
+        return RelativeBias(table, self.max_distance, self.bidirectional)

@@ -1,11 +1,12 @@
 """Multi-head attention. Vaswani et al. 2017, section 3.2.2."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from einops import rearrange
 from flax import linen as nn
 
-from attn_research.attention import Attended, Dropout, Mask, Positions, attend
+from attn_research.attention import Attended, Dropout, Mask, Positions, Rotation, attend
 from attn_research.decoding.cache import KeyValues
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.types import Array, Float
@@ -45,11 +46,14 @@ class MultiHeadAttention(nn.Module):
         self.key = self._dense(kv_heads * self.head_dim, init)
         self.value = self._dense(kv_heads * (self.value_dim or self.head_dim), init)
 
-    def project(self, inputs: Float[Array, "*B S D"]) -> KeyValues:
-        """Keys and values of a sequence, for any number of calls."""
+    def project(
+        self, inputs: Float[Array, "*B S D"], rotation: Rotation | None = None
+    ) -> KeyValues:
+        """Keys and values of a sequence, for any number of calls; keys are rotated, if they are."""
         kv_heads = self.num_kv_heads or self.num_heads
         both = self.key(inputs), self.value(inputs)
-        return KeyValues(*(rearrange(x, "... s (k h) -> ... s k h", k=kv_heads) for x in both))
+        keys, values = (rearrange(x, "... s (k h) -> ... s k h", k=kv_heads) for x in both)
+        return KeyValues(keys if rotation is None else rotation(keys), values)
 
     @nn.compact
     def __call__(
@@ -59,12 +63,17 @@ class MultiHeadAttention(nn.Module):
         mask: Mask,
         *,
         positions: Positions | None = None,
-        bias: Float[Array, "*#B #N #T #S"] | None = None,
+        bias: Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None = None,
+        rotation: Rotation | None = None,
         train: bool = False,
         capture: Literal["all"] | None = None,
     ) -> Attended:
-        """The output [*B, T, D], and weights [*B, N, T, S] if captured."""
+        """The output [*B, T, D], and weights [*B, N, T, S] if captured.
+
+        `rotation` is of the queries, at their positions; `project` has that of the keys.
+        """
         query = rearrange(self.query(inputs), "... t (n h) -> ... t n h", n=self.num_heads)
+        query = query if rotation is None else rotation(query)
         dropout = None
         if train and self.dropout:
             dropout = Dropout(self.dropout, self.make_rng("dropout"))

@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 from einops import rearrange, reduce
 from flax import linen as nn
 
-from attn_research.attention import Full, Mask
+from attn_research.attention import Full, Mask, Positions, Rotation
+from attn_research.attention.positions import grid
 from attn_research.decoding.cache import KeyValueCache, KeyValues, Past
 from attn_research.layers.multihead import MultiHeadAttention
-from attn_research.layers.remat import Remat, remat
 from attn_research.types import Array, Float
 
 # Tensor parallelism of blocks (Shoeybi et al. 2019): a device has whole heads and a part of the
@@ -26,6 +26,10 @@ BLOCK_RULES = (
     ("(attention|cross)/output/kernel$|mlp/output/kernel$", ("tensor", None)),
 )
 
+# As `attend` takes it.
+Bias = Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None
+Initializer = nn.initializers.Initializer
+GLOROT = nn.initializers.xavier_uniform()
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
     "gelu": functools.partial(nn.gelu, approximate=False),
@@ -43,14 +47,16 @@ class FeedForward(nn.Module):
     """f(x W_1 + b_1) W_2 + b_2, f being max(0, ·) in Vaswani et al. 2017, equation 2.
 
     `gated` is (f(x W) ∘ (x V)) W_2, with biases if `use_bias`: GEGLU with "gelu", SwiGLU with
-    "silu" (Shazeer 2020, equations 5 and 6). W is `gate`, V is `input`.
+    "silu" (Shazeer 2020, equations 5 and 6). W is `gate`, V is `input`. `output_init` is of W_2,
+    `kernel_init` where it is None.
     """
 
     mlp_dim: int
     activation: str = "relu"
     gated: bool = False
     use_bias: bool = True
-    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    kernel_init: Initializer = GLOROT
+    output_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
@@ -64,7 +70,8 @@ class FeedForward(nn.Module):
             hidden = activate(dense(self.mlp_dim, name="gate")(inputs)) * hidden
         else:
             hidden = activate(hidden)
-        return dense(inputs.shape[-1], name="output")(hidden)
+        output_init = self.output_init or self.kernel_init
+        return dense(inputs.shape[-1], kernel_init=output_init, name="output")(hidden)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +81,7 @@ class BlockConfig:
     `pre_norm` normalizes the input of each layer instead of its output. `gated` is of the
     feed-forward layer (Shazeer 2020), and `use_bias` of its matrices and of layer norms. In
     training `drop_path` is the probability that an example skips a layer (stochastic depth).
+    `kernel_init` and `output_init` are of `FeedForward`.
     """
 
     dropout: float = 0.0
@@ -84,6 +92,8 @@ class BlockConfig:
     activation: str = "relu"
     gated: bool = False
     use_bias: bool = True
+    kernel_init: Initializer = GLOROT
+    output_init: Initializer | None = None
 
     def make_norm(self) -> nn.Module:
         """LayerNorm (Ba et al. 2016), or RMSNorm without mean and bias (Zhang, Sennrich 2019)."""
@@ -93,7 +103,14 @@ class BlockConfig:
 
     def make_mlp(self, mlp_dim: int) -> FeedForward:
         """The feed-forward layer of a block."""
-        return FeedForward(mlp_dim, self.activation, gated=self.gated, use_bias=self.use_bias)
+        return FeedForward(
+            mlp_dim,
+            self.activation,
+            gated=self.gated,
+            use_bias=self.use_bias,
+            kernel_init=self.kernel_init,
+            output_init=self.output_init,
+        )
 
 
 class Residual(nn.Module):
@@ -153,14 +170,26 @@ class EncoderBlock(nn.Module):
         states: Float[Array, "B S D"],
         mask: Mask,
         *,
+        bias: Bias = None,
+        rotation: Rotation | None = None,
         train: bool = False,
         capture: Literal["all"] | None = None,
     ) -> tuple[Float[Array, "B S D"], Float[Array, "B N S S"] | None]:
-        """The output of the block, and the weights of its heads, if captured."""
+        """The output of the block, and the weights of its heads, if captured.
+
+        `bias` is added to the scores and `rotation` turns queries and keys, if the model has such.
+        """
 
         def attend_to_self(inputs):
-            memory = self.attention.project(inputs)
-            return self.attention(inputs, memory, mask, train=train, capture=capture)
+            return self.attention(
+                inputs,
+                self.attention.project(inputs, rotation),
+                mask,
+                bias=bias,
+                rotation=rotation,
+                train=train,
+                capture=capture,
+            )
 
         states, weights = self.around_attention.with_rest(states, attend_to_self, train=train)
         return self.around_mlp(states, self.mlp, train=train), weights
@@ -196,6 +225,8 @@ class DecoderBlock(nn.Module):
         memory: KeyValues | None = None,
         memory_mask: Mask | None = None,
         past: Past | None = None,
+        bias: Bias = None,
+        rotation: Rotation | None = None,
         train: bool = False,
         capture: Literal["all"] | None = None,
     ) -> tuple[Float[Array, "B *K T D"], KeyValueCache | None, DecoderWeights]:
@@ -203,16 +234,18 @@ class DecoderBlock(nn.Module):
 
         Without a `past` the states [B, T, D] are whole sequences. With one they are the next T
         tokens of K hypotheses [B, K, T, D], which all attend to one memory [B, S, ...]; `mask` must
-        then be causal, since later slots of the cache are empty.
+        then be causal, since later slots of the cache are empty. `bias`, a function of positions if
+        there is a past, and `rotation` are of self-attention.
         """
         if (memory is None) != (self.cross is None):
             raise ValueError(
                 "a decoder block takes a memory if it has cross-attention, and only then"
             )
         memory_mask = Full() if memory_mask is None else memory_mask
+        options = {"bias": bias, "rotation": rotation, "train": train, "capture": capture}
 
         def attend_to_self(inputs):
-            return self._attend_to_self(inputs, mask, past, train=train, capture=capture)
+            return self._attend_to_self(inputs, mask, past, **options)
 
         def attend_to_memory(inputs):
             queries = inputs.reshape(inputs.shape[0], -1, inputs.shape[-1])  # [B, K * T, D]
@@ -228,11 +261,13 @@ class DecoderBlock(nn.Module):
         states = self.around_mlp(states, self.mlp, train=train)
         return states, cache, DecoderWeights(own, weights)
 
-    def _attend_to_self(self, inputs, mask, past, *, train, capture):
+    def _attend_to_self(self, inputs, mask, past, *, bias, rotation, **options):
         """The output, and a pair: weights and the cache."""
-        chunk = self.attention.project(inputs)
+        chunk = self.attention.project(inputs, rotation)
         if past is None:
-            output, weights = self.attention(inputs, chunk, mask, train=train, capture=capture)
+            output, weights = self.attention(
+                inputs, chunk, mask, bias=bias, rotation=rotation, **options
+            )
             return output, (weights, None)
         if self.attention.scoring.by_location:
             raise ValueError(
@@ -242,15 +277,15 @@ class DecoderBlock(nn.Module):
             )
         beam_size, num_tokens = inputs.shape[1:3]
         cache = past.cache.write(chunk, past.history.length - num_tokens)
-        positions, bias = past.history.visibility(num_tokens)
+        positions, own_slots = past.history.visibility(num_tokens)
         output, weights = self.attention(
             inputs.reshape(inputs.shape[0], -1, inputs.shape[-1]),
             cache.slots(),
             mask,
             positions=positions,
-            bias=bias,
-            train=train,
-            capture=capture,
+            bias=_sum_of_biases(bias, own_slots, positions),
+            rotation=None if rotation is None else rotation.flatten(1),
+            **options,
         )
         if weights is not None:
             pattern = "b n (k t) (s j) -> b k n t s"
@@ -258,18 +293,8 @@ class DecoderBlock(nn.Module):
         return output.reshape(inputs.shape), (weights, cache)
 
 
-def scan_blocks(
-    body: Callable[..., Any], num_layers: int, policy: Remat = "none"
-) -> Callable[..., Any]:
-    """A loop over `num_layers` blocks: body(block, carry) -> (carry, outputs), those on axis 1.
-
-    The parameters of all blocks are one array each, every block draws its own dropout, and the size
-    of the compiled program does not grow with their number. `policy` is of rematerialization.
-    """
-    return nn.scan(
-        remat(body, policy),
-        variable_axes={"params": 0},
-        split_rngs={"params": True, "dropout": True},
-        out_axes=1,
-        length=num_layers,
-    )
+def _sum_of_biases(function: Bias, array: Array | None, positions: Positions) -> Bias:
+    """The bias that is the sum of a function of positions and an array; either may be None."""
+    if function is None or array is None:
+        return array if function is None else function
+    return function(*grid(positions.query, positions.key, array.ndim)) + array

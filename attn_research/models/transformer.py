@@ -10,8 +10,7 @@ them from 1, and none attends to another.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,15 +25,15 @@ from attn_research.layers.masking import intersect
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
+from attn_research.layers.stack import scan_blocks, unstack, with_params
 from attn_research.layers.transformer import (
     BLOCK_RULES,
     BlockConfig,
     DecoderBlock,
     DecoderWeights,
     EncoderBlock,
-    scan_blocks,
 )
-from attn_research.types import Array, Bool, Float, Int, PyTree
+from attn_research.types import Array, Bool, Float, Int
 
 
 class Source(NamedTuple):
@@ -129,13 +128,13 @@ class Transformer(EncoderDecoder):
         def project(block):
             return block.cross.project(encoded.memory.states)
 
-        def make_state(number):
-            params = jax.tree.map(lambda x: x[number], self.variables["params"]["decoder"])
-            source = _with_params(params, project)(self.decoder)
+        def make_state(params):
+            source = with_params(params, project)(self.decoder)
             constant = Shared((params, KeyValueCache.filled(source)))
             return BlockState(constant, KeyValueCache.make(source, max_length))
 
-        blocks = tuple(map(make_state, range(self.num_layers)))
+        layers = unstack(self.variables["params"]["decoder"], self.num_layers)
+        blocks = tuple(map(make_state, layers))
         return State(blocks, BeamHistory.empty(encoded.memory.valid.shape[0], max_length))
 
     def extend(
@@ -167,12 +166,10 @@ class Transformer(EncoderDecoder):
                 capture=capture,
             )
 
-        # Not scanned: a loop would copy the parameters and caches of each block out of the arrays
-        # of all blocks, and back.
         blocks, weights = [], []
         for block in state.blocks:
             params, source = block.constant.value
-            states, cache, of_block = _with_params(params, run)(
+            states, cache, of_block = with_params(params, run)(
                 self.decoder, states, source.slots(), Past(history, block.cache)
             )
             blocks.append(block._replace(cache=cache))
@@ -259,8 +256,3 @@ class Transformer(EncoderDecoder):
 def _segments(queries: Int[Array, "B T"] | None, keys: Int[Array, "B S"] | None) -> Segments | None:
     """The mask of rows that hold several sentences, or None where each holds one."""
     return None if queries is None else Segments(queries, keys)
-
-
-def _with_params(params: PyTree, body: Callable[..., Any]) -> Callable[..., Any]:
-    """body(block, ...) where the block has these parameters."""
-    return nn.map_variables(body, "params", lambda _: {"params": params})

@@ -18,7 +18,8 @@ from attn_research.layers.embeddings import resize_positions
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
-from attn_research.layers.transformer import BLOCK_RULES, BlockConfig, EncoderBlock, scan_blocks
+from attn_research.layers.stack import scan_blocks
+from attn_research.layers.transformer import BLOCK_RULES, BlockConfig, EncoderBlock
 from attn_research.types import Array, Float
 
 # Layers, width, feed-forward width and heads. Ti and S are not in the paper (Touvron et al. 2021).

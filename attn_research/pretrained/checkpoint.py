@@ -1,7 +1,7 @@
 """Published checkpoints: a config and tensors by name, whatever container they come in."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,9 +31,9 @@ class Checkpoint:
     """
 
     config: dict[str, Any]
-    tensors: Tensors
-    where: Path
-    container: Container
+    tensors: Mapping
+    where: Path = Path("checkpoint")
+    container: Container = "safetensors"
 
     def architectures(self) -> tuple[str, ...]:
         """The names that the checkpoint gives to its architecture, the family first.

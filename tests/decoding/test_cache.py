@@ -86,6 +86,31 @@ def test_a_hypothesis_attends_to_the_slots_of_its_own_path():
     np.testing.assert_array_equal(history.last_positions(2), [T - 2, T - 1])
 
 
+def test_padding_in_any_chunk_takes_no_position():
+    history = BeamHistory.padded(B, 8)
+    seen = []
+    for valid in ([[0, 0, 1], [1, 1, 1]], [[1, 1], [0, 0]], [[0], [1]]):
+        history = history.append(len(valid[0]), jnp.array(valid, bool))
+        seen.append(np.asarray(history.last_positions(len(valid[0]))))
+    expected = [[[-1, -1, 0], [0, 1, 2]], [[1, 2], [-1, -1]], [[-1], [3]]]
+    for found, wanted in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    history = history.append(1)  # no padding
+    positions, bias = history.visibility(1)
+    slots = [[-1, -1, 0, 1, 2, -1, 3, -1], [0, 1, 2, -1, -1, 3, 4, -1]]
+    np.testing.assert_array_equal(positions.key, slots)
+    np.testing.assert_array_equal(positions.query, [[3], [4]])
+    assert bias is None
+    history = choose(spread(history, K), jnp.array([[1, 0, 0], [2, 2, 1]]))
+    positions, bias = history.append(1).visibility(1)
+    np.testing.assert_array_equal(positions.query, [[4] * K, [5] * K])
+    slots = np.array([[*slots[0][:7], 4], [*slots[1][:7], 5]])
+    np.testing.assert_array_equal(positions.key, np.repeat(slots, K, axis=1))
+    assert bias.shape == (B, 1, K, 8 * K)
+    with pytest.raises(ValueError, match=r"begin with BeamHistory\.padded"):
+        BeamHistory.empty(B, 4).append(1, jnp.ones((B, 1), bool))
+
+
 def test_shared_state_is_neither_repeated_nor_reordered():
     state = Shared((jnp.arange(3.0), jnp.ones((5, 2)))), jnp.arange(B)[:, None]
     shared, own = choose(spread(state, K), jnp.zeros((B, K), jnp.int32))

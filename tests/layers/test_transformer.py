@@ -11,6 +11,7 @@ import pytest
 from attn_research.attention import Causal, Full, Window
 from attn_research.decoding import BeamHistory, KeyValueCache, Past
 from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.stack import scan_blocks
 from attn_research.layers.transformer import (
     ACTIVATIONS,
     BlockConfig,
@@ -18,7 +19,6 @@ from attn_research.layers.transformer import (
     EncoderBlock,
     FeedForward,
     Residual,
-    scan_blocks,
 )
 
 B, T, D, F, N, H = 2, 5, 6, 7, 3, 4

@@ -1,0 +1,43 @@
+"""Stacks of equal blocks: scanned for whole sequences, one by one for the steps of a decoder."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from attn_research.layers.remat import Remat, remat
+from attn_research.types import PyTree
+
+
+def scan_blocks(
+    body: Callable[..., Any], num_layers: int, policy: Remat = "none", *, share: bool = False
+) -> Callable[..., Any]:
+    """A loop over `num_layers` blocks: body(block, carry) -> (carry, outputs), those on axis 1.
+
+    The parameters of all blocks are one array each, or with `share` the same for all, every block
+    draws its own dropout, and the size of the compiled program does not grow with their number.
+    `policy` is of rematerialization.
+    """
+    params = {"variable_broadcast": "params"} if share else {"variable_axes": {"params": 0}}
+    return nn.scan(
+        remat(body, policy),
+        **params,
+        split_rngs={"params": not share, "dropout": True},
+        out_axes=1,
+        length=num_layers,
+    )
+
+
+def unstack(params: PyTree, num_layers: int) -> tuple[PyTree, ...]:
+    """The parameters of each block, of those that `scan_blocks` made."""
+    return tuple(jax.tree.map(lambda x, i=i: x[i], params) for i in range(num_layers))
+
+
+def with_params(params: PyTree, body: Callable[..., Any]) -> Callable[..., Any]:
+    """body(block, ...) where the block has these parameters.
+
+    For blocks that are not scanned: in a decode step a loop would copy the parameters and caches of
+    each block out of the arrays of all blocks, and back.
+    """
+    return nn.map_variables(body, "params", lambda _: {"params": params})

@@ -1,0 +1,211 @@
+"""BERT: an encoder of the Transformer that reads a text in both directions.
+
+Devlin et al. 2018; RoBERTa (Liu et al. 2019) and ALBERT (Lan et al. 2019) are configurations of it.
+One batch: ids [B, T] -> embeddings of words, positions and token types, summed and normalized -> L
+post-norm blocks -> states [B, T, D] -> the heads that the network has.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from attn_research.attention import Full, Mask, Padding, Segments
+from attn_research.layers.contracts import Capture
+from attn_research.layers.embeddings import LearnedPositions, token_positions
+from attn_research.layers.heads import NORMAL, MaskedLM, Pooler
+from attn_research.layers.masking import intersect
+from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.remat import Remat
+from attn_research.layers.scoring import Scoring, make_scoring
+from attn_research.layers.stack import scan_blocks
+from attn_research.layers.transformer import BLOCK_RULES, BlockConfig, EncoderBlock
+from attn_research.types import Array, Bool, Float, Int
+
+# Layers, width, feed-forward width and heads. Turc et al. 2019 have the sizes below base.
+SIZES = {
+    "tiny": (2, 128, 512, 2),
+    "mini": (4, 256, 1024, 4),
+    "small": (4, 512, 2048, 8),
+    "medium": (8, 512, 2048, 8),
+    "base": (12, 768, 3072, 12),
+    "large": (24, 1024, 4096, 16),
+}
+HEADS = "pooler", "masked_lm", "next_sentence", "classifier", "token_classifier"
+READS_POOLED = "next_sentence", "classifier"
+
+
+class BertOutput(NamedTuple):
+    """States of the last layer, and what the heads made of them, by name of the head.
+
+    Where captured, `layers` are the embeddings and the states after each block, `weights` those of
+    the heads of attention.
+    """
+
+    states: Float[Array, "B T D"]
+    heads: dict[str, Array]
+    layers: Float[Array, "B Lplus1 T D"] | None
+    weights: Float[Array, "B L N T T"] | None
+
+
+class Bert(nn.Module):
+    """An encoder of `num_layers` blocks over words of `vocab_size`, with some of `HEADS`.
+
+    `heads` may be "pooler" [B, D], "masked_lm" [B, T, V], "next_sentence" [B, 2], "classifier" [B,
+    num_classes] and "token_classifier" [B, T, num_classes], all but the first as logits. The first
+    position is row `first_position` of the table of `max_length` rows, which RoBERTa begins with
+    its padding. ALBERT has embeddings of another width, `embedding_dim`, that are projected to
+    `model_dim`, and `share_layers`, one set of parameters for all blocks. `mask` is of the
+    self-attention, `scoring` the score of every head.
+    """
+
+    vocab_size: int
+    num_layers: int
+    model_dim: int
+    mlp_dim: int
+    num_heads: int
+    _: dataclasses.KW_ONLY
+    heads: tuple[str, ...] = ()
+    num_classes: int = 2
+    max_length: int = 512
+    num_types: int = 2
+    first_position: int = 0
+    embedding_dim: int | None = None
+    share_layers: bool = False
+    activation: str = "gelu"
+    norm_epsilon: float = 1e-12
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    classifier_dropout: float = 0.0
+    scoring: Scoring = make_scoring("scaled_dot")
+    mask: Mask = Full()
+    implementation: str | None = None
+    remat: Remat = "none"
+    tensor_rules: ClassVar = (*BLOCK_RULES, ("words/embedding$", ("tensor", None)))
+    takes_segments: ClassVar[bool] = True
+
+    def setup(self):
+        self._check()
+        width = self.embedding_dim or self.model_dim
+        self.words = nn.Embed(self.vocab_size, width, embedding_init=NORMAL)
+        self.positions = LearnedPositions(self.max_length, NORMAL)
+        self.types = nn.Embed(self.num_types, width, embedding_init=NORMAL)
+        config = BlockConfig(
+            dropout=self.dropout,
+            activation=self.activation,
+            norm_epsilon=self.norm_epsilon,
+            kernel_init=NORMAL,
+        )
+        self.norm = config.make_norm()
+        if self.embedding_dim is not None:
+            self.project = nn.Dense(self.model_dim, kernel_init=NORMAL)
+        attention = MultiHeadAttention(
+            self.num_heads,
+            self.model_dim // self.num_heads,
+            use_bias=True,
+            dropout=self.attention_dropout,
+            scoring=self.scoring.clone(parent=None),
+            kernel_init=NORMAL,
+            implementation=self.implementation,
+        )
+        self.blocks = EncoderBlock(attention, self.mlp_dim, config)
+        self.drop = nn.Dropout(self.dropout)
+        self.drop_pooled = nn.Dropout(self.classifier_dropout)
+        if "pooler" in self.heads:
+            self.pooler = Pooler()
+        if "masked_lm" in self.heads:
+            self.masked_lm = MaskedLM(width, config)
+        if "next_sentence" in self.heads:
+            self.next_sentence = nn.Dense(2, kernel_init=NORMAL)
+        if "classifier" in self.heads:
+            self.classifier = nn.Dense(self.num_classes, kernel_init=NORMAL)
+        if "token_classifier" in self.heads:
+            self.token_classifier = nn.Dense(self.num_classes, kernel_init=NORMAL)
+
+    def __call__(
+        self,
+        ids: Int[Array, "B T"],
+        valid: Bool[Array, "B T"] | None = None,
+        *,
+        types: Int[Array, "B T"] | None = None,
+        segments: Int[Array, "B T"] | None = None,
+        positions: Int[Array, "B T"] | None = None,
+        train: bool = False,
+        capture: Capture = None,
+    ) -> BertOutput:
+        """The states of a batch of texts, and what the heads make of them.
+
+        `valid` is false at padding, which no word attends to; its states mean nothing. `segments`
+        number the texts of packed rows, of which none attends to another; pooling reads the first
+        of a row. `types` of tokens are 0 where None. `positions` count from 0 in each text, and
+        padding takes none; rows of the table count from `first_position`.
+        """
+        states = self._embed(ids, types, self._rows(ids, valid, segments, positions), train=train)
+        mask = intersect(
+            self.mask,
+            None if valid is None else Padding(valid),
+            None if segments is None else Segments(segments, segments),
+        )
+
+        def run(block, states):
+            after, weights = block(states, mask, train=train, capture=capture)
+            return after, None if capture is None else (after, weights)
+
+        loop = scan_blocks(run, self.num_layers, self.remat, share=self.share_layers)
+        embedded = states
+        states, captured = loop(self.blocks, embedded)
+        layers, weights = None, None
+        if captured is not None:
+            layers = jnp.concatenate([embedded[:, None], captured[0]], axis=1)
+            weights = captured[1]
+        return BertOutput(states, self.read(states, train=train), layers, weights)
+
+    def read(self, states: Float[Array, "B T D"], *, train: bool = False) -> dict[str, Array]:
+        """What the heads make of states, by name; "masked_lm" takes those of any positions."""
+        found = {}
+        if "masked_lm" in self.heads:
+            found["masked_lm"] = self.word_logits(states)
+        if "token_classifier" in self.heads:
+            dropped = self.drop_pooled(states, deterministic=not train)
+            found["token_classifier"] = self.token_classifier(dropped)
+        if "pooler" in self.heads:
+            found["pooler"] = self.pooler(states)
+        if "next_sentence" in self.heads:
+            found["next_sentence"] = self.next_sentence(found["pooler"])
+        if "classifier" in self.heads:
+            dropped = self.drop_pooled(found["pooler"], deterministic=not train)
+            found["classifier"] = self.classifier(dropped)
+        return found
+
+    def word_logits(self, states: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
+        """The logits of the masked language model for some states alone, such as masked ones."""
+        return self.masked_lm(states, self.words.attend)
+
+    def _rows(self, ids, valid, segments, positions):
+        """The rows of the table of positions; ValueError where the table is too short."""
+        rows = self.max_length - self.first_position
+        if positions is None and segments is None and ids.shape[-1] > rows:
+            raise ValueError(f"a text of {ids.shape[-1]} tokens is longer than {rows} positions")
+        if positions is None:
+            positions = token_positions(ids, valid, segments)
+        return positions + self.first_position
+
+    def _embed(self, ids, types, rows, *, train):
+        """Embeddings of words, positions and types, of width `embedding_dim` up to the norm."""
+        width = self.embedding_dim or self.model_dim
+        types = jnp.zeros((1, 1), jnp.int32) if types is None else types
+        embedded = self.words(ids) + self.types(types) + self.positions(rows, width)
+        embedded = self.drop(self.norm(embedded), deterministic=not train)
+        return embedded if self.embedding_dim is None else self.project(embedded)
+
+    def _check(self):
+        if self.model_dim % self.num_heads:
+            raise ValueError(
+                f"model_dim {self.model_dim} is not a multiple of num_heads {self.num_heads}"
+            )
+        for head in self.heads:
+            if head not in HEADS:
+                raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
+            if head in READS_POOLED and "pooler" not in self.heads:
+                raise ValueError(f'the head "{head}" reads what "pooler" makes: give both')

@@ -1,0 +1,191 @@
+"""BERT's format; also what RoBERTa's and ALBERT's share with it."""
+
+from collections.abc import Collection
+from typing import Any
+
+from flax import linen as nn
+
+from attn_research.models.bert import Bert
+from attn_research.pretrained.family import Family
+from attn_research.pretrained.names import Name, embedding, linear, norm
+from attn_research.pretrained.options import PUBLISHED_ACTIVATIONS, Options
+
+# The head of a model, by the end of the original class's name.
+CLASSIFIERS = {
+    "ForSequenceClassification": "classifier",
+    "ForTokenClassification": "token_classifier",
+}
+WORDS = "embeddings.word_embeddings.weight"
+
+
+def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> Bert:
+    """The encoder of a config, of fields that BERT, RoBERTa and ALBERT name alike."""
+    options.only("position_embedding_type", "absolute", None)
+    options.only("tie_word_embeddings", True)
+    options.without_effect(
+        "directionality",
+        "pooler_fc_size",
+        "pooler_num_attention_heads",
+        "pooler_num_fc_layers",
+        "pooler_size_per_head",
+        "pooler_type",
+    )
+    fields: dict[str, Any] = {
+        "heads": heads,
+        "activation": options.activation("hidden_act", "gelu"),
+        "num_classes": _num_classes(options),
+        "max_length": options.whole("max_position_embeddings", 512),
+        "num_types": options.whole("type_vocab_size", 2),
+        "norm_epsilon": options.number("layer_norm_eps", 1e-12),
+        "dropout": options.number("hidden_dropout_prob", 0.1),
+        "attention_dropout": options.number("attention_probs_dropout_prob", 0.1),
+    }
+    return Bert(
+        options.whole("vocab_size"),
+        options.whole("num_hidden_layers"),
+        options.whole("hidden_size"),
+        options.whole("intermediate_size"),
+        options.whole("num_attention_heads"),
+        **fields | changes,
+    )
+
+
+def _num_classes(options: Options) -> int:
+    labels = options.value("id2label", None)
+    if labels is None:
+        return options.whole("num_labels", 2)
+    if not isinstance(labels, dict) or not labels:
+        raise ValueError(f"config field id2label is {labels!r}: labels by number are needed")
+    options.only("num_labels", len(labels))
+    return len(labels)
+
+
+def classifier_dropout(options: Options) -> float:
+    """The dropout before a classifier, by default that of the states."""
+    rate = options.value("classifier_dropout", None)
+    dropout = options.number("hidden_dropout_prob", 0.1)
+    return dropout if rate is None else options.number("classifier_dropout")
+
+
+def common_config(network: nn.Module) -> dict[str, Any]:
+    """The config of an encoder, of fields that the three name alike."""
+    if not isinstance(network, Bert):
+        raise ValueError(f"{type(network).__name__} is no Bert")
+    return {
+        "vocab_size": network.vocab_size,
+        "hidden_size": network.model_dim,
+        "num_hidden_layers": network.num_layers,
+        "num_attention_heads": network.num_heads,
+        "intermediate_size": network.mlp_dim,
+        "hidden_act": PUBLISHED_ACTIVATIONS[network.activation],
+        "hidden_dropout_prob": network.dropout,
+        "attention_probs_dropout_prob": network.attention_dropout,
+        "max_position_embeddings": network.max_length,
+        "type_vocab_size": network.num_types,
+        "layer_norm_eps": network.norm_epsilon,
+        "id2label": {str(i): f"LABEL_{i}" for i in range(network.num_classes)},
+        "label2id": {f"LABEL_{i}": i for i in range(network.num_classes)},
+    }
+
+
+def architecture(start: str, network: Bert) -> str:
+    """The original class that has the heads of a network."""
+    for end, head in CLASSIFIERS.items():
+        if head in network.heads:
+            return start + end
+    masked_lm, next_sentence = (head in network.heads for head in ("masked_lm", "next_sentence"))
+    if masked_lm:
+        return start + ("ForPreTraining" if next_sentence else "ForMaskedLM")
+    return start + ("ForNextSentencePrediction" if next_sentence else "Model")
+
+
+def find_heads(
+    options: Options, tensors: Collection[str], tests: dict[str, str]
+) -> tuple[str, ...]:
+    """The heads whose tensor, by name of the head, is there; a classifier's kind by the config."""
+    heads = [head for head, tensor in tests.items() if tensor in tensors]
+    if "classifier.weight" not in tensors:
+        return tuple(heads)
+    named = options.value("architectures", None) or []
+    for end, head in CLASSIFIERS.items():
+        if any(str(each).endswith(end) for each in named):
+            return (*heads, head)
+    if any(not str(each).endswith("Model") for each in named):
+        raise ValueError(f"config field architectures is {named!r}, whose head is not supported")
+    return (*heads, "classifier" if "pooler" in heads else "token_classifier")
+
+
+def encoder_names(prefix: str) -> tuple[Name, ...]:
+    """Embeddings and blocks, as BERT and RoBERTa name them."""
+    layer = f"{prefix}encoder.layer.{{layer}}"
+    names = embedding_names(prefix)
+    for part in ("query", "key", "value"):
+        names += linear(f"{layer}.attention.self.{part}", f"blocks/attention/{part}")
+    return (
+        *names,
+        *linear(f"{layer}.attention.output.dense", "blocks/attention/output"),
+        *norm(f"{layer}.attention.output.LayerNorm", "blocks/around_attention/norm"),
+        *linear(f"{layer}.intermediate.dense", "blocks/mlp/input"),
+        *linear(f"{layer}.output.dense", "blocks/mlp/output"),
+        *norm(f"{layer}.output.LayerNorm", "blocks/around_mlp/norm"),
+    )
+
+
+def embedding_names(prefix: str) -> tuple[Name, ...]:
+    """Embeddings of words, positions and types, as all three name them."""
+    start = f"{prefix}embeddings."
+    return (
+        *embedding(f"{start}word_embeddings", "words/embedding"),
+        *embedding(f"{start}position_embeddings", "positions/table"),
+        *embedding(f"{start}token_type_embeddings", "types/embedding"),
+        *norm(f"{start}LayerNorm", "norm"),
+    )
+
+
+def buffers(prefix: str) -> tuple[str, ...]:
+    """Buffers of embeddings that older versions of the original library wrote."""
+    return f"{prefix}embeddings.position_ids", f"{prefix}embeddings.token_type_ids"
+
+
+def _network(options: Options, tensors: Collection[str]) -> Bert:
+    tests = {
+        "pooler": "bert.pooler.dense.weight",
+        "masked_lm": "cls.predictions.transform.dense.weight",
+        "next_sentence": "cls.seq_relationship.weight",
+    }
+    heads = find_heads(options, tensors, tests)
+    return common_network(options, heads, classifier_dropout=classifier_dropout(options))
+
+
+def _config(network: nn.Module) -> dict[str, Any]:
+    return common_config(network) | {
+        "architectures": [architecture("Bert", network)],
+        "classifier_dropout": network.classifier_dropout,
+    }
+
+
+def _names(network: nn.Module) -> tuple[Name, ...]:
+    return (
+        *encoder_names("bert."),
+        *linear("bert.pooler.dense", "pooler/dense"),
+        *linear("cls.predictions.transform.dense", "masked_lm/transform"),
+        *norm("cls.predictions.transform.LayerNorm", "masked_lm/norm"),
+        Name("cls.predictions.bias", ("masked_lm/bias",)),
+        *linear("cls.seq_relationship", "next_sentence"),
+        *linear("classifier", "classifier"),
+        *linear("classifier", "token_classifier"),
+    )
+
+
+FAMILY = Family(
+    model_type="bert",
+    prefix="bert.",
+    network=_network,
+    config=_config,
+    names=_names,
+    tied=lambda network: {
+        "cls.predictions.decoder.weight": f"bert.{WORDS}",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    ignored=lambda network: buffers("bert."),
+)

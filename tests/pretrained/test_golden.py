@@ -1,0 +1,134 @@
+"""Published architectures: equal to the original library, and written as it writes them."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.pretrained import FAMILIES, from_checkpoint, to_checkpoint
+from attn_research.pretrained.family import difference
+from tests.pretrained.golden import NAMES, load, logits_by_name, outputs, pretrained
+
+TOLERANCE = dict(rtol=1e-5, atol=2e-5)
+
+
+def test_there_are_golden_arrays_of_every_family():
+    assert {load(name).checkpoint.config["model_type"] for name in NAMES} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_weights_and_logits_equal_those_of_the_original(name):
+    golden, (network, params) = load(name), pretrained(name)
+    found = outputs(network, params, golden.inputs)
+    real = golden.inputs["attention_mask"].astype(bool)
+    for kind, expected in golden.outputs.items():
+        if kind == "attentions":
+            rows = np.broadcast_to(real[:, None, None, :, None], expected.shape)
+            weights = np.asarray(found.weights)
+            np.testing.assert_allclose(weights[rows], expected[rows], **TOLERANCE)
+        elif kind == "hidden_states":
+            layers = np.asarray(found.layers)
+            assert layers.shape == expected.shape
+            places = np.broadcast_to(real[:, None], layers.shape[:3]).copy()
+            # In the original the last of a pre-norm decoder are normalized.
+            places[:, -1] &= not (hasattr(network, "block") and network.block.pre_norm)
+            np.testing.assert_allclose(layers[places], expected[places], **TOLERANCE)
+    for kind, array in logits_by_name(found, golden.outputs).items():
+        places = real if array.ndim == 3 else slice(None)
+        assert array.shape == golden.outputs[kind].shape
+        np.testing.assert_allclose(array[places], golden.outputs[kind][places], **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_written_is_what_was_read(name):
+    checkpoint, (network, params) = load(name).checkpoint, pretrained(name)
+    written = to_checkpoint(network, params)
+    tied = FAMILIES[checkpoint.config["model_type"]].tied(network)
+    assert set(written.tensors) == set(checkpoint.tensors) - set(tied)
+    for tensor, array in written.tensors.items():
+        np.testing.assert_array_equal(array, checkpoint.tensors[tensor], err_msg=tensor)
+        assert array.dtype == np.float32
+    for field, value in written.config.items():
+        if field in checkpoint.config and field not in ("id2label", "label2id"):
+            default = checkpoint.config[field]
+            dropout = checkpoint.config.get("hidden_dropout_prob")
+            assert value == (dropout if default is None else default), field
+    again = from_checkpoint(written)
+    assert difference(again.network, network) is None
+    jax.tree.map(np.testing.assert_array_equal, again.params, params)
+
+
+@pytest.mark.parametrize(("name", "side"), [("gpt2", "left"), ("llama", "right")])
+def test_prompts_of_unequal_lengths_in_one_batch_continue_as_each_alone(name, side):
+    prompts, (network, params) = load(name).prompts, pretrained(name)
+    longest = max(length for length, _ in prompts)
+    ids, valid = np.zeros((2, len(prompts), longest), np.int32)
+    for row, (length, tokens) in enumerate(prompts):
+        place = slice(length) if side == "right" else slice(longest - length, longest)
+        ids[row, place], valid[row, place] = tokens[:length], 1
+    count = len(prompts[0][1]) - prompts[0][0]
+
+    def apply(method, *args, **options):
+        return network.apply(params, *args, method=method, **options)
+
+    @jax.jit
+    def generate(ids, valid):
+        state, states = apply("begin", len(ids), longest + count), []
+        # A prefill in two chunks, the first of which is nothing but padding in some rows.
+        for chunk in (slice(0, 3), slice(3, None)):
+            found = apply("extend", state, ids[:, None, chunk], valid[:, chunk])
+            state = found.state
+            states.append(found.states[:, 0])
+        places = jnp.arange(longest).reshape(1, -1)
+        last = jnp.max(jnp.where(valid, places, 0), axis=1)
+        states = jnp.concatenate(states, axis=1)
+        states = jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
+        token = apply("logits", states).argmax(-1)
+
+        def step(carry, _):
+            state, token = carry
+            found = apply("step", state, token[:, None])
+            return (found.state, found.logits[:, 0].argmax(-1)), token
+
+        _, tokens = jax.lax.scan(step, (state, token), length=count)
+        return tokens.T
+
+    found = generate(jnp.asarray(ids), jnp.asarray(valid, bool))
+    for row, (length, tokens) in enumerate(prompts):
+        np.testing.assert_array_equal(found[row], tokens[length:])
+
+
+def test_a_trunk_alone_is_read_with_and_without_its_prefix():
+    golden, (_, params) = load("bert_pretraining"), pretrained("bert_pretraining")
+    trunk = {k: v for k, v in golden.checkpoint.tensors.items() if k.startswith("bert.")}
+    named = from_checkpoint(dataclasses.replace(golden.checkpoint, tensors=trunk))
+    bare = {name.removeprefix("bert."): array for name, array in trunk.items()}
+    bare["embeddings.position_ids"] = np.arange(17)[None]
+    bare |= {  # as the oldest checkpoints have them
+        name.replace("LayerNorm.weight", "LayerNorm.gamma"): bare.pop(name)
+        for name in list(bare)
+        if name.endswith("LayerNorm.weight")
+    }
+    unnamed = from_checkpoint(dataclasses.replace(golden.checkpoint, tensors=bare))
+    assert named.network == unnamed.network and named.network.heads == ("pooler",)
+    jax.tree.map(np.testing.assert_array_equal, named.params, unnamed.params)
+    kept = {k: v for k, v in params["params"].items() if k not in ("masked_lm", "next_sentence")}
+    jax.tree.map(np.testing.assert_array_equal, named.params["params"], kept)
+
+
+def test_padding_anywhere_changes_no_state_of_a_real_token():
+    for name in ("bert_pretraining", "llama"):
+        network, params = pretrained(name)
+        ids = jnp.asarray(load(name).inputs["input_ids"][:1, :5], jnp.int32)
+        method = None if name == "bert_pretraining" else "read"
+        run = jax.jit(functools.partial(network.apply, method=method))
+        alone = run(params, ids, jnp.ones(ids.shape, bool)).states
+        for valid in ([0, 1, 1, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0, 0, 0]):
+            real = np.array([valid], bool)
+            padded = np.zeros((1, 8), np.int32)
+            padded[real] = ids[0]
+            found = np.asarray(run(params, jnp.asarray(padded), jnp.asarray(real)).states)
+            np.testing.assert_allclose(found[real], alone[0], atol=1e-5)
