@@ -22,7 +22,6 @@ MAY_IMPORT = {
     "attention": BESIDE,
     "layers": BESIDE | {"decoding"},
     "models": BESIDE | {"decoding", "layers"},
-    "pretrained": BESIDE | {"decoding", "layers", "models"},
     "data": BESIDE,
     "training": BESIDE,
     "decoding": BESIDE,
