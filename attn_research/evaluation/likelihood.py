@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 
 class LineLikelihood(NamedTuple):
@@ -23,12 +23,12 @@ def total(lines: Iterable[LineLikelihood]) -> LineLikelihood:
     return LineLikelihood(*map(sum, columns[:3]), math.fsum(columns[3]))
 
 
-def perplexity(log_prob: float, count: float) -> float:
+def perplexity(log_prob: float, count: SupportsFloat) -> float:
     """exp(-log p / count) of a log-probability in nats; infinite where it exceeds all numbers."""
-    loss = -log_prob / count
+    loss = -log_prob / float(count)
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def bits(log_prob: float, count: float) -> float:
+def bits(log_prob: float, count: SupportsFloat) -> float:
     """-log₂ p / count of a log-probability in nats."""
-    return -log_prob / (count * math.log(2))
+    return -log_prob / (float(count) * math.log(2))

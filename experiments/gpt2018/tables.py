@@ -24,9 +24,9 @@ def report(folder: Path, paper: Paper) -> None:
 
 
 _NOTES = (
-    "Windows do not overlap, so that a token has 0 to context - 1 tokens before it, as in nanoGPT's "
-    "own estimate; with a stride every token has at least context - stride, where there are so "
-    "many. Losses are in nats a token.",
+    "Windows do not overlap, so that a token has 0 to context - 1 tokens before it, as in the "
+    "estimate of nanoGPT; with a stride every token has at least context - stride, where there are "
+    "so many. Losses are in nats a token.",
 )
 
 

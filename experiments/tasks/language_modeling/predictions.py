@@ -1,10 +1,10 @@
 """Likelihoods of test texts, line by line, and their scores.
 
 Of each test text `SET.windows.tsv` is of windows that do not overlap, where a token has 0 to
-`context` - 1 tokens before it, and `SET.strided.tsv` of windows with a stride, where it has at least
-`context` - `stride`, as long as its document has so many. A line of a file has the number of tokens,
-words and characters of a line of the text, its end included, and its log-probability in nats.
-Perplexity and bits are computed from these files alone.
+`context` - 1 tokens before it. `SET.strided.tsv` is of windows with a stride, where it has at least
+`context` - `stride`, if its document has so many. A line of a file has the number of tokens, words
+and characters of a line of the text, its end included, and its log-probability in nats. Perplexity
+and bits are computed from these files alone.
 """
 
 import hashlib
