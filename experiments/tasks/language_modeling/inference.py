@@ -56,7 +56,7 @@ class Members:
 
     def maps(self, prompt: np.ndarray) -> Float[np.ndarray, "L N T T"]:
         """The attention of every head over the last tokens of a prompt, of the first network."""
-        ids = prompt[None, -self.context :]
+        ids = jnp.asarray(prompt[None, -self.context :])
         weights = self.networks[0].apply(self.params[0], ids, capture="all").weights
         return np.asarray(weights)[0]
 
