@@ -116,9 +116,12 @@ def read_text(path: str | Path) -> str:
     return text
 
 
-def grammar_text(sentences: int = 20_000, seed: int = 0) -> LongTexts:
-    """English sentences of the built-in corpus, one a line: a text as long as it has to be."""
-    corpus = Grammar(seed, train_size=sentences)
+def grammar_text(sentences: int = 20_000, scored: int = 1_200) -> LongTexts:
+    """English sentences of the built-in corpus, one a line: a text as long as it has to be.
+
+    The test text has as many sentences as are `scored`, the development text half as many.
+    """
+    corpus = Grammar(train_size=sentences, dev_size=scored // 2, test_size=scored)
     train, dev, test = (
         "".join(f"{pair.source}\n" for pair in corpus.split(name))
         for name in ("train", "dev", "test")

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,7 +95,7 @@ def load(config: TextConfig) -> Data:
 
 def by_line(text: str, stream: Stream, log_probs: np.ndarray) -> list[LineLikelihood]:
     """The log-probability of every line of a text, of those of its tokens [N]."""
-    lines = text.split("\n") if not text.endswith("\n") else text.split("\n")[:-1]
+    lines = text.removesuffix("\n").split("\n")
     found = []
     for line, (begin, end) in zip(lines, stream.documents("line").tolist(), strict=True):
         words, characters = len(line.split()) + 1, len(line) + 1
@@ -104,8 +103,3 @@ def by_line(text: str, stream: Stream, log_probs: np.ndarray) -> list[LineLikeli
             LineLikelihood(end - begin, words, characters, float(log_probs[begin:end].sum()))
         )
     return found
-
-
-def line_path(folder: Path, name: str, scoring: str) -> Path:
-    """The file of the lines of a test text."""
-    return folder / f"{name}.{scoring}.tsv"

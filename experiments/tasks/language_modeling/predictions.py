@@ -19,6 +19,11 @@ SCORINGS = ("windows", "strided")
 _HEADER = "\t".join(LineLikelihood._fields)
 
 
+def likelihood_path(folder: Path, name: str, scoring: str) -> Path:
+    """The file of the lines of a test text."""
+    return folder / f"{name}.{scoring}.tsv"
+
+
 def write_likelihoods(path: Path, lines: Iterable[LineLikelihood]) -> None:
     """Writes the likelihoods of lines, log-probabilities to four decimals."""
     rows = [
@@ -52,7 +57,7 @@ def score_all(folder: Path, tests: Iterable[str], tokenizer: str) -> dict[str, A
     for name in tests:
         scores[name] = {}
         for scoring in SCORINGS:
-            path = folder / f"{name}.{scoring}.tsv"
+            path = likelihood_path(folder, name, scoring)
             scores[name][scoring] = _score(total(read_likelihoods(path)), tokenizer)
             hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return {"tests": scores, "predictions": hashes}

@@ -36,6 +36,7 @@ from experiments.tasks.language_modeling.data import Data
 from experiments.tasks.language_modeling.inference import Members, continuation, eval_rows
 from experiments.tasks.language_modeling.predictions import (
     SCORINGS,
+    likelihood_path,
     score_all,
     write_likelihoods,
 )
@@ -200,7 +201,7 @@ class LanguageModelingTask:
                 pieces = self._pieces(stream, scoring)
                 log_probs = members.log_probs(stream, pieces, packed=self._packed)
                 lines = data.by_line(self.data.texts[name], stream, log_probs)
-                write_likelihoods(data.line_path(folder, name, scoring), lines)
+                write_likelihoods(likelihood_path(folder, name, scoring), lines)
         text = self._extend(members, self._encode(self.config.task.continuation.prompt))
         write_whole(folder / "sample.txt", f"{text}\n".encode())
 
