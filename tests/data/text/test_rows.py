@@ -77,9 +77,7 @@ def test_windows_are_a_function_of_seed_and_number():
     later = next(windows.iterate(3, lambda total: slice(1, total - 1)))
     np.testing.assert_array_equal(later["targets"], first[3]["targets"][1:5])
     assert first[0]["ids"].shape == (6, 7) and (first[0]["targets"][4:] == -1).all()
-    assert (first[0]["targets"][:4] == first[0]["ids"][:4].take(range(1, 8), 1, mode="clip"))[
-        :, :6
-    ].all()
+    np.testing.assert_array_equal(first[0]["ids"][:4, 1:], first[0]["targets"][:4, :-1])
     begins = {int(batch["targets"][row, 6]) for batch in first for row in range(4)}
     assert len(begins) > 5
     with pytest.raises(ValueError, match="a text of 25 tokens is shorter than a window of 26"):
