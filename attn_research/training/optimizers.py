@@ -50,6 +50,8 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adadelta": lambda rate: optax.adadelta(rate, rho=0.95, eps=1e-6),
     "adam": optax.adam,
     "adamw": functools.partial(optax.adamw, weight_decay=0.0),
+    # For batches of few tokens, whose second moments are to forget soon: nanoGPT's.
+    "adamw_99": functools.partial(optax.adamw, b2=0.99, weight_decay=0.0),
     # Vaswani et al. 2017, section 5.3.
     "adam_2017": lambda rate: optax.adam(rate, b1=0.9, b2=0.98, eps=1e-9),
     # Jordan et al. 2024: orthogonalized momentum for kernels, Adam for the rest. Updates are as
@@ -57,6 +59,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "muon": _muon,
     "sgd": optax.sgd,
 }
+DECAYING = ("adamw", "adamw_99", "muon")  # those that take a weight decay
 
 
 def make_optimizer(
@@ -67,15 +70,17 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """The optimizer of a name, with clipping of the gradient's global L2 norm to `clip_norm`.
 
-    `weight_decay` is for adamw and muon, and applies to kernels and embeddings alone: biases, gains
-    and positions do not decay.
+    `weight_decay` is for those of `DECAYING`, and applies to kernels and embeddings alone: biases,
+    gains and positions do not decay.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer {name!r} is not one of {', '.join(OPTIMIZERS)}")
     make = OPTIMIZERS[name]
     if weight_decay:
-        if name not in ("adamw", "muon"):
-            raise ValueError(f"weight decay {weight_decay} is for adamw or muon, not for {name}")
+        if name not in DECAYING:
+            raise ValueError(
+                f"weight decay {weight_decay} is for {', '.join(DECAYING)}, not for {name}"
+            )
         make = functools.partial(make, weight_decay=weight_decay, mask=_matrices)
     return optax.chain(optax.clip_by_global_norm(clip_norm), make(learning_rate))
 

@@ -11,10 +11,11 @@ from attn_research.attention.api import IMPLEMENTATIONS
 from attn_research.layers.remat import Remat
 from attn_research.training.cores import cores_in_use
 from attn_research.training.mesh import TensorRules
+from attn_research.training.optimizers import DECAYING
 from attn_research.training.placement import Placement, make_placement
 
 ScaleName = Literal["tiny", "small", "paper"]
-OptimizerName = Literal["adam", "adamw", "adam_2017", "adadelta", "muon", "sgd"]
+OptimizerName = Literal["adam", "adamw", "adamw_99", "adam_2017", "adadelta", "muon", "sgd"]
 ScheduleName = Literal["constant", "cosine", "halving", "inverse_sqrt"]
 
 
@@ -83,9 +84,9 @@ class OptimizerConfig:
     optimizer: OptimizerName = setting("adam", "Optimizer.")
     weight_decay: float = setting(
         0.0,
-        "Decoupled weight decay of matrices, for adamw and muon.",
+        "Decoupled weight decay of matrices, for optimizers that have it.",
         0.0,
-        needs={"optimizer": ("adamw", "muon")},
+        needs={"optimizer": DECAYING},
     )
     learning_rate: float = setting(1e-3, "Learning rate at the peak of the schedule.", 0.0)
     schedule: ScheduleName = setting("cosine", "Schedule of the learning rate over the steps.")

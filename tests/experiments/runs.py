@@ -7,9 +7,9 @@ from experiments.harness.paper import Paper, resolve
 from experiments.harness.runner import run_row
 
 
-def run(paper: Paper, row: str, folder: Path, **given: Any) -> Path:
+def run(paper: Paper, row: str, folder: Path, *, resume: bool = False, **given: Any) -> Path:
     """Trains and evaluates a row; its result file is in FOLDER/results."""
     return run_row(
         paper, row, resolve(paper, row, given), given=given, run_dir=folder / "runs",
-        results_dir=folder / "results", progress=False,
+        results_dir=folder / "results", progress=False, resume=resume,
     )  # fmt: skip

@@ -41,7 +41,7 @@ from tests.experiments.contributing import ROOT
             "--warmup_steps=2 has no effect with --schedule=constant: remove it, or give "
             "--schedule=cosine or inverse_sqrt",
         ),
-        ("bahdanau2014", "RNNsearch-50", {"weight_decay": 0.1}, "--optimizer=adamw or muon"),
+        ("bahdanau2014", "RNNsearch-50", {"weight_decay": 0.1}, "--optimizer=adamw or ad"),
         ("luong2015", "base", {"dropout": 0.3}, "--regularize=False, which row base sets"),
         ("vaswani2017", "RNNsearch", {"num_heads": 2}, "--network=rnnsearch, which row RNNsearch"),
         ("vaswani2017", "base", {"network": "rnnsearch", "score": "dot"}, "--network=transformer"),

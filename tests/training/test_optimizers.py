@@ -39,7 +39,7 @@ def test_weight_decay_applies_to_matrices_only():
     updates, _ = optimizer.update(gradient, optimizer.init(params), params)
     np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
     assert not updates["bias"].any() and not updates["positions"].any()
-    with pytest.raises(ValueError, match="is for adamw or muon, not for adam"):
+    with pytest.raises(ValueError, match="is for adamw, adamw_99, muon, not for adam"):
         make_optimizer("adam", 0.1, 1.0, weight_decay=0.5)
 
 

@@ -1,0 +1,1 @@
+"""Radford et al. 2018, 2019: GPT and GPT-2."""
