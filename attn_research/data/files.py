@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 MAX_LINE = 1 << 24  # bytes; a longer line is no sentence, and may not fit the memory
@@ -34,6 +34,15 @@ def user_path(path: str | Path) -> Path:
     A shell leaves the `~` of --flag=~/folder alone, which would make a folder of that name.
     """
     return Path(os.path.expanduser(path))
+
+
+def check_files(files: Mapping[str, str]) -> None:
+    """ValueError or FileNotFoundError where the file of a split of --data=text is not there."""
+    for split, name in files.items():
+        if not name:
+            raise ValueError(f"--data=text needs --{split}=FILE")
+        if not user_path(name).is_file():
+            raise FileNotFoundError(f"--{split}: no such file: {name}")
 
 
 def read_lines(path: str | Path) -> Iterator[str]:

@@ -25,7 +25,7 @@ from attn_research.attention import Capture, Causal, Full, Window
 from attn_research.data.files import write_whole
 from attn_research.training.cores import use_cores
 from experiments.benchmarks import comparison
-from experiments.benchmarks.idle import check_idle
+from experiments.benchmarks.idle import exit_if_busy
 from experiments.benchmarks.timing import (
     compile_call,
     compile_run,
@@ -183,10 +183,7 @@ def crossovers(rounds: int) -> dict[str, list[dict]]:
 def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
-    try:
-        idle = check_idle()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    idle = exit_if_busy()
     use_cores()
     peer, versions = None, {}
     if values.peer_python:

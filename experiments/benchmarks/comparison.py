@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.idle import check_idle
+from experiments.benchmarks.idle import exit_if_busy
 from experiments.harness.path_flags import define_path
 
 PAD, BOS = 0, 1
@@ -95,10 +95,7 @@ def main(comparison: Comparison, tasks: Callable[[], Iterable[Task]]) -> None:
     names = ["ours", *filter(None, values.peers.split(","))]
     if set(names[1:]) - set(_peers(comparison)):
         sys.exit(f"error: --peers={values.peers}: known are {', '.join(_peers(comparison))}")
-    try:
-        idle = check_idle()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    idle = exit_if_busy()
     rows = []
     for task in tasks():
         with tempfile.TemporaryDirectory() as folder:

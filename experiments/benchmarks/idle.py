@@ -1,5 +1,6 @@
 """The idle share of a machine: speeds are not measured beside other work."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def check_idle() -> float | None:
             "is measured: stop it, or wait"
         )
     return share
+
+
+def exit_if_busy() -> float | None:
+    """The idle share; ends the program with one line where other work uses the machine."""
+    try:
+        return check_idle()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
 
 
 def _times() -> tuple[int, int]:

@@ -229,6 +229,11 @@ def config_placement(
     return make_placement(name, mesh, tensor_rules, part.num_microbatches)
 
 
+def padded_rows(config: Config, count: int) -> int:
+    """The rows of a batch of `count` with the empty ones that devices need to share it evenly."""
+    return count + -count % config_placement(config).row_multiple
+
+
 def file_name(label: str) -> str:
     """A row's label, ROW or ROW, VALUE=..., as a part of file names."""
     name = label.replace("/", "-").replace(", ", ",")

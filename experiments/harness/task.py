@@ -36,6 +36,23 @@ class Response(NamedTuple):
     notes: Sequence[str] = ()
 
 
+def head_maps(
+    weights: np.ndarray, rows: Sequence[str], columns: Sequence[str]
+) -> dict[str, AttentionMap]:
+    """The maps of one example's heads, of weights [L, N, T, S], by layer and head."""
+    return {
+        f"layer {layer + 1}, head {head + 1}": AttentionMap(weights[layer, head], rows, columns)
+        for layer, head in np.ndindex(weights.shape[:2])
+    }
+
+
+def kept_file(path: Path) -> Path:
+    """The path of a file of predictions; ValueError where it was not kept."""
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: the predictions of this row were not kept")
+    return path
+
+
 class Evaluator(NamedTuple):
     """A measurement on the development set every so many steps: numbers by name."""
 

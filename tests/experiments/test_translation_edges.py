@@ -61,10 +61,10 @@ def train(paper, row, folder, **given):
 def test_an_awkward_test_set_of_raw_text_is_scored(tmp_path):
     given = write(tmp_path, test=AWKWARD) | {"tokenizer": "moses"}
     found, _ = train(BAHDANAU, "RNNsearch-50", tmp_path, **given)
-    check(found)
+    assert_scored(found)
 
 
-def check(found):
+def assert_scored(found):
     assert found["bleu"] is not None and found["sacrebleu"] is not None
     spans = {span["low"]: span for span in found["by_length"]}
     assert spans[40]["count"] == 1 and spans[40]["bleu"] is None  # its reference is empty
@@ -106,7 +106,7 @@ def test_a_sentence_without_a_source_word_has_no_links(tmp_path, monkeypatch, pa
     monkeypatch.setattr(data, "corpora", lambda config: [Linked()])
     given |= TINY | {"data": "hansards", "soft_links": True}
     found, _ = train(paper, row, tmp_path, **given)
-    check(found)
+    assert_scored(found)
     assert 0 <= found["aer"] <= 1 and 0 <= found["soft_aer"] <= 1
     assert ("heads" in found) == (paper is VASWANI)
     assert ("bleu_replaced" in found) == (paper is LUONG)
@@ -118,7 +118,7 @@ def test_links_are_of_words_and_not_of_subwords(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "corpora", lambda config: [Linked()])
     given = TINY | {"data": "hansards", "tokenizer": "bpe", "vocab_size": 60}
     found, _ = train(VASWANI, "base", tmp_path, **given)
-    check(found)
+    assert_scored(found)
     assert not {"aer", "heads"} & found.keys()
 
 

@@ -30,12 +30,16 @@ class LongTexts:
 
 def _known(stem: str, sha256: str) -> Callable[[str | Path | None], str]:
     def read(data_dir: str | Path | None) -> str:
-        folder = find_data_dir(data_dir) / "lm"
-        names = [name for name in (stem, f"{stem}.gz") if (folder / name).is_file()]
-        path = find_data_file(f"lm/{(names or [stem])[0]}", data_dir)
-        return _ended(read_checked(path, sha256).decode())
+        return _ended(read_checked(_find(stem, data_dir), sha256).decode())
 
     return read
+
+
+def _find(stem: str, data_dir: str | Path | None) -> Path:
+    """The path of a file of the folder lm, plain or gzip."""
+    folder = find_data_dir(data_dir) / "lm"
+    names = [name for name in (stem, f"{stem}.gz") if (folder / name).is_file()]
+    return find_data_file(f"lm/{(names or [stem])[0]}", data_dir)
 
 
 def _ended(text: str) -> str:
@@ -98,10 +102,7 @@ def penn_treebank(data_dir: str | Path | None = None) -> LongTexts:
 
 def wikitext2(data_dir: str | Path | None = None) -> LongTexts:
     """WikiText-2, raw (Merity et al. 2016), trained on lm/wikitext-2-raw.train.txt."""
-    folder = find_data_dir(data_dir) / "lm"
-    zipped = (folder / "wikitext-2-raw.train.txt.gz").is_file()
-    name = f"lm/wikitext-2-raw.train.txt{'.gz' * zipped}"
-    train = read_text(find_data_file(name, data_dir))
+    train = read_text(_find("wikitext-2-raw.train.txt", data_dir))
     return LongTexts(train, _WIKITEXT2["dev"](data_dir), {"test": _WIKITEXT2["test"](data_dir)})
 
 

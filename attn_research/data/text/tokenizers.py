@@ -24,6 +24,12 @@ MAX_TRAINING_LINE = 1 << 20  # bytes; SentencePiece would drop a longer line wit
 _FILE, _MODEL_FILE = "tokenizer.json", "subwords.model"
 
 
+def unknown_words(pairs: Iterable[tuple[str, SupportsIndex]]) -> list[str]:
+    """A remark on the words of (word, id) that are not in the vocabulary, if there are any."""
+    unknown = [word for word, i in pairs if int(i) == UNK]
+    return [f"not in the vocabulary: {', '.join(unknown)}"] if unknown else []
+
+
 @runtime_checkable
 class Tokenizer(Protocol):
     """A tokenizer of lines; `load_tokenizer` reads what `save` wrote."""

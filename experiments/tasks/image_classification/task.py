@@ -26,8 +26,8 @@ from attn_research.training.step import Sums
 from attn_research.types import Array, Float, PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.image_maps import ImageMaps, image_figure
-from experiments.harness.config import Config, config_placement
-from experiments.harness.task import AttentionMap, Response
+from experiments.harness.config import Config, config_placement, padded_rows
+from experiments.harness.task import AttentionMap, Response, kept_file
 from experiments.tasks.image_classification.config import ImageDataConfig
 
 BATCH = 256  # images of a batch of evaluation
@@ -121,7 +121,7 @@ class ImageClassificationTask:
         specs = {"image": (image, jnp.uint8), "label": ((), jnp.int32)}
         if part.augment.cutmix + part.augment.mixup:
             specs |= {"other": ((), jnp.int32), "share": ((), jnp.float32)}
-        rows = part.batch_size + -part.batch_size % self._row_multiple
+        rows = padded_rows(self.config, part.batch_size)
         return {
             name: jax.ShapeDtypeStruct((rows, *shape), dtype)
             for name, (shape, dtype) in specs.items()
@@ -131,10 +131,6 @@ class ImageClassificationTask:
         images = self.config.task.images
         return (jnp.zeros((1, images.image_size, images.image_size, images.channels)),)
 
-    @property
-    def _row_multiple(self) -> int:
-        return config_placement(self.config).row_multiple
-
     @functools.cached_property
     def _batches(self) -> ImageBatches:
         augment, part = self.config.task.augment, self.config.task
@@ -142,7 +138,8 @@ class ImageClassificationTask:
             self.splits["train"], part.batch_size, self.config.train.seed,
             pad=augment.crop, flip=augment.flip, rotate=augment.rotate, scale=augment.scale_jitter,
             color_jitter=augment.color_jitter, cutout=augment.cutout,
-            cutmix=augment.cutmix, mixup=augment.mixup, row_multiple=self._row_multiple,
+            cutmix=augment.cutmix, mixup=augment.mixup,
+            row_multiple=config_placement(self.config).row_multiple,
         )  # fmt: skip
 
     def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
@@ -199,9 +196,7 @@ class ImageClassificationTask:
 
     def score(self, folder: Path) -> dict[str, Any]:
         path = folder / "test.predictions.txt"
-        if not path.is_file():
-            raise ValueError(f"{path} is missing: the predictions of this row were not kept")
-        data, copy = path.read_bytes(), folder / COPY
+        data, copy = kept_file(path).read_bytes(), folder / COPY
         test = self._test_set(copy.read_text().strip() if copy.exists() else None)
         try:
             found = np.array(data.split(), int)

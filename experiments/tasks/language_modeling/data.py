@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attn_research.data.download import find_data_dir
-from attn_research.data.files import user_path
+from attn_research.data.files import check_files
 from attn_research.data.text.long_texts import KNOWN, LongTexts, grammar_text, read_text
 from attn_research.data.text.rows import Stream
 from attn_research.data.text.streams import (
@@ -40,14 +40,8 @@ def check_text(config: TextConfig) -> None:
     """ValueError or FileNotFoundError for text that there is not, before any is read."""
     if config.data in KNOWN:
         find_data_dir(config.data_dir or None)
-    if config.data != "text":
-        return
-    for split in SPLITS:
-        name = getattr(config, split)
-        if not name:
-            raise ValueError(f"--data=text needs --{split}=FILE")
-        if not user_path(name).is_file():
-            raise FileNotFoundError(f"--{split}: no such file: {name}")
+    if config.data == "text":
+        check_files({split: getattr(config, split) for split in SPLITS})
 
 
 def _read(config: TextConfig) -> LongTexts:

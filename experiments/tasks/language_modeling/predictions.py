@@ -14,6 +14,7 @@ from typing import Any
 
 from attn_research.data.files import read_lines, write_whole
 from attn_research.evaluation.likelihood import LineLikelihood, bits, perplexity, total
+from experiments.harness.task import kept_file
 
 SCORINGS = ("windows", "strided")
 _HEADER = "\t".join(LineLikelihood._fields)
@@ -34,9 +35,7 @@ def write_likelihoods(path: Path, lines: Iterable[LineLikelihood]) -> None:
 
 def read_likelihoods(path: Path) -> list[LineLikelihood]:
     """The likelihoods that `write_likelihoods` wrote; a ValueError names the line at fault."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: the predictions of this row were not kept")
-    header, *lines = read_lines(path)
+    header, *lines = read_lines(kept_file(path))
     if header != _HEADER:
         raise ValueError(f"{path} begins with {header!r:.60} and should with {_HEADER!r}")
     found = []

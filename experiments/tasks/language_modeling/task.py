@@ -23,13 +23,13 @@ from attn_research.data.text.rows import (
     strided,
 )
 from attn_research.data.text.streams import LineTokenizer, TextTokenizer, load_text_tokenizer
-from attn_research.data.text.tokenizers import UNK, WordTokenizer
+from attn_research.data.text.tokenizers import WordTokenizer, unknown_words
 from attn_research.evaluation.likelihood import bits, perplexity
 from attn_research.training.objectives import chunked_cross_entropy
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
-from experiments.harness.config import Config, config_placement
-from experiments.harness.task import AttentionMap, Response
+from experiments.harness.config import Config, config_placement, padded_rows
+from experiments.harness.task import AttentionMap, Response, head_maps
 from experiments.tasks.language_modeling import data
 from experiments.tasks.language_modeling.config import TESTS
 from experiments.tasks.language_modeling.data import Data
@@ -112,21 +112,18 @@ class LanguageModelingTask:
 
     def batch_spec(self) -> PyTree:
         part = self.config.task.rows
-        rows = part.batch_size + -part.batch_size % self._row_multiple
+        rows = padded_rows(self.config, part.batch_size)
         names = ["ids", "targets", *(["segments"] if self._packed else [])]
         return dict.fromkeys(names, jax.ShapeDtypeStruct((rows, part.context), jnp.int32))
 
     def init_inputs(self) -> tuple:
         return (jnp.zeros((1, 2), jnp.int32),)
 
-    @property
-    def _row_multiple(self) -> int:
-        return config_placement(self.config).row_multiple
-
     @functools.cached_property
     def _train(self) -> RandomWindows | PackedDocuments:
         part, text = self.config.task.rows, self.data.train
-        sizes = part.batch_size, part.context, self.config.train.seed, self._row_multiple
+        multiple = config_placement(self.config).row_multiple
+        sizes = part.batch_size, part.context, self.config.train.seed, multiple
         if self._packed:
             return PackedDocuments(text, text.documents(part.document), *sizes)
         return RandomWindows(text, *sizes)
@@ -251,12 +248,7 @@ class LanguageModelingTask:
         weights = members.maps(prompt)
         shown = prompt[-members.context :]
         tokens = [self.tokenizer.decode([i]).replace("\n", "↵") for i in shown.tolist()]
-        return {
-            f"layer {layer + 1}, head {head + 1}": AttentionMap(
-                weights[layer, head], tokens, tokens
-            )
-            for layer, head in np.ndindex(weights.shape[:2])
-        }
+        return head_maps(weights, tokens, tokens)
 
     def _remarks(self, line: str, prompt: np.ndarray) -> list[str]:
         tokenizer = self.tokenizer
@@ -264,6 +256,4 @@ class LanguageModelingTask:
             return []
         if not isinstance(tokenizer.lines, WordTokenizer):
             return []
-        pairs = zip(line.split(), prompt[1:].tolist(), strict=True)
-        unknown = [word for word, i in pairs if i == UNK]
-        return [f"not in the vocabulary: {', '.join(unknown)}"] if unknown else []
+        return unknown_words(zip(line.split(), prompt[1:].tolist(), strict=True))

@@ -13,7 +13,7 @@ from attn_research.data.batching import (
     ordered_batches,
 )
 from attn_research.data.text.examples import CollateExamples, EncodedExamples
-from experiments.harness.config import Config, config_placement
+from experiments.harness.config import Config, config_placement, padded_rows
 from experiments.tasks.text_classification.data import labels_of
 
 
@@ -55,7 +55,7 @@ def largest_batch(config: Config) -> tuple[int, int]:
     rows = part.batch_size
     if part.batching == "tokens":
         rows = max(1, part.batch_tokens // length)
-    return rows + -rows % config_placement(config).row_multiple, length
+    return padded_rows(config, rows), length
 
 
 def eval_batches(

@@ -4,9 +4,9 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from attn_research.data.files import check_files
 from attn_research.data.grammar.agreement import NUMBERS, AgreementCorpus
 from attn_research.data.text.classification import DATA_SETS, PublicCorpus
 from attn_research.data.text.examples import EncodedExamples, EncodedLabel, encode_examples
@@ -67,12 +67,7 @@ def check(config: LabelledTextConfig) -> None:
     if config.data == "text":
         if config.num_texts > 2:
             raise ValueError(f"--num_texts={config.num_texts}: a line has 1 text, or 2")
-        for split in SPLITS:
-            name = getattr(config, split)
-            if not name:
-                raise ValueError(f"--data=text needs --{split}")
-            if not Path(name).is_file():
-                raise FileNotFoundError(f"--{split}: no such file: {name}")
+        check_files({split: getattr(config, split) for split in SPLITS})
 
 
 def corpus(config: LabelledTextConfig) -> LabelledCorpus:

@@ -9,10 +9,10 @@ import numpy as np
 from attn_research.data.files import write_whole
 from attn_research.data.text.examples import EncodedExamples, encode_examples, truncate
 from attn_research.data.text.labelled import Example
-from attn_research.data.text.tokenizers import UNK, Tokenizer
+from attn_research.data.text.tokenizers import Tokenizer, unknown_words
 from attn_research.evaluation.spans import OUTSIDE
 from experiments.harness.config import Config
-from experiments.harness.task import AttentionMap, Response
+from experiments.harness.task import AttentionMap, Response, head_maps
 from experiments.tasks.text_classification.batches import eval_batches
 from experiments.tasks.text_classification.data import Data, examples, num_texts
 from experiments.tasks.text_classification.inference import Members
@@ -92,11 +92,7 @@ def attention_maps(weights: np.ndarray, words: Sequence[str]) -> dict[str, Atten
     if weights.ndim == 2:
         rows = [f"row {number + 1}" for number in range(len(weights))]
         return {"attention": AttentionMap(weights[:, :size], rows, words)}
-    return {
-        f"layer {layer + 1}, head {head + 1}": AttentionMap(grid[:size, :size], words, words)
-        for layer, heads in enumerate(weights)
-        for head, grid in enumerate(heads)
-    }
+    return head_maps(weights[..., :size, :size], words, words)
 
 
 def respond(
@@ -122,8 +118,7 @@ def respond(
         scores = {classes[i]: float(output[i]) for i in np.argsort(-output)[:5]}
     words, weights = words_of(config, tokenizer, example), members.weights(batch)
     maps = {} if weights is None else attention_maps(weights[0], [*words, END])
-    unknown = [word for word, i in zip(words, encoded[0].ids, strict=True) if i == UNK]
-    notes = [f"not in the vocabulary: {', '.join(unknown)}"] if unknown else []
+    notes = unknown_words(zip(words, encoded[0].ids, strict=True))
     count = sum(len(tokenizer.words(each)) for each in texts)
     if count > part.max_words:
         notes.append(f"{part.max_words} of {count} words are read: see --max_words")

@@ -17,6 +17,7 @@ from attn_research.evaluation.classification import (
     spearman_correlation,
 )
 from attn_research.evaluation.spans import span_score
+from experiments.harness.task import kept_file
 from experiments.tasks.text_classification.config import LabelledTextConfig
 from experiments.tasks.text_classification.data import corpus, examples, labels_of
 
@@ -27,7 +28,7 @@ ATTENDED = "test.attended.json"  # of each example, the word that each row atten
 def score(config: LabelledTextConfig, folder: Path) -> dict[str, Any]:
     """The scores, and the SHA-256 of the predictions and of the labels and texts they are of."""
     gold = examples(config, "test")
-    data = _read(folder / PREDICTIONS)
+    data = kept_file(folder / PREDICTIONS).read_bytes()
     lines = data.decode().split("\n")[:-1]
     if len(lines) != len(gold):
         raise ValueError(f"{folder / PREDICTIONS} has {len(lines)} lines for {len(gold)} examples")
@@ -38,7 +39,7 @@ def score(config: LabelledTextConfig, folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / PREDICTIONS}: {error}") from None
     hashes = {PREDICTIONS: hashlib.sha256(data).hexdigest()}
     if (folder / ATTENDED).is_file():
-        data = _read(folder / ATTENDED)
+        data = (folder / ATTENDED).read_bytes()
         hashes[ATTENDED] = hashlib.sha256(data).hexdigest()
         found |= _pointing(corpus(config), json.loads(data))
     return {
@@ -88,9 +89,3 @@ def _pointing(data: AgreementCorpus, attended: Sequence[Sequence[int]]) -> dict[
     heads = [each.head for each in data.agreements("test")]
     hits = [head in rows for head, rows in zip(heads, attended, strict=True)]
     return {"attends_to_head": sum(hits) / len(hits)}
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: the predictions of this row were not kept")
-    return path.read_bytes()

@@ -19,7 +19,7 @@ from attn_research.data.packing import PackedBatches
 from attn_research.data.text.encoding import Encoded
 from attn_research.data.text.tokenizers import BOS
 from attn_research.types import Array, Int
-from experiments.harness.config import Config, config_placement
+from experiments.harness.config import Config, config_placement, padded_rows
 from experiments.tasks.translation.config import BatchingConfig
 
 
@@ -99,8 +99,7 @@ def largest_batch(config: Config) -> dict[str, tuple[int, int]]:
     if part.batching == "packed":
         rows, length = max(1, part.batch_tokens // part.row_length), part.row_length
         names += ["source_segments", "target_segments"]
-    rows += -rows % config_placement(config).row_multiple
-    return dict.fromkeys(names, (rows, length))
+    return dict.fromkeys(names, (padded_rows(config, rows), length))
 
 
 def eval_batches(

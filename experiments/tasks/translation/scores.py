@@ -16,6 +16,7 @@ from attn_research.evaluation.alignment import Gold, alignment_error
 from attn_research.evaluation.bleu import Bleu, has_words, sacre_bleu, tokenized_bleu
 from attn_research.evaluation.by_length import bleu_by_bucket, bleu_by_window
 from attn_research.evaluation.parsing import bracket_score
+from experiments.harness.task import kept_file
 from experiments.tasks.translation import pronouns
 
 EDGES = (3, 10, 20, 30, 40, 50, 61)
@@ -179,6 +180,4 @@ def _rounded(found: Bleu | None) -> float | None:
 
 
 def _read_lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: the predictions of this row were not kept")
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+    return kept_file(path).read_text(encoding="utf-8").split("\n")[:-1]

@@ -13,7 +13,7 @@ import numpy as np
 from attn_research.data.batching import Rows
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.encoding import encode_pairs
-from attn_research.data.text.tokenizers import EOS, PAD, UNK, load_tokenizer
+from attn_research.data.text.tokenizers import EOS, PAD, load_tokenizer, unknown_words
 from attn_research.layers.contracts import EncoderDecoder
 from attn_research.training.objectives import chunked_cross_entropy
 from attn_research.training.step import Sums
@@ -210,8 +210,7 @@ class TranslationTask:
         if members.alignment is not None:
             weights = members.align(batch["source"], ids[None])[0, : len(ids), : len(source) + 1]
             found_maps["alignment"] = AttentionMap(weights, sides[1], sides[0])
-        unknown = [word for word, i in zip(words.split(), source, strict=False) if i == UNK]
-        notes = [f"not in the vocabulary: {', '.join(unknown)}"] if unknown else []
+        notes = unknown_words(zip(words.split(), source, strict=False))
         return Response(line, self.tokenizers[1].decode(ids), scored, found_maps, notes)
 
     def _members(self, networks, params) -> Members:
