@@ -81,6 +81,10 @@ class Paper:
     optimizer: Callable[[Config], optax.GradientTransformation] = config_optimizer
     initial: Callable[[Config, Any], PyTree] | None = None  # parameters to start from
     trainable: Callable[[str], bool] | None = None  # by path; the others are frozen
+    # By path, parameters that --init_from need not have, such as a new head: drawn at random.
+    fresh: Callable[[str], bool] | None = None
+    # Values that others imply, such as the sizes of the network of --init_from.
+    complete: Callable[[Config], Config] = lambda config: config
     # What values of other parts need of the network, besides what their settings say.
     needs: Mapping[str, Sequence[Clause]] = dataclasses.field(default_factory=dict)
 
@@ -121,11 +125,15 @@ def _layers(paper: Paper, row: str, given: Values) -> tuple[Values, Values, dict
 def trace(paper: Paper, row: str, given: Values) -> Resolved:
     """The config of a row: defaults, then its scale, data set and row, then flags, with origins."""
     of_scale, of_data, own = _layers(paper, row, given)
-    config = paper.config.replace(**{**of_scale, **of_data, **own, **given})
+    stated = paper.config.replace(**{**of_scale, **of_data, **own, **given})
+    config = paper.complete(stated)
     scale, data = config.train.scale, config.data
     layers = dict.fromkeys(config.values(), "default") | dict.fromkeys(of_scale, f"scale {scale}")
     layers |= {name: f"scale {scale} of {data}" for name in of_data if name != "data"}
     layers |= dict.fromkeys(own, f"row {row}") | dict.fromkeys(given, "flag")
+    before = stated.values()
+    implied = [name for name, value in config.values().items() if value != before[name]]
+    layers |= dict.fromkeys(implied, "implied by another value")
     return Resolved(config, layers)
 
 

@@ -21,7 +21,8 @@ from experiments.harness.lock import locked
 from experiments.harness.paper import Paper, command, resolve
 from experiments.harness.program import Program, make_program
 from experiments.harness.results import environment
-from experiments.harness.run_folder import RunFolder, best_params, check_start, load_run
+from experiments.harness.run_folder import RunFolder, best_params
+from experiments.harness.starting import starting_params
 from experiments.harness.training import measure, train
 
 __all__ = ["make_place", "measure", "prepare", "run_row"]
@@ -96,8 +97,7 @@ def run_row(
             program = make_program(paper, config)
             start = None
             if config.train.init_from:  # checked before data is loaded
-                start = load_run(config.train.init_from, find, flag="--init_from").params
-                check_start(start, program)
+                start = starting_params(program, find)
             program = make_program(paper, config, program.task.load())
             if start is None and paper.initial:
                 start = paper.initial(config, program.task)

@@ -1,0 +1,71 @@
+"""Devlin et al. 2018, section 4: fine-tuning on sentences, pairs of sentences and words."""
+
+from experiments.bert2018.finetuning import tables
+from experiments.harness.config import Config, OptimizerConfig, TrainConfig
+from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
+from experiments.tasks.text_classification.config import (
+    ExampleBatchesConfig,
+    LabelledTextConfig,
+    TextClassificationConfig,
+)
+from experiments.tasks.text_classification.encoder import (
+    EncoderConfig,
+    complete,
+    is_head,
+    make_encoder,
+)
+from experiments.tasks.text_classification.task import TextClassificationTask
+
+# The paper's sizes that a CPU trains from nothing: Turc et al. 2019, BERT-tiny.
+_SMALLEST = dict(num_layers=2, model_dim=128, mlp_dim=512, num_heads=2, max_length=512)
+ROWS = {
+    "fine-tuned": Row(),
+    "from-nothing": Row(
+        scales={"small": _SMALLEST | dict(tokenizer="bpe", vocab_size=8000, learning_rate=1e-3)}
+    ),
+}
+
+_SENTENCES = dict(max_words=61, row_length=128, packed_rows=8)
+_PAIRS = dict(max_words=253, row_length=256, packed_rows=8, bucket_width=64, row_examples=16)
+SCALES = {
+    "tiny": Scale(dict(
+        num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, max_length=48, tokenizer="words",
+        num_steps=6, eval_every=3, save_every=6, warmup_steps=2, vocab_size=500, max_words=29,
+        row_length=32, packed_rows=4, row_examples=3, bucket_width=20, train_examples=200,
+        test_examples=40, learning_rate=1e-3,
+    ), data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
+    # Steps are those of some epochs: 1 of SST-2's phrases, 4 of the smaller sets.
+    "small": Scale(data={
+        "grammar": _SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
+        "sst2": _SENTENCES | dict(num_steps=480, eval_every=80, save_every=240),
+        "sst2_phrases": _SENTENCES | dict(num_steps=1060, eval_every=212, save_every=212),
+        "trec": _SENTENCES | dict(num_steps=320, eval_every=80, save_every=320),
+        "cola": _SENTENCES | dict(num_steps=450, eval_every=75, save_every=225),
+        "wnut17": _SENTENCES | dict(num_steps=400, eval_every=80, save_every=200),
+        "mrpc": _PAIRS | dict(num_steps=400, eval_every=50, save_every=200),
+        "rte": _PAIRS | dict(num_steps=340, eval_every=50, save_every=170),
+        "stsb": _PAIRS | dict(num_steps=400, eval_every=50, save_every=200, best_by="+pearson"),
+    }),
+    # Section 4 and appendix A.3: batches of 32, three epochs, a rate of 5e-5, 4e-5, 3e-5 or 2e-5.
+    "paper": Scale(dict(
+        data="sst2_phrases", batching="sorted", batch_size=32, num_steps=6300, eval_every=2100,
+        save_every=2100, learning_rate=3e-5, warmup_steps=630, max_words=125, bucket_width=32,
+    )),
+}  # fmt: skip
+
+
+TITLE = "Devlin et al. 2018: an encoder that has read, fine-tuned on labelled texts"
+CONFIG = Config(
+    train=TrainConfig(best_by="+accuracy"),
+    optimizer=OptimizerConfig(optimizer="adamw", weight_decay=0.01, learning_rate=1e-4),
+    task=TextClassificationConfig(
+        LabelledTextConfig(tokenizer="given", class_token=True),
+        ExampleBatchesConfig(batching="packed"),
+    ),
+    model=EncoderConfig(),
+)
+PAPER = Paper(
+    name="bert2018.finetuning", title=TITLE, config=CONFIG, rows=ROWS, default_row="fine-tuned",
+    scales=SCALES, task=TextClassificationTask, network=make_encoder, report=tables.report,
+    fresh=is_head, complete=complete,
+)  # fmt: skip
