@@ -230,9 +230,7 @@ class BertClassifier(nn.Module):
     ) -> Classified:
         """The classification of texts: see `TextClassifier`. `segments` say where padding is."""
         valid = valid if segments is None else None
-        found = self.bert(
-            ids, valid, types=types, segments=segments, train=train, capture=capture
-        )
+        found = self.bert(ids, valid, types=types, segments=segments, train=train, capture=capture)
         if "token_classifier" in self.bert.heads:
             return Classified(found.heads["token_classifier"], found.weights)
         if segments is None:

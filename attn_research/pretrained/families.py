@@ -56,9 +56,7 @@ def from_checkpoint(
         checkpoint = from_gguf(checkpoint)
     family = _family(checkpoint.config)
     source = _canonical(checkpoint.tensors, family.prefix)
-    options = Options(checkpoint.config, ignore)
-    network = family.network(options, source)
-    options.finish()
+    network = network_of(checkpoint, ignore=ignore)
     shapes = _shapes(network)
     names = present(family.names(network), shapes)
     tied = family.tied(network)
@@ -71,6 +69,18 @@ def from_checkpoint(
         _check_tied(tensors, source[each], source[first])
     tree = traverse_util.unflatten_dict(leaves, sep="/")
     return Pretrained(network, {"params": tree})
+
+
+def network_of(checkpoint: Checkpoint, *, ignore: Collection[str] = ()) -> nn.Module:
+    """The network of a checkpoint in a folder, by its config and the names of its tensors.
+
+    No tensor is read, and JAX computes nothing. Errors of the config are those of `from_checkpoint`.
+    """
+    family = _family(checkpoint.config)
+    options = Options(checkpoint.config, ignore)
+    network = family.network(options, _canonical(checkpoint.tensors, family.prefix))
+    options.finish()
+    return network
 
 
 def to_checkpoint(network: nn.Module, params: PyTree) -> Checkpoint:

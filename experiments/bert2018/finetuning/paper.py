@@ -26,6 +26,7 @@ ROWS = {
 }
 
 _SENTENCES = dict(max_words=61, row_length=128, packed_rows=8)
+_SHORT = dict(max_words=61, row_length=128, packed_rows=4)
 _PAIRS = dict(max_words=253, row_length=256, packed_rows=8, bucket_width=64, row_examples=16)
 SCALES = {
     "tiny": Scale(dict(
@@ -34,17 +35,19 @@ SCALES = {
         row_length=32, packed_rows=4, row_examples=3, bucket_width=20, train_examples=200,
         test_examples=40, learning_rate=1e-3,
     ), data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
-    # Steps are those of some epochs: 1 of SST-2's phrases, 4 of the smaller sets.
+    # Steps are those of an epoch of SST-2's phrases, of about four of the smaller sets.
     "small": Scale(data={
         "grammar": _SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
-        "sst2": _SENTENCES | dict(num_steps=480, eval_every=80, save_every=240),
-        "sst2_phrases": _SENTENCES | dict(num_steps=1060, eval_every=212, save_every=212),
-        "trec": _SENTENCES | dict(num_steps=320, eval_every=80, save_every=320),
-        "cola": _SENTENCES | dict(num_steps=450, eval_every=75, save_every=225),
-        "wnut17": _SENTENCES | dict(num_steps=400, eval_every=80, save_every=200),
-        "mrpc": _PAIRS | dict(num_steps=400, eval_every=50, save_every=200),
-        "rte": _PAIRS | dict(num_steps=340, eval_every=50, save_every=170),
-        "stsb": _PAIRS | dict(num_steps=400, eval_every=50, save_every=200, best_by="+pearson"),
+        "sst2": _SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
+        "sst2_phrases": _SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
+        "trec": _SHORT | dict(num_steps=528, eval_every=132, save_every=264),
+        "cola": _SHORT | dict(num_steps=704, eval_every=88, save_every=176),
+        "wnut17": _SENTENCES | dict(num_steps=444, eval_every=111, save_every=222),
+        "mrpc": _PAIRS | dict(num_steps=412, eval_every=52, save_every=103),
+        "rte": _PAIRS | dict(num_steps=336, eval_every=42, save_every=84),
+        "stsb": _PAIRS | dict(
+            packed_rows=4, num_steps=648, eval_every=81, save_every=162, best_by="+pearson"
+        ),
     }),
     # Section 4 and appendix A.3: batches of 32, three epochs, a rate of 5e-5, 4e-5, 3e-5 or 2e-5.
     "paper": Scale(dict(

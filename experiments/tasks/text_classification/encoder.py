@@ -11,7 +11,7 @@ from typing import Any
 
 from attn_research.data.files import user_path
 from attn_research.models.bert import HEADS, Bert, BertClassifier
-from attn_research.pretrained import from_checkpoint, read_checkpoint
+from attn_research.pretrained import network_of, read_checkpoint
 from attn_research.pretrained.family import difference
 from experiments.harness.config import Config, setting
 from experiments.tasks.text_classification.batches import longest
@@ -75,7 +75,7 @@ def _sizes(folder: str) -> dict[str, int]:
         if values["tokenizer"] == "given":
             return sizes | {"vocab_size": values["vocab_size"]}
         return sizes | {"vocab_size": tokenizer.vocab_size + ("masking" in values)}
-    network = from_checkpoint(read_checkpoint(path)).network
+    network = network_of(read_checkpoint(path))
     if not isinstance(network, Bert):
         raise ValueError(f"--init_from={folder}: {type(network).__name__} is no BERT")
     found = {name: getattr(network, name) for name in (*SIZES, "vocab_size")}
