@@ -74,7 +74,7 @@ def from_checkpoint(
 def network_of(checkpoint: Checkpoint, *, ignore: Collection[str] = ()) -> nn.Module:
     """The network of a checkpoint in a folder, by its config and the names of its tensors.
 
-    No tensor is read, and JAX computes nothing. Errors of the config are those of `from_checkpoint`.
+    No tensor is read, and JAX computes nothing. Errors of the config are as in `from_checkpoint`.
     """
     family = _family(checkpoint.config)
     options = Options(checkpoint.config, ignore)

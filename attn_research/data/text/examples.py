@@ -3,8 +3,8 @@
 A batch is {"ids", "types": int32 [B, S], "label"}: each text ends with EOS, rows are padded with
 PAD, and types are 1 in the second text of a pair, its EOS included, else 0. The label is that of a
 row [B], or of each of its ids [B, S]: the number of a class, or -1 where there is none, as in rows
-that only fill a batch; of numbers it is a float32, NaN where there is none. In packed batches, which
-also have "segments" (see `PackedExamples`), the label of a row is [B, E].
+that only fill a batch; of numbers it is a float32, NaN where there is none. Packed batches have
+"segments" too, and the label of a row is [B, E] (see `PackedExamples`).
 """
 
 import array
@@ -29,6 +29,9 @@ class Frame(NamedTuple):
 
     begin: tuple[int, ...] = ()
     end: int = EOS
+
+
+PLAIN = Frame()
 
 
 class Item(NamedTuple):
@@ -70,7 +73,7 @@ def encode_examples(
     encode_label: Callable[[str], EncodedLabel],
     *,
     max_words: int | None = None,
-    frame: Frame = Frame(),
+    frame: Frame = PLAIN,
 ) -> EncodedExamples:
     """Examples as ids. A text keeps its first `max_words` words, and their tags, if there are tags.
 
@@ -172,6 +175,6 @@ class PackedExamples:
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
         """Batches from number `start` on, the given rows of each."""
-        for chosen in self.packing.iterate(start, rows):
+        for _, chosen in self.packing.iterate(start, rows):
             items = [[self.examples[i] for i in row] for row in chosen]
             yield self.collate.packed(items, len(items), self.packing.length, self.packing.most)

@@ -121,14 +121,16 @@ class Packing:
         """The fraction of the first epoch's positions that hold a token."""
         return float(self.lengths.sum() / (self.per_epoch * self.rows * self.length))
 
-    def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[list[list[int]]]:
-        """The pieces of the given rows of each batch, from number `start` on."""
+    def iterate(
+        self, start: int = 0, rows: Rows = all_rows
+    ) -> Iterator[tuple[int, list[list[int]]]]:
+        """(epoch, the pieces of the given rows) of each batch, from number `start` on."""
         first = 0
         for epoch in itertools.count():
             plan = self._epoch(epoch)
             for chosen in plan[max(0, start - first) :]:
                 filled = chosen + [[]] * (-self.rows % self.row_multiple)
-                yield filled[rows(len(filled))]
+                yield epoch, filled[rows(len(filled))]
             first += len(plan)
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
@@ -249,7 +251,7 @@ class PackedDocuments:
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
         """Batches from number `start` on, the given rows of each."""
-        for chosen in self._packing.iterate(start, rows):
+        for _, chosen in self._packing.iterate(start, rows):
             mine = [self._pieces[each] for each in chosen]
             yield collate(self.stream, mine, self.length, segments=True)[0]
 

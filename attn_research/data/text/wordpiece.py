@@ -96,7 +96,7 @@ class WordPieceTokenizer:
         return self.encode_words(self.words(line))
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
-        """The words of ids, separated by spaces; padding and the ids around texts leave no trace."""
+        """The words of ids, separated by spaces; padding and ids around texts leave no trace."""
         silent = {PADDING, BEGIN, END}
         pieces = (self.vocabulary[i] for i in ids)
         return " ".join(x for x in pieces if x not in silent).replace(" ##", "")
