@@ -149,9 +149,7 @@ class MaskedLanguageModelingTask:
         """Every text of "dev" once, with masks that are always the same; of "train" as many."""
         texts = self._texts(self.data.dev)
         if split == "train":
-            texts = self._texts(self.data.train)[
-                :: max(1, len(self.data.train) // len(self.data.dev))
-            ]
+            texts = self._train.texts[:: max(1, len(self._train.texts) // len(texts))]
         masked = [self._masking(ids, example_rng(0, i)) for i, ids in enumerate(texts)]
         length = self.config.task.rows.context
         for chosen in pack([len(x.ids) for x in masked], eval_rows(length), length):
