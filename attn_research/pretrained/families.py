@@ -93,7 +93,20 @@ def to_checkpoint(network: nn.Module, params: PyTree) -> Checkpoint:
         path: np.asarray(leaf)
         for path, leaf in traverse_util.flatten_dict(params["params"], sep="/").items()
     }
-    shapes = {path: leaf.shape for path, leaf in leaves.items()}
+    found = find_format(network, {path: leaf.shape for path, leaf in leaves.items()})
+    return Checkpoint(found.config, to_tensors(found.names, leaves))
+
+
+class Format(NamedTuple):
+    """How a network is published: its family, its config, and the names of its tensors."""
+
+    family: Family
+    config: dict[str, Any]
+    names: list[Name]
+
+
+def find_format(network: nn.Module, shapes: Shapes) -> Format:
+    """The format of a network with parameters of these shapes; ValueError where none has it."""
     reasons = []
     for family in FAMILIES.values():
         try:
@@ -105,7 +118,7 @@ def to_checkpoint(network: nn.Module, params: PyTree) -> Checkpoint:
             reasons.append(f"{family.model_type}: {error}")
             continue
         if lacking is None:
-            return Checkpoint(config, to_tensors(names, leaves))
+            return Format(family, config, names)
         reasons.append(f"{family.model_type}: no field for {lacking}")
     raise ValueError(f"no format has this network: {'; '.join(reasons)}")
 

@@ -13,6 +13,7 @@ import optax
 from flax import linen as nn
 
 from attn_research.training.optimizers import make_optimizer, make_schedule
+from attn_research.training.trainable import Trainable
 from attn_research.types import PyTree
 from experiments.harness.config import Clause, Config
 from experiments.harness.task import Task
@@ -80,7 +81,8 @@ class Paper:
     report: Callable[[Path, "Paper"], None]  # writes tables and figures from a folder of results
     optimizer: Callable[[Config], optax.GradientTransformation] = config_optimizer
     initial: Callable[[Config, Any], PyTree] | None = None  # parameters to start from
-    trainable: Callable[[str], bool] | None = None  # by path; the others are frozen
+    # Of a config, the rule by path of what is trained, None for all; the others are frozen.
+    trainable: Callable[[Config], Trainable | None] = lambda config: None
     # By path, parameters that --init_from need not have, such as a new head: drawn at random.
     fresh: Callable[[str], bool] | None = None
     # Values that others imply, such as the sizes of the network of --init_from.

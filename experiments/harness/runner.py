@@ -13,6 +13,8 @@ import jax
 from attn_research.data.files import write_whole
 from attn_research.training import processes
 from attn_research.training.signals import Signals
+from attn_research.training.trainable import split
+from attn_research.types import PyTree
 from experiments.harness.checks import Place, check_place, check_program
 from experiments.harness.config import Config
 from experiments.harness.continuation import check_data, read_about
@@ -168,9 +170,14 @@ def _evaluate(program: Program, kept: RunFolder, place: Place) -> dict[str, Any]
         "learning": kept.learning(),
         **({"planned_steps": kept.planned_steps} if kept.planned_steps else {}),
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
+        **({} if program.trainable is None else {"trained_parameters": _trained(program, params)}),
         "scores": scores,
         "about": task.about,
     }
+
+
+def _trained(program: Program, params: PyTree) -> int:
+    return sum(x.size for x in jax.tree.leaves(split(params, program.trainable)[0]))
 
 
 def _evaluate_ensemble(

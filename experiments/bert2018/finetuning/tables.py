@@ -5,11 +5,8 @@ from pathlib import Path
 from attn_research.viewing.tables import Column, Table
 from experiments.harness.paper import Paper
 from experiments.harness.results import cell, read_results, write_tables
+from experiments.tasks.text_classification.scores import measured
 
-MEASURES = {
-    "accuracy": "accuracy", "F1": "f1", "Matthews": "matthews", "Pearson": "pearson",
-    "Spearman": "spearman",
-}  # fmt: skip
 # GLUE's test sets, as printed: Devlin et al. 2018 of base, Turc et al. 2019 of the sizes below.
 # F1 of MRPC, Spearman of STS-B, Matthews of CoLA, else accuracy.
 PUBLISHED = {
@@ -25,31 +22,24 @@ def report(folder: Path, paper: Paper) -> None:
     """Writes the table of a folder of results."""
     results = read_results(folder, paper.rows)
     first = next(iter(results.values()))[0]
-    there = first["scores"]["tests"]["test"]
-    measures = {title: name for title, name in MEASURES.items() if name in there}
-    best = "dev_accuracy" if "accuracy" in there else "dev_pearson"
-    columns = [Column("model", ""), *(Column(f"test {title}", ".4f") for title in measures)]
-    columns += [Column(best.replace("_", " "), ".4f"), Column("parameters", ",.0f")]
-    columns += [Column("epochs", ".1f"), Column("tokens in rows", ".3f")]
-    columns += [Column("minutes", ".1f"), Column("seeds", "d")]
-    lines = []
-    for label, runs in results.items():
-        tests = [run["scores"]["tests"]["test"] for run in runs]
-        line = {f"test {title}": cell([x[name] for x in tests]) for title, name in measures.items()}
-        lines.append(
-            {
-                "model": label,
-                **line,
-                best.replace("_", " "): cell([run[best] for run in runs]),
-                "parameters": cell([run["parameters"] for run in runs]),
-                "epochs": cell([run["epochs"] for run in runs]),
-                "tokens in rows": cell([run["about"]["padding_efficiency"] for run in runs]),
-                "minutes": cell([run["seconds"] / 60 for run in runs]),
-                "seeds": len(runs),
-            }
-        )
+    columns = [Column("model", ""), *(Column(title, ".4f") for title in measured([first]))]
+    columns += [Column("parameters", ",.0f"), Column("epochs", ".1f")]
+    columns += [Column("tokens in rows", ".3f"), Column("minutes", ".1f"), Column("seeds", "d")]
+    lines = [
+        {
+            "model": label,
+            **{title: cell(values) for title, values in measured(runs).items()},
+            "parameters": cell([run["parameters"] for run in runs]),
+            "epochs": cell([run["epochs"] for run in runs]),
+            "tokens in rows": cell([run["about"]["padding_efficiency"] for run in runs]),
+            "minutes": cell([run["seconds"] / 60 for run in runs]),
+            "seeds": len(runs),
+        }
+        for label, runs in results.items()
+    ]
     data = first["config"]["data"]
-    notes = [f"{there['examples']:.0f} test examples. Several examples share a row of a batch."]
+    count = first["scores"]["tests"]["test"]["examples"]
+    notes = [f"{count:.0f} test examples. Several examples share a row of a batch."]
     printed = [f"BERT-{size} {found[data]}" for size, found in PUBLISHED.items() if data in found]
     if printed:
         notes.append(
