@@ -20,7 +20,7 @@ def report(folder: Path, paper: Paper) -> None:
         f"Words of the {name} text": _blanks(paper, results, name)
         for name in first["scores"]["tests"]
     }
-    write_tables(folder, paper.title, found, results, _notes(results))
+    write_tables(folder, paper.title, found, results, notes(results))
 
 
 def _blanks(paper: Paper, results: dict[str, list[dict]], name: str) -> Table:
@@ -46,8 +46,9 @@ def _blanks(paper: Paper, results: dict[str, list[dict]], name: str) -> Table:
     return Table(columns, lines)
 
 
-def _notes(results: dict[str, list[dict]]) -> list[str]:
-    notes = [
+def notes(results: dict[str, list[dict]]) -> list[str]:
+    """What the columns are, and whether the paper's ordering came out."""
+    found = [
         "In each of some lines one word is predicted: with the words on both sides of it (blank "
         "filled), and with those before it alone (text continued). Accuracies are of the most "
         "probable word, nats are the mean of minus the log-probability of the right one. Causal "
@@ -62,8 +63,8 @@ def _notes(results: dict[str, list[dict]]) -> list[str]:
     if {"masked", "causal"} <= filled.keys():
         gap = 100 * (filled["masked"] - filled["causal"])
         verb = "came out" if gap > 0 else "did not come out"
-        notes.append(
+        found.append(
             "That attention in both directions fills a blank better than causal attention, as the "
             f"paper argues in section 3.1, {verb}: {gap:+.1f} points."
         )
-    return notes
+    return found

@@ -220,7 +220,7 @@ class MaskedLanguageModelingTask:
             found = reader.log_probs([ids], [place])[0]
             best = np.argsort(-found)[:5]
             scores = {self._surface(int(i)): float(np.exp(found[i])) for i in best}
-            weights = networks[0].apply(params[0], ids[None], capture="all").weights
+            weights = networks[0].apply(params[0], jnp.asarray(ids[None]), capture="all").weights
             tokens = [self._surface(int(i)) for i in ids]
             words = f"{before.strip()} {self._surface(int(best[0]))} {after.strip()}".strip()
             yield Response(line, words, scores, head_maps(np.asarray(weights)[0], tokens, tokens))
