@@ -9,12 +9,10 @@ from attn_research.training.trainable import Trainable
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.lora2021 import tables
-from experiments.tasks.text_classification.config import (
-    ExampleBatchesConfig,
-    LabelledTextConfig,
-    TextClassificationConfig,
-)
 from experiments.tasks.text_classification.encoder import (
+    READS,
+    SENTENCES,
+    TINY,
     EncoderConfig,
     complete,
     is_head,
@@ -81,20 +79,14 @@ ROWS = {
     "lora-r64": Row({"rank": 64, "alpha": 128.0}),
 }
 
-_SENTENCES = dict(max_words=61, row_length=128, packed_rows=8)
 SCALES = {
-    "tiny": Scale(dict(
-        num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, max_length=48, tokenizer="words",
-        num_steps=6, eval_every=3, save_every=6, warmup_steps=2, vocab_size=500, max_words=29,
-        row_length=32, packed_rows=4, row_examples=3, bucket_width=20, train_examples=200,
-        test_examples=40,
-    ), data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
+    "tiny": Scale(TINY, data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
     "small": Scale(data={
-        "grammar": _SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
-        "sst2": _SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
-        "sst2_phrases": _SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
-        "trec": _SENTENCES | dict(num_steps=264, eval_every=66, save_every=264),
-        "cola": _SENTENCES | dict(num_steps=352, eval_every=44, save_every=176),
+        "grammar": SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
+        "sst2": SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
+        "sst2_phrases": SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
+        "trec": SENTENCES | dict(num_steps=264, eval_every=66, save_every=264),
+        "cola": SENTENCES | dict(num_steps=352, eval_every=44, save_every=176),
     }),
     # Appendix D.1, of RoBERTa base on SST-2: batches of 16, 60 epochs, a rate of 5e-4.
     "paper": Scale(dict(
@@ -109,10 +101,7 @@ TITLE = "Hu et al. 2021: how few parameters does an encoder need to learn a task
 CONFIG = Config(
     train=TrainConfig(best_by="+accuracy"),
     optimizer=OptimizerConfig(optimizer="adamw", weight_decay=0.01, learning_rate=1e-3),
-    task=TextClassificationConfig(
-        LabelledTextConfig(tokenizer="given", class_token=True),
-        ExampleBatchesConfig(batching="packed"),
-    ),
+    task=READS,
     model=AdaptedConfig(),
 )
 PAPER = Paper(

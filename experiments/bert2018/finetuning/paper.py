@@ -3,12 +3,10 @@
 from experiments.bert2018.finetuning import tables
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
-from experiments.tasks.text_classification.config import (
-    ExampleBatchesConfig,
-    LabelledTextConfig,
-    TextClassificationConfig,
-)
 from experiments.tasks.text_classification.encoder import (
+    READS,
+    SENTENCES,
+    TINY,
     EncoderConfig,
     complete,
     is_head,
@@ -25,24 +23,18 @@ ROWS = {
     ),
 }
 
-_SENTENCES = dict(max_words=61, row_length=128, packed_rows=8)
 _SHORT = dict(max_words=61, row_length=128, packed_rows=4)
 _PAIRS = dict(max_words=253, row_length=256, packed_rows=8, bucket_width=64, row_examples=16)
 SCALES = {
-    "tiny": Scale(dict(
-        num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, max_length=48, tokenizer="words",
-        num_steps=6, eval_every=3, save_every=6, warmup_steps=2, vocab_size=500, max_words=29,
-        row_length=32, packed_rows=4, row_examples=3, bucket_width=20, train_examples=200,
-        test_examples=40, learning_rate=1e-3,
-    ), data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
+    "tiny": Scale(TINY, data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
     # Steps are those of an epoch of SST-2's phrases, of about four of the smaller sets.
     "small": Scale(data={
-        "grammar": _SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
-        "sst2": _SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
-        "sst2_phrases": _SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
+        "grammar": SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
+        "sst2": SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
+        "sst2_phrases": SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
         "trec": _SHORT | dict(num_steps=528, eval_every=132, save_every=264),
         "cola": _SHORT | dict(num_steps=704, eval_every=88, save_every=176),
-        "wnut17": _SENTENCES | dict(num_steps=444, eval_every=111, save_every=222),
+        "wnut17": SENTENCES | dict(num_steps=444, eval_every=111, save_every=222),
         "mrpc": _PAIRS | dict(num_steps=412, eval_every=52, save_every=103),
         "rte": _PAIRS | dict(num_steps=336, eval_every=42, save_every=84),
         "stsb": _PAIRS | dict(
@@ -61,10 +53,7 @@ TITLE = "Devlin et al. 2018: an encoder that has read, fine-tuned on labelled te
 CONFIG = Config(
     train=TrainConfig(best_by="+accuracy"),
     optimizer=OptimizerConfig(optimizer="adamw", weight_decay=0.01, learning_rate=1e-4),
-    task=TextClassificationConfig(
-        LabelledTextConfig(tokenizer="given", class_token=True),
-        ExampleBatchesConfig(batching="packed"),
-    ),
+    task=READS,
     model=EncoderConfig(),
 )
 PAPER = Paper(

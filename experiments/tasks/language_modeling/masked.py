@@ -70,8 +70,8 @@ class MaskedLanguageModelingTask:
         return self.tokenizer.vocab_size + 1
 
     @property
-    def about(self) -> dict[str, Any]:
-        return self.data.about | {"padding_efficiency": round(self._train.packing.efficiency, 4)}
+    def steps_per_epoch(self) -> float:
+        return self._train.per_epoch
 
     @property
     def contents(self) -> dict[str, Any]:
@@ -79,8 +79,8 @@ class MaskedLanguageModelingTask:
         return self.data.about
 
     @property
-    def steps_per_epoch(self) -> float:
-        return self._train.per_epoch
+    def about(self) -> dict[str, Any]:
+        return self.contents | {"padding_efficiency": round(self._train.packing.efficiency, 4)}
 
     @property
     def _masked(self) -> bool:

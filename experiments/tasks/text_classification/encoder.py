@@ -15,6 +15,11 @@ from attn_research.pretrained import network_of, read_checkpoint
 from attn_research.pretrained.family import difference
 from experiments.harness.config import Config, setting
 from experiments.tasks.text_classification.batches import longest
+from experiments.tasks.text_classification.config import (
+    ExampleBatchesConfig,
+    LabelledTextConfig,
+    TextClassificationConfig,
+)
 from experiments.tasks.text_classification.data import read_tokenizer
 from experiments.tasks.text_classification.task import TextClassificationTask
 
@@ -32,6 +37,18 @@ class EncoderConfig:
     attention_dropout: float = setting(0.1, "Dropout of attention weights.", 0.0)
 
 
+# What BERT reads, and values of scale tiny.
+READS = TextClassificationConfig(
+    LabelledTextConfig(tokenizer="given", class_token=True), ExampleBatchesConfig(batching="packed")
+)
+TINY = dict(
+    num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, max_length=48, tokenizer="words",
+    num_steps=6, eval_every=3, save_every=6, warmup_steps=2, vocab_size=500, max_words=29,
+    row_length=32, packed_rows=4, row_examples=3, bucket_width=20, train_examples=200,
+    test_examples=40, learning_rate=1e-3,
+)  # fmt: skip
+# Sentences of which several share a row.
+SENTENCES = dict(max_words=61, row_length=128, packed_rows=8)
 SIZES = ("num_layers", "model_dim", "mlp_dim", "num_heads", "max_length")
 
 
