@@ -9,22 +9,14 @@ from attn_research.training.trainable import Trainable
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.lora2021 import tables
-from experiments.tasks.text_classification.encoder import (
-    READS,
-    SENTENCES,
-    TINY,
-    EncoderConfig,
-    complete,
-    is_head,
-    make_encoder,
-)
+from experiments.tasks.text_classification import encoder
 from experiments.tasks.text_classification.task import TextClassificationTask
 
 _LORA = {"method": ("lora",)}
 
 
 @dataclasses.dataclass(frozen=True)
-class AdaptedConfig(EncoderConfig):
+class AdaptedConfig(encoder.EncoderConfig):
     """The network, and what of it is trained. Sizes that are 0 are those of --init_from."""
 
     method: Literal["full", "last", "lora"] = setting(
@@ -48,7 +40,7 @@ def make_lora(model: AdaptedConfig) -> LoRA:
 
 def make_network(config: Config, task: TextClassificationTask) -> BertClassifier | Adapted:
     """The network of a config, adapted where its method is."""
-    network = make_encoder(config, task)
+    network = encoder.make_encoder(config, task)
     if config.model.method != "lora":
         return network
     return Adapted(network, make_lora(config.model))
@@ -56,12 +48,12 @@ def make_network(config: Config, task: TextClassificationTask) -> BertClassifier
 
 def is_fresh(path: str) -> bool:
     """Whether a parameter need not be among those that training starts from."""
-    return path.startswith(f"{LORA}/") or is_head(path)
+    return path.startswith(f"{LORA}/") or encoder.is_head(path)
 
 
 def trainable(config: Config) -> Trainable | None:
     """The rule of a config's method."""
-    return {"full": None, "last": is_head, "lora": is_fresh}[config.model.method]
+    return {"full": None, "last": encoder.is_head, "lora": is_fresh}[config.model.method]
 
 
 _ALL = "attention/(query|key|value|output)$"
@@ -80,13 +72,13 @@ ROWS = {
 }
 
 SCALES = {
-    "tiny": Scale(TINY, data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
+    "tiny": Scale(encoder.TINY, data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
     "small": Scale(data={
-        "grammar": SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
-        "sst2": SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
-        "sst2_phrases": SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
-        "trec": SENTENCES | dict(num_steps=264, eval_every=66, save_every=264),
-        "cola": SENTENCES | dict(num_steps=352, eval_every=44, save_every=176),
+        "grammar": encoder.SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
+        "sst2": encoder.SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
+        "sst2_phrases": encoder.SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
+        "trec": encoder.SENTENCES | dict(num_steps=264, eval_every=66, save_every=264),
+        "cola": encoder.SENTENCES | dict(num_steps=352, eval_every=44, save_every=176),
     }),
     # Appendix D.1, of RoBERTa base on SST-2: batches of 16, 60 epochs, a rate of 5e-4.
     "paper": Scale(dict(
@@ -101,11 +93,11 @@ TITLE = "Hu et al. 2021: how few parameters does an encoder need to learn a task
 CONFIG = Config(
     train=TrainConfig(best_by="+accuracy"),
     optimizer=OptimizerConfig(optimizer="adamw", weight_decay=0.01, learning_rate=1e-3),
-    task=READS,
+    task=encoder.READS,
     model=AdaptedConfig(),
 )
 PAPER = Paper(
     name="lora2021", title=TITLE, config=CONFIG, rows=ROWS, default_row="lora", scales=SCALES,
     task=TextClassificationTask, network=make_network, report=tables.report, trainable=trainable,
-    fresh=is_fresh, complete=complete,
+    fresh=is_fresh, complete=encoder.complete,
 )  # fmt: skip
