@@ -283,6 +283,12 @@ def test_a_start_of_another_kind_is_refused(published, tmp_path):
         resolve(FINETUNING, "fine-tuned", given)
 
 
+def test_an_absent_start_is_named(tmp_path):
+    given = TINY | {"init_from": "absent", "tokenizer": "given", "vocabulary": "absent"}
+    with pytest.raises(FileNotFoundError, match="--init_from=absent: no such folder"):
+        run(FINETUNING, "fine-tuned", tmp_path, **(given | dict.fromkeys(SIZES, 0)))
+
+
 def test_published_sizes_have_the_published_parameters():
     counts = {"BERT-base": 109_514_298, "BERT-large": 335_174_458}  # 30,522 words and one head
     for row, expected in counts.items():

@@ -60,7 +60,8 @@ def is_head(path: str) -> bool:
 def complete(config: Config) -> Config:
     """The config with the sizes and the tokenizer of --init_from, where it leaves them open.
 
-    ValueError for a tokenizer of its own beside --init_from, whose embeddings it does not know.
+    A folder that is not there leaves them open, which the network refuses. ValueError for a
+    tokenizer of its own beside --init_from, whose embeddings it does not know.
     """
     folder, text = config.train.init_from, config.task.text
     if not folder:
@@ -71,7 +72,7 @@ def complete(config: Config) -> Config:
             "--tokenizer=given"
         )
     values = config.values()
-    if all(values[name] for name in SIZES):
+    if all(values[name] for name in SIZES) or not user_path(folder).exists():
         return config
     found = _sizes(str(user_path(folder)))
     open_ones = {name: found[name] for name in SIZES if not values[name]}
@@ -114,8 +115,10 @@ def _encoder(sizes: dict[str, int], **options: Any) -> Bert:
 
 def make_encoder(config: Config, task: TextClassificationTask, **options: Any) -> BertClassifier:
     """The network of a config whose model has the values of `EncoderConfig`."""
-    model = config.model
+    model, folder = config.model, config.train.init_from
     if missing := [name for name in SIZES if not getattr(model, name)]:
+        if folder:
+            raise FileNotFoundError(f"--init_from={folder}: no such folder")
         raise ValueError(
             f"--{missing[0]}=0 is that of --init_from=FOLDER: give it, a published BERT or a run"
         )
