@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jaxtyping import ArrayLike
 
+from attn_research.training.mesh import TensorRules
 from attn_research.trees import named_leaves
 from attn_research.types import Array, Float, Key, PyTree
 
@@ -122,8 +123,7 @@ class Adapted:
         """The network's `apply`, of adapted or merged parameters."""
         return self.network.apply(self.lora.apply(params), *inputs, **options)
 
-    def __getattr__(self, name: str) -> Any:
-        """What the network says of itself, such as its tensor rules."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.network, name)
+    @property
+    def tensor_rules(self) -> TensorRules:
+        """The network's rules of tensor parallelism."""
+        return getattr(self.network, "tensor_rules", ())

@@ -88,7 +88,7 @@ def encode_examples(
 def _encode(example, tokenizer, encode_label, max_words, frame) -> Item:
     label = encode_label(example.label)
     if isinstance(label, list):
-        pieces = [tokenizer.words(word) or [word] for word in example.texts[0].split()]
+        pieces = pieces_of_words(example.texts[0], tokenizer)
         texts = [[piece for word in pieces for piece in word]]
         each = zip(label, pieces, strict=True)
         label = [x for tag, word in each for x in (tag, *[-1] * (len(word) - 1))]
@@ -102,6 +102,11 @@ def _encode(example, tokenizer, encode_label, max_words, frame) -> Item:
     first = [*frame.begin, *first]
     ids = np.array(first + [i for each in rest for i in (frame.end, *each)], np.int32)
     return Item(ids, len(first) + 1, label)
+
+
+def pieces_of_words(text: str, tokenizer: Tokenizer) -> list[list[str]]:
+    """The pieces of each word between spaces; one that has none, such as a mark, is its own."""
+    return [tokenizer.words(word) or [word] for word in text.split()]
 
 
 def truncate(texts: Sequence[list[str]], max_words: int) -> list[list[str]]:

@@ -19,7 +19,7 @@ _SMALLEST = dict(num_layers=2, model_dim=128, mlp_dim=512, num_heads=2, max_leng
 ROWS = {
     "fine-tuned": Row(),
     "from-nothing": Row(
-        scales={"small": _SMALLEST | dict(tokenizer="bpe", vocab_size=8000, learning_rate=1e-3)}
+        scales={"small": _SMALLEST | dict(tokenizer="words", vocab_size=20_000, learning_rate=1e-3)}
     ),
 }
 

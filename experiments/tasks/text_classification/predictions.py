@@ -11,6 +11,7 @@ from attn_research.data.text.examples import (
     EncodedExamples,
     Frame,
     encode_examples,
+    pieces_of_words,
     truncate,
 )
 from attn_research.data.text.labelled import Example
@@ -19,7 +20,13 @@ from attn_research.evaluation.spans import OUTSIDE
 from experiments.harness.config import Config
 from experiments.harness.task import AttentionMap, Response, head_maps
 from experiments.tasks.text_classification.batches import eval_batches
-from experiments.tasks.text_classification.data import Data, examples, make_frame, num_texts
+from experiments.tasks.text_classification.data import (
+    Data,
+    examples,
+    labels_of,
+    make_frame,
+    num_texts,
+)
 from experiments.tasks.text_classification.inference import Members
 from experiments.tasks.text_classification.scores import ATTENDED, PREDICTIONS
 
@@ -96,7 +103,11 @@ def _label(output: np.ndarray, classes: Sequence[str], labels: str, gold: Exampl
 def words_of(config: Config, tokenizer: Tokenizer, example: Example) -> list[str]:
     """The word, or piece, of each id that is read of an example, but the last EOS."""
     words = [BEGIN] * config.task.text.class_token
-    for given in truncate([tokenizer.words(x) for x in example.texts], config.task.text.max_words):
+    read = [tokenizer.words(x) for x in example.texts]
+    if labels_of(config.task.text) == "tags":
+        pieces = pieces_of_words(example.texts[0], tokenizer)
+        read = [[piece for word in pieces for piece in word]]
+    for given in truncate(read, config.task.text.max_words):
         ids = tokenizer.encode_words(given)
         words += given if len(given) == len(ids) else [tokenizer.decode([i]) for i in ids]
         words.append(END)
