@@ -83,9 +83,13 @@ def define_data_flags(num_batches: int) -> None:
     flags.DEFINE_integer("num_batches", num_batches, "Batches of a round.", lower_bound=1)
 
 
-def main(comparison: Comparison, tasks: Callable[[], Iterable[Task]]) -> None:
-    """Runs all tasks, or acts as one worker process."""
+def main(
+    comparison: Comparison, tasks: Callable[[], Iterable[Task]], argv: Sequence[str] = ()
+) -> None:
+    """Runs all tasks, or acts as one worker process. `argv` is what flags left."""
     values = flags.FLAGS
+    if len(argv) > 1:
+        sys.exit(f"error: not a flag: {' '.join(argv[1:])}")
     if values.worker:
         _work(comparison, values.worker, Path(values.folder))
         return
