@@ -15,14 +15,14 @@ CLASSIFIERS = {
     "ForSequenceClassification": "classifier",
     "ForTokenClassification": "token_classifier",
 }
-# The sizes of a network, in the order of its fields.
-SIZES = (
-    "vocab_size",
-    "num_hidden_layers",
-    "hidden_size",
-    "intermediate_size",
-    "num_attention_heads",
-)
+# The sizes of a network by the fields of a config, for both directions.
+SIZES = {
+    "vocab_size": "vocab_size",
+    "num_hidden_layers": "num_layers",
+    "hidden_size": "model_dim",
+    "intermediate_size": "mlp_dim",
+    "num_attention_heads": "num_heads",
+}
 
 
 def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> Bert:
@@ -47,7 +47,8 @@ def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> 
         "dropout": options.number("hidden_dropout_prob", 0.1),
         "attention_dropout": options.number("attention_probs_dropout_prob", 0.1),
     }
-    return Bert(*map(options.whole, SIZES), **fields | changes)
+    sizes = {ours: options.whole(theirs) for theirs, ours in SIZES.items()}
+    return Bert(**sizes, **fields | changes)
 
 
 def _num_classes(options: Options) -> int:
@@ -71,12 +72,7 @@ def common_config(network: nn.Module) -> dict[str, Any]:
     """The config of an encoder, of fields that the three name alike."""
     if not isinstance(network, Bert):
         raise ValueError(f"{type(network).__name__} is no Bert")
-    return {
-        "vocab_size": network.vocab_size,
-        "hidden_size": network.model_dim,
-        "num_hidden_layers": network.num_layers,
-        "num_attention_heads": network.num_heads,
-        "intermediate_size": network.mlp_dim,
+    return {theirs: getattr(network, ours) for theirs, ours in SIZES.items()} | {
         "hidden_act": PUBLISHED_ACTIVATIONS[network.activation],
         "hidden_dropout_prob": network.dropout,
         "attention_probs_dropout_prob": network.attention_dropout,

@@ -23,18 +23,9 @@ VOCABULARY = 10_066
 SHARED = {"vocab_size": VOCABULARY, "dropout": 0.1, "label_smoothing": 0.1}
 
 
-def our_step(config: dict) -> comparison.Run:
-    """The training step of this code: Adam, gradients clipped to norm 1."""
-    from experiments.harness.program import make_program
-    from experiments.vaswani2017.paper import PAPER
-
-    fixed = {"schedule": "constant", "learning_rate": 1e-3}
-    return comparison.our_training(make_program(PAPER, PAPER.config.replace(**config, **fixed)))
-
-
 COMPARISON = comparison.Comparison(
     "experiments.benchmarks.transformer_training",
-    our_step,
+    comparison.our_step("vaswani2017"),
     {
         "torch": ("transformer_torch", {}),
         "torch-tuned": ("transformer_torch", {"tuned": True}),

@@ -21,18 +21,9 @@ from experiments.benchmarks import comparison
 SIDE, CLASSES = 32, 10
 
 
-def our_step(config: dict) -> comparison.Run:
-    """The training step of this code: AdamW, gradients clipped to norm 1."""
-    from experiments.harness.program import make_program
-    from experiments.vit2020.paper import PAPER
-
-    fixed = {"schedule": "constant", "learning_rate": 1e-3, "weight_decay": 0.05, "remat": "dots"}
-    return comparison.our_training(make_program(PAPER, PAPER.config.replace(**config, **fixed)))
-
-
 COMPARISON = comparison.Comparison(
     "experiments.benchmarks.vit_training",
-    our_step,
+    comparison.our_step("vit2020", weight_decay=0.05, remat="dots"),
     {
         "huggingface": ("vit_huggingface", {}),
         "huggingface-tuned": ("vit_huggingface", {"tuned": True}),

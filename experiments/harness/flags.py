@@ -10,7 +10,7 @@ import signal
 import sys
 import textwrap
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -100,7 +100,7 @@ def fail(error: Exception) -> NoReturn:
 
 
 @contextmanager
-def one_line_errors(argv: Sequence[str]) -> Iterator[None]:
+def one_line_errors(argv: Sequence[str]) -> Generator[None]:
     """The body of a program: bad input ends it with one line, with --debug as it was raised.
 
     `argv` is what flags left; a word besides the program's name is bad input.

@@ -89,14 +89,6 @@ def make_step(config: dict, seed: int, tuned: bool = False) -> peers.Step:
 
 
 if __name__ == "__main__":
-    config = {
-        "vocab_size": 60,
-        "num_layers": 2,
-        "model_dim": 32,
-        "mlp_dim": 64,
-        "num_heads": 4,
-        "dropout": 0.1,
-        "label_smoothing": 0.1,
-    }
+    config = peers.SMALL_TRANSFORMER | {"dropout": 0.1, "label_smoothing": 0.1}
     for tuned in (False, True):
         peers.check(make_step, config, tuned=tuned)

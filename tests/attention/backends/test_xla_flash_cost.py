@@ -17,10 +17,10 @@ from attn_research.attention import (
     Full,
     Window,
     attend,
-    explain,
 )
 from attn_research.attention.backends.xla_flash import plan
 from attn_research.trees import pytree
+from tests.attention.explained import verdict
 
 DROPOUT = Dropout(0.3, jax.random.key(3))
 
@@ -94,8 +94,7 @@ def test_full_tiles_are_computed_without_the_mask():
 def test_costs_follow_the_mask():
     def flops(mask):
         shape = jax.ShapeDtypeStruct((1, 16384, 1, 64), jnp.float32)
-        rows = explain(shape, shape, shape, mask=mask, implementation="tiled")
-        return next(row.flops for row in rows if row.name == "tiled")
+        return verdict("tiled", shape, shape, shape, mask=mask, implementation="tiled").flops
 
     assert flops(Full()) > 4 * 64 * 16384**2
     assert flops(Causal()) < 0.55 * flops(Full())
