@@ -23,6 +23,7 @@ from attn_research.attention.backends.hopper.blocks import ITEM_OVERHEAD, Items
 from attn_research.attention.testing.cases import Case
 from attn_research.attention.testing.comparison import compare
 from attn_research.attention.testing.interpret import interpret_kernels
+from tests.attention.explained import chosen, verdict
 
 T, S, N, K = 21, 37, 4, 2
 
