@@ -240,8 +240,7 @@ BIASES = [
 def test_a_bias_is_shared_along_any_axes(monkeypatch, shape, as_function):
     monkeypatch.setattr(plan, "QUERY_TILE", 16)
     monkeypatch.setattr(plan, "KEY_TILE", 16)
-    monkeypatch.setattr(plan, "FORWARD_SCORES", 2 * 16 * 16)
-    monkeypatch.setattr(plan, "BACKWARD_SCORES", 16 * 16)
+    monkeypatch.setattr(plan, "scores_at_a_time", lambda: (2 * 16 * 16, 16 * 16))
     query, key, value, bias = random_arrays(
         (2, 3, 20, 2, 4), (2, 3, 24, 2, 4), (2, 3, 24, 2, 4), shape
     )
