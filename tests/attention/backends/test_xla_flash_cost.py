@@ -17,10 +17,10 @@ from attn_research.attention import (
     Full,
     Window,
     attend,
-    explain,
 )
 from attn_research.attention.backends.xla_flash import backend, cache, plan
 from attn_research.trees import pytree
+from tests.attention.explained import verdict
 
 DROPOUT = Dropout(0.3, jax.random.key(3))
 
@@ -95,8 +95,7 @@ def test_full_tiles_are_computed_without_the_mask():
 def test_costs_follow_the_mask():
     def flops(mask):
         shape = jax.ShapeDtypeStruct((1, 16384, 1, 64), jnp.float32)
-        rows = explain(shape, shape, shape, mask=mask, implementation="tiled")
-        return next(row.flops for row in rows if row.name == "tiled")
+        return verdict("tiled", shape, shape, shape, mask=mask, implementation="tiled").flops
 
     assert flops(Full()) > 4 * 64 * 16384**2
     assert flops(Causal()) < 0.55 * flops(Full())
@@ -133,11 +132,7 @@ def tiles(length, mask, monkeypatch, kib=2048):
     monkeypatch.setattr(plan, "cache_bytes", lambda: kib * 1024)
     monkeypatch.setattr(backend, "cache_bytes", lambda: kib * 1024)
     shape = jax.ShapeDtypeStruct((1, length, 1, 64), jnp.float32)
-    (row,) = (
-        row
-        for row in explain(shape, shape, shape, mask=mask, implementation="tiled")
-        if row.name == "tiled"
-    )
+    row = verdict("tiled", *[shape] * 3, mask=mask, implementation="tiled")
     return row.reason.removeprefix("requested; tiles of ")
 
 
