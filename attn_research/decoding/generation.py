@@ -110,7 +110,8 @@ def stream(
         padded = padded._replace(num_chunks=0)
         drawn = np.asarray(progress.tokens)[: len(texts), number:upto].tolist()
         reader = _Reader(frozenset(end), stop, num_tokens)
-        news = [reader.read(row, text, new) for row, (text, new) in enumerate(zip(texts, drawn))]
+        pairs = enumerate(zip(texts, drawn, strict=True))
+        news = [reader.read(row, text, new) for row, (text, new) in pairs]
         texts = list(map(_extended, texts, news))
         yield news
         if all(text.reason for text in texts):

@@ -46,6 +46,11 @@ class ByOutput:
         """The dtype of products."""
         return self.values.dtype if self.scale is None else self.scale.dtype
 
+    def dense(self) -> Float[Array, "*L out in"]:
+        """The weights of all outputs."""
+        found = self.values.astype(self.dtype)
+        return found if self.scale is None else found * self.scale[..., None]
+
     def rows(self, ids: Array) -> Float[Array, "*ids in"]:
         """The weights of some outputs."""
         found = jnp.take(self.values, ids, axis=0)
@@ -102,13 +107,25 @@ def _stored(tree: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
             found[name] = _stored(part, weights)
         elif name == "kernel" and np.ndim(part) == 2:
             rows = np.ascontiguousarray(np.asarray(part).T)
-            found[name] = ByOutput(jnp.asarray(rows)) if weights == "float32" else None
-            found[name] = found[name] or ByOutput.quantized(rows)
+            plain = weights == "float32"
+            found[name] = ByOutput(jnp.asarray(rows)) if plain else ByOutput.quantized(rows)
         elif name == "embedding" and weights == "int8":
             found[name] = ByOutput.quantized(np.asarray(part))
         else:
             found[name] = jnp.asarray(part)
     return found
+
+
+def round_to_int8(params: PyTree) -> PyTree:
+    """The parameters, in float32, with matrices as `store_by_output` rounds them to int8."""
+
+    def rounded(path: tuple, leaf: Any) -> Any:
+        name = path[-1].key
+        if name == "kernel" and np.ndim(leaf) > 1:
+            return jnp.swapaxes(ByOutput.quantized(np.swapaxes(leaf, -1, -2)).dense(), -1, -2)
+        return ByOutput.quantized(leaf).dense() if name == "embedding" else jnp.asarray(leaf)
+
+    return jax.tree_util.tree_map_with_path(rounded, params)
 
 
 @contextlib.contextmanager

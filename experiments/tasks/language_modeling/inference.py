@@ -14,7 +14,7 @@ from attn_research.decoding.generation import generate
 from attn_research.decoding.sampling import Sampling
 from attn_research.layers.decoders import Decoder
 from attn_research.training.cores import over_cores
-from attn_research.types import Float, PyTree
+from attn_research.types import Array, Float, PyTree
 from experiments.tasks.language_modeling.config import ContinuationConfig
 
 EVAL_TOKENS = 4096  # tokens of a batch of evaluation
