@@ -23,7 +23,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from attn_research.data.files import user_path, write_whole
-from attn_research.data.text.long_texts import KNOWN, read_text
+from attn_research.data.text.long_texts import TESTS, read_text
 from attn_research.data.text.rows import Pieces, Stream, collate, strided
 from attn_research.evaluation.likelihood import perplexity
 from attn_research.layers.row_products import round_to_int8
@@ -151,12 +151,12 @@ def _text() -> str:
     values = flags.FLAGS
     if values.text_file:
         return read_text(user_path(values.text_file))
-    return KNOWN[values.data](values.data_dir or None).tests["test"]
+    return TESTS[values.data](values.data_dir or None)
 
 
 if __name__ == "__main__":
     define_path("checkpoint", "", "Folder of a published decoder, or a GGUF file.")
-    flags.DEFINE_enum("data", "wikitext2", ["wikitext2", "ptb", "warandpeace"], "Test text.")
+    flags.DEFINE_enum("data", "wikitext2", list(TESTS), "Test text.")
     define_path("data_dir", "", "Folder of data sets; unset, ATTN_DATA_DIR.")
     define_path("text_file", "", "Text file instead of --data.")
     flags.DEFINE_integer("context", 1024, "Tokens of a window.", lower_bound=2)

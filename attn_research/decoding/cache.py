@@ -76,7 +76,7 @@ class KeyValueCache:
         values = rearrange(chunk.values, "b k t n h -> (b n) (t k h)")
         width = self.beam_size * chunk.values.shape[-1]
         values = update(self.values, values, width)
-        # Always taken: XLA fuses a plain write with the read after it, and copies all keys for that.
+        # Always taken: XLA fuses a plain write with the read after it, and copies all keys.
         keys = jax.lax.cond(
             start >= 0, lambda: update(self.keys, keys, self.beam_size), lambda: self.keys
         )

@@ -7,7 +7,7 @@ other prompts, on padding, or on the size of a chunk.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 
 from attn_research.decoding.buckets import find_bucket, pad_prompts
 from attn_research.decoding.programs import Beam, Decoder, Plan, advance, search, start
-from attn_research.decoding.sampling import Sampling
+from attn_research.decoding.sampling import GREEDY, Sampling
 from attn_research.types import Array, Key, PyTree
 
 Prompt = Sequence[int]
@@ -42,7 +42,7 @@ def generate(
     prompts: Sequence[Prompt],
     *,
     num_tokens: int,
-    strategy: Sampling | Beam = Sampling(),
+    strategy: Sampling | Beam = GREEDY,
     keys: Key[Array, "B"] | None = None,
     end: Sequence[int] = (),
     stop: Stop | None = None,
@@ -80,7 +80,7 @@ def stream(
     prompts: Sequence[Prompt],
     *,
     num_tokens: int,
-    strategy: Sampling = Sampling(),
+    strategy: Sampling = GREEDY,
     keys: Key[Array, "B"] | None = None,
     end: Sequence[int] = (),
     stop: Stop | None = None,

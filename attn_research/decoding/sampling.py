@@ -67,3 +67,6 @@ class Sampling:
             logits = keep_top_p(logits, self.top_p)
         draw = jax.vmap(lambda key, row: jax.random.categorical(per_example_key(key), row))
         return draw(keys, logits).astype(jnp.int32)
+
+
+GREEDY = Sampling()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import jax
 import jax.numpy as jnp
 
-from attn_research.decoding import Beam, Continuation, Sampling, generate, stream
+from attn_research.decoding import GREEDY, Beam, Continuation, Sampling, generate, stream
 from attn_research.layers.decoders import Decoder
 from attn_research.layers.row_products import Weights, store_by_output
 from attn_research.types import PyTree
@@ -15,7 +15,6 @@ from experiments.harness.task import Response
 from experiments.published.model import Published
 
 Show = Callable[[str], None]
-GREEDY = Sampling()
 _UNFINISHED = "\ufffd"  # stands for the first bytes of a character
 
 
