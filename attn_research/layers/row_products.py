@@ -30,7 +30,7 @@ class ByOutput:
     """A matrix [in, out] as its outputs' weights; in int8 with a scale for each output."""
 
     values: Float[Array, "*L out in"] | Any
-    scale: Float[Array, "*L out"] | None = None
+    scale: Float[Array, "*L out"] | Any = None
 
     @classmethod
     def quantized(cls, rows: Float[np.ndarray, "*L out in"]) -> "ByOutput":

@@ -61,7 +61,7 @@ def test_masks_are_filled_in_with_the_most_probable_words(models_of):
     ids, _ = model.encode("a b [MASK] d [MASK]")
     logits = model.network.apply(model.params, jnp.array([ids])).heads["masked_lm"][0]
     best = np.asarray(logits).argmax(-1)
-    words = model.tokenizer.labels([best[3], best[5]])
+    words = model.tokenizer.labels(best[[3, 5]].tolist())
     first, second = (
         next(name for name in found.scores if name.startswith(f"mask {number}: "))
         for number in (1, 2)
@@ -99,10 +99,10 @@ def continued(model, *texts, show=None, **options):
 def test_continuations_are_those_of_the_original_library_in_any_batch(models_of):
     for name in ("gpt2", "llama"):
         model, prompts = models_of[name], load(name).prompts
-        texts = [model.tokenizer.decode(ids[:length]) for length, ids in prompts]
+        texts = [model.tokenizer.decode(ids[:length].tolist()) for length, ids in prompts]
         count = len(prompts[0][1]) - prompts[0][0]
         found = continued(model, *texts, num_tokens=count, batch_size=2)
-        expected = [model.tokenizer.decode(ids[length:]) for length, ids in prompts]
+        expected = [model.tokenizer.decode(ids[length:].tolist()) for length, ids in prompts]
         for text, after, each in zip(texts, expected, found, strict=True):
             assert each.output.removeprefix(text).split() == after.split()
             assert each.notes == [f"{count} tokens, over by --num_tokens"]
@@ -148,7 +148,7 @@ def test_chosen_maps_are_kept():
     assert len(some_maps(response, ["2"], []).maps) == 12
     assert some_maps(response, [], []) is response
     for layers, heads in ((["13"], []), ([str(n) for n in range(1, 8)], []), (["a"], ["1"])):
-        with pytest.raises(ValueError, match=r"maps of 144, .* 'layer 12, head 12'.*give 1 to 64"):
+        with pytest.raises(ValueError, match=r"maps of 144, .*'layer 12, head 12'.*give 1 to 64"):
             some_maps(response, layers, heads)
 
 
@@ -247,7 +247,9 @@ def test_perplexity_is_that_of_windows(models_of):
     total = 0.0
     for begin in (0, 8, 16):
         window = ids[begin : begin + 8]
-        logits = np.asarray(model.network.apply(model.params, window[None]).logits)[0, :-1]
+        logits = np.asarray(model.network.apply(model.params, jnp.array(window[None])).logits)[
+            0, :-1
+        ]
         chosen = np.exp(logits - logits.max(-1, keepdims=True))
         chosen /= chosen.sum(-1, keepdims=True)
         total += np.log(chosen[np.arange(7), window[1:]]).sum()
@@ -264,7 +266,7 @@ def test_minilm_embeds_as_the_original():
         ids, valid, states = (golden[name] for name in ("ids", "valid", "states"))
     rows = np.flatnonzero(valid.any(1))
     row = int(rows[0])
-    text = model.tokenizer.decode(ids[row][valid[row]])
+    text = model.tokenizer.decode(ids[row][valid[row]].tolist())
     assert model.encode(text)[0] == ids[row][valid[row]].tolist()
     mean = states[row][valid[row]].mean(0)
     found = np.array([float(x) for x in respond(model, "embed", text).output.split()])
