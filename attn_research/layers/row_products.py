@@ -7,7 +7,7 @@ quarter as large.
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Literal
 
 import jax
@@ -129,7 +129,7 @@ def round_to_int8(params: PyTree) -> PyTree:
 
 
 @contextlib.contextmanager
-def row_products() -> Iterator[None]:
+def row_products() -> Generator[None]:
     """Linear layers and embeddings compute with parameters that `store_by_output` made.
 
     Those with other parameters compute as they do outside, but for products with an embedding.

@@ -70,7 +70,7 @@ def test_masks_are_filled_in_with_the_most_probable_words(models_of):
     exact = np.exp(logits[3] - logits[3].max())
     np.testing.assert_allclose(found.scores[first], exact.max() / exact.sum(), rtol=1e-4)
     shapes = {each.weights.shape for each in found.maps.values()}
-    assert shapes == {(len(ids), len(ids))} and len(found.maps) == 2 * 3
+    assert shapes == {(len(ids), len(ids))} and len(found.maps) == 3 * 3
     assert found.maps["layer 2, head 3"].rows[3] == "[MASK]"
 
 
