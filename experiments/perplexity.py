@@ -27,7 +27,7 @@ from attn_research.data.text.long_texts import TESTS, read_text
 from attn_research.data.text.rows import Pieces, Stream, collate, strided
 from attn_research.evaluation.likelihood import perplexity
 from attn_research.layers.row_products import round_to_int8
-from experiments.harness.flags import fail, parse_flags, quiet_libraries
+from experiments.harness.flags import one_line_errors, parse_flags
 from experiments.harness.path_flags import define_path
 from experiments.harness.results import command_line, environment
 from experiments.published.model import Published, load_published
@@ -111,33 +111,11 @@ def measure(
 
 def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
-    quiet_libraries()
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"not a flag: {' '.join(argv[1:])}")
-        if not values.checkpoint:
-            raise ValueError("--checkpoint is missing: the folder of a published decoder")
-        if values.stride is not None and values.stride > values.context - 1:
-            raise ValueError(f"--stride={values.stride} is more than a window predicts")
-        text = _text()
-        model = load_published(values.checkpoint)
-        model.choose("continue")
-        if model.longest is not None and values.context > model.longest:
-            raise ValueError(f"--context={values.context}: the model has {model.longest} positions")
-        ids = np.array(model.tokenizer.encode(text)[0], np.int32)
-        pieces = windows(len(ids), values.context, values.stride)[: values.num_windows or None]
-        int8 = values.weights == "int8"
-        rows = list(measure(model, ids, pieces, values.context, int8=int8))
-    except (ValueError, OSError) as error:
-        if values.debug:
-            raise
-        fail(error)
+    with one_line_errors(argv):
+        rows = _measure()
     for row in rows:
-        print(
-            "  ".join(
-                f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
-            )
-        )
+        cells = (f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+        print("  ".join(cells))
     if values.output:
         result = {
             "command": command_line("experiments.perplexity", sys.argv[1:]),
@@ -145,6 +123,23 @@ def main(argv: Sequence[str]) -> None:
             "rows": rows,
         }
         write_whole(user_path(values.output), (json.dumps(result, indent=1) + "\n").encode())
+
+
+def _measure() -> list[dict[str, Any]]:
+    """The numbers that the flags ask for."""
+    values = flags.FLAGS
+    if not values.checkpoint:
+        raise ValueError("--checkpoint is missing: the folder of a published decoder")
+    if values.stride is not None and values.stride > values.context - 1:
+        raise ValueError(f"--stride={values.stride} is more than a window predicts")
+    text = _text()
+    model = load_published(values.checkpoint)
+    model.choose("continue")
+    if model.longest is not None and values.context > model.longest:
+        raise ValueError(f"--context={values.context}: the model has {model.longest} positions")
+    ids = np.array(model.tokenizer.encode(text)[0], np.int32)
+    pieces = windows(len(ids), values.context, values.stride)[: values.num_windows or None]
+    return list(measure(model, ids, pieces, values.context, int8=values.weights == "int8"))
 
 
 def _text() -> str:

@@ -27,7 +27,7 @@ from attn_research.data.files import decode_lines, read_lines, user_path
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.image_maps import ImageMaps, image_figure
-from experiments.harness.flags import fail, parse_flags, quiet_libraries
+from experiments.harness.flags import one_line_errors, parse_flags
 from experiments.harness.path_flags import define_path
 from experiments.harness.run_folder import load_run
 from experiments.harness.task import AttentionMap, Response
@@ -113,7 +113,7 @@ def _readable(response: Response) -> str:
     return "\n".join([response.output, *remarks])
 
 
-def _respond() -> Iterator[Response]:
+def _responses() -> Iterator[Response]:
     """The responses of the run, or the published checkpoint, that the flags name."""
     values = flags.FLAGS
     if values.checkpoint and values.run:
@@ -132,28 +132,27 @@ def _respond() -> Iterator[Response]:
 
 
 def _main(argv: Sequence[str]) -> None:
+    with one_line_errors(argv):
+        try:
+            _respond()
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except BrokenPipeError:  # a reader such as `head` has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
+
+
+def _respond() -> None:
+    """Prints the responses to the inputs that the flags name, and draws their maps."""
     values = flags.FLAGS
-    quiet_libraries()
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"not a flag: {' '.join(argv[1:])}")
-        responses = []
-        for response in _respond():
-            print(_as_json(response) if values.json else _readable(response), flush=True)
-            if values.attention:
-                responses.append(some_maps(response, values.layers, values.heads))
+    kept = []
+    for response in _responses():
+        print(_as_json(response) if values.json else _readable(response), flush=True)
         if values.attention:
-            draw(responses, user_path(values.attention))
-            print(f"attention: {values.attention}", file=sys.stderr)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # a reader such as `head` has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
-    except (ValueError, OSError, ImportError, ArithmeticError) as error:
-        if values.debug:
-            raise
-        fail(error)
+            kept.append(some_maps(response, values.layers, values.heads))
+    if values.attention:
+        draw(kept, user_path(values.attention))
+        print(f"attention: {values.attention}", file=sys.stderr)
 
 
 if __name__ == "__main__":
