@@ -1,4 +1,4 @@
-"""Outputs of a trained model for inputs of one's own.
+"""Outputs of a trained model, or of a published one, for inputs of one's own.
 
 python -m experiments.predict --run=FOLDER --text="the cat sleeps ." --attention=map.png
 python -m experiments.predict --run=FOLDER --file=lines.txt      one output for each line
@@ -6,6 +6,12 @@ python -m experiments.predict --run=FOLDER --image=a.png,b.png   images
 some command | python -m experiments.predict --run=FOLDER        standard input, a line at a time
 
 FOLDER is that of a finished or interrupted run, runs/PAPER/DATA-SCALE/ROW.seedN.
+
+python -m experiments.predict --checkpoint=FOLDER --text="Paris is the [MASK] of France."
+python -m experiments.predict --checkpoint=FOLDER --do=embed --file=sentences.txt
+python -m experiments.predict --checkpoint=FOLDER --text="Once upon a time" --temperature=0.8
+
+FOLDER is that of a published checkpoint, with config.json, weights and tokenizer, or a GGUF file.
 """
 
 import json
@@ -26,6 +32,12 @@ from experiments.harness.path_flags import define_path
 from experiments.harness.run_folder import load_run
 from experiments.harness.task import AttentionMap, Response
 from experiments.papers import find
+from experiments.published.commands import (
+    CONTINUATION,
+    define_published,
+    respond_published,
+    some_maps,
+)
 
 
 def read_inputs(kind: str) -> Iterator[str]:
@@ -97,7 +109,26 @@ def _as_json(response: Response) -> str:
 def _readable(response: Response) -> str:
     scores = ", ".join(f"{name} {value:.4g}" for name, value in response.scores.items())
     remarks = [f"  ({each})" for each in (scores, *response.notes) if each]
+    # What was streamed ends its line here.
     return "\n".join([response.output, *remarks])
+
+
+def _responses() -> Iterator[Response]:
+    """The responses of the run, or the published checkpoint, that the flags name."""
+    values = flags.FLAGS
+    if values.checkpoint and values.run:
+        raise ValueError("--run and --checkpoint: give one of them")
+    if values.checkpoint:
+        return respond_published(read_inputs, maps=bool(values.attention))
+    if not values.run:
+        raise ValueError(
+            "--run=FOLDER is missing: the folder of a run, as in "
+            "runs/bahdanau2014/grammar-tiny/RNNsearch-50.seed0, or --checkpoint=FOLDER"
+        )
+    if given := [name for name in ("do", *CONTINUATION) if values[name].present]:
+        raise ValueError(f"--{given[0]} is for --checkpoint: a run has its own config")
+    run = load_run(user_path(values.run), find)
+    return run.task.respond([run.network], [run.params], read_inputs(run.task.inputs))
 
 
 def _main(argv: Sequence[str]) -> None:
@@ -114,25 +145,19 @@ def _main(argv: Sequence[str]) -> None:
 def _respond() -> None:
     """Prints the responses to the inputs that the flags name, and draws their maps."""
     values = flags.FLAGS
-    if not values.run:
-        raise ValueError(
-            "--run=FOLDER is missing: the folder of a run, as in "
-            "runs/bahdanau2014/grammar-tiny/RNNsearch-50.seed0"
-        )
-    run = load_run(user_path(values.run), find)
-    inputs = read_inputs(run.task.inputs)
-    responses = []
-    for response in run.task.respond([run.network], [run.params], inputs):
+    kept = []
+    for response in _responses():
         print(_as_json(response) if values.json else _readable(response), flush=True)
         if values.attention:
-            responses.append(response)
+            kept.append(some_maps(response, values.layers, values.heads))
     if values.attention:
-        draw(responses, user_path(values.attention))
+        draw(kept, user_path(values.attention))
         print(f"attention: {values.attention}", file=sys.stderr)
 
 
 if __name__ == "__main__":
     define_path("run", "", "Folder of a run.")
+    define_published()
     flags.DEFINE_string("text", "", "Text to give to the model.")
     define_path("file", "", "Text file, an input on each line.")
     define_path("image", "", "Image file, or several with commas.")

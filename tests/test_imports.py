@@ -34,9 +34,10 @@ EXPERIMENTS_MAY_IMPORT = {
     "harness": {"harness"},
     "tasks": {"tasks", "harness.task", "harness.config"},
     "conformance": {"conformance", "harness.results", "harness.path_flags"},
+    "published": {"published", "harness.task", "harness.machine", "harness.path_flags"},
 }
 # And command lines beside them.
-FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance", "robustness"}
+FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance", "robustness", "published"}
 
 
 def modules_in(folder):

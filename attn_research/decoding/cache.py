@@ -75,7 +75,11 @@ class KeyValueCache:
         keys = rearrange(chunk.keys, "b k t n h -> (b n h) (t k)")
         values = rearrange(chunk.values, "b k t n h -> (b n) (t k h)")
         width = self.beam_size * chunk.values.shape[-1]
-        keys, values = update(self.keys, keys, self.beam_size), update(self.values, values, width)
+        values = update(self.values, values, width)
+        # Always taken: XLA fuses a plain write with the read after it, and copies all keys.
+        keys = jax.lax.cond(
+            start >= 0, lambda: update(self.keys, keys, self.beam_size), lambda: self.keys
+        )
         return dataclasses.replace(self, keys=keys, values=values)
 
     def slots(self) -> KeyValues:
@@ -195,3 +199,26 @@ class Shared:
     def choose(self, parents: Int[Array, "B K"]) -> "Shared":
         """The same part, for any parents."""
         return self
+
+
+@pytree
+@dataclasses.dataclass(frozen=True)
+class _Hole:
+    """The place of a shared part."""
+
+
+def part_shared(state: PyTree) -> tuple[list[Shared], PyTree]:
+    """The shared parts of a search state, and the state without them, for `join_shared`.
+
+    Loops and programs that take only the latter neither carry nor copy what never changes.
+    """
+    parts, structure = jax.tree.flatten(state, is_leaf=lambda part: isinstance(part, Shared))
+    own = [_Hole() if isinstance(part, Shared) else part for part in parts]
+    return [part for part in parts if isinstance(part, Shared)], structure.unflatten(own)
+
+
+def join_shared(shared: list[Shared], own: PyTree) -> PyTree:
+    """The state of both parts."""
+    parts, structure = jax.tree.flatten(own, is_leaf=lambda part: isinstance(part, _Hole))
+    rest = iter(shared)
+    return structure.unflatten(next(rest) if isinstance(part, _Hole) else part for part in parts)

@@ -1,17 +1,12 @@
-"""Sampling from next-token distributions, and the continuation of a prompt by any of these."""
+"""Sampling from next-token distributions."""
 
-from collections.abc import Callable
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
 from attn_research.rng import per_example_key
-from attn_research.types import Array, Float, Int, Key, PyTree
-
-# (state, the token of each text) -> (logits of the next one, the state after it).
-Step = Callable[[PyTree, Int[Array, "B"]], tuple[Float[Array, "B V"], PyTree]]
-# (logits, key) -> tokens.
-Choose = Callable[[Float[Array, "B V"], Key[Array, ""]], Int[Array, "B"]]
+from attn_research.types import Array, Float, Int, Key
 
 
 def keep_top_k(logits: Float[Array, "*B V"], k: int) -> Float[Array, "*B V"]:
@@ -40,53 +35,38 @@ def keep_top_p(logits: Float[Array, "*B V"], p: float) -> Float[Array, "*B V"]:
     return jnp.where(logits >= least, logits, -jnp.inf)
 
 
-def sample(
-    logits: Float[Array, "B V"],
-    key: Key[Array, ""],
-    *,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-) -> Int[Array, "B"]:
-    """Tokens drawn from the distribution of logits / temperature; the most probable at 0.
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """The distribution that tokens are drawn from, that of logits / `temperature`.
 
-    Of the `top_k` most probable tokens, unless it is 0, those of the nucleus `top_p` count. What is
-    drawn for a row does not depend on the others.
-    """
-    if temperature == 0:
-        return logits.argmax(axis=-1).astype(jnp.int32)
-    logits = logits.astype(jnp.float32) / temperature
-    if top_k:
-        logits = keep_top_k(logits, top_k)
-    if top_p < 1:
-        logits = keep_top_p(logits, top_p)
-    return jax.random.categorical(per_example_key(key), logits).astype(jnp.int32)
-
-
-def generate(
-    step: Step,
-    state: PyTree,
-    prompt: Int[Array, "B T"],
-    *,
-    num_tokens: int,
-    choose: Choose,
-    key: Key[Array, ""],
-) -> Int[Array, "B num_tokens"]:
-    """The continuation of a prompt by `num_tokens` tokens, each chosen after those before it.
-
-    `step` is called once for each token of the prompt and each but the last of the continuation,
-    so `state` needs room for all of these. Token n is chosen with a key of its own.
+    Of the `top_k` most probable tokens, unless it is 0, those of the nucleus `top_p` count. At a
+    temperature of 0 the most probable token is taken: greedy search. ValueError for a temperature
+    below 0, and as in `keep_top_k` and `keep_top_p`.
     """
 
-    def read(state, token):
-        return step(state, token)[1], None
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
 
-    def extend(carry, number):
-        state, last = carry
-        logits, state = step(state, last)
-        token = choose(logits, jax.random.fold_in(key, number))
-        return (state, token), token
+    def __post_init__(self):
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature {self.temperature}: give a number from 0 on")
+        if self.top_k < 0:
+            raise ValueError(f"top_k {self.top_k}: give 1 or more, or 0 for all tokens")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p {self.top_p}: give a probability, above 0 and at most 1")
 
-    state, _ = jax.lax.scan(read, state, prompt[:, :-1].T)
-    (_, _), tokens = jax.lax.scan(extend, (state, prompt[:, -1]), jnp.arange(num_tokens))
-    return tokens.T
+    def draw(self, logits: Float[Array, "B V"], keys: Key[Array, "B"]) -> Int[Array, "B"]:
+        """A token of each row, which depends on its logits and its key alone."""
+        if self.temperature == 0:
+            return logits.argmax(axis=-1).astype(jnp.int32)
+        logits = logits.astype(jnp.float32) / self.temperature
+        if self.top_k:
+            logits = keep_top_k(logits, self.top_k)
+        if self.top_p < 1:
+            logits = keep_top_p(logits, self.top_p)
+        draw = jax.vmap(lambda key, row: jax.random.categorical(per_example_key(key), row))
+        return draw(keys, logits).astype(jnp.int32)
+
+
+GREEDY = Sampling()

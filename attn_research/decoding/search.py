@@ -84,6 +84,7 @@ def beam_search(
     alpha: float = 0.0,
     offset: float = 5.0,
     n_best: int | None = None,
+    first: Int[Array, "B"] | None = None,
 ) -> Hypotheses:
     """Beam search: the `n_best` best token sequences of a beam of `beam_size` for each sentence.
 
@@ -92,7 +93,7 @@ def beam_search(
     the result. Finished hypotheses stay in the beam and compete with unfinished ones by log
     probability over `length_penalty`. The search of a sentence ends when all of its hypotheses have
     finished, or when no unfinished one can be among the `n_best`; None is the whole beam. Fewer are
-    found sooner.
+    found sooner. `first` is the token that each sentence goes on from, `vocabulary.bos` where None.
     """
     n_best = beam_size if n_best is None else n_best
     if beam_size < 1 or max_length < 1:
@@ -104,7 +105,8 @@ def beam_search(
     limits = jnp.clip(limits, 1, max_length)[:, None]
     shape = batch_size, beam_size
     state = spread(state, beam_size)
-    first = jnp.full(shape, vocabulary.bos, jnp.int32)
+    first = jnp.full(batch_size, vocabulary.bos, jnp.int32) if first is None else first
+    first = jnp.broadcast_to(first[:, None], shape)
     step_jaxpr, shapes = jax.make_jaxpr(step, return_shape=True)(state, first)
     beam = _Beam(
         time=jnp.int32(0),

@@ -64,7 +64,9 @@ def run_layers(
 
 
 def unstack(params: PyTree, num_layers: int) -> tuple[PyTree, ...]:
-    """The parameters of each block, of those that `scan_blocks` made."""
+    """The parameters of each block: those of `scan_blocks`, or as `store_by_output` parts them."""
+    if "0" in params:
+        return tuple(params[str(number)] for number in range(num_layers))
     return tuple(jax.tree.map(lambda x, i=i: x[i], params) for i in range(num_layers))
 
 

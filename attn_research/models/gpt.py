@@ -186,22 +186,24 @@ class GPT(nn.Module):
         """The logits of the next token, of any states of `read` or `extend`."""
         return self.words.attend(states) if self.tied else self.head(states)
 
-    def begin(self, batch_size: int, max_length: int) -> State:
-        """The state before the first of at most `max_length` tokens and padding, all together.
+    def begin(self, batch_size: int, max_length: int, *, num_slots: int | None = None) -> State:
+        """The state before the first of at most `max_length` tokens.
 
-        ValueError where the network has fewer positions.
+        There is room for `num_slots` of tokens and padding together, `max_length` where None.
+        ValueError where the network has fewer positions than tokens.
         """
         self._check_length(max_length)
+        num_slots = max_length if num_slots is None else num_slots
         width = self.head_dim or self.model_dim // self.num_heads
         shape = batch_size, 1, self.num_kv_heads or self.num_heads, width
         like = jax.ShapeDtypeStruct(shape, self.words.embedding.dtype)
 
         def make_state(params):
-            cache = KeyValueCache.make(KeyValues(like, like), max_length)
+            cache = KeyValueCache.make(KeyValues(like, like), num_slots)
             return BlockState(Shared(params), cache)
 
         layers = unstack(self.variables["params"]["blocks"], self.num_layers)
-        history = BeamHistory.padded(batch_size, max_length)
+        history = BeamHistory.padded(batch_size, num_slots)
         return State(tuple(map(make_state, layers)), history)
 
     def extend(

@@ -41,7 +41,7 @@ class Comparison(NamedTuple):
 
     `ours` builds this code's step from a config. `peers` maps a name to a module of `peers` and its
     options; `maker` is the function called there. With `fresh`, every round starts new processes
-    without warm-up.
+    without warm-up. The CPU is divided into `devices`, one for each core where it is 0.
     """
 
     module: str
@@ -49,6 +49,7 @@ class Comparison(NamedTuple):
     peers: dict[str, tuple[str, dict]]
     maker: str = "make_step"
     fresh: bool = False
+    devices: int = 0
 
 
 class Task(NamedTuple):
@@ -186,7 +187,7 @@ def _work(comparison: Comparison, name: str, folder: Path) -> None:
     if name in SETTINGS:
         from attn_research.training.cores import use_cores
 
-        use_cores(1 if name == ONE_DEVICE else 0)
+        use_cores(1 if name == ONE_DEVICE else comparison.devices)
         run = comparison.ours(config)
     else:
         module, options = comparison.peers[name]

@@ -1,13 +1,11 @@
-"""Sampling: the tokens that are kept, how often each is drawn, and continuations."""
-
-import functools
+"""Sampling: the tokens that are kept, and how often each is drawn."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.decoding.sampling import generate, keep_top_k, keep_top_p, sample
+from attn_research.decoding.sampling import Sampling, keep_top_k, keep_top_p
 
 PROBABILITIES = np.array([0.1, 0.4, 0.05, 0.25, 0.2])
 LOGITS = jnp.log(jnp.asarray(PROBABILITIES, jnp.float32))
@@ -39,7 +37,8 @@ def test_kept_logits_stay_as_they_are_in_every_row():
 
 def frequencies(**options):
     rows = jnp.broadcast_to(LOGITS, (NUM_DRAWS, len(LOGITS)))
-    tokens = sample(rows, jax.random.key(3), **options)
+    keys = jax.random.split(jax.random.key(3), NUM_DRAWS)
+    tokens = jax.jit(Sampling(**{"temperature": 1.0, **options}).draw)(rows, keys)
     return np.bincount(np.asarray(tokens), minlength=len(LOGITS)) / NUM_DRAWS
 
 
@@ -61,8 +60,11 @@ def test_tokens_are_drawn_as_often_as_they_are_probable(options, expected):
 
 def test_the_draw_of_a_row_does_not_depend_on_the_others():
     rows = jax.random.normal(jax.random.key(1), (6, 11))
-    key = jax.random.key(2)
-    np.testing.assert_array_equal(sample(rows, key)[:2], sample(rows[:2], key))
+    keys, order = jax.random.split(jax.random.key(2), 6), jnp.array([4, 0, 5])
+    draw = jax.jit(Sampling(1.0).draw)
+    found = draw(rows, keys)
+    np.testing.assert_array_equal(found[order], draw(rows[order], keys[order]))
+    assert len(set(np.asarray(draw(jnp.broadcast_to(rows[:1], rows.shape), keys)).tolist())) > 1
 
 
 @pytest.mark.parametrize(
@@ -71,18 +73,3 @@ def test_the_draw_of_a_row_does_not_depend_on_the_others():
 def test_values_that_keep_nothing_are_refused(function, value):
     with pytest.raises(ValueError, match=f"top_. {value}: give"):
         function(LOGITS, value)
-
-
-def test_a_continuation_goes_on_from_its_prompt_by_its_own_tokens():
-    """Of a step that predicts the sum of all tokens so far, modulo 7."""
-
-    def step(total, tokens):
-        total = (total + tokens) % 7
-        return jax.nn.one_hot(total, 7), total
-
-    prompt = jnp.array([[1, 2, 3], [5, 0, 4]])
-    choose = functools.partial(sample, temperature=0.0)
-    found = generate(
-        step, jnp.zeros(2, jnp.int32), prompt, num_tokens=4, choose=choose, key=jax.random.key(0)
-    )
-    assert found.tolist() == [[6, 5, 3, 6], [2, 4, 1, 2]]

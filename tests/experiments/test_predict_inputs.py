@@ -67,7 +67,12 @@ def test_a_closed_output_ends_without_a_message(monkeypatch, capfd):
     )
     run = types.SimpleNamespace(network=None, params=None, task=task)
     monkeypatch.setattr(predict, "load_run", lambda *_: run)
-    values = types.SimpleNamespace(run="folder", attention="", json=False, debug=False)
+    values = flags.FlagValues()
+    for name in ("run", "checkpoint", "attention", "do", *predict.CONTINUATION):
+        flags.DEFINE_string(name, "", "", flag_values=values)
+    for name in ("json", "debug"):
+        flags.DEFINE_bool(name, False, "", flag_values=values)
+    values(["predict", "--run=folder"])
     monkeypatch.setattr(predict.flags, "FLAGS", values)
     monkeypatch.setattr(predict, "read_inputs", lambda _: iter(["a"]))
     reader, writer = os.pipe()

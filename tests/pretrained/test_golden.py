@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attn_research.decoding import generate
+from attn_research.layers.decoders import Decoder
 from attn_research.pretrained import FAMILIES, from_checkpoint, to_checkpoint
 from attn_research.pretrained.family import difference
 from attn_research.pretrained.parity import run_network
@@ -55,44 +57,18 @@ def test_what_is_written_is_what_was_read(name):
     jax.tree.map(np.testing.assert_array_equal, again.params, params)
 
 
-@pytest.mark.parametrize(("name", "side"), [("gpt2", "left"), ("llama", "right")])
-def test_prompts_of_unequal_lengths_in_one_batch_continue_as_each_alone(name, side):
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_prompts_of_unequal_lengths_in_one_batch_continue_as_each_alone(name):
     prompts, (network, params) = load(name).prompts, pretrained(name)
-    longest = max(length for length, _ in prompts)
-    ids, valid = np.zeros((2, len(prompts), longest), np.int32)
-    for row, (length, tokens) in enumerate(prompts):
-        place = slice(length) if side == "right" else slice(longest - length, longest)
-        ids[row, place], valid[row, place] = tokens[:length], 1
-    count = len(prompts[0][1]) - prompts[0][0]
-
-    def apply(method, *args, **options):
-        return network.apply(params, *args, method=method, **options)
-
-    @jax.jit
-    def generate(ids, valid):
-        state, states = apply("begin", len(ids), longest + count), []
-        # A prefill in two chunks, the first of which is nothing but padding in some rows.
-        for chunk in (slice(0, 3), slice(3, None)):
-            found = apply("extend", state, ids[:, None, chunk], valid[:, chunk])
-            state = found.state
-            states.append(found.states[:, 0])
-        places = jnp.arange(longest).reshape(1, -1)
-        last = jnp.max(jnp.where(valid, places, 0), axis=1)
-        states = jnp.concatenate(states, axis=1)
-        states = jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
-        token = apply("logits", states).argmax(-1)
-
-        def step(carry, _):
-            state, token = carry
-            found = apply("step", state, token[:, None])
-            return (found.state, found.logits[:, 0].argmax(-1)), token
-
-        _, tokens = jax.lax.scan(step, (state, token), length=count)
-        return tokens.T
-
-    found = generate(jnp.asarray(ids), jnp.asarray(valid, bool))
-    for row, (length, tokens) in enumerate(prompts):
-        np.testing.assert_array_equal(found[row], tokens[length:])
+    found = generate(
+        Decoder((network,)),
+        (params,),
+        [tokens[:length].tolist() for length, tokens in prompts],
+        num_tokens=len(prompts[0][1]) - prompts[0][0],
+        chunk=3,  # the first chunk is nothing but padding in some rows
+    )
+    for (length, tokens), each in zip(prompts, found, strict=True):
+        np.testing.assert_array_equal(each.tokens, tokens[length:])
 
 
 def test_a_trunk_alone_is_read_with_and_without_its_prefix():

@@ -136,3 +136,8 @@ KNOWN: dict[str, Callable[[str | Path | None], LongTexts]] = {
     "wikitext2": wikitext2,
     "warandpeace": war_and_peace,
 }
+# Test texts alone, for models that were trained on others.
+TESTS: dict[str, Callable[[str | Path | None], str]] = {
+    "wikitext2": _WIKITEXT2["test"],
+    "ptb": _PTB["test"],
+}

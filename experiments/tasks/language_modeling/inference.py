@@ -10,7 +10,9 @@ import numpy as np
 from flax import linen as nn
 
 from attn_research.data.text.rows import Pieces, Stream, ordered_batches
-from attn_research.decoding.sampling import Choose, generate, sample
+from attn_research.decoding.generation import generate
+from attn_research.decoding.sampling import Sampling
+from attn_research.layers.decoders import Decoder
 from attn_research.training.cores import over_cores
 from attn_research.types import Array, Float, PyTree
 from experiments.tasks.language_modeling.config import ContinuationConfig
@@ -46,13 +48,20 @@ class Members:
         At least half of `context` is before each token, where there is so much. A cache that is
         full is begun anew with that half.
         """
-        text, kept, number = prompt, max(1, self.context // 2), 0
+        text, kept, number = prompt.tolist(), max(1, self.context // 2), 0
+        strategy = Sampling(config.temperature, config.top_k, config.top_p)
         while len(text) < len(prompt) + config.sample_length:
             last = text[-kept:]
-            run = _continuation(self.networks, self.context, self.context - len(last) + 1, config)
-            found = run(self.params, last[None], jax.random.fold_in(key, number))
-            text, number = np.concatenate([text, np.asarray(found)[0]]), number + 1
-        return text[len(prompt) : len(prompt) + config.sample_length]
+            (found,) = generate(
+                Decoder(self.networks),
+                self.params,
+                [last],
+                num_tokens=self.context - len(last) + 1,
+                strategy=strategy,
+                keys=jax.random.fold_in(key, number)[None],
+            )
+            text, number = [*text, *found.tokens], number + 1
+        return np.array(text[len(prompt) : len(prompt) + config.sample_length], np.int32)
 
     def maps(self, prompt: np.ndarray) -> Float[np.ndarray, "L N T T"]:
         """The attention of every head over the last tokens of a prompt, of the first network."""
@@ -75,38 +84,3 @@ def _log_probs(networks: tuple[nn.Module, ...]) -> Callable[..., Float[Array, "B
         return jax.nn.logsumexp(each, axis=0) - jnp.log(len(networks))
 
     return over_cores(log_probs)
-
-
-@functools.cache
-def _continuation(
-    networks: tuple[nn.Module, ...], context: int, num_tokens: int, config: ContinuationConfig
-) -> Callable[..., Array]:
-    return jax.jit(functools.partial(continuation, networks, context, num_tokens, config))
-
-
-def continuation(
-    networks: tuple[nn.Module, ...],
-    context: int,
-    num_tokens: int,
-    config: ContinuationConfig,
-    params: tuple[PyTree, ...],
-    prompt: Array,
-    key: jax.Array,
-) -> Array:
-    """`num_tokens` tokens after prompts [B, T]; both together are at most `context` and one."""
-    choose: Choose = functools.partial(
-        sample, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
-    )
-    pairs = list(zip(networks, params, strict=True))
-    states = [n.apply(p, len(prompt), context, method="begin") for n, p in pairs]
-
-    def step(states, tokens):
-        found = [
-            network.apply(p, state, tokens[:, None], method="step")
-            for (network, p), state in zip(pairs, states, strict=True)
-        ]
-        each = [jax.nn.log_softmax(one.logits[:, 0].astype(jnp.float32)) for one in found]
-        logits = jax.nn.logsumexp(jnp.stack(each), axis=0)
-        return logits, [one.state for one in found]
-
-    return generate(step, states, prompt, num_tokens=num_tokens, choose=choose, key=key)

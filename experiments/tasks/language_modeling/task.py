@@ -25,6 +25,7 @@ from attn_research.data.text.rows import (
 from attn_research.data.text.streams import LineTokenizer, TextTokenizer, load_text_tokenizer
 from attn_research.data.text.tokenizers import WordTokenizer, unknown_words
 from attn_research.evaluation.likelihood import bits, perplexity
+from attn_research.layers.decoders import Decoder
 from attn_research.training.objectives import chunked_cross_entropy
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
@@ -33,7 +34,7 @@ from experiments.harness.task import AttentionMap, Response, head_maps
 from experiments.tasks.language_modeling import data
 from experiments.tasks.language_modeling.config import TESTS
 from experiments.tasks.language_modeling.data import Data
-from experiments.tasks.language_modeling.inference import Members, continuation, eval_rows
+from experiments.tasks.language_modeling.inference import Members, eval_rows
 from experiments.tasks.language_modeling.predictions import (
     SCORINGS,
     likelihood_path,
@@ -94,11 +95,14 @@ class LanguageModelingTask:
             raise ValueError(f"--top_p={part.continuation.top_p}: a probability, at most 1")
 
     def check_network(self, network: nn.Module, params: PyTree) -> None:
-        """Traces a continuation, for some networks can be trained but not decode."""
-        part = self.config.task
-        run = functools.partial(continuation, (network,), part.rows.context, 2, part.continuation)
-        prompt = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-        jax.eval_shape(run, (params,), prompt, jax.random.key(0))
+        """Traces a step of a continuation, for some networks can be trained but not decode."""
+        decoder = Decoder((network,))
+
+        def step(params):
+            state = decoder.begin(params, 1, self.config.task.rows.context)
+            return decoder.extend(params, state, jnp.zeros((1, 1, 1), jnp.int32))
+
+        jax.eval_shape(step, (params,))
 
     def load(self) -> "LanguageModelingTask":
         found = data.load(self.config.task.text)

@@ -1,0 +1,1 @@
+"""Published checkpoints at work: what they fill in, classify, embed and continue."""

@@ -1,0 +1,123 @@
+"""The flags of experiments.predict for published checkpoints, and what they ask for."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+
+from absl import flags
+
+from attn_research.decoding import Beam, Sampling
+from experiments.harness.machine import cache_programs
+from experiments.harness.path_flags import define_path
+from experiments.harness.task import Response
+from experiments.published import continuation, encoders
+from experiments.published.model import ABILITIES, Published, load_published
+
+# Flags of continuations.
+CONTINUATION = (
+    "num_tokens", "temperature", "top_k", "top_p", "beam_size", "length_penalty", "stop", "seed",
+    "weights", "batch_size", "stream",
+)  # fmt: skip
+_SAMPLING = "temperature", "top_k", "top_p"
+_MOST_PANELS = 64
+
+
+def define_published() -> None:
+    """Defines the flags."""
+    define_path("checkpoint", "", "Folder of a published checkpoint, or a GGUF file.")
+    flags.DEFINE_enum("do", "", ["", *ABILITIES], "What to do with a text; unset, by the model.")
+    flags.DEFINE_integer("num_tokens", 64, "Tokens of a continuation.", lower_bound=1)
+    flags.DEFINE_float(
+        "temperature", 0.0, "Divisor of the logits; 0: the most probable token.", lower_bound=0.0
+    )
+    flags.DEFINE_integer("top_k", 0, "Most probable tokens to draw from; 0: all.", lower_bound=0)
+    flags.DEFINE_float("top_p", 1.0, "Probability of the nucleus that is drawn from.")
+    flags.DEFINE_integer("beam_size", 1, "Hypotheses of beam search; 1: no beam.", lower_bound=1)
+    flags.DEFINE_float(
+        "length_penalty", 1.0, "Power of the length that a beam divides log-probabilities by."
+    )
+    flags.DEFINE_multi_string("stop", [], "Text that ends a continuation; may be given again.")
+    flags.DEFINE_integer("seed", 0, "Seed of what is drawn.")
+    flags.DEFINE_enum(
+        "weights", "float32", ["float32", "int8"], "Weights of a continuation, on a CPU in int8."
+    )
+    flags.DEFINE_integer("batch_size", 8, "Prompts of --file that are read at once.", lower_bound=1)
+    flags.DEFINE_bool("stream", None, "Show a continuation as it comes; unset, on a terminal.")
+    flags.DEFINE_list("layers", [], "Layers to draw, from 1; unset, the last of --checkpoint.")
+    flags.DEFINE_list("heads", [], "Heads to draw, from 1; unset, all.")
+
+
+def respond_published(
+    read_inputs: Callable[[str], Iterable[str]], *, maps: bool
+) -> Iterator[Response]:
+    """The responses of a checkpoint to the inputs; a line on standard error says what it does."""
+    values = flags.FLAGS
+    cache_programs()
+    model = load_published(values.checkpoint)
+    ability = model.choose(values.do)
+    others = [f"--do={each}" for each in model.abilities if each != ability]
+    more = f" (also {' '.join(others)})" if others else ""
+    print(f"{type(model.network).__name__}: {ability}{more}", file=sys.stderr, flush=True)
+    if maps and not values.layers:
+        values.layers = [str(model.network.num_layers)]
+    if ability == "continue":
+        yield from _continue(model, read_inputs("text"), maps=maps)
+        return
+    if given := [name for name in CONTINUATION if values[name].present]:
+        raise ValueError(f"--{given[0]} is for --do=continue, and this is {ability}")
+    yield from encoders.respond(model, ability, read_inputs("text"), maps=maps)
+
+
+def _continue(model: Published, inputs: Iterable[str], *, maps: bool) -> Iterator[Response]:
+    values = flags.FLAGS
+    strategy = Sampling(values.temperature, values.top_k, values.top_p)
+    if values.beam_size > 1:
+        if given := [name for name in _SAMPLING if values[name].present]:
+            raise ValueError(f"--{given[0]} and --beam_size: a beam draws nothing, give one")
+        strategy = Beam(values.beam_size, values.length_penalty)
+    elif values.length_penalty != 1:
+        raise ValueError("--length_penalty is of a beam: give --beam_size as well")
+    elif not values.temperature and (values.top_k or values.top_p < 1):
+        raise ValueError("--top_k and --top_p cut what is drawn from: give --temperature as well")
+    options = continuation.Options(
+        values.num_tokens,
+        strategy,
+        tuple(values.stop),
+        values.seed,
+        values.weights,
+        # Lines of a terminal are answered one by one.
+        values.batch_size if values.file else 1,
+    )
+    asked = sys.stdout.isatty() if values.stream is None else values.stream
+    show = _show if asked and not values.json and values.beam_size == 1 else None
+    for response in continuation.respond(model, inputs, options, maps=maps, show=show):
+        yield response._replace(output="") if show else response
+
+
+def _show(text: str) -> None:
+    print(text, end="", flush=True)
+
+
+def some_maps(response: Response, layers: list[str], heads: list[str]) -> Response:
+    """The response with the maps of some layers and heads alone; ValueError where there are none.
+
+    Maps that are of no head, such as those of an encoder-decoder, stay where neither is given.
+    """
+    if not layers and not heads:
+        return response
+    kept = {
+        name: each
+        for name, each in response.maps.items()
+        if _is_of(name, "layer", layers) and _is_of(name, "head", heads)
+    }
+    if not kept or len(kept) > _MOST_PANELS:
+        raise ValueError(
+            f"--layers={','.join(layers)} --heads={','.join(heads)} are {len(kept)} maps of "
+            f"{len(response.maps)}, which end with {list(response.maps)[-1:]}: give 1 to "
+            f"{_MOST_PANELS}"
+        )
+    return response._replace(maps=kept)
+
+
+def _is_of(name: str, kind: str, numbers: list[str]) -> bool:
+    """Whether a map called "layer 3, head 5" is of one of the layers, or heads, of that number."""
+    return not numbers or any(f"{kind} {number}" in name.split(", ") for number in numbers)

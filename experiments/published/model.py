@@ -1,0 +1,103 @@
+"""A published checkpoint with its tokenizer, and what it can do."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from attn_research.models.gpt import GPT
+from attn_research.pretrained import from_checkpoint, read_checkpoint
+from attn_research.pretrained.tokenizers import PublishedTokenizer, load_tokenizer
+from attn_research.types import PyTree
+from experiments.harness.task import AttentionMap, head_maps
+
+# What the heads of an encoder do.
+OF_HEADS = {"masked_lm": "fill-mask", "classifier": "classify", "token_classifier": "classify"}
+ABILITIES = "fill-mask", "classify", "embed", "continue"
+_SHORTEST = 16  # rows are padded to this, and to powers of two above
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Published:
+    """A network, its parameters on the host, its tokenizer, and the fields of its config."""
+
+    network: nn.Module
+    params: PyTree
+    tokenizer: PublishedTokenizer
+    config: dict[str, Any]
+
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What the model can do, its default first."""
+        if isinstance(self.network, GPT):
+            return ("continue",)
+        return *dict.fromkeys(OF_HEADS[h] for h in self.network.heads if h in OF_HEADS), "embed"
+
+    def choose(self, wanted: str) -> str:
+        """The ability of that name, or the default where it is empty; ValueError for no ability."""
+        if wanted and wanted not in self.abilities:
+            raise ValueError(
+                f"--do={wanted}: this {type(self.network).__name__} does "
+                f"{' and '.join(self.abilities)}"
+            )
+        return wanted or self.abilities[0]
+
+    def encode(self, text: str, pair: str | None = None) -> tuple[list[int], list[int]]:
+        """The ids and types of a text; ValueError where it is empty or too long."""
+        ids, types = self.tokenizer.encode(text, pair)
+        if not text.strip():
+            raise ValueError("an empty text: give some words")
+        if self.longest is not None and len(ids) > self.longest:
+            raise ValueError(
+                f"a text of {len(ids)} tokens is longer than the {self.longest} positions of the "
+                f"model: {text[:40]!r}..."
+            )
+        return ids, types
+
+    @property
+    def longest(self) -> int | None:
+        """The number of positions; None where there is no limit."""
+        if isinstance(self.network, GPT):
+            return getattr(self.network.positions, "max_length", None)
+        return self.network.max_length - self.network.first_position
+
+    @functools.cached_property
+    def _on_device(self) -> PyTree:
+        return jax.tree.map(jnp.asarray, self.params)
+
+    def read(self, ids: list[int], types: list[int] | None = None, *, capture: Any = None) -> Any:
+        """The network's output for one text, of which each array has a batch axis of one.
+
+        Rows are padded, so that texts of similar lengths share a program. States, logits and
+        weights of padding are those of no token.
+        """
+        size = max(_SHORTEST, 1 << (len(ids) - 1).bit_length())
+        size = size if self.longest is None else min(size, self.longest)
+        padding = [(0, size - len(ids))]
+        options = {} if types is None else {"types": jnp.asarray(np.pad(types, padding)[None])}
+        row, valid = np.pad(np.int32(ids), padding)[None], np.arange(size)[None] < len(ids)
+        run = _compiled(self.network, capture)
+        return run(self._on_device, jnp.asarray(row), jnp.asarray(valid), **options)
+
+    def maps(self, ids: list[int], weights: jax.Array) -> dict[str, AttentionMap]:
+        """The attention maps of a text, of weights [1, L, N, T, T]."""
+        labels, count = self.tokenizer.labels(ids), len(ids)
+        return head_maps(np.asarray(weights)[0, :, :, :count, :count], labels, labels)
+
+
+@functools.cache
+def _compiled(network: nn.Module, capture: Any) -> Any:
+    return jax.jit(functools.partial(network.apply, capture=capture))
+
+
+def load_published(path: str | Path) -> Published:
+    """The checkpoint in a folder, or in a GGUF file; ValueError or OSError where it is unfit."""
+    checkpoint = read_checkpoint(path)
+    network, params = from_checkpoint(checkpoint)
+    tokenizer = load_tokenizer(checkpoint, network.vocab_size)
+    return Published(network, params, tokenizer, checkpoint.config)
