@@ -24,13 +24,14 @@ from attn_research.attention.backends.capabilities import (
 from attn_research.attention.backends.recompute_weights import recompute_weights
 from attn_research.attention.backends.xla_flash import backward, online_softmax, plain
 from attn_research.attention.backends.xla_flash.plan import Plan, make_plan
+from attn_research.attention.backends.xla_flash.run_time import find_kinds
 from attn_research.attention.backends.xla_flash.terms import (
     Constants,
     Operands,
     split_bias_function,
 )
 from attn_research.attention.call import Attended, AttentionCall
-from attn_research.attention.normalizers import is_softmax
+from attn_research.attention.normalizers import in_tiles
 from attn_research.attention.scores import Dot
 from attn_research.derivatives import with_backward
 from attn_research.types import Array
@@ -42,9 +43,9 @@ def unsupported(call: AttentionCall) -> str | None:
     """The reason why a call is not supported, or None."""
     if reason := no_pairwise_form(call):
         return reason
-    if not is_softmax(call.normalizer):
+    if not in_tiles(call.normalizer):
         name = name_of(call.normalizer)
-        return f"the normalizer {name} is no softmax, nor one times a factor: use reference"
+        return f"the normalizer {name} needs whole rows of scores: use reference"
     return missing_batch_axes(call, "mask") or missing_batch_axes(call, "normalizer")
 
 
@@ -62,6 +63,9 @@ def attend(call: AttentionCall) -> Attended:
     num_queries, num_kv_heads = queries.shape[-3], keys.shape[-2]
     pair = score, queries, keys
     plan, bias_arrays, of_bias = _plan(pair, call)
+    kinds = find_kinds(call, plan.tile, (num_queries, keys.shape[-3]))
+    if kinds is not None and (apart := {axis for axis, n in enumerate(kinds.shape[:-2]) if n > 1}):
+        plan, bias_arrays, of_bias = _plan(pair, call, frozenset(apart))
     padding = -num_queries % plan.tile[0], -keys.shape[-3] % plan.tile[1]
 
     def of_heads(array: Array) -> Array:
@@ -80,7 +84,9 @@ def attend(call: AttentionCall) -> Attended:
         bias_arrays=bias_arrays,
         normalizer=call.normalizer,
     )
-    constants = _constants(call, num_kv_heads, padding[0])._replace(of_bias=of_bias)
+    constants = _constants(call, num_kv_heads, padding[0])._replace(
+        of_bias=of_bias, kinds=None if kinds is None else jnp.asarray(kinds)
+    )
     programs = plain.attend, online_softmax.forward, backward.backward
     outputs = with_backward(*(functools.partial(each, plan) for each in programs))(
         operands, constants
@@ -121,10 +127,12 @@ def _constants(call: AttentionCall, num_kv_heads: int, padding: int) -> Constant
     return Constants(jax.tree.map(jnp.asarray, call.mask), q_pos, k_pos, words, [])
 
 
-def _plan(pair: tuple, call: AttentionCall) -> tuple[Plan, list[Array], list[Array]]:
+def _plan(
+    pair: tuple, call: AttentionCall, apart: frozenset[int] = frozenset()
+) -> tuple[Plan, list[Array], list[Array]]:
     """The plan, with the arrays that a bias function closes over: floats, then all others."""
     if not callable(call.bias):
-        return make_plan(pair, call), [], []
+        return make_plan(pair, call, apart=apart), [], []
     q_pos, k_pos = (
         jnp.zeros((*_lead(pos, call.batch), 1, 1, 1), jnp.int32 if pos is None else pos.dtype)
         for pos in (call.at.query, call.at.key)
@@ -133,7 +141,7 @@ def _plan(pair: tuple, call: AttentionCall) -> tuple[Plan, list[Array], list[Arr
     # A block of rows cannot tell which of the arrays in the function are its own.
     rows = (1,) * (len(call.batch) + 3 - len(shape)) + shape
     whole = frozenset(axis for axis, size in enumerate(rows[:-2]) if size > 1)
-    plan = make_plan(pair, call, whole)
+    plan = make_plan(pair, call, whole, apart - whole)
     terms = dataclasses.replace(plan.terms, bias_function=function)
     return dataclasses.replace(plan, terms=terms), learned, others
 
