@@ -19,6 +19,7 @@ from attn_research.attention.patterns import (
 from attn_research.attention.positions import Positions
 from attn_research.attention.random_blocks import RandomBlocks
 from attn_research.attention.relative import ALiBi, RelativeBias, alibi_slopes, relative_buckets
+from attn_research.attention.ring import attend_on_ring, ring_attend
 from attn_research.attention.rotary import Rotary, Rotation
 from attn_research.attention.scores import Additive, Dot, General, Location, ScaledDot
 from attn_research.attention.sparse_masks import BlockWindow, Dilated, Global, Prefix, Strided
@@ -61,12 +62,14 @@ __all__ = [
     "Window",
     "alibi_slopes",
     "attend",
+    "attend_on_ring",
     "big_bird",
     "entmax15",
     "explain",
     "longformer",
     "prefix_lm",
     "relative_buckets",
+    "ring_attend",
     "softmax",
     "sparse_transformer",
     "sparsemax",

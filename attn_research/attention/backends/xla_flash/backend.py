@@ -6,6 +6,8 @@ first, and captured weights recomputed from the maximum and the sum of their que
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +34,7 @@ from attn_research.attention.backends.xla_flash.terms import (
 )
 from attn_research.attention.call import Attended, AttentionCall
 from attn_research.attention.normalizers import in_tiles
-from attn_research.attention.scores import Dot
+from attn_research.attention.scores import Dot, Pairwise
 from attn_research.derivatives import with_backward
 from attn_research.types import Array
 
@@ -49,21 +51,25 @@ def unsupported(call: AttentionCall) -> str | None:
     return missing_batch_axes(call, "mask") or missing_batch_axes(call, "normalizer")
 
 
-def attend(call: AttentionCall) -> Attended:
-    """Attention tile after tile; see `api.attend`."""
-    # All are wide from here on, so that gradients are added up before they are rounded.
-    call = call.replace(
-        normalizer=to_wide(call.normalizer),
-        bias=call.bias if callable(call.bias) else to_wide(call.bias),
-    )
-    batch = call.batch
+class Prepared(NamedTuple):
+    """A call as the programs over tiles take it, and the pairwise form of its score."""
+
+    plan: Plan
+    operands: Operands
+    constants: Constants
+    pair: Pairwise
+
+
+def prepare(call: AttentionCall, find: Callable[..., Any] = find_kinds) -> Prepared:
+    """The operands of the programs; `find(call, tile, lengths)` gives what `find_kinds` does."""
+    batch, call = call.batch, _wide(call)
     score, queries, keys = call.score.pairwise(call.query, call.key)
     values = call.value[..., : keys.shape[-3], :, :].astype(queries.dtype)
     keys, values = match_heads(keys, values)
     num_queries, num_kv_heads = queries.shape[-3], keys.shape[-2]
     pair = score, queries, keys
     plan, bias_arrays, of_bias = _plan(pair, call)
-    kinds = find_kinds(call, plan.tile, (num_queries, keys.shape[-3]))
+    kinds = find(call, plan.tile, (num_queries, keys.shape[-3]))
     if kinds is not None and (apart := {axis for axis, n in enumerate(kinds.shape[:-2]) if n > 1}):
         plan, bias_arrays, of_bias = _plan(pair, call, frozenset(apart))
     padding = -num_queries % plan.tile[0], -keys.shape[-3] % plan.tile[1]
@@ -87,17 +93,38 @@ def attend(call: AttentionCall) -> Attended:
     constants = _constants(call, num_kv_heads, padding[0])._replace(
         of_bias=of_bias, kinds=None if kinds is None else jnp.asarray(kinds)
     )
+    return Prepared(plan, operands, constants, pair)
+
+
+def attend(call: AttentionCall) -> Attended:
+    """Attention tile after tile; see `api.attend`."""
+    call = _wide(call)
+    plan, operands, constants, pair = prepare(call)
     programs = plain.attend, online_softmax.forward, backward.backward
     outputs = with_backward(*(functools.partial(each, plan) for each in programs))(
         operands, constants
     )
-    context = rearrange(outputs.context[..., :num_queries, :], "... k g t h -> ... t (k g) h")
     row_max, row_sum = (
-        rearrange(each[..., :num_queries], "... k g t -> ... (k g) t")
+        rearrange(each[..., : call.lengths[0]], "... k g t -> ... (k g) t")
         for each in (outputs.row_max, outputs.row_sum)
     )
     weights = recompute_weights(call, pair, row_max, row_sum)
-    return Attended(context.astype(call.value.dtype), weights)
+    return Attended(context_of(outputs, call), weights)
+
+
+def _wide(call: AttentionCall) -> AttentionCall:
+    """The call with what is learned beside its operands in float32 or wider.
+
+    Gradients are then added up before they are rounded.
+    """
+    bias = call.bias if callable(call.bias) else to_wide(call.bias)
+    return call.replace(normalizer=to_wide(call.normalizer), bias=bias)
+
+
+def context_of(outputs: online_softmax.Outputs, call: AttentionCall) -> Array:
+    """The context [*B, T, N, Hv] of the outputs of a program."""
+    context = outputs.context[..., : call.lengths[0], :]
+    return rearrange(context, "... k g t h -> ... t (k g) h").astype(call.value.dtype)
 
 
 def cost(call: AttentionCall) -> tuple[int, int]:

@@ -44,14 +44,16 @@ class RunTimeVisits(NamedTuple):
 
 
 def find_kinds(
-    call: AttentionCall, tile: tuple[int, int], lengths: tuple[int, int]
+    call: AttentionCall, tile: tuple[int, int], lengths: tuple[int, int], *, always: bool = False
 ) -> Int[Array | np.ndarray, "*#B rows cols"] | None:
     """A `Tile` for each tile of a call, by its arrays; None where the layout says as much.
 
-    `lengths` are those of the queries and of the keys that have scores.
+    `lengths` are those of the queries and of the keys that have scores. With `always` also where
+    there are few tiles, or no arrays.
     """
     tiles = math.prod(-(-n // size) for n, size in zip(lengths, tile, strict=True))
-    if not jax.tree.leaves(call.mask) or not call.counted or tiles < LEAST_TILES:
+    few = not jax.tree.leaves(call.mask) or tiles < LEAST_TILES
+    if not call.counted or (few and not always):
         return None
     try:
         rule = tile_rule(call.mask, call_positions(call.at, call.batch, *lengths))
