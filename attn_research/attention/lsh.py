@@ -34,9 +34,7 @@ def lsh_buckets(
     number of buckets is even.
     """
     if num_buckets % 2 or num_buckets < 2:
-        raise ValueError(
-            f"num_buckets={num_buckets}: half of them are opposites, so give 2, 4, ..."
-        )
+        raise ValueError(f"num_buckets={num_buckets}: half are opposites, so give 2, 4, ...")
     num_heads, width = vectors.shape[-2:]
     wide = vectors.astype(wide_dtype(vectors))
     shape = num_heads, width, num_rounds, num_buckets // 2
@@ -55,7 +53,7 @@ def shared_keys(query: Float[Array, "*B T N H"]) -> Float[Array, "*B T N H"]:
 
 def bucket_attend(
     query: Float[Array, "*B T N H"],
-    value: Float[Array, "*B T N Hv"],
+    value: Float[Array, "*B S N Hv"],
     buckets: Int[Array, "*_"],
     *,
     chunk: int,
@@ -66,8 +64,9 @@ def bucket_attend(
 ) -> Attended:
     """Attention of each query to the keys that some round puts into its bucket and near it.
 
-    `buckets` are [*B, N, rounds, T], such as those of `lsh_buckets`, and not negative. Near are the keys of its chunk of `chunk` positions, sorted by bucket and position, and of the
-    chunk before. A key that several rounds find counts once: the correction of its multiplicity in
+    `buckets` are [*B, N, rounds, T], such as those of `lsh_buckets`, and not negative. Near are the
+    keys of the query's chunk of `chunk` positions, sorted by bucket and position, and of the chunk
+    before. A key that several rounds find counts once: the correction of its multiplicity in
     section 2, "Multi-round LSH attention". The weights are thus those of softmax over the union of
     the rounds. `key` is `shared_keys(query)` where None, scores are scaled by 1 / √H, and the mask
     is one of `attend`. Without `own` a query attends to its own key only where it may attend to no

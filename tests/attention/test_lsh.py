@@ -136,6 +136,6 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match=r"buckets have shape .* give \(2, 3, 2, 22\)"):
         attention(buckets_of(2)[:, :1])
     with pytest.raises(ValueError, match="each head has its own keys"):
-        attention(buckets_of(2), key=QUERY[:, :9])
+        bucket_attend(QUERY[:, :9], VALUE, buckets_of(2), chunk=CHUNK, key=QUERY)
     with pytest.raises(ValueError, match="num_buckets=3: half are opposites"):
         lsh_buckets(QUERY, jax.random.key(0), num_buckets=3, num_rounds=1)
