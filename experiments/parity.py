@@ -19,7 +19,7 @@ from absl import app, flags
 from attn_research.data.files import one_line, user_path
 from attn_research.pretrained import from_checkpoint, read_checkpoint
 from attn_research.pretrained.parity import differences, first_departure, run_network
-from experiments.harness.flags import fail, parse_flags, quiet_libraries
+from experiments.harness.flags import one_line_errors, parse_flags
 from experiments.harness.path_flags import define_path
 
 
@@ -43,10 +43,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
 
 def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
-    quiet_libraries()
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"not a flag: {' '.join(argv[1:])}")
+    with one_line_errors(argv):
         for name in ("checkpoint", "arrays"):
             if not values[name].value:
                 raise ValueError(f"--{name} is missing")
@@ -56,10 +53,6 @@ def main(argv: Sequence[str]) -> None:
         shape = inputs["input_ids"].shape
         valid = np.asarray(inputs.get("attention_mask", np.ones(shape)), bool)
         rows = list(differences(found, expected, valid))
-    except (ValueError, OSError) as error:
-        if values.debug:
-            raise
-        fail(error)
     for row in rows:
         verdict = "equal" if row.holds else f"DIFFERS at {list(row.place)}"
         print(f"{row.name:<24} {row.largest:9.2e}  {verdict}")

@@ -37,6 +37,8 @@ class Implementation(NamedTuple):
     not_preferred: Callable[[AttentionCall], str | None] = lambda call: None
     # FLOPs and bytes, where XLA cannot count them.
     cost: Callable[[AttentionCall], tuple[int, int]] | None = None
+    # What it chooses by the processor, for `explain`.
+    choices: Callable[[AttentionCall], str] | None = None
 
 
 class Verdict(NamedTuple):
@@ -72,9 +74,15 @@ def _kernels(name: str, module: Any) -> Implementation:
 
 def _by_head(name: str, module: Any, run: Callable[[AttentionCall], Attended]) -> Implementation:
     """An implementation that takes heads as a batch axis where the mask differs by them."""
-    checks = map(checked_by_head, (module.unsupported, module.not_preferred))
-    cost = getattr(module, "cost", None)
-    return Implementation(name, next(checks), run, next(checks), cost and cost_by_head(cost))
+    cost, choices = (getattr(module, each, None) for each in ("cost", "choices"))
+    return Implementation(
+        name,
+        checked_by_head(module.unsupported),
+        run,
+        checked_by_head(module.not_preferred),
+        cost and cost_by_head(cost),
+        choices and checked_by_head(choices),
+    )
 
 
 # The chain, first choice first.
@@ -175,6 +183,8 @@ def explain(*args: Any, **kwargs: Any) -> tuple[Verdict, ...]:
     rows = []
     for candidate, reason in zip(IMPLEMENTATIONS, reasons, strict=True):
         verdict = ("rejected", reason) if reason else ("chosen", chosen)
+        if not reason and candidate.choices and not call.is_empty:
+            verdict = "chosen", f"{chosen}; {candidate.choices(call)}"
         cost = (None, None)
         if call.is_empty:
             cost = (0, 0)

@@ -31,7 +31,7 @@ from attn_research.layers.masking import intersect, within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
-from attn_research.layers.stack import join_layers, scan_blocks, unstack, with_params
+from attn_research.layers.stack import run_layers, unstack, with_params
 from attn_research.layers.transformer import BLOCK_RULES, BlockConfig, DecoderBlock
 from attn_research.types import Array, Bool, Float, Int
 
@@ -182,14 +182,14 @@ class GPT(nn.Module):
         mask = within_texts(intersect(self.mask, Causal()), valid, segments)
         options = {"bias": self._bias(), "rotation": rotation, "train": train, "capture": capture}
 
-        def run(block, carry):
-            states, layer = carry
+        def run(block, states, layer):
             after, _, weights = block(states, mask.of_layer(layer), **options)
-            return (after, layer + 1), None if capture is None else (after, weights.attention)
+            return after, weights.attention
 
-        loop = scan_blocks(run, self.num_layers, self.remat)
-        (last, _), captured = loop(self.blocks, (states, jnp.int32(0)))
-        return GPTStates(self._finish(last), *join_layers(states, captured))
+        last, *captured = run_layers(
+            run, self.blocks, states, num_layers=self.num_layers, policy=self.remat
+        )
+        return GPTStates(self._finish(last), *captured)
 
     def logits(self, states: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """The logits of the next token, of any states of `read` or `extend`."""

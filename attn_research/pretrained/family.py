@@ -28,6 +28,7 @@ class Family:
     network: Callable[[Options, Collection[str]], nn.Module]
     config: Callable[[nn.Module], dict[str, Any]]
     names: Callable[[nn.Module], tuple[Name, ...]]
+    _: dataclasses.KW_ONLY
     tied: Callable[[nn.Module], Mapping[str, str]]
     ignored: Callable[[nn.Module], tuple[str, ...]]
 
