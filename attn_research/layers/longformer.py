@@ -9,16 +9,9 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from attn_research.attention import (
-    Attended,
-    Global,
-    GlobalTokens,
-    Mask,
-    Padding,
-    Positions,
-    Prefix,
-    Rotation,
-)
+from attn_research.attention import Attended, Mask, Positions, Rotation
+from attn_research.attention.array_masks import GlobalTokens, Padding
+from attn_research.attention.sparse_masks import Global, Prefix
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.types import Array, Float, Int, PyTree
 
