@@ -113,7 +113,7 @@ class RandomBlocks(Mask):
             for right in range((block - 1) // tile[1] + 2):
                 column = first_k // tile[1] + right
                 fits = (drawn >= 0) & (drawn < k_blocks) & (column <= last_k // tile[1])
-                fits = fits & row_fits[:, None]
+                fits = fits & row_fits[None, :, None]
                 place = (
                     np.arange(heads).reshape(-1, 1, 1),
                     np.minimum(row, rows - 1)[None, :, None],
@@ -123,7 +123,7 @@ class RandomBlocks(Mask):
         full = np.multiply.outer(
             *(_blocks_of(n, t, block) for n, t in zip(lengths, tile, strict=True))
         )
-        kinds = (visits > 0).astype(np.int8) + (visits == full).astype(np.int8)
+        kinds = (visits > 0).astype(np.int8) + (visits == full[None]).astype(np.int8)
         return kinds.reshape(*lead, rows, columns)
 
     def chosen(self, q_block: Int[ArrayLike, "..."]) -> list[Array | np.ndarray]:
