@@ -151,7 +151,7 @@ def _sparse_masks(padding: Padding, real: np.ndarray, N: int) -> dict[str, tuple
     tokens = [np.random.default_rng(2).random((B, length)) < 0.3 for length in (T, S)]
     is_global = tokens[0][b, t] | tokens[1][b, s]
     gap = Dilated(1, 1, 2)
-    # Its draws are held against its definition in test_random_blocks.
+    # Its draws are held against its definition in test_sparse_masks.
     random = RandomBlocks(1, 2, S, num_heads=N)
     in_blocks = (np.abs(s // 2 - t // 2) <= 1) | (t < 2) | (s < 2)
     return {
