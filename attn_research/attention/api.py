@@ -121,10 +121,12 @@ def attend(
         context, weights = attend(x, x, x, mask=Causal() & Padding(valid), capture="all")
 
     score            Dot, ScaledDot, General, Additive, Location, ...: all of `attention.scores`
-    mask             Full, Causal, Window, Around, Padding, Segments, Dense, ...: all of
-                     `attention.masks` and `attention.array_masks`, joined by `& | ~`
+    mask             Full, Causal, Window, Padding, Segments, ...: all of `attention.masks`,
+                     `array_masks`, `sparse_masks`, and ByHead, ByLayer and RandomBlocks, joined by
+                     `& | ~`; `patterns` has those of Longformer, BigBird and others
     bias             an array that broadcasts to the scores, or a function of positions as masks are
-    normalizer       softmax, Gaussian, ...: all of `attention.normalizers`
+    normalizer       softmax, Gaussian, sparsemax, entmax15, Sigmoid, TopK: all of
+                     `attention.normalizers` and `sparse_normalizers`
     dropout          Dropout(rate, key), of the weights
     positions        Positions(query, key); None counts both from 0
     implementation   cudnn, hopper, pallas, splash, gathered, tiled, reference; None takes the first
