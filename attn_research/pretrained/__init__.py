@@ -9,6 +9,7 @@ from attn_research.pretrained.families import (
     FAMILIES,
     Pretrained,
     from_checkpoint,
+    network_of,
     to_checkpoint,
 )
 
@@ -17,6 +18,7 @@ __all__ = [
     "Checkpoint",
     "Pretrained",
     "from_checkpoint",
+    "network_of",
     "read_checkpoint",
     "to_checkpoint",
 ]
