@@ -37,7 +37,7 @@ def per_example_key(
 
 def hash_words(
     first: UInt[ArrayLike, "..."], second: UInt[ArrayLike, "..."], index: UInt[ArrayLike, "..."]
-) -> UInt[jax.Array, "..."]:
+) -> UInt[ArrayLike, "..."]:
     """A 32-bit hash of each index with two words of a seed.
 
     Index and seed go through two rounds of a 32-bit finalizer in which a change of any input bit

@@ -33,6 +33,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 # The files of `make quick`: tests of every part, none of which takes long.
 QUICK = (
     "attention/test_masks.py",
+    "attention/test_sparse_masks.py",
     "attention/test_scores.py",
     "attention/test_normalizers.py",
     "data/test_packing.py",

@@ -12,6 +12,7 @@ from attn_research.attention.backends import cudnn, local_gather, reference, spl
 from attn_research.attention.backends.hopper import backend as hopper
 from attn_research.attention.backends.pallas_gpu import backend as pallas_gpu
 from attn_research.attention.backends.xla_flash import backend as xla_flash
+from attn_research.attention.by_head import attend_by_head, checked_by_head, cost_by_head
 from attn_research.attention.call import Attended, AttentionCall, Capture, empty
 from attn_research.attention.masks import Full, Mask
 from attn_research.attention.meshes import run_on_mesh
@@ -54,7 +55,7 @@ def _kernels(name: str, module: Any) -> Implementation:
     """An implementation by kernels, which have a backward pass and no derivatives of it."""
 
     def run(call: AttentionCall) -> Attended:
-        function, arrays = call.split(module.attend)
+        function, arrays = call.split(attend_by_head(module.attend))
         is_float = [jnp.issubdtype(array.dtype, jnp.floating) for array in arrays]
 
         def of_floats(floats: list, others: list) -> Attended:
@@ -68,7 +69,20 @@ def _kernels(name: str, module: Any) -> Implementation:
         )
         return first_order_only(of_floats, refusal)(floats, others)
 
-    return Implementation(name, module.unsupported, run, module.not_preferred, module.cost)
+    return _by_head(name, module, run)
+
+
+def _by_head(name: str, module: Any, run: Callable[[AttentionCall], Attended]) -> Implementation:
+    """An implementation that takes heads as a batch axis where the mask differs by them."""
+    cost, choices = (getattr(module, each, None) for each in ("cost", "choices"))
+    return Implementation(
+        name,
+        checked_by_head(module.unsupported),
+        run,
+        checked_by_head(module.not_preferred),
+        cost and cost_by_head(cost),
+        choices and checked_by_head(choices),
+    )
 
 
 # The chain, first choice first.
@@ -77,17 +91,8 @@ IMPLEMENTATIONS = (
     _kernels("hopper", hopper),
     _kernels("pallas", pallas_gpu),
     _kernels("splash", splash),
-    Implementation(
-        "gathered", local_gather.unsupported, local_gather.attend, local_gather.not_preferred
-    ),
-    Implementation(
-        "tiled",
-        xla_flash.unsupported,
-        xla_flash.attend,
-        xla_flash.not_preferred,
-        xla_flash.cost,
-        xla_flash.choices,
-    ),
+    _by_head("gathered", local_gather, attend_by_head(local_gather.attend, wide=True)),
+    _by_head("tiled", xla_flash, attend_by_head(xla_flash.attend, wide=True)),
     Implementation("reference", reference.unsupported, reference.attend),
 )
 
@@ -116,10 +121,12 @@ def attend(
         context, weights = attend(x, x, x, mask=Causal() & Padding(valid), capture="all")
 
     score            Dot, ScaledDot, General, Additive, Location, ...: all of `attention.scores`
-    mask             Full, Causal, Window, Around, Padding, Segments, Dense, ...: all of
-                     `attention.masks` and `attention.array_masks`, joined by `& | ~`
+    mask             Full, Causal, Window, Padding, Segments, ...: all of `attention.masks`,
+                     `array_masks`, `sparse_masks`, and ByHead, ByLayer and RandomBlocks, joined by
+                     `& | ~`; `patterns` has those of Longformer, BigBird and others
     bias             an array that broadcasts to the scores, or a function of positions as masks are
-    normalizer       softmax, Gaussian, ...: all of `attention.normalizers`
+    normalizer       softmax, Gaussian, sparsemax, entmax15, Sigmoid, TopK: all of
+                     `attention.normalizers` and `sparse_normalizers`
     dropout          Dropout(rate, key), of the weights
     positions        Positions(query, key); None counts both from 0
     implementation   cudnn, hopper, pallas, splash, gathered, tiled, reference; None takes the first

@@ -103,6 +103,31 @@ class Segments(Mask):
 
 @pytree
 @dataclasses.dataclass(frozen=True)
+class GlobalTokens(Mask):
+    """Tokens that attend to all, and all to them: those where `query`, or `key`, is true.
+
+    Beltagy et al. 2020, section 3.1. For tokens at the same positions of every text see `Global`.
+    """
+
+    query: Bool[ArrayLike, "*B T"] | Any
+    key: Bool[ArrayLike, "*B S"] | Any
+
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> Array:
+        of_query = at_positions(self.query[..., None, :, None], q_pos, axis=-2, absent=False)
+        return of_query | at_positions(self.key[..., None, None, :], k_pos, axis=-1, absent=False)
+
+    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
+        for name, tokens, length in (
+            ("query", self.query, num_queries),
+            ("key", self.key, num_keys),
+        ):
+            if tokens.dtype != bool:
+                raise ValueError(f"GlobalTokens({name}) has dtype {tokens.dtype}: give booleans")
+            _check_shape(f"GlobalTokens({name})", tokens.shape, batch, length)
+
+
+@pytree
+@dataclasses.dataclass(frozen=True)
 class Dense(Mask):
     """A query may attend to a key where the matrix is true at their positions, not past its ends.
 

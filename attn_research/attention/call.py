@@ -137,6 +137,10 @@ class AttentionCall:
             num_queries if positions.query is None else None,
             num_keys if positions.key is None else None,
         )
+        if self.mask.num_heads not in (None, self.heads[0]):
+            raise ValueError(
+                f"the mask is one of {self.mask.num_heads} heads, and query has {self.heads[0]}"
+            )
         self._check_bias()
         self._check_capture()
 

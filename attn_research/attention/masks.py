@@ -11,29 +11,20 @@ ones, and a cached decode step is the same mask at later positions.
 """
 
 import dataclasses
-import enum
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attn_research.attention.layouts import Block, Tile, band_layout, tile_edges
 from attn_research.attention.positions import MOST_POSITION, Pos, grid, signed
 from attn_research.trees import pytree
 from attn_research.types import Array, ArrayLike, Bool, Int
 
-# The queries and keys of a tile; a number where both are as many.
-Block = int | tuple[int, int]
-
 # JAX rebuilds pytrees around placeholders of any type, so `| Any` leaves the annotation of an array
 # field to the reader; `Mask.check` verifies the array itself.
-
-
-class Tile(enum.IntEnum):
-    """The kind of a tile; in this order `& | ~` are minimum, maximum and reflection."""
-
-    EMPTY = 0
-    PARTIAL = 1
-    FULL = 2
 
 
 class Mask:
@@ -72,10 +63,58 @@ class Mask:
 
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         """Raises ValueError unless the arrays fit `batch` and those lengths; None is any length."""
+        for part in self.parts:
+            part.check(batch, num_queries, num_keys)
+
+    @property
+    def parts(self) -> tuple["Mask", ...]:
+        """The masks that it is composed of."""
+        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return tuple(each for each in fields if isinstance(each, Mask))
+
+    def map_parts(self, function: Callable[["Mask"], "Mask"]) -> "Mask":
+        """The same composition of `function` of each of its parts."""
+        return type(self)(*map(function, self.parts)) if self.parts else self
 
     def of_queries(self, index: Int[ArrayLike, "T"]) -> "Mask":
         """The mask of some queries of the call, which matters where arrays belong to those."""
-        return self
+        return self.map_parts(lambda part: part.of_queries(index))
+
+    def of_layer(self, index: Int[ArrayLike, ""] | int) -> "Mask":
+        """The mask of a layer, counted from 0; the index may be traced."""
+        return self.map_parts(lambda part: part.of_layer(index))
+
+    def of_head(self, index: int) -> "Mask":
+        """The mask of a head, counted from 0."""
+        return self.map_parts(lambda part: part.of_head(index))
+
+    def of_heads(self, batch: tuple[int, ...], num_heads: int) -> "Mask":
+        """The mask of a call whose heads are its last batch axis; see `by_head`."""
+        if self.parts:
+            return self.map_parts(lambda part: part.of_heads(batch, num_heads))
+
+        def add_axis(leaf: Any) -> Array:
+            """[*B, ...] as [*B, N, ...]."""
+            shape = *leaf.shape[: len(batch)], num_heads, *leaf.shape[len(batch) :]
+            return jnp.broadcast_to(jnp.expand_dims(jnp.asarray(leaf), len(batch)), shape)
+
+        return jax.tree.map(add_axis, self)
+
+    @property
+    def num_heads(self) -> int | None:
+        """The number of heads that it differs by, None where all share it.
+
+        ValueError where two of its parts disagree.
+        """
+        counts = {part.num_heads for part in self.parts} - {None}
+        if len(counts) > 1:
+            raise ValueError(f"masks of {' and '.join(map(str, sorted(counts)))} heads are joined")
+        return next(iter(counts), None)
+
+    @property
+    def varies(self) -> bool:
+        """Whether it is a mask of each head or layer; what `of_heads` returns is not."""
+        return any(part.varies for part in self.parts)
 
     def dense(self, num_queries: int, num_keys: int) -> Bool[Array | np.ndarray, "*leading T S"]:
         """The mask written out: [T, S], or [*B, 1, T, S] where it carries per-batch arrays."""
@@ -89,7 +128,7 @@ class Mask:
         Computed from the rule, in time and memory of the number of tiles. The last tiles may reach
         past the end. EMPTY and FULL are certain; PARTIAL also stands for tiles not known.
         """
-        (first_q, _), (first_k, _) = _edges(num_queries, num_keys, block)
+        (first_q, _), (first_k, _) = tile_edges(num_queries, num_keys, block)
         return np.full((len(first_q), len(first_k)), Tile.PARTIAL, np.int8)
 
     def span(self, q_pos: Pos) -> tuple[Int[ArrayLike, "..."], int] | None:
@@ -115,7 +154,7 @@ class Full(Mask):
         return np.ones((1,) * max(np.ndim(q_pos), np.ndim(k_pos)), bool)
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
-        return _band_layout(-np.inf, np.inf, num_queries, num_keys, block)
+        return band_layout(-np.inf, np.inf, num_queries, num_keys, block)
 
 
 @pytree
@@ -127,7 +166,7 @@ class Causal(Mask):
         return signed(k_pos) <= signed(q_pos)
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
-        return _band_layout(-np.inf, 0, num_queries, num_keys, block)
+        return band_layout(-np.inf, 0, num_queries, num_keys, block)
 
 
 @pytree
@@ -149,7 +188,7 @@ class Window(Mask):
         return (ahead >= -left) & (ahead <= right)
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
-        return _band_layout(-self.left, self.right, num_queries, num_keys, block)
+        return band_layout(-self.left, self.right, num_queries, num_keys, block)
 
     def span(self, q_pos: Pos) -> tuple[Int[ArrayLike, "..."], int]:
         return q_pos - self.left, self.left + 1 + self.right
@@ -164,7 +203,7 @@ class Real(Mask):
         return (signed(q_pos) >= 0) & (signed(k_pos) >= 0)
 
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
-        return _band_layout(-np.inf, np.inf, num_queries, num_keys, block)
+        return band_layout(-np.inf, np.inf, num_queries, num_keys, block)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,13 +212,6 @@ class Pair(Mask):
 
     a: Mask
     b: Mask
-
-    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
-        self.a.check(batch, num_queries, num_keys)
-        self.b.check(batch, num_queries, num_keys)
-
-    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
-        return type(self)(self.a.of_queries(index), self.b.of_queries(index))
 
 
 @pytree
@@ -222,12 +254,6 @@ class Not(Mask):
     def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
         return ~self.a(q_pos, k_pos)
 
-    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
-        self.a.check(batch, num_queries, num_keys)
-
-    def of_queries(self, index: Int[ArrayLike, "T"]) -> Mask:
-        return Not(self.a.of_queries(index))
-
     def layout(self, num_queries: int, num_keys: int, block: Block) -> Int[np.ndarray, "rows cols"]:
         return Tile.FULL.value - self.a.layout(num_queries, num_keys, block)
 
@@ -238,27 +264,3 @@ def _mask(other: Any, operator: str) -> Mask:
     if not isinstance(other, Mask):
         raise TypeError(f"{operator} joins masks, and {type(other).__name__} is none: see Padding")
     return other
-
-
-def _edges(
-    num_queries: int, num_keys: int, block: Block
-) -> list[tuple[Int[np.ndarray, "tiles"], Int[np.ndarray, "tiles"]]]:
-    """The first and last queries of the tiles, then the first and last keys."""
-    sizes = (block, block) if isinstance(block, int) else block
-    edges = []
-    for length, size in zip((num_queries, num_keys), sizes, strict=True):
-        first = np.arange(0, length, size)
-        edges.append((first, np.minimum(first + size, length) - 1))
-    return edges
-
-
-def _band_layout(
-    lowest: int | float, highest: int | float, num_queries: int, num_keys: int, block: Block
-) -> Int[np.ndarray, "rows cols"]:
-    """The layout of lowest <= k_pos - q_pos <= highest."""
-    (first_q, last_q), (first_k, last_k) = _edges(num_queries, num_keys, block)
-    # Comparing a column with a row keeps all that is as large as the layout to one byte an entry.
-    first_q, last_q = first_q[:, None], last_q[:, None]
-    some = (first_k <= last_q + highest) & (last_k >= first_q + lowest)
-    every = (first_k >= last_q + lowest) & (last_k <= first_q + highest)
-    return np.where(every, np.int8(Tile.FULL), some.astype(np.int8))

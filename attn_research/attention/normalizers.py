@@ -100,14 +100,29 @@ class Gaussian:
         return jnp.exp(-0.5 * (distance / self.deviation) ** 2)
 
 
-def is_softmax(normalizer: Callable[..., Array]) -> bool:
-    """Whether the weights are a softmax, times `normalizer.factor(k_pos)` where that is not None.
+def in_tiles(normalizer: Callable[..., Array]) -> bool:
+    """Whether tiles can be normalized one after another, knowing no more of a row than its sum.
 
-    Such tiles can be normalized one after another, by an online softmax; `of_queries` is as that
-    of masks.
+    The weights are then those of a softmax, or of a function of their own score (`pointwise`),
+    times `normalizer.factor(k_pos)` where that is not None; `of_queries` is as that of masks.
     """
     inner = getattr(normalizer, "inner", None)
-    return hasattr(normalizer, "factor") and (inner is None or is_softmax(inner))
+    return hasattr(normalizer, "factor") and (inner is None or in_tiles(inner))
+
+
+def pointwise(normalizer: Callable[..., Array]) -> Any | None:
+    """The normalizer whose weights depend on their own score alone, by `weigh`; None if none is.
+
+    `slope(weights)` gives their derivatives by the scores.
+    """
+    inner = getattr(normalizer, "inner", None)
+    return (
+        pointwise(inner)
+        if inner is not None
+        else normalizer
+        if hasattr(normalizer, "weigh")
+        else None
+    )
 
 
 @pytree

@@ -6,7 +6,7 @@ position and one beam index, and `BeamHistory` records the beam indices of each 
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -178,11 +178,46 @@ class BeamHistory(NamedTuple):
         return Positions(query, jnp.repeat(key, beam_size, axis=-1)), bias
 
 
-class Past(NamedTuple):
-    """The cache of one layer, and the beam's history including the chunk to be written."""
+@runtime_checkable
+class History(Protocol):
+    """What a decoder asks of the tokens so far: a `BeamHistory`, or that of a stream."""
 
-    history: BeamHistory
-    cache: KeyValueCache
+    @property
+    def length(self) -> Int[Array, ""]:
+        """The number of slots, or of tokens, so far."""
+        ...
+
+    def append(self, num_tokens: int, valid: Bool[Array, "B T"] | None = None) -> "History":
+        """The history with so many tokens more."""
+        ...
+
+    def last_positions(self, num_tokens: int) -> Int[Array, "*B T"]:
+        """The positions of the last tokens."""
+        ...
+
+    def visibility(self, num_tokens: int) -> tuple[Positions, Any]:
+        """Positions of the last tokens as queries and of the slots as keys, and a bias or None."""
+        ...
+
+
+@runtime_checkable
+class Cache(Protocol):
+    """What a decoder asks of the keys and values so far, such as a `KeyValueCache`."""
+
+    def write(self, chunk: KeyValues, start: Int[Array, ""]) -> "Cache":
+        """The cache with those of a chunk [B, K, t, heads, width]."""
+        ...
+
+    def slots(self) -> KeyValues:
+        """Keys and values of all slots."""
+        ...
+
+
+class Past(NamedTuple):
+    """The cache of one layer, and the history including the chunk to be written."""
+
+    history: History
+    cache: Cache
 
 
 @pytree

@@ -17,7 +17,9 @@ from attn_research.attention import (
     Padding,
     Segments,
     Window,
+    longformer,
     softmax,
+    streaming,
 )
 from attn_research.types import Array, Bool, Float, Int
 
@@ -28,6 +30,9 @@ MASKS: dict[str, Callable[[int], Mask]] = {
     "global": lambda half_width: Full(),
     "local_m": lambda half_width: Window(half_width, half_width),
     "causal": lambda half_width: Causal(),
+    # The first position is global, or a sink.
+    "longformer": lambda half_width: longformer(half_width),
+    "sinks": lambda half_width: streaming(half_width + 1, sinks=1),
 }
 
 

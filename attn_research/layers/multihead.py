@@ -59,7 +59,7 @@ class MultiHeadAttention(nn.Module):
     def __call__(
         self,
         inputs: Float[Array, "*B T D"],
-        memory: KeyValues,
+        memory: KeyValues | tuple[Array, ...],
         mask: Mask,
         *,
         positions: Positions | None = None,
@@ -72,26 +72,56 @@ class MultiHeadAttention(nn.Module):
 
         `rotation` is of the queries, at their positions; `project` has that of the keys.
         """
-        query = rearrange(self.query(inputs), "... t (n h) -> ... t n h", n=self.num_heads)
-        query = query if rotation is None else rotation(query)
-        dropout = None
-        if train and self.dropout:
-            dropout = Dropout(self.dropout, self.make_rng("dropout"))
-        context, weights = attend(
-            query,
-            memory.keys,
-            memory.values,
-            score=self.scoring((self.num_heads,), self.head_dim, self.head_dim),
-            mask=mask,
-            bias=bias,
-            dropout=dropout,
+        context, weights = self.attend_heads(
+            inputs,
+            memory,
+            mask,
             positions=positions,
-            # `init` sees a few tokens, which may be too few for an implementation.
-            implementation=None if self.is_initializing() else self.implementation,
+            bias=bias,
+            rotation=rotation,
+            train=train,
             capture=capture,
         )
         output = self._dense(inputs.shape[-1], self.kernel_init, name="output")
         return Attended(output(rearrange(context, "... t n h -> ... t (n h)")), weights)
+
+    def attend_heads(
+        self,
+        inputs: Float[Array, "*B T D"],
+        memory: KeyValues | tuple[Array, ...],
+        mask: Mask,
+        *,
+        rotation: Rotation | None = None,
+        **options,
+    ) -> Attended:
+        """Contexts of the heads [*B, T, N, Hv], and weights if captured."""
+        query = rearrange(self.query(inputs), "... t (n h) -> ... t n h", n=self.num_heads)
+        query = query if rotation is None else rotation(query)
+        return self.attend_projected(query, memory, mask, **options)
+
+    def attend_projected(
+        self,
+        query: Float[Array, "*B T N H"],
+        memory: tuple[Array, Array],
+        mask: Mask,
+        *,
+        train: bool = False,
+        **options,
+    ) -> Attended:
+        """`attend` of the queries of the heads to keys and values."""
+        dropout = None
+        if train and self.dropout:
+            dropout = Dropout(self.dropout, self.make_rng("dropout"))
+        return attend(
+            query,
+            *memory,
+            score=self.scoring((self.num_heads,), self.head_dim, self.head_dim),
+            mask=mask,
+            dropout=dropout,
+            # `init` sees a few tokens, which may be too few for an implementation.
+            implementation=None if self.is_initializing() else self.implementation,
+            **options,
+        )
 
     def _dense(self, features, init, name=None):
         return nn.Dense(features, use_bias=self.use_bias, kernel_init=init, name=name)

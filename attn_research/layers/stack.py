@@ -47,16 +47,17 @@ def run_layers(
     embedded: Float[Array, "B T D"],
     **options: Any,
 ) -> Layers:
-    """All blocks in turn: body(block, states) -> (states after it, its weights where captured).
+    """All blocks in turn: body(block, states, layer) -> (states after it, weights where captured).
 
-    `options` are those of `scan_blocks`.
+    `layer` counts from 0, and is traced. `options` are those of `scan_blocks`.
     """
 
-    def run(block, states):
-        after, weights = body(block, states)
-        return after, None if weights is None else (after, weights)
+    def run(block, carry):
+        states, layer = carry
+        after, weights = body(block, states, layer)
+        return (after, layer + 1), None if weights is None else (after, weights)
 
-    last, captured = scan_blocks(run, **options)(blocks, embedded)
+    (last, _), captured = scan_blocks(run, **options)(blocks, (embedded, jnp.int32(0)))
     if captured is None:
         return Layers(last, None, None)
     after, weights = captured

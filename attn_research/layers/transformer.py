@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from attn_research.attention import Full, Mask, Positions, Rotation
 from attn_research.attention.positions import grid
-from attn_research.decoding.cache import KeyValueCache, KeyValues, Past
+from attn_research.decoding.cache import Cache, KeyValues, Past
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.types import Array, Float
 
@@ -229,7 +229,7 @@ class DecoderBlock(nn.Module):
         rotation: Rotation | None = None,
         train: bool = False,
         capture: Literal["all"] | None = None,
-    ) -> tuple[Float[Array, "B *K T D"], KeyValueCache | None, DecoderWeights]:
+    ) -> tuple[Float[Array, "B *K T D"], Cache | None, DecoderWeights]:
         """The output of the block, the cache with the keys and values of `states`, and weights.
 
         Without a `past` the states [B, T, D] are whole sequences. With one they are the next T

@@ -6,6 +6,7 @@ post-norm blocks -> states [B, T, D] -> the heads that the network has.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -57,7 +58,8 @@ class Bert(nn.Module):
     position is row `first_position` of the table of `max_length` rows, which RoBERTa begins with
     its padding. ALBERT has embeddings of another width, `embedding_dim`, that are projected to
     `model_dim`, and `share_layers`, one set of parameters for all blocks. `mask` is of the
-    self-attention, `scoring` the score of every head.
+    self-attention, which may differ by head and layer, `scoring` the score of every head.
+    `attention` makes the heads: `LongformerAttention` projects global tokens separately.
     """
 
     vocab_size: int
@@ -80,6 +82,7 @@ class Bert(nn.Module):
     classifier_dropout: float = 0.0
     scoring: Scoring = make_scoring("scaled_dot")
     mask: Mask = Full()
+    attention: Callable[..., MultiHeadAttention] = MultiHeadAttention
     implementation: str | None = None
     remat: Remat = "none"
     tensor_rules: ClassVar = (*BLOCK_RULES, ("words/embedding$", ("tensor", None)))
@@ -100,7 +103,7 @@ class Bert(nn.Module):
         self.norm = config.make_norm()
         if self.embedding_dim is not None:
             self.project = nn.Dense(self.model_dim, kernel_init=NORMAL)
-        attention = MultiHeadAttention(
+        attention = self.attention(
             self.num_heads,
             self.model_dim // self.num_heads,
             use_bias=True,
@@ -144,8 +147,8 @@ class Bert(nn.Module):
         states = self._embed(ids, types, self._rows(ids, valid, segments, positions), train=train)
         mask = within_texts(self.mask, valid, segments)
 
-        def run(block, states):
-            return block(states, mask, train=train, capture=capture)
+        def run(block, states, layer):
+            return block(states, mask.of_layer(layer), train=train, capture=capture)
 
         loop = dict(num_layers=self.num_layers, policy=self.remat, share=self.share_layers)
         last, *captured = run_layers(run, self.blocks, states, **loop)

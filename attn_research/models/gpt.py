@@ -15,7 +15,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.attention import Causal, Full, Mask, Rotary
-from attn_research.decoding.cache import BeamHistory, KeyValueCache, KeyValues, Past, Shared
+from attn_research.decoding.cache import (
+    BeamHistory,
+    Cache,
+    History,
+    KeyValueCache,
+    KeyValues,
+    Past,
+    Shared,
+)
 from attn_research.layers.contracts import Capture, StepOutput
 from attn_research.layers.embeddings import token_positions
 from attn_research.layers.heads import NORMAL
@@ -66,14 +74,14 @@ class BlockState(NamedTuple):
     """One block between two chunks: its parameters, and its cache."""
 
     params: Shared
-    cache: KeyValueCache
+    cache: Cache
 
 
 class State(NamedTuple):
     """The decoder between two chunks of K hypotheses of each text."""
 
     blocks: tuple[BlockState, ...]
-    history: BeamHistory
+    history: History
 
 
 class Extended(NamedTuple):
@@ -92,7 +100,8 @@ class GPT(nn.Module):
     scores by `position_bias`, a module that gives a function of positions for a number of heads.
     Groups of heads share `num_kv_heads` keys and values. `tied` makes logits by the embedding. With
     pre-norm blocks the last states are normalized, and matrices that end in a residual connection
-    start 1 / √(2 L) as large (Radford et al. 2019, section 2.3). `mask` holds beside causality.
+    start 1 / √(2 L) as large (Radford et al. 2019, section 2.3). `mask` holds beside causality, and
+    may differ by head and layer.
     """
 
     vocab_size: int
@@ -173,8 +182,8 @@ class GPT(nn.Module):
         mask = within_texts(intersect(self.mask, Causal()), valid, segments)
         options = {"bias": self._bias(), "rotation": rotation, "train": train, "capture": capture}
 
-        def run(block, states):
-            after, _, weights = block(states, mask, **options)
+        def run(block, states, layer):
+            after, _, weights = block(states, mask.of_layer(layer), **options)
             return after, weights.attention
 
         last, *captured = run_layers(
@@ -227,13 +236,13 @@ class GPT(nn.Module):
         mask = intersect(self.mask, Causal())
         options = {"bias": self._bias(), "rotation": rotation, "capture": capture}
 
-        def run(block, states, past):
+        def run(block, states, mask, past):
             return block(states, mask, past=past, **options)
 
         blocks, weights = [], []
-        for block in state.blocks:
+        for layer, block in enumerate(state.blocks):
             states, cache, of_block = with_params(block.params.value, run)(
-                self.blocks, states, Past(history, block.cache)
+                self.blocks, states, mask.of_layer(layer), Past(history, block.cache)
             )
             blocks.append(block._replace(cache=cache))
             weights.append(of_block.attention)

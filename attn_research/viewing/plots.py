@@ -14,8 +14,16 @@ from matplotlib.ticker import EngFormatter
 
 # Bahdanau et al. 2014, Figure 2 tells its four models apart by the first four dashes alone. The
 # colors (Okabe & Ito) stay apart for color-blind readers and differ in lightness.
-_DASHES = ("solid", "dotted", "dashed", "dashdot", (0, (9, 2)), (0, (4, 1, 1, 1, 1, 1)))
-_COLORS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9")
+_DASHES = (
+    "solid",
+    "dotted",
+    "dashed",
+    "dashdot",
+    (0, (9, 2)),
+    (0, (4, 1, 1, 1, 1, 1)),
+    (0, (1, 3)),
+)
+_COLORS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from attn_research.attention.testing.cases import (
     MASKS,
     SCORES,
     SIZES,
+    SPARSE_MASKS,
     Case,
     make_masks,
     matrix_cases,
@@ -43,7 +44,7 @@ def few_keys(case):
     span = call.mask.span(grid(np.arange(call.lengths[0]), np.arange(1), rank=4)[0])
     width = span[1] if span else math.inf
     of_every_key = getattr(call.score, "depends_on_index", False) or "s" in (case.bias or "")
-    return 2 * width <= case.sizes[2] and not of_every_key
+    return 2 * width <= case.sizes[2] and not of_every_key and takes_heads_apart(case)
 
 
 @functools.cache
@@ -59,9 +60,15 @@ def has_tile_rule(name):
     return all(type(part) in tile_rule.registry for part in parts_of(mask) if jax.tree.leaves(part))
 
 
+def takes_heads_apart(case):
+    """Whether the mask is the same for all heads, or the score has no arrays of theirs."""
+    return not call_of(case).mask.varies or case.score in ("dot", "scaled_dot")
+
+
 def plain_products(case):
     known = all(map(has_tile_rule, filter(None, (case.mask, case.local))))
-    return known and of_dot(case.score) and not (case.bias or case.gaussian)
+    plain = known and of_dot(case.score) and not (case.bias or case.gaussian)
+    return plain and takes_heads_apart(case)
 
 
 def in_bands(case):
@@ -73,7 +80,8 @@ def joined_by_and(mask):
     """Whether documents and padding are joined to structure by & alone."""
     if isinstance(mask, And):
         return joined_by_and(mask.a) and joined_by_and(mask.b)
-    return isinstance(mask, Padding | Segments) or not jax.tree.leaves(mask)
+    structure = not jax.tree.leaves(mask) and not mask.varies
+    return isinstance(mask, Padding | Segments) or structure
 
 
 def documents_and_padding(case):
@@ -89,7 +97,7 @@ SUPPORTS = {
     "pallas": plain_products,
     "splash": documents_and_padding,
     "gathered": few_keys,
-    "tiled": lambda case: hasattr(call_of(case).score, "pairwise"),
+    "tiled": lambda case: hasattr(call_of(case).score, "pairwise") and takes_heads_apart(case),
     "reference": lambda case: True,
 }
 # They give no weights.
@@ -98,6 +106,7 @@ NO_WEIGHTS = ("cudnn", "splash")
 ONE_OF = {"tiled": 3}
 # Masks that bound the keys of a query.
 BOUNDED = ("window", "around", "causal & padding & window")
+DENSER_MASKS = [name for name in MASKS if name not in SPARSE_MASKS]  # others: test_sparse
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +122,7 @@ LENGTHS = [(1, 1), (1, 257), (257, 1), (257, 256)] + [
 DROPOUT = Case("additive", "window", "bs", sizes=(2, 5, 7, 4, 2, 3, 7), dropout=0.4)
 GAUSSIAN = Case("dot", "around", sizes=SIZES, gaussian=True)
 CASES = [
-    *(Case(score, mask, bias="nts") for score, mask in itertools.product(SCORES, MASKS)),
+    *(Case(score, mask, bias="nts") for score, mask in itertools.product(SCORES, DENSER_MASKS)),
     *(
         Case(score, "causal & left padding", bias, dtype)
         for score, bias, dtype in itertools.product(SCORES, (None, "bts"), ("bfloat16", "float16"))
@@ -167,7 +176,7 @@ KERNEL_CASES = {
 def cases_of(implementation):
     if implementation not in KERNEL_CASES:
         # One mask further with each score, whether or not there are three times as many masks.
-        turns = ((number + number // len(MASKS), case) for number, case in enumerate(CASES))
+        turns = ((number + number // len(DENSER_MASKS), case) for number, case in enumerate(CASES))
         return [case for turn, case in turns if turn % ONE_OF.get(implementation, 1) == 0]
     refused = [case for case in CASES[::9] if not SUPPORTS[implementation](case)]
     return KERNEL_CASES[implementation] + refused

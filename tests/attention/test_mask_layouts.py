@@ -6,7 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Causal, Full, Padding, Window
+from attn_research.attention import (
+    BlockWindow,
+    ByHead,
+    Causal,
+    Dilated,
+    Full,
+    Global,
+    Padding,
+    Prefix,
+    RandomBlocks,
+    Strided,
+    Window,
+    big_bird,
+)
 from attn_research.attention.masks import Tile
 
 
@@ -32,6 +45,54 @@ def test_layout_of_bands_is_exact(size):
         layout = mask.layout(T, S, block)
         assert layout.dtype == np.int8
         np.testing.assert_array_equal(layout, tiles_of(mask.dense(T, S), block), str(mask))
+
+
+SPARSE = [
+    *(Dilated(left, right, step) for left in (0, 2) for right in (0, 3) for step in (1, 2, 5)),
+    *(Strided(stride) for stride in (1, 2, 5, 50)),
+    *(BlockWindow(block, left, 1) for block in (1, 3, 8) for left in (0, 2)),
+    *(Global(start, start + n) for start in (0, 3) for n in (0, 1, 6)),
+    *(Prefix(length) for length in (0, 1, 5, 50)),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_layout_of_sparse_masks_is_exact(size):
+    T, S, block = size
+    for mask in SPARSE + [~mask for mask in SPARSE]:
+        layout = mask.layout(T, S, block)
+        assert layout.dtype == np.int8
+        np.testing.assert_array_equal(layout, tiles_of(mask.dense(T, S), block), str(mask))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_kinds_of_random_blocks_are_those_of_each_head(size):
+    T, S, block = size
+    for unit in (1, 3, 8):
+        mask = RandomBlocks(2, unit, max(T, S), num_heads=3, near=0, ends=1)
+        dense = mask.dense(T, S)
+        kinds = mask.kinds((T, S), (block, block))
+        expected = [tiles_of(dense[head], block) for head in range(3)]
+        np.testing.assert_array_equal(kinds, expected)
+        for head in range(3):
+            of_head = mask.of_head(head)
+            np.testing.assert_array_equal(of_head.dense(T, S), dense[head])
+            np.testing.assert_array_equal(of_head.layout(T, S, block), expected[head])
+        common = np.where(np.ptp(expected, axis=0), Tile.PARTIAL, expected[0])
+        np.testing.assert_array_equal(mask.layout(T, S, block), common)
+
+
+def test_layout_of_a_mask_by_head_is_what_all_heads_have_in_common():
+    layout = ByHead((Causal(), Window(0, 3), Causal())).layout(6, 6, 3)
+    np.testing.assert_array_equal(layout, [[1, 1], [1, 1]])
+    assert ByHead((Causal(), Window(1, 0))).layout(6, 6, 3)[0, 1] == Tile.EMPTY
+
+
+def test_big_bird_scores_512_keys_of_4096():
+    """Table 8 of Zaheer et al. 2020: (2 + 3 + 3) blocks of 64, for all but the first and last."""
+    mask = big_bird(4096, 2)
+    keys = [mask.of_head(head).layout(4096, 4096, 64).astype(bool).sum(axis=1) for head in (0, 1)]
+    assert (np.array(keys)[:, 2:-2] == 8).all() and (np.array(keys)[:, [0, -1]] == 64).all()
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -22,6 +22,8 @@ from attn_research.layers.masking import (
         ("global", ["1111", "1111", "1111"]),
         ("local_m", ["1100", "1110", "0111"]),
         ("causal", ["1000", "1100", "1110"]),
+        ("longformer", ["1111", "1110", "1111"]),
+        ("sinks", ["1000", "1100", "1110"]),
     ],
 )
 def test_masks_by_name_written_out(name, expected):

@@ -119,7 +119,12 @@ def missing_gpu() -> str | None:
 def missing_batch_axes(call: AttentionCall, name: str) -> str | None:
     """The reason why the arrays of a mask or normalizer cannot be split by batch element."""
     batch = call.batch
-    if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(getattr(call, name))):
+
+    def fits(shape: tuple[int, ...]) -> bool:
+        sizes = zip(shape, batch, strict=False)
+        return len(shape) >= len(batch) and all(n in (1, size) for n, size in sizes)
+
+    if not all(fits(leaf.shape) for leaf in jax.tree.leaves(getattr(call, name))):
         return f"the {name} has an array without the batch axes {batch}: use reference"
     return None
 

@@ -13,7 +13,7 @@ from einops import rearrange
 
 from attn_research.attention.call import Attended, AttentionCall, captured
 from attn_research.attention.masks import Tile
-from attn_research.attention.normalizers import is_softmax
+from attn_research.attention.normalizers import in_tiles
 from attn_research.attention.positions import grid
 from attn_research.types import Array, Float, Int, wide_dtype
 
@@ -46,8 +46,8 @@ FEW_QUERIES, KEYS_FOR_ONE = 32, 45
 def not_preferred(call: AttentionCall) -> str | None:
     """The reason to prefer tiles, or None."""
     num_queries, num_keys = call.lengths
-    in_tiles = hasattr(call.score, "pairwise") and is_softmax(call.normalizer)
-    if num_queries <= FEW_QUERIES or not in_tiles:
+    for_tiles = hasattr(call.score, "pairwise") and in_tiles(call.normalizer)
+    if num_queries <= FEW_QUERIES or not for_tiles:
         return None
     visited = num_keys
     if call.positions is None:

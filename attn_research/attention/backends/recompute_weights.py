@@ -6,6 +6,7 @@ import numpy as np
 
 from attn_research.attention.backends.capabilities import pad_end
 from attn_research.attention.call import AttentionCall, Capture
+from attn_research.attention.normalizers import pointwise
 from attn_research.attention.positions import grid
 from attn_research.attention.scores import Pairwise
 from attn_research.types import Array, Float
@@ -49,7 +50,10 @@ def recompute_weights(
             bias = bias if bias.shape[-2] in (1, len(rows)) else bias[..., rows, :]
         scores = scores + bias
     allowed = mask(q_pos, k_pos)
-    weights = jnp.exp(jnp.where(allowed, scores - row_max[..., None], 0))
+    if (of_each := pointwise(normalizer)) is not None:
+        weights = of_each.weigh(jnp.where(allowed, scores, 0))
+    else:
+        weights = jnp.exp(jnp.where(allowed, scores - row_max[..., None], 0))
     weights = jnp.where(allowed, weights / jnp.where(row_sum > 0, row_sum, 1)[..., None], 0)
     factor = normalizer.factor(k_pos)
     weights = weights if factor is None else weights * factor

@@ -22,6 +22,7 @@ from attn_research.attention.backends.capabilities import (
     kernel_not_preferred,
     missing_batch_axes,
     missing_platform,
+    name_of,
     unsupported_dtype,
     unsupported_request,
 )
@@ -29,6 +30,8 @@ from attn_research.attention.backends.tiles.rules import call_positions, tile_ru
 from attn_research.attention.call import Attended, AttentionCall
 from attn_research.attention.masks import And, Full, Mask
 from attn_research.attention.positions import Positions
+from attn_research.attention.random_blocks import RandomBlocks
+from attn_research.attention.varied_masks import ByHead, ByLayer
 from attn_research.types import Array, ArrayLike, Bool, Int
 
 # Tests set it, to run the kernels on a CPU, an operation at a time.
@@ -60,6 +63,8 @@ def unsupported(call: AttentionCall) -> str | None:
         return reason
     parts = _parts(call.mask)
     if parts is None:
+        if reason := _by_head(call.mask):
+            return reason
         return "documents and padding are only joined to the rest by &: use tiled"
     lengths = num_queries, num_keys = call.lengths
     if not parts.structure.layout(*lengths, LANES).any():
@@ -137,6 +142,13 @@ def _parts(mask: Mask) -> Parts | None:
             structure = of_a.structure & of_b.structure
             return Parts(structure, next(iter(segments), None), of_a.padding + of_b.padding)
     return None if jax.tree.leaves(mask) else Parts(mask, None, ())
+
+
+def _by_head(mask: Mask) -> str | None:
+    """The reason against a mask that differs by head or layer."""
+    if isinstance(mask, ByHead | ByLayer | RandomBlocks):
+        return f"the mask {name_of(mask)}: splash attention takes no masks by head here: use tiled"
+    return next(filter(None, map(_by_head, mask.parts)), None)
 
 
 def _segment_ids(

@@ -15,12 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from attn_research.attention import api, scores
-from attn_research.attention.array_masks import Around, Dense, Padding, Segments
+from attn_research.attention.array_masks import Around, Dense, GlobalTokens, Padding, Segments
 from attn_research.attention.call import AttentionCall
 from attn_research.attention.masks import Causal, Full, Mask, Window
 from attn_research.attention.normalizers import Dropout, Gaussian, softmax
+from attn_research.attention.patterns import prefix_lm, streaming
 from attn_research.attention.positions import Positions
+from attn_research.attention.random_blocks import RandomBlocks
+from attn_research.attention.sparse_masks import BlockWindow, Dilated, Global, Strided
+from attn_research.attention.sparse_normalizers import Sigmoid, entmax15, sparsemax
 from attn_research.attention.testing import oracle
+from attn_research.attention.varied_masks import ByHead
 from attn_research.types import Array
 
 Mode = Literal["train", "prefill", "step"]
@@ -47,6 +52,7 @@ class Case:
     gaussian: bool = False
     local: str | None = None  # a second mask, which must allow as well
     mode: Mode = "train"
+    normalizer: str = "softmax"
 
     def __str__(self):
         changed = {k: v for k, v in dataclasses.asdict(self).items() if v != getattr(Case, k)}
@@ -86,6 +92,12 @@ SCORES = {
     "location": ScoreCase(oracle.location, scores.Location, lambda h, s: (h, s + 2)),
     "location_per_head": ScoreCase(oracle.location, scores.Location, lambda h, s: (h, s - 2), True),
 }
+NORMALIZERS: dict[str, Callable[..., Array]] = {
+    "softmax": softmax,
+    "sparsemax": sparsemax,
+    "entmax15": entmax15,
+    "sigmoid": Sigmoid(),
+}
 # A mechanism is a score, and may have a locality.
 MECHANISMS: dict[str, dict[str, Any]] = {name: {"score": name} for name in SCORES} | {
     "local-m": {"score": "general", "local": "window"},
@@ -94,8 +106,11 @@ MECHANISMS: dict[str, dict[str, Any]] = {name: {"score": name} for name in SCORE
 
 
 @functools.cache
-def make_masks(B: int, T: int, S: int) -> dict[str, tuple[Mask, np.ndarray]]:
-    """Masks by name, each with the rule that defines it, over indices of batch, query and key."""
+def make_masks(B: int, T: int, S: int, N: int = 1) -> dict[str, tuple[Mask, np.ndarray]]:
+    """Masks by name, each with the rule that defines it, over indices of batch, query and key.
+
+    The rule of a mask that differs by head is over batch, head, query and key.
+    """
     b, t, s = np.indices((B, T, S))
     begin, end = 2 + np.arange(B), S - 1 - np.arange(B)  # batch mates differ
     q_ids, k_ids = (
@@ -123,10 +138,50 @@ def make_masks(B: int, T: int, S: int) -> dict[str, tuple[Mask, np.ndarray]]:
         "window or padding": (Window(1, 0) | right_padding, (s == t) | (s == t - 1) | (s < end[b])),
         "dense": (Dense(jnp.asarray(matrix)), matrix),
         "empty": (~Full(), b != b),
+        **_sparse_masks(right_padding, s < end[b], N),
+    }
+
+
+def _sparse_masks(padding: Padding, real: np.ndarray, N: int) -> dict[str, tuple[Mask, np.ndarray]]:
+    """Masks of sparse attention, with padding of those sizes and its rule."""
+    B, T, S = real.shape
+    b, t, s = np.indices(real.shape)
+    n, ahead = np.arange(N)[:, None, None], s - t
+    near = np.abs(ahead) <= 1
+    tokens = [np.random.default_rng(2).random((B, length)) < 0.3 for length in (T, S)]
+    is_global = tokens[0][b, t] | tokens[1][b, s]
+    gap = Dilated(1, 1, 2)
+    # Its draws are held against its definition in test_sparse_masks.
+    random = RandomBlocks(1, 2, S, num_heads=N)
+    in_blocks = (np.abs(s // 2 - t // 2) <= 1) | (t < 2) | (s < 2)
+    return {
+        "dilated": (Dilated(2, 1, 2), (ahead % 2 == 0) & (ahead >= -4) & (ahead <= 2)),
+        "strided": (Strided(3) & padding, (ahead % 3 == 0) & real),
+        "block window": (BlockWindow(3, 1, 0), (s // 3 == t // 3) | (s // 3 == t // 3 - 1)),
+        "global": (
+            Window(1, 1) | Global(1, 3),
+            near | ((t >= 1) & (t < 3)) | ((s >= 1) & (s < 3)),
+        ),
+        "prefix": (prefix_lm(3), (s <= t) | (s < 3)),
+        "sinks": (streaming(2, 1) & padding, (s <= t) & ((s >= t - 1) | (s < 1)) & real),
+        "global tokens": (
+            (Window(1, 1) | GlobalTokens(*map(jnp.asarray, tokens))) & padding,
+            (near | is_global) & real,
+        ),
+        "by head": (
+            ByHead(tuple((Window(1, 1), gap)[head % 2] for head in range(N))) & padding,
+            np.where(n % 2 == 0, near[:, None], np.isin(ahead, (-2, 0, 2))[:, None])
+            & real[:, None],
+        ),
+        "random blocks": (
+            (BlockWindow(2, 1, 1) | Global(0, 2) | random) & padding,
+            (in_blocks[:, None] | np.asarray(random.dense(T, S))) & real[:, None],
+        ),
     }
 
 
 MASKS = tuple(make_masks(1, 1, 1))
+SPARSE_MASKS = tuple(_sparse_masks(Padding(np.ones((1, 1), bool)), np.ones((1, 1, 1), bool), 1))
 
 
 def matrix_cases(
@@ -148,7 +203,10 @@ def random_arrays(
 
 
 class CaseInputs(NamedTuple):
-    """The inputs of a case: arrays by name, the call made of them, and the mask written out."""
+    """The inputs of a case: arrays by name, the call made of them, and the mask written out.
+
+    That is [B, 1, T, S], or [B, N, T, S] where it differs by head.
+    """
 
     arrays: dict[str, Array]
     call: Callable[[dict[str, Array]], AttentionCall]
@@ -165,10 +223,12 @@ def prepare(case: Case, capture: Literal["all"] | None = "all") -> CaseInputs:
     """The inputs of a case, drawn from a seed of its own."""
     _, T, S, *_ = case.sizes
     arrays = _draw(case)
-    mask, allowed = make_masks(*case.sizes[:3])[case.mask]
+    masks = make_masks(*case.sizes[:4])
+    mask, allowed = masks[case.mask]
+    allowed = allowed if allowed.ndim == 4 else allowed[:, None]
     if case.local:
-        local, nearby = make_masks(*case.sizes[:3])[case.local]
-        mask, allowed = mask & local, allowed & nearby
+        local, nearby = masks[case.local]
+        mask, allowed = mask & local, allowed & nearby[:, None]
 
     positions = None
     if case.mode != "train":
@@ -176,9 +236,11 @@ def prepare(case: Case, capture: Literal["all"] | None = "all") -> CaseInputs:
         for name, axis in (("query", 1), ("bias", 2), ("center", 1)):
             if name in arrays and arrays[name].shape[axis] == T:
                 arrays[name] = jnp.asarray(np.asarray(arrays[name]).take(rows, axis))
-        mask, allowed = mask.of_queries(jnp.asarray(rows)), allowed[:, rows]
+        mask, allowed = mask.of_queries(jnp.asarray(rows)), allowed[:, :, rows]
         positions = Positions(query=jnp.asarray(rows))
     dropout = Dropout(case.dropout, jax.random.key(1, impl="rbg")) if case.dropout else None
+
+    normalizer = NORMALIZERS[case.normalizer]
 
     def call(arrays: dict[str, Array]) -> AttentionCall:
         return AttentionCall(
@@ -188,7 +250,9 @@ def prepare(case: Case, capture: Literal["all"] | None = "all") -> CaseInputs:
             score=SCORES[case.score].make(arrays.get("parameter")),
             mask=mask,
             bias=arrays.get("bias"),
-            normalizer=Gaussian(arrays["center"], S / 4) if case.gaussian else softmax,
+            normalizer=Gaussian(arrays["center"], S / 4, normalizer)
+            if case.gaussian
+            else normalizer,
             dropout=dropout,
             positions=positions,
             capture=capture,

@@ -113,13 +113,17 @@ def compare(
     rounds = implementation in ROUND_WEIGHTS and case.dtype != "float32"
     context, weights, pull = _exact(case, inputs, got)
     deviations = {"context": Deviation(got.context, context, rounded=int(rounds))}
-    zeros = {"context of empty rows": got.context[~allowed.any(-1)]}
+    empty = np.broadcast_to(
+        ~allowed.any(-1), (len(got.context), case.sizes[3], *allowed.shape[2:3])
+    )
+    empty = np.swapaxes(empty, 1, 2)  # [B, T, N]
+    zeros = {"context of empty rows": got.context[empty]}
     if capture:
         deviations["weights"] = Deviation(got.weights, weights)
-        masked = np.broadcast_to(~allowed[:, None], weights.shape)
+        masked = np.broadcast_to(~allowed, weights.shape)
         zeros["masked weights"] = got.weights[masked]
     if results.cotangents is not None:
-        zeros["gradient of empty queries"] = gradients["query"][~allowed.any(-1)]
+        zeros["gradient of empty queries"] = gradients["query"][empty]
         cotangents = (0.0 if c is None else np.asarray(c, np.float64) for c in results.cotangents)
         for name, expected in pull(*cotangents).items():
             rows = _summed_rows(case, name, np.shape(expected))
@@ -156,9 +160,10 @@ def _exact(case: Case, inputs: CaseInputs, got: Attended) -> tuple:
         **{name: np.asarray(array, np.float64) for name, array in inputs.arrays.items()},
         score=SCORES[case.score].exact,
         per_head=SCORES[case.score].per_head,
-        allowed=inputs.allowed[:, None],
+        allowed=inputs.allowed,
         deviation=case.sizes[2] / 4,
         factors=factors,
+        normalizer=case.normalizer,
     )
 
 

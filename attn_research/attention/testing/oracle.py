@@ -128,6 +128,40 @@ def softmax(scores, allowed):
     return exponentials / np.where(total == 0, 1, total)
 
 
+def _of_threshold(power):
+    """Weights max(scores / n - τ, 0)^n that sum to 1, and the share of each key in a gradient.
+
+    τ is found by bisection.
+    """
+
+    def normalize(scores, allowed):
+        scores = np.where(allowed, scores / power, -np.inf)
+        high = scores.max(-1, keepdims=True, initial=-np.finfo(float).max)
+        low = high - 1
+        for _ in range(60):
+            middle = low + (high - low) / 2
+            over = (np.maximum(scores - middle, 0) ** power).sum(-1, keepdims=True) >= 1
+            low, high = np.where(over, middle, low), np.where(over, high, middle)
+        weights = np.maximum(scores - low, 0) ** power
+        return weights, np.where(weights > 0, weights ** (1 - 1 / power), 0)
+
+    return normalize
+
+
+def _sigmoid(scores, allowed):
+    return np.where(allowed, 1 / (1 + np.exp(-scores)), 0), None
+
+
+# Of scores and which are allowed: weights, and the share of each key in the gradient of the scores,
+# None where a weight depends on its own score alone.
+NORMALIZERS = {
+    "softmax": lambda scores, allowed: (softmax(scores, allowed),) * 2,
+    "sparsemax": _of_threshold(1),
+    "entmax15": _of_threshold(2),
+    "sigmoid": _sigmoid,
+}
+
+
 def attend(
     query: Float[np.ndarray, "B T N H"],
     key: Float[np.ndarray, "B S K Hk"],
@@ -141,6 +175,7 @@ def attend(
     center: Float[np.ndarray, "B T"] | None = None,
     deviation: float = 1.0,
     factors: Float[np.ndarray, "#B #N #T #S"] | float = 1.0,
+    normalizer: str = "softmax",
 ) -> tuple[Float[np.ndarray, "B T N Hv"], Float[np.ndarray, "B N T S"], Callable[..., Gradients]]:
     """Context, weights, and a function from their cotangents to the gradients by name.
 
@@ -153,7 +188,8 @@ def attend(
 
     parameters = list(parameter) if per_head else [parameter] * num_heads
     scores, pull_score = _score_of_heads(score, q, k, parameters)
-    probs = softmax(scores if bias is None else scores + bias, allowed)
+    scores = scores if bias is None else scores + bias
+    probs, share = NORMALIZERS[normalizer](scores, allowed)
     gauss, offset = 1.0, 0.0
     if center is not None:
         offset = np.arange(k.shape[1]) - center[:, None, :, None]  # [B, 1, T, S]
@@ -165,7 +201,12 @@ def attend(
     def pull(d_context, d_weights):
         d_weights = d_weights + factors * np.einsum("btnh,bsnh->bnts", d_context, v)
         d_probs = d_weights * gauss
-        d_scores = probs * (d_probs - (probs * d_probs).sum(-1, keepdims=True))
+        if share is None:
+            d_scores = probs * (1 - probs) * d_probs
+        else:
+            total = share.sum(-1, keepdims=True)
+            mean = (share * d_probs).sum(-1, keepdims=True) / np.where(total == 0, 1, total)
+            d_scores = share * (d_probs - mean)
         dq, dk, d_parameters = pull_score(d_scores)
         dv = np.einsum("bnts,btnh->bsnh", kept, d_context)
         gradients = {"query": dq, "key": _sum_groups(dk, group), "value": _sum_groups(dv, group)}

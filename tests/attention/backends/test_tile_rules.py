@@ -8,11 +8,15 @@ import pytest
 
 from attn_research.attention import (
     Around,
+    ByHead,
+    ByLayer,
     Causal,
     Full,
+    GlobalTokens,
     Mask,
     Padding,
     Positions,
+    RandomBlocks,
     Window,
 )
 from attn_research.attention.backends.tiles.rules import call_positions, tile_rule
@@ -26,6 +30,8 @@ RNG = np.random.default_rng(0)
 VALID = Padding(jnp.asarray(np.arange(S) < np.array([[9], [26]])))
 SEGMENTS = three_segments(B, T, S)
 AROUND = Around(jnp.asarray(np.sort(RNG.uniform(-3, S, (B, T))).astype(np.float32)), 4)
+GLOBAL = GlobalTokens(*(jnp.asarray(RNG.random((B, length)) < 0.1) for length in (T, S)))
+INDEX = jnp.array([1, 0])
 MASKS = {
     "full": Full(),
     "causal": Causal(),
@@ -35,6 +41,10 @@ MASKS = {
     "window & padding": Window(5, 2) & VALID,
     "causal & segments | full & padding": Causal() & SEGMENTS | Full() & VALID,
     "not around & not full": ~AROUND & ~(~Full()),
+    "window | global tokens": Window(3, 1) | GLOBAL,
+    "a mask of each head": ByHead((Causal(), SEGMENTS, VALID), INDEX),
+    "a mask of each layer": ByLayer((Window(1, 1), AROUND), INDEX) & VALID,
+    "random blocks": RandomBlocks(2, 4, S, near=0, head=INDEX) | Window(1, 0),
 }
 SHORTER = Positions(query=2 * jnp.arange(T)), Positions(key=jnp.asarray([np.arange(S) + 3] * B))
 LATER = {"counted": Positions(), "queries": SHORTER[0], "keys": SHORTER[1]}

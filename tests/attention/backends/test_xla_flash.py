@@ -194,7 +194,9 @@ def weigh_like_a_softmax(scores, allowed, k_pos):
 
 
 REFUSED = {
-    "normalizer weigh_like_a_softmax is no softmax": {"normalizer": weigh_like_a_softmax},
+    "normalizer weigh_like_a_softmax needs whole rows of scores": {
+        "normalizer": weigh_like_a_softmax
+    },
     "score weigh_like_a_softmax has no pairwise form": {"score": weigh_like_a_softmax},
 }
 

@@ -11,14 +11,19 @@ import pytest
 
 from attn_research.attention import (
     Additive,
+    ByHead,
     Capture,
     Causal,
     Dropout,
     Full,
+    GlobalTokens,
+    Padding,
     Window,
     attend,
+    big_bird,
+    longformer,
 )
-from attn_research.attention.backends.xla_flash import backend, cache, plan
+from attn_research.attention.backends.xla_flash import backend, cache, plan, run_time
 from attn_research.trees import pytree
 from tests.attention.explained import verdict
 
@@ -74,6 +79,29 @@ def test_empty_tiles_are_never_computed(small):
     assert products(Causal()) == 2 + 4 + 6 + 8
     assert products(Causal() & Window(8, 0)) == 2 + 3 + 3 + 3
     assert products(~Full()) == 0
+
+
+def test_tiles_that_arrays_empty_are_never_computed(small, monkeypatch):
+    monkeypatch.setattr(run_time, "LEAST_TILES", 1)
+    padding = Padding(jnp.arange(64)[None] < 20)
+    assert products(padding) == 4 * 3
+    first = jnp.arange(64)[None] < 1
+    # Both of a tile of queries on the diagonal, all of the first, and the first of all.
+    assert products(longformer(0, GlobalTokens(first, first))) == 8 + 3 * 3
+    assert products(longformer(0, GlobalTokens(first, first)) & padding) == 3 + 2 + 1 + 1
+
+
+def test_explain_counts_the_tiles_of_each_head():
+    shapes = [jax.ShapeDtypeStruct((1, 4096, 4, 64), jnp.float32)] * 3
+
+    def flops(mask):
+        return verdict("tiled", *shapes, mask=mask, implementation="tiled").flops
+
+    narrow, wide = flops(Window(256, 0)), flops(Window(2048, 0))
+    heads = ByHead((Window(256, 0), Window(2048, 0), Window(256, 0), Window(2048, 0)))
+    assert flops(heads) == (narrow + wide) // 2
+    # 512 of 4096 keys, in tiles that take more.
+    assert flops(big_bird(4096, 4)) < 0.8 * flops(Full())
 
 
 def test_full_tiles_are_computed_without_the_mask():

@@ -62,6 +62,8 @@ def attend_in_tiles(kernels: Kernels, call: AttentionCall) -> Attended:
     passes, visits, padding = _plan_passes(rule, kernels.tiles(lengths, query, value), lengths)
 
     def flat(array: ArrayLike, more: int, axis: int = 1) -> Array:
+        if math.prod(array.shape[:rank]) not in (1, math.prod(batch)):
+            array = jnp.broadcast_to(array, (*batch, *array.shape[rank:]))
         return pad_end(flatten_batch(array, rank), {axis: more})
 
     words = ()

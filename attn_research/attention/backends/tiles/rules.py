@@ -90,39 +90,39 @@ def _around(mask: array_masks.Around, at: CallPositions) -> TileRule:
         return jnp.abs(k_pos.astype(jnp.float32) - queries[0]) <= mask.half_width
 
     def kinds(tile: TileSize) -> Int[Array, "*#B rows cols"]:
-        low, high = (each[..., :, None] for each in _bounds(center, tile[0]))
+        low, high = (each[..., :, None] for each in bounds_of_tiles(center, tile[0]))
         k_pos = jnp.asarray(at.key, jnp.float32)
-        first, last = (each[..., None, :] for each in _bounds(k_pos, tile[1]))
+        first, last = (each[..., None, :] for each in bounds_of_tiles(k_pos, tile[1]))
         # A position to spare on either side, for the rounding of differences.
         wide, narrow = mask.half_width + 1, mask.half_width - 1
         some = (low - wide <= last) & (first <= high + wide)
         every = (high - narrow <= first) & (last <= low + narrow)
-        return _kind(some, every)
+        return to_kind(some, every)
 
     return TileRule((center,), (), allowed, kinds)
 
 
 @tile_rule.register(array_masks.Padding)
 def _padding(mask: array_masks.Padding, at: CallPositions) -> TileRule:
-    valid = _at(mask.valid, at.key, at, absent=False)
+    valid = entries_at(mask.valid, at.key, at, absent=False)
 
     def kinds(tile: TileSize) -> Int[Array, "*#B 1 cols"]:
-        every, some = _bounds(valid, tile[1])
-        return _kind(some, every)[..., None, :]
+        every, some = bounds_of_tiles(valid, tile[1])
+        return to_kind(some, every)[..., None, :]
 
     return TileRule((), (valid,), lambda q_pos, k_pos, queries, keys: keys[0], kinds)
 
 
 @tile_rule.register(array_masks.Segments)
 def _segments(mask: array_masks.Segments, at: CallPositions) -> TileRule:
-    q_ids = _at(mask.q_ids, at.query, at, absent=-1)
-    k_ids = _at(mask.k_ids, at.key, at, absent=-2)
+    q_ids = entries_at(mask.q_ids, at.query, at, absent=-1)
+    k_ids = entries_at(mask.k_ids, at.key, at, absent=-2)
 
     def kinds(tile: TileSize) -> Int[Array, "*#B rows cols"]:
-        q_low, q_high = (each[..., :, None] for each in _bounds(q_ids, tile[0]))
-        k_low, k_high = (each[..., None, :] for each in _bounds(k_ids, tile[1]))
+        q_low, q_high = (each[..., :, None] for each in bounds_of_tiles(q_ids, tile[0]))
+        k_low, k_high = (each[..., None, :] for each in bounds_of_tiles(k_ids, tile[1]))
         some = (q_low <= k_high) & (k_low <= q_high)
-        return _kind(some, (q_low == k_high) & (k_low == q_high))
+        return to_kind(some, (q_low == k_high) & (k_low == q_high))
 
     return TileRule(
         (q_ids,), (k_ids,), lambda q_pos, k_pos, queries, keys: queries[0] == keys[0], kinds
@@ -183,7 +183,7 @@ def _kinds_of(
     return kinds
 
 
-def _at(
+def entries_at(
     array: Shaped[Array, "*B length"], pos: Int[ArrayLike, "*#B T"], at: CallPositions, absent: int
 ) -> Shaped[Array, "*B T"]:
     """The entries at positions, without an indexed load where those count from 0."""
@@ -192,7 +192,7 @@ def _at(
     return array_masks.at_positions(array, pos, axis=-1, absent=absent)
 
 
-def _bounds(array: Shaped[Array, "*#B T"], size: int) -> tuple[Array, Array]:
+def bounds_of_tiles(array: Shaped[Array, "*#B T"], size: int) -> tuple[Array, Array]:
     """The least and the greatest of each tile of `size`, of booleans all and any."""
     more = -array.shape[-1] % size
     array = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, more)], mode="edge")
@@ -200,5 +200,5 @@ def _bounds(array: Shaped[Array, "*#B T"], size: int) -> tuple[Array, Array]:
     return tiles.min(axis=-1), tiles.max(axis=-1)
 
 
-def _kind(some: Array, every: Array) -> Int[Array, "..."]:
+def to_kind(some: Array, every: Array) -> Int[Array, "..."]:
     return some.astype(jnp.int8) + (some & every).astype(jnp.int8)

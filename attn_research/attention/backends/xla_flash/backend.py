@@ -6,6 +6,8 @@ first, and captured weights recomputed from the maximum and the sum of their que
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +27,15 @@ from attn_research.attention.backends.recompute_weights import recompute_weights
 from attn_research.attention.backends.xla_flash import backward, online_softmax, plain
 from attn_research.attention.backends.xla_flash.cache import cache_bytes
 from attn_research.attention.backends.xla_flash.plan import Plan, make_plan, scores_at_a_time
+from attn_research.attention.backends.xla_flash.run_time import find_kinds
 from attn_research.attention.backends.xla_flash.terms import (
     Constants,
     Operands,
     split_bias_function,
 )
 from attn_research.attention.call import Attended, AttentionCall
-from attn_research.attention.normalizers import is_softmax
-from attn_research.attention.scores import Dot
+from attn_research.attention.normalizers import in_tiles
+from attn_research.attention.scores import Dot, Pairwise
 from attn_research.derivatives import with_backward
 from attn_research.types import Array
 
@@ -43,26 +46,33 @@ def unsupported(call: AttentionCall) -> str | None:
     """The reason why a call is not supported, or None."""
     if reason := no_pairwise_form(call):
         return reason
-    if not is_softmax(call.normalizer):
+    if not in_tiles(call.normalizer):
         name = name_of(call.normalizer)
-        return f"the normalizer {name} is no softmax, nor one times a factor: use reference"
+        return f"the normalizer {name} needs whole rows of scores: use reference"
     return missing_batch_axes(call, "mask") or missing_batch_axes(call, "normalizer")
 
 
-def attend(call: AttentionCall) -> Attended:
-    """Attention tile after tile; see `api.attend`."""
-    # All are wide from here on, so that gradients are added up before they are rounded.
-    call = call.replace(
-        normalizer=to_wide(call.normalizer),
-        bias=call.bias if callable(call.bias) else to_wide(call.bias),
-    )
-    batch = call.batch
+class Prepared(NamedTuple):
+    """A call as the programs over tiles take it, and the pairwise form of its score."""
+
+    plan: Plan
+    operands: Operands
+    constants: Constants
+    pair: Pairwise
+
+
+def prepare(call: AttentionCall, find: Callable[..., Any] = find_kinds) -> Prepared:
+    """The operands of the programs; `find(call, tile, lengths)` gives what `find_kinds` does."""
+    batch, call = call.batch, _wide(call)
     score, queries, keys = call.score.pairwise(call.query, call.key)
     values = call.value[..., : keys.shape[-3], :, :].astype(queries.dtype)
     keys, values = match_heads(keys, values)
     num_queries, num_kv_heads = queries.shape[-3], keys.shape[-2]
     pair = score, queries, keys
     plan, bias_arrays, of_bias = _plan(pair, call)
+    kinds = find(call, plan.tile, (num_queries, keys.shape[-3]))
+    if kinds is not None and (apart := {axis for axis, n in enumerate(kinds.shape[:-2]) if n > 1}):
+        plan, bias_arrays, of_bias = _plan(pair, call, frozenset(apart))
     padding = -num_queries % plan.tile[0], -keys.shape[-3] % plan.tile[1]
 
     def of_heads(array: Array) -> Array:
@@ -81,18 +91,41 @@ def attend(call: AttentionCall) -> Attended:
         bias_arrays=bias_arrays,
         normalizer=call.normalizer,
     )
-    constants = _constants(call, num_kv_heads, padding[0])._replace(of_bias=of_bias)
+    constants = _constants(call, num_kv_heads, padding[0])._replace(
+        of_bias=of_bias, kinds=None if kinds is None else jnp.asarray(kinds)
+    )
+    return Prepared(plan, operands, constants, pair)
+
+
+def attend(call: AttentionCall) -> Attended:
+    """Attention tile after tile; see `api.attend`."""
+    call = _wide(call)
+    plan, operands, constants, pair = prepare(call)
     programs = plain.attend, online_softmax.forward, backward.backward
     outputs = with_backward(*(functools.partial(each, plan) for each in programs))(
         operands, constants
     )
-    context = rearrange(outputs.context[..., :num_queries, :], "... k g t h -> ... t (k g) h")
     row_max, row_sum = (
-        rearrange(each[..., :num_queries], "... k g t -> ... (k g) t")
+        rearrange(each[..., : call.lengths[0]], "... k g t -> ... (k g) t")
         for each in (outputs.row_max, outputs.row_sum)
     )
     weights = recompute_weights(call, pair, row_max, row_sum)
-    return Attended(context.astype(call.value.dtype), weights)
+    return Attended(context_of(outputs, call), weights)
+
+
+def _wide(call: AttentionCall) -> AttentionCall:
+    """The call with what is learned beside its operands in float32 or wider.
+
+    Gradients are then added up before they are rounded.
+    """
+    bias = call.bias if callable(call.bias) else to_wide(call.bias)
+    return call.replace(normalizer=to_wide(call.normalizer), bias=bias)
+
+
+def context_of(outputs: online_softmax.Outputs, call: AttentionCall) -> Array:
+    """The context [*B, T, N, Hv] of the outputs of a program."""
+    context = outputs.context[..., : call.lengths[0], :]
+    return rearrange(context, "... k g t h -> ... t (k g) h").astype(call.value.dtype)
 
 
 def cost(call: AttentionCall) -> tuple[int, int]:
@@ -137,10 +170,12 @@ def _constants(call: AttentionCall, num_kv_heads: int, padding: int) -> Constant
     return Constants(jax.tree.map(jnp.asarray, call.mask), q_pos, k_pos, words, [])
 
 
-def _plan(pair: tuple, call: AttentionCall) -> tuple[Plan, list[Array], list[Array]]:
+def _plan(
+    pair: tuple, call: AttentionCall, apart: frozenset[int] = frozenset()
+) -> tuple[Plan, list[Array], list[Array]]:
     """The plan, with the arrays that a bias function closes over: floats, then all others."""
     if not callable(call.bias):
-        return make_plan(pair, call), [], []
+        return make_plan(pair, call, apart=apart), [], []
     q_pos, k_pos = (
         jnp.zeros((*_lead(pos, call.batch), 1, 1, 1), jnp.int32 if pos is None else pos.dtype)
         for pos in (call.at.query, call.at.key)
@@ -149,7 +184,7 @@ def _plan(pair: tuple, call: AttentionCall) -> tuple[Plan, list[Array], list[Arr
     # A block of rows cannot tell which of the arrays in the function are its own.
     rows = (1,) * (len(call.batch) + 3 - len(shape)) + shape
     whole = frozenset(axis for axis, size in enumerate(rows[:-2]) if size > 1)
-    plan = make_plan(pair, call, whole)
+    plan = make_plan(pair, call, whole, apart - whole)
     terms = dataclasses.replace(plan.terms, bias_function=function)
     return dataclasses.replace(plan, terms=terms), learned, others
 

@@ -16,6 +16,7 @@ from jax import lax
 from attn_research.attention.backends.xla_flash.online_softmax import Outputs, score_tile
 from attn_research.attention.backends.xla_flash.plan import Plan
 from attn_research.attention.backends.xla_flash.rows import Rows, map_blocks
+from attn_research.attention.backends.xla_flash.run_time import visits_of_block
 from attn_research.attention.backends.xla_flash.terms import (
     Constants,
     Operands,
@@ -62,6 +63,7 @@ def backward(
     scale = jnp.where(row_sum > 0, 1 / jnp.where(row_sum > 0, row_sum, 1), 0)
     # The delta of Dao et al. 2022, rowsum(dO · O), less what the cotangent of the sum adds.
     delta = (cotangents.context * context).sum(axis=-1) - cotangents.row_sum * row_sum
+    delta = delta if plan.terms.pointwise is None else jnp.zeros_like(delta)
     d_context = cotangents.context * scale[..., None]
     queries = Queries(operands.query, d_context, row_max, delta * scale)
     rows = to_rows(operands, constants)
@@ -80,6 +82,7 @@ def _backward_of_block(plan: Plan, rows: Rows) -> Rows:
     query, key, value = (rows.by_head[name] for name in ("query", "key", "value"))
     *lead, group, num_queries, width = query.shape
     num_keys, (tile_q, tile_k) = key.shape[-2], plan.tile
+    found = visits_of_block(rows.by_batch["kinds"], by_key=True)
 
     def of_key_tile(carry: tuple, index: Array) -> tuple[tuple, tuple]:
         start = index * tile_k
@@ -114,7 +117,7 @@ def _backward_of_block(plan: Plan, rows: Rows) -> Rows:
 
         d_query, shared = carry
         empty = vary_as((jnp.zeros_like(keys), jnp.zeros_like(values)), rows)
-        carry = plan.backward.visit(index, step, (d_query, *empty, shared))
+        carry = plan.backward.visit(index, step, (d_query, *empty, shared), found)
         d_query, d_key, d_value, shared = carry
         return (d_query, shared), (d_key, d_value)
 
@@ -186,15 +189,18 @@ def _tile_gradients(
         bias, bias_vjp = jax.vjp(transposed, bias)
         scores = scores + bias
     scores = scores - tile.row_max[..., None, :]
+    pointwise = terms.pointwise
     # This product rounds otherwise than that of the forward pass. Where scores are so large that
     # this alone moves them by more than 1, those that may be the maximum are taken to be.
     size = jnp.abs(tile.row_max)
     rounding = jnp.where(size > LARGE_SCORE, size * SCORE_ROUNDING, 0)
-    scores = jnp.where(scores >= -rounding[..., None, :], 0, scores)
+    if pointwise is None:
+        scores = jnp.where(scores >= -rounding[..., None, :], 0, scores)
     if masked:
         allowed = transposed(terms.allowed(rows, bounds))
         scores = jnp.where(allowed, scores, lowest)
-    probs = jnp.exp(scores)
+    probs = jnp.exp(scores) if pointwise is None else pointwise.weigh(scores)
+    slope = probs if pointwise is None else pointwise.slope(probs)
 
     def where_allowed(gradient: Array) -> Array:
         # Masked values may be so large that the gradients of their weights overflow.
@@ -213,7 +219,7 @@ def _tile_gradients(
         (d_normalizer,) = factor_vjp(*transpose_vjp(where_allowed(probs * d_probs)))
         shared = shared._replace(normalizer=_add(shared.normalizer, d_normalizer))
         weights, d_probs = weights * factor, d_probs * factor
-    d_scores = where_allowed(probs * (d_probs - tile.delta[..., None, :]))
+    d_scores = where_allowed(slope * (d_probs - tile.delta[..., None, :]))
     if bias is not None:
         (d_bias,) = bias_vjp(d_scores)
         if terms.bias_function is None:

@@ -19,6 +19,7 @@ from jax import lax
 
 from attn_research.attention.backends.xla_flash.plan import Plan
 from attn_research.attention.backends.xla_flash.rows import Rows, map_blocks
+from attn_research.attention.backends.xla_flash.run_time import visits_of_block
 from attn_research.attention.backends.xla_flash.terms import (
     Constants,
     Operands,
@@ -33,7 +34,8 @@ from attn_research.types import Array, Float
 class Outputs(NamedTuple):
     """The context; the maximum of the scores of each query, and the sum of exp(score - maximum).
 
-    A query that attends to no key has 0 in all three. No gradient reaches the maximum.
+    A query that attends to no key has 0 in all three. No gradient reaches the maximum. Where the
+    normalizer is pointwise they are 0 and 1.
     """
 
     context: Float[Array, "*R G T Hv"]
@@ -56,15 +58,16 @@ def _forward_of_block(plan: Plan, rows: Rows) -> Rows:
     *lead, group, num_queries, _ = query.shape
     tile_q, tile_k = plan.tile
     lowest = float(jnp.finfo(query.dtype).min)
+    found = visits_of_block(rows.by_batch["kinds"], by_key=False)
 
     def of_query_tile(index: Array) -> Outputs:
-        start = index * tile_q
-        tile = lax.dynamic_slice_in_dim(query, start, tile_q, -2)
+        first = index * tile_q
+        tile = lax.dynamic_slice_in_dim(query, first, tile_q, -2)
         tile = tile.reshape(*lead, group * tile_q, -1)
 
         def step(masked: bool, index: Array, carry: tuple) -> tuple:
             row_max, row_sum, context = carry
-            bounds = TileBounds(start, index * tile_k, tile_q, tile_k)
+            bounds = TileBounds(first, index * tile_k, tile_q, tile_k)
             keys, values = (
                 lax.dynamic_slice_in_dim(array, bounds.key, tile_k, -2) for array in (key, value)
             )
@@ -81,10 +84,13 @@ def _forward_of_block(plan: Plan, rows: Rows) -> Rows:
             if masked:
                 # Finite, and so far below the first maximum that the exponential is 0.
                 scores = jnp.where(to_scores(plan.terms.allowed(rows, bounds)), scores, lowest)
-            new_max = jnp.maximum(row_max, scores.max(axis=-1))
-            probs = jnp.exp(scores - new_max[..., None])
-            rescale = jnp.exp(row_max - new_max)
-            row_sum = row_sum * rescale + probs.sum(axis=-1)
+            if plan.terms.pointwise is not None:  # neither a maximum nor a sum
+                new_max, probs, rescale = row_max, plan.terms.pointwise.weigh(scores), row_sum
+            else:
+                new_max = jnp.maximum(row_max, scores.max(axis=-1))
+                probs = jnp.exp(scores - new_max[..., None])
+                rescale = jnp.exp(row_max - new_max)
+                row_sum = row_sum * rescale + probs.sum(axis=-1)
             for factor in (
                 plan.terms.factor(rows.by_batch["normalizer"], rows, bounds),
                 plan.terms.dropout(rows, bounds),
@@ -95,8 +101,10 @@ def _forward_of_block(plan: Plan, rows: Rows) -> Rows:
 
         empty = jnp.zeros((*lead, group * tile_q), query.dtype)
         context = jnp.zeros((*empty.shape, value.shape[-1]), query.dtype)
-        carry = vary_as((jnp.full_like(empty, lowest / 2), empty, context), rows)
-        row_max, row_sum, context = plan.forward.visit(index, step, carry)
+        start = (jnp.full_like(empty, lowest / 2), empty)
+        start = start if plan.terms.pointwise is None else (empty, jnp.ones_like(empty))
+        carry = vary_as((*start, context), rows)
+        row_max, row_sum, context = plan.forward.visit(index, step, carry, found)
         attends = row_sum > 0
         context = context / jnp.where(attends, row_sum, 1)[..., None]
         return Outputs(context, jnp.where(attends, row_max, 0), row_sum)

@@ -43,9 +43,14 @@ def attend(plan: Plan, operands: Operands, constants: Constants) -> Outputs:
         allowed = jnp.broadcast_to(plan.terms.allowed(rows, bounds), scores.shape)
         row_max = lax.stop_gradient(jnp.where(allowed, scores, lowest).max(axis=-1))
         # The difference is 0 where not allowed, so that no derivative of it overflows.
-        probs = jnp.exp(jnp.where(allowed, scores - row_max[..., None], 0))
+        if plan.terms.pointwise is not None:
+            row_max, row_sum = jnp.zeros_like(row_max), jnp.ones_like(row_max)
+            probs = plan.terms.pointwise.weigh(jnp.where(allowed, scores, 0))
+        else:
+            probs = jnp.exp(jnp.where(allowed, scores - row_max[..., None], 0))
         probs = jnp.where(allowed, probs, 0)
-        row_sum = probs.sum(axis=-1)
+        if plan.terms.pointwise is None:
+            row_sum = probs.sum(axis=-1)
         attends = row_sum > 0
         for factor in (
             plan.terms.factor(operands.normalizer, rows, bounds),

@@ -15,9 +15,11 @@ from attn_research.attention.backends.xla_flash.rows import (
     make_blocks,
     partitioning_devices,
 )
+from attn_research.attention.backends.xla_flash.run_time import RunTimeVisits
 from attn_research.attention.backends.xla_flash.terms import Terms
 from attn_research.attention.call import AttentionCall
 from attn_research.attention.masks import Full, Mask, Tile
+from attn_research.attention.normalizers import pointwise
 from attn_research.attention.scores import Dot
 from attn_research.types import Array, Int, PyTree
 
@@ -46,8 +48,19 @@ class Pass:
     blocks: Blocks
     layout: Int[np.ndarray, "outer inner"]
 
-    def visit(self, outer: Array, step: Callable[[bool, Array, PyTree], PyTree], carry: PyTree):
-        """Folds `step(masked, inner, carry)` over the tiles that an outer one visits."""
+    def visit(
+        self,
+        outer: Array,
+        step: Callable[[bool, Array, PyTree], PyTree],
+        carry: PyTree,
+        found: RunTimeVisits | None = None,
+    ):
+        """Folds `step(masked, inner, carry)` over the tiles that an outer one visits.
+
+        Those of the layout, or the ones that were found at run time.
+        """
+        if found is not None:
+            return found.visit(outer, step, carry)
         for kind in (Tile.FULL, Tile.PARTIAL):
             starts, tiles = map(jnp.asarray, self._visits(kind))
             if not tiles.size:
@@ -79,10 +92,11 @@ def make_plan(
     pair: tuple[Callable[..., Array], Any, Any],
     call: AttentionCall,
     whole: frozenset[int] = frozenset(),
+    apart: frozenset[int] = frozenset(),
 ) -> Plan:
     """The plan of a call, for the pairwise form of its score with operands, or their shapes.
 
-    Blocks take all rows of the row axes in `whole`.
+    Blocks take all rows of the row axes in `whole`, and as few as they can of those in `apart`.
     """
     score, query, key = pair
     mask, dropout = call.mask, call.dropout
@@ -95,7 +109,7 @@ def make_plan(
     def blocks(most_scores: int, tile: tuple[int, int]) -> Blocks:
         # A score that is no product has enough work in one row.
         most = most_scores // (group * tile[0] * tile[1]) if is_dot else 1
-        return make_blocks(rows, most, devices, whole)
+        return make_blocks(rows, most, devices, whole, apart)
 
     # The tiles that a mask leaves are known where positions count from 0.
     structure = mask if call.counted or isinstance(mask, Full) else Mask()
@@ -114,6 +128,7 @@ def make_plan(
         num_keys=num_keys,
         bias_function=None,
         dropout_without_key=None if dropout is None else dataclasses.replace(dropout, key=None),
+        pointwise=pointwise(call.normalizer),
     )
     return Plan(
         forward=Pass(blocks(forward_scores, (tile_q, tile_k)), layout),

@@ -40,17 +40,25 @@ class Blocks(NamedTuple):
 
 
 def make_blocks(
-    sizes: tuple[int, ...], most: int, devices: int, whole: frozenset[int] = frozenset()
+    sizes: tuple[int, ...],
+    most: int,
+    devices: int,
+    whole: frozenset[int] = frozenset(),
+    apart: frozenset[int] = frozenset(),
 ) -> Blocks:
-    """Blocks of about `most` rows on each device; axes in `whole` are not cut."""
+    """Blocks of about `most` rows on each device.
+
+    Axes in `whole` are not cut, and those in `apart` as finely as they can be.
+    """
     most = max(most, 1) * devices
     of_block = list(sizes)
-    for axis, size in enumerate(sizes):
+    for axis, size in sorted(enumerate(sizes), key=lambda pair: pair[0] not in apart):
         if axis not in whole:
             others = math.prod(of_block) // max(size, 1)
             counts = [n for n in range(1, size + 1) if size % n == 0]
             counts = [n for n in counts if n == size or n % devices == 0]
-            of_block[axis] = max((n for n in counts if n * others <= most), default=counts[0])
+            fits = [n for n in counts if n * others <= most and axis not in apart]
+            of_block[axis] = max(fits, default=counts[0])
     return Blocks(sizes, tuple(of_block), devices)
 
 

@@ -6,7 +6,7 @@ query heads that attend to each. All results broadcast to [*R, G, tile_q, tile_k
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ class Constants(NamedTuple):
     k_pos: Int[Array, "*#B S"] | None
     words: UInt[Array, "*R G T 2"] | None  # of dropout
     of_bias: list[Array]  # that a bias function closes over
+    kinds: Int[Array, "*#B rows cols"] | None = None  # of tiles, where arrays decide them
 
 
 def to_rows(operands: Operands, constants: Constants) -> Rows:
@@ -54,6 +55,7 @@ def to_rows(operands: Operands, constants: Constants) -> Rows:
         },
         by_batch={
             "normalizer": o.normalizer, "mask": c.mask, "q_pos": c.q_pos, "k_pos": c.k_pos,
+            "kinds": c.kinds,
         },
         shared={"bias_arrays": o.bias_arrays, "of_bias": c.of_bias},
     )  # fmt: skip
@@ -77,6 +79,7 @@ class Terms:
     num_keys: int  # from here on keys are padding
     bias_function: Callable[..., Array] | None  # of its arrays and positions
     dropout_without_key: Dropout | None  # without its key
+    pointwise: Any | None = None  # the normalizer of each score for itself; None for softmax
 
     def bias(
         self, bias: Array | None, arrays: list[Array], rows: Rows, bounds: TileBounds

@@ -1,0 +1,74 @@
+"""Tiles that arrays of a mask empty or fill, known at run time alone.
+
+The layout of a mask with arrays is PARTIAL wherever these decide, as where global tokens or padding
+differ between texts, or random blocks between heads. Its rule by tile gives the kinds when the
+arrays are there; a block of rows then visits the tiles that some of its rows need.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from attn_research.attention.backends.tiles.calls import kinds_of, list_visits
+from attn_research.attention.backends.tiles.rules import call_positions, tile_rule
+from attn_research.attention.call import AttentionCall
+from attn_research.attention.layouts import Tile
+from attn_research.types import Array, Int, PyTree
+
+LEAST_TILES = 16  # fewer are visited by the layout: the lists take as long
+
+
+class RunTimeVisits(NamedTuple):
+    """Inner tiles of each outer one, the full ones first; the number of those, and of all."""
+
+    tiles: Int[Array, "outer inner"]
+    counts: Int[Array, "outer 2"]
+
+    def visit(
+        self, outer: Array, step: Callable[[bool, Array, PyTree], PyTree], carry: PyTree
+    ) -> PyTree:
+        """Folds `step(masked, inner, carry)` over the tiles that an outer one visits."""
+        tiles, (full, every) = self.tiles[outer], self.counts[outer]
+        for masked, start, stop in ((False, 0, full), (True, full, every)):
+
+            def body(number: Array, carry: PyTree, masked=masked) -> PyTree:
+                return step(masked, tiles[number], carry)
+
+            carry = lax.fori_loop(start, stop, body, carry)
+        return carry
+
+
+def find_kinds(
+    call: AttentionCall, tile: tuple[int, int], lengths: tuple[int, int], *, always: bool = False
+) -> Int[Array | np.ndarray, "*#B rows cols"] | None:
+    """A `Tile` for each tile of a call, by its arrays; None where the layout says as much.
+
+    `lengths` are those of the queries and of the keys that have scores. With `always` also where
+    there are few tiles, or no arrays.
+    """
+    tiles = math.prod(-(-n // size) for n, size in zip(lengths, tile, strict=True))
+    few = not jax.tree.leaves(call.mask) or tiles < LEAST_TILES
+    if not call.counted or (few and not always):
+        return None
+    try:
+        rule = tile_rule(call.mask, call_positions(call.at, call.batch, *lengths))
+    except NotImplementedError:  # no rule: PARTIAL is always true
+        return None
+    padded = tuple(n + -n % size for n, size in zip(lengths, tile, strict=True))
+    return kinds_of(rule, tile, lengths, padded)
+
+
+def visits_of_block(kinds: Any, *, by_key: bool) -> RunTimeVisits | None:
+    """The visits of a block of rows, of the kinds of its rows; None of None."""
+    if kinds is None:
+        return None
+    rows = tuple(range(kinds.ndim - 2))
+    least, most = kinds.min(rows), kinds.max(rows)
+    kinds = jnp.where(least == most, least, jnp.int8(Tile.PARTIAL))
+    (tiles, spans), _ = list_visits(kinds, by_key=by_key)
+    return RunTimeVisits(tiles, spans[..., :2])

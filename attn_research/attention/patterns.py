@@ -1,0 +1,88 @@
+"""Sparse attention of the papers, as masks joined of their parts.
+
+Each is what its paper calls the attention pattern; causality and padding are joined by &.
+"""
+
+from collections.abc import Sequence
+
+from attn_research.attention.masks import Causal, Mask, Window
+from attn_research.attention.random_blocks import RandomBlocks
+from attn_research.attention.sparse_masks import BlockWindow, Dilated, Global, Prefix, Strided
+from attn_research.attention.varied_masks import ByHead
+
+FIRST_TOKEN = Global(0, 1)
+
+
+def longformer(
+    one_side: int,
+    global_tokens: Mask = FIRST_TOKEN,
+    *,
+    dilations: Sequence[int] | None = None,
+) -> Mask:
+    """Longformer: `one_side` keys on either side of a query, and global tokens.
+
+    Beltagy et al. 2020, section 3.1; global tokens are `Global` or `GlobalTokens`. The window w of
+    the paper is 2 x `one_side`. `dilations` has a number for each head: gaps of that many positions
+    between keys.
+    """
+    if dilations is None:
+        return Window(one_side, one_side) | global_tokens
+    of_heads = (Dilated(one_side, one_side, dilation + 1) for dilation in dilations)
+    return ByHead(tuple(of_heads)) | global_tokens
+
+
+def big_bird(
+    length: int,
+    num_heads: int,
+    *,
+    block: int = 64,
+    window_blocks: int = 3,
+    global_blocks: int = 2,
+    random_blocks: int = 3,
+    seed: int = 0,
+) -> Mask:
+    """BigBird in internal construction (ITC): a window of blocks, global and random blocks.
+
+    Zaheer et al. 2020, section 2 and table 8, for texts of `length` positions. Half of the global
+    blocks are the first ones, the other half the last.
+    """
+    if window_blocks % 2 == 0 or global_blocks % 2:
+        raise ValueError(
+            f"window_blocks={window_blocks}, global_blocks={global_blocks}: a window has as many "
+            "blocks on both sides of the query's, so an odd number, and half of the global blocks "
+            "are the first, so their number is even"
+        )
+    near, ends = window_blocks // 2, global_blocks // 2
+    last = max(0, -(-length // block) - ends) * block
+    random = RandomBlocks(
+        random_blocks, block, length, ends=ends, near=near, seed=seed, num_heads=num_heads
+    )
+    window = BlockWindow(block, near, near)
+    return window | Global(0, ends * block) | Global(last, max(last, length)) | random
+
+
+def sparse_transformer(stride: int) -> Mask:
+    """Strided attention of the Sparse Transformer, the two heads merged.
+
+    Child et al. 2019, sections 4.2 and 4.3: the last `stride` keys, and those whose distance is a
+    multiple of it.
+    """
+    return Causal() & (Window(stride - 1, 0) | Strided(stride))
+
+
+def prefix_lm(length: int) -> Mask:
+    """Causal attention after a prefix of `length` positions, which all may attend to.
+
+    Raffel et al. 2020, section 3.2.1.
+    """
+    return Causal() | Prefix(length)
+
+
+def streaming(window: int, sinks: int = 4) -> Mask:
+    """The last `window` keys, the query's own among them, and the first `sinks`.
+
+    StreamingLLM, Xiao et al. 2023, section 3.2.
+    """
+    if window < 1:
+        raise ValueError(f"window={window}: a query attends to its own key at least, so give 1")
+    return Causal() & (Window(window - 1, 0) | Prefix(sinks))

@@ -1,0 +1,120 @@
+"""Routing attention: tokens attend within the cluster of a k-means that they belong to.
+
+Roy, Saffar, Vaswani, Grangier 2020, section 4.1. Each cluster takes the same number of tokens,
+those nearest to its centroid, so that with √T clusters of √T tokens time grows with T^1.5.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax import lax
+
+from attn_research.attention.call import Attended, AttentionCall
+from attn_research.attention.masks import Full, Mask
+from attn_research.types import Array, Float, wide_dtype
+
+
+def routing_attend(
+    query: Float[Array, "*B T N H"],
+    key: Float[Array, "*B T N H"],
+    value: Float[Array, "*B T N Hv"],
+    centroids: Float[Array, "N clusters H"],
+    *,
+    size: int,
+    mask: Mask = Full(),
+    capture: Literal["all"] | None = None,
+) -> Attended:
+    """Attention among the `size` tokens nearest to each centroid, by the cosine of their queries.
+
+    A token may be in several clusters, or in none: a pair in c common clusters has c times its
+    weight before the softmax sums to 1, and a query in none has context 0. Scores are scaled by
+    1 / √H, and the mask is one of `attend`. No gradient reaches the choice of tokens; centroids
+    move by `update_centroids`.
+    """
+    call = AttentionCall(query, key, value, mask=mask).checked()
+    _check(call, centroids, size)
+    batch, num_heads, (length, _) = call.batch, call.heads[0], call.lengths
+    dtype = wide_dtype(query, key, value)
+    rows = *batch, num_heads
+    nearness = jnp.einsum("...tnh,nch->...nct", _unit(query), _unit(centroids))
+    _, index = lax.top_k(lax.stop_gradient(nearness), size)
+    index = jnp.sort(index, axis=-1).astype(jnp.int32)  # [*B, N, clusters, size]
+
+    def members(array: Array) -> Array:
+        """[*B, T, N, H] as [*B, N, clusters, size, H]."""
+        array = rearrange(array.astype(dtype), "... t n h -> ... n t h")
+        flat = index.reshape(*rows, -1)[..., None]
+        return jnp.take_along_axis(array, flat, axis=-2).reshape(*index.shape, -1)
+
+    scores = jnp.einsum("...cqh,...ckh->...cqk", members(query), members(key))
+    scores = scores * query.shape[-1] ** -0.5
+    q_pos = index.reshape(*rows, 1, -1, 1)
+    k_pos = jnp.broadcast_to(index[..., None, :], scores.shape)
+    k_pos = k_pos.reshape(*rows, 1, q_pos.shape[-2], size)
+    may = mask.of_heads(batch, num_heads)(q_pos, k_pos)
+    may = jnp.broadcast_to(may, k_pos.shape).reshape(scores.shape)
+    # Clusters of a query are joined by the greatest of its scores in all of them.
+    lowest = float(jnp.finfo(dtype).min)
+    highest = lax.stop_gradient(jnp.where(may, scores, lowest).max(axis=-1))
+    row_max = _to_rows(index, highest[..., None], length, "max", lowest)
+    here = jnp.take_along_axis(row_max[..., 0], index.reshape(*rows, -1), axis=-1)
+    shifted = jnp.where(may, scores - here.reshape(*index.shape, 1), 0)
+    probs = jnp.where(may, jnp.exp(shifted), 0)
+    context = jnp.einsum("...cqk,...ckh->...cqh", probs, members(value))
+    total = _to_rows(index, probs.sum(axis=-1, keepdims=True), length, "add", 0.0)
+    share = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
+    context = _to_rows(index, context, length, "add", 0.0) * share
+    weights = None
+    if capture:
+        columns = jax.nn.one_hot(index, length, dtype=dtype)  # [*B, N, clusters, size, T]
+        of_rows = jnp.einsum("...cqk,...cks->...cqs", probs, columns)
+        weights = _to_rows(index, of_rows, length, "add", 0.0) * share
+    return Attended(rearrange(context, "... n t h -> ... t n h").astype(value.dtype), weights)
+
+
+def update_centroids(
+    centroids: Float[Array, "N clusters H"], vectors: Float[Array, "*B T N H"], decay: float = 0.999
+) -> Float[Array, "N clusters H"]:
+    """A step of online spherical k-means: centroids of length 1, nearer the mean of their vectors.
+
+    Each vector belongs to the nearest centroid; one that has none stays. Section 4.1.
+    """
+    vectors, centroids = _unit(vectors), _unit(centroids)
+    nearest = jnp.einsum("...tnh,nch->...tnc", vectors, centroids).argmax(axis=-1)
+    chosen = jax.nn.one_hot(nearest, centroids.shape[1], dtype=vectors.dtype)
+    lead = "abdefg"[: vectors.ndim - 3]
+    sums = jnp.einsum(f"{lead}tnc,{lead}tnh->nch", chosen, vectors)
+    count = chosen.sum(axis=tuple(range(chosen.ndim - 2)))[..., None]
+    moved = decay * centroids + (1 - decay) * sums / jnp.maximum(count, 1)
+    return _unit(jnp.where(count > 0, moved, centroids))
+
+
+def _unit(vectors: Array) -> Array:
+    wide = vectors.astype(wide_dtype(vectors))
+    return wide * lax.rsqrt(jnp.maximum(jnp.sum(wide * wide, axis=-1, keepdims=True), 1e-12))
+
+
+def _to_rows(index: Array, array: Array, length: int, kind: str, start: float) -> Array:
+    """Entries of cluster members [*B, N, clusters, size, ...] joined by token [*B, N, T, ...]."""
+
+    def of_one(index: Array, array: Array) -> Array:
+        found = jnp.full((length, array.shape[-1]), start, array.dtype).at[index]
+        return found.max(array) if kind == "max" else found.add(array)
+
+    for _ in index.shape[:-2]:
+        of_one = jax.vmap(of_one)
+    return of_one(
+        index.reshape(*index.shape[:-2], -1), array.reshape(*index.shape[:-2], -1, array.shape[-1])
+    )
+
+
+def _check(call: AttentionCall, centroids: Array, size: int) -> None:
+    if call.lengths[0] != call.lengths[1] or call.heads[0] != call.heads[1]:
+        raise ValueError(
+            f"query {call.query.shape}, key {call.key.shape}: clusters are of one sequence, where "
+            "each head has its own keys"
+        )
+    if not 1 <= size <= call.lengths[0]:
+        raise ValueError(f"size={size} of {call.lengths[0]} tokens: give 1 or more, and no more")
