@@ -17,7 +17,7 @@ import transformers
 from safetensors.numpy import save_file
 
 from attn_research.pretrained import Pretrained, to_checkpoint
-from attn_research.pretrained.parity import run_network
+from attn_research.pretrained.running import run_network
 from tests.pretrained.golden import NAMES, load, pretrained
 
 
