@@ -1,7 +1,7 @@
 """Published checkpoints: their containers, and their weights in our parameter trees and back.
 
-network, params = from_checkpoint(read_checkpoint(folder))
-checkpoint = to_checkpoint(network, params)
+network, params = load(folder)
+save(other_folder, network, params)
 """
 
 from attn_research.pretrained.checkpoint import Checkpoint, read_checkpoint
@@ -11,12 +11,15 @@ from attn_research.pretrained.families import (
     from_checkpoint,
     to_checkpoint,
 )
+from attn_research.pretrained.folders import load, save
 
 __all__ = [
     "FAMILIES",
     "Checkpoint",
     "Pretrained",
     "from_checkpoint",
+    "load",
     "read_checkpoint",
+    "save",
     "to_checkpoint",
 ]

@@ -96,7 +96,6 @@ def _config(network: nn.Module) -> dict[str, Any]:
             "model_type": "clip_vision_model",
             "image_size": vision.image_size[0],
             "patch_size": vision.patch,
-            "projection_dim": network.embedding_dim,
         },
         "text_config": _tower(reader, reader.block.activation, reader.block.norm_epsilon)
         | {
@@ -104,7 +103,6 @@ def _config(network: nn.Module) -> dict[str, Any]:
             "vocab_size": reader.vocab_size,
             "max_position_embeddings": reader.positions.max_length,
             "eos_token_id": LEGACY_EOS if network.eos is None else network.eos,
-            "projection_dim": network.embedding_dim,
         },
     }
 
