@@ -22,7 +22,7 @@ from attn_research.data.files import one_line, user_path
 from attn_research.pretrained import from_checkpoint, read_checkpoint
 from attn_research.pretrained.parity import differences, first_departure
 from attn_research.pretrained.running import run_network
-from experiments.harness.flags import fail, parse_flags, quiet_libraries
+from experiments.harness.flags import one_line_errors, parse_flags
 from experiments.harness.path_flags import define_path
 
 
@@ -46,10 +46,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
 
 def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
-    quiet_libraries()
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"not a flag: {' '.join(argv[1:])}")
+    with one_line_errors(argv):
         for name in ("checkpoint", "arrays"):
             if not values[name].value:
                 raise ValueError(f"--{name} is missing")
@@ -57,10 +54,6 @@ def main(argv: Sequence[str]) -> None:
         pretrained = from_checkpoint(read_checkpoint(values.checkpoint))
         found = run_network(pretrained, inputs)
         rows = list(differences(found, expected, inputs))
-    except (ValueError, OSError) as error:
-        if values.debug:
-            raise
-        fail(error)
     for row in rows:
         verdict = "equal" if row.holds else f"DIFFERS at {list(row.place)}"
         print(f"{row.name:<24} {row.largest:9.2e}  {verdict}")

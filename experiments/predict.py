@@ -21,7 +21,7 @@ from attn_research.data.files import decode_lines, read_lines, user_path
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.image_maps import ImageMaps, image_figure
-from experiments.harness.flags import fail, parse_flags, quiet_libraries
+from experiments.harness.flags import one_line_errors, parse_flags
 from experiments.harness.path_flags import define_path
 from experiments.harness.run_folder import load_run
 from experiments.harness.task import AttentionMap, Response
@@ -101,35 +101,34 @@ def _readable(response: Response) -> str:
 
 
 def _main(argv: Sequence[str]) -> None:
+    with one_line_errors(argv):
+        try:
+            _respond()
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except BrokenPipeError:  # a reader such as `head` has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
+
+
+def _respond() -> None:
+    """Prints the responses to the inputs that the flags name, and draws their maps."""
     values = flags.FLAGS
-    quiet_libraries()
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"not a flag: {' '.join(argv[1:])}")
-        if not values.run:
-            raise ValueError(
-                "--run=FOLDER is missing: the folder of a run, as in "
-                "runs/bahdanau2014/grammar-tiny/RNNsearch-50.seed0"
-            )
-        run = load_run(user_path(values.run), find)
-        inputs = read_inputs(run.task.inputs)
-        responses = []
-        for response in run.task.respond([run.network], [run.params], inputs):
-            print(_as_json(response) if values.json else _readable(response), flush=True)
-            if values.attention:
-                responses.append(response)
+    if not values.run:
+        raise ValueError(
+            "--run=FOLDER is missing: the folder of a run, as in "
+            "runs/bahdanau2014/grammar-tiny/RNNsearch-50.seed0"
+        )
+    run = load_run(user_path(values.run), find)
+    inputs = read_inputs(run.task.inputs)
+    responses = []
+    for response in run.task.respond([run.network], [run.params], inputs):
+        print(_as_json(response) if values.json else _readable(response), flush=True)
         if values.attention:
-            draw(responses, user_path(values.attention))
-            print(f"attention: {values.attention}", file=sys.stderr)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # a reader such as `head` has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
-    except (ValueError, OSError, ImportError, ArithmeticError) as error:
-        if values.debug:
-            raise
-        fail(error)
+            responses.append(response)
+    if values.attention:
+        draw(responses, user_path(values.attention))
+        print(f"attention: {values.attention}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import os
+import pathlib
+import pkgutil
 
 XLA_FLAGS = [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"]
 if importlib.metadata.version("jaxlib").startswith("0.10."):
@@ -14,10 +16,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jaxtyping
 
-# Shape annotations are checked while tests run and cost nothing otherwise.
-jaxtyping.install_import_hook("attn_research", "beartype.beartype")
-
-import pathlib
+# Shape annotations are checked while tests run and cost nothing otherwise. Readers of text and the
+# grammar have no arrays of JAX and make a million calls: these are left out.
+CODE = pathlib.Path(__file__).parents[1] / "attn_research"
+CHECKED = [found.name for found in pkgutil.iter_modules([str(CODE)]) if found.name != "data"]
+CHECKED += ["data.batching", "data.images", "data.packing"]
+jaxtyping.install_import_hook([f"attn_research.{name}" for name in CHECKED], "beartype.beartype")
 
 import jax
 import pytest

@@ -36,6 +36,8 @@ class Implementation(NamedTuple):
     not_preferred: Callable[[AttentionCall], str | None] = lambda call: None
     # FLOPs and bytes, where XLA cannot count them.
     cost: Callable[[AttentionCall], tuple[int, int]] | None = None
+    # What it chooses by the processor, for `explain`.
+    choices: Callable[[AttentionCall], str] | None = None
 
 
 class Verdict(NamedTuple):
@@ -79,7 +81,12 @@ IMPLEMENTATIONS = (
         "gathered", local_gather.unsupported, local_gather.attend, local_gather.not_preferred
     ),
     Implementation(
-        "tiled", xla_flash.unsupported, xla_flash.attend, xla_flash.not_preferred, xla_flash.cost
+        "tiled",
+        xla_flash.unsupported,
+        xla_flash.attend,
+        xla_flash.not_preferred,
+        xla_flash.cost,
+        xla_flash.choices,
     ),
     Implementation("reference", reference.unsupported, reference.attend),
 )
@@ -171,6 +178,8 @@ def explain(*args: Any, **kwargs: Any) -> tuple[Verdict, ...]:
     rows = []
     for candidate, reason in zip(IMPLEMENTATIONS, reasons, strict=True):
         verdict = ("rejected", reason) if reason else ("chosen", chosen)
+        if not reason and candidate.choices and not call.is_empty:
+            verdict = "chosen", f"{chosen}; {candidate.choices(call)}"
         cost = (None, None)
         if call.is_empty:
             cost = (0, 0)

@@ -1,14 +1,14 @@
 """Stacks of equal blocks: scanned for whole sequences, one by one for the steps of a decoder."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.layers.remat import Remat, remat
-from attn_research.types import Array, PyTree
+from attn_research.types import Array, Float, PyTree
 
 
 def scan_blocks(
@@ -30,15 +30,37 @@ def scan_blocks(
     )
 
 
-def join_layers(embedded: Array, captured: tuple | None) -> tuple[Array | None, Array | None]:
-    """The states of all layers [B, L + 1, T, D] and their weights [B, L, ...], where captured.
+class Layers(NamedTuple):
+    """The states after the last block, and where captured those of all layers and their weights.
 
-    `captured` are the states after each block and its weights, or None.
+    `states` begin with the embeddings.
     """
+
+    last: Float[Array, "B T D"]
+    states: Float[Array, "B Lplus1 T D"] | None
+    weights: Float[Array, "B L N T T"] | None
+
+
+def run_layers(
+    body: Callable[..., tuple[Array, Array | None]],
+    blocks: nn.Module,
+    embedded: Float[Array, "B T D"],
+    **options: Any,
+) -> Layers:
+    """All blocks in turn: body(block, states) -> (states after it, its weights where captured).
+
+    `options` are those of `scan_blocks`.
+    """
+
+    def run(block, states):
+        after, weights = body(block, states)
+        return after, None if weights is None else (after, weights)
+
+    last, captured = scan_blocks(run, **options)(blocks, embedded)
     if captured is None:
-        return None, None
+        return Layers(last, None, None)
     after, weights = captured
-    return jnp.concatenate([embedded[:, None], after], axis=1), weights
+    return Layers(last, jnp.concatenate([embedded[:, None], after], axis=1), weights)
 
 
 def unstack(params: PyTree, num_layers: int) -> tuple[PyTree, ...]:

@@ -20,7 +20,7 @@ from attn_research.layers.masking import within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
-from attn_research.layers.stack import join_layers, scan_blocks
+from attn_research.layers.stack import run_layers
 from attn_research.layers.transformer import BLOCK_RULES, EncoderBlock
 from attn_research.types import Array, Bool, Float, Int
 
@@ -146,13 +146,11 @@ class Bert(nn.Module):
         mask = within_texts(self.mask, valid, segments)
 
         def run(block, states):
-            after, weights = block(states, mask, train=train, capture=capture)
-            return after, None if capture is None else (after, weights)
+            return block(states, mask, train=train, capture=capture)
 
-        loop = scan_blocks(run, self.num_layers, self.remat, share=self.share_layers)
-        last, captured = loop(self.blocks, states)
-        heads = self.read(last, train=train)
-        return BertOutput(last, heads, *join_layers(states, captured))
+        loop = dict(num_layers=self.num_layers, policy=self.remat, share=self.share_layers)
+        last, *captured = run_layers(run, self.blocks, states, **loop)
+        return BertOutput(last, self.read(last, train=train), *captured)
 
     def read(self, states: Float[Array, "B T D"], *, train: bool = False) -> dict[str, Array]:
         """What the heads make of states, by name; "masked_lm" takes those of any positions."""

@@ -24,7 +24,7 @@ from attn_research.layers.masking import intersect, within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
-from attn_research.layers.stack import join_layers, scan_blocks, unstack, with_params
+from attn_research.layers.stack import run_layers, unstack, with_params
 from attn_research.layers.transformer import BLOCK_RULES, DecoderBlock
 from attn_research.types import Array, Bool, Float, Int
 
@@ -176,10 +176,12 @@ class GPT(nn.Module):
 
         def run(block, states):
             after, _, weights = block(states, mask, **options)
-            return after, None if capture is None else (after, weights.attention)
+            return after, weights.attention
 
-        last, captured = scan_blocks(run, self.num_layers, self.remat)(self.blocks, states)
-        return GPTStates(self._finish(last), *join_layers(states, captured))
+        last, *captured = run_layers(
+            run, self.blocks, states, num_layers=self.num_layers, policy=self.remat
+        )
+        return GPTStates(self._finish(last), *captured)
 
     def logits(self, states: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """The logits of the next token, of any states of `read` or `extend`."""

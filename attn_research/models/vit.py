@@ -21,7 +21,7 @@ from attn_research.layers.heads import Pooler
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
-from attn_research.layers.stack import join_layers, scan_blocks
+from attn_research.layers.stack import run_layers
 from attn_research.layers.transformer import BLOCK_RULES, EncoderBlock
 from attn_research.types import Array, Float
 
@@ -181,11 +181,12 @@ class ViT(nn.Module):
         states = self.drop(states, deterministic=not train)
 
         def run(block, states):
-            after, weights = block(states, self.mask, train=train, capture=capture)
-            return after, None if capture is None else (after, weights)
+            return block(states, self.mask, train=train, capture=capture)
 
-        last, captured = scan_blocks(run, self.num_layers, self.remat)(self.blocks, states)
-        return ViTStates(self.norm(last), *join_layers(states, captured))
+        last, *captured = run_layers(
+            run, self.blocks, states, num_layers=self.num_layers, policy=self.remat
+        )
+        return ViTStates(self.norm(last), *captured)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """The number of patches down and across an image of a size in pixels.

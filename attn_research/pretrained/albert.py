@@ -59,24 +59,19 @@ def _names(network: nn.Module) -> tuple[Name, ...]:
         *linear(f"{layer}.ffn_output", "blocks/mlp/output"),
         *norm(f"{layer}.full_layer_layer_norm", "blocks/around_mlp/norm"),
         *linear("albert.pooler", "pooler/dense"),
-        *linear("predictions.dense", "masked_lm/transform"),
-        *norm("predictions.LayerNorm", "masked_lm/norm"),
-        Name("predictions.bias", ("masked_lm/bias",)),
+        *bert.masked_lm_names("predictions", "dense", "LayerNorm"),
         *linear("sop_classifier.classifier", "next_sentence"),
         *linear("classifier", "classifier"),
         *linear("classifier", "token_classifier"),
     )
 
 
-FAMILY = Family(
-    model_type="albert",
-    prefix="albert.",
-    network=_network,
-    config=_config,
-    names=_names,
-    tied=lambda network: {
-        "predictions.decoder.weight": f"albert.{bert.WORDS}",
-        "predictions.decoder.bias": "predictions.bias",
-    },
-    ignored=lambda network: bert.buffers("albert."),
-)
+def _tied(network: nn.Module) -> dict[str, str]:
+    return bert.tied_words("albert.", "predictions")
+
+
+def _ignored(network: nn.Module) -> tuple[str, ...]:
+    return bert.buffers("albert.")
+
+
+FAMILY = Family("albert", "albert.", _network, _config, _names, tied=_tied, ignored=_ignored)

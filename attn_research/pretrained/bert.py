@@ -15,7 +15,14 @@ CLASSIFIERS = {
     "ForSequenceClassification": "classifier",
     "ForTokenClassification": "token_classifier",
 }
-WORDS = "embeddings.word_embeddings.weight"
+# The sizes of a network by the fields of a config, for both directions.
+SIZES = {
+    "vocab_size": "vocab_size",
+    "num_hidden_layers": "num_layers",
+    "hidden_size": "model_dim",
+    "intermediate_size": "mlp_dim",
+    "num_attention_heads": "num_heads",
+}
 
 
 def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> Bert:
@@ -40,14 +47,8 @@ def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> 
         "dropout": options.number("hidden_dropout_prob", 0.1),
         "attention_dropout": options.number("attention_probs_dropout_prob", 0.1),
     }
-    return Bert(
-        options.whole("vocab_size"),
-        options.whole("num_hidden_layers"),
-        options.whole("hidden_size"),
-        options.whole("intermediate_size"),
-        options.whole("num_attention_heads"),
-        **fields | changes,
-    )
+    sizes = {ours: options.whole(theirs) for theirs, ours in SIZES.items()}
+    return Bert(**sizes, **fields | changes)
 
 
 def classifier_dropout(options: Options) -> float:
@@ -61,12 +62,7 @@ def common_config(network: nn.Module) -> dict[str, Any]:
     """The config of an encoder, of fields that the three name alike."""
     if not isinstance(network, Bert):
         raise ValueError(f"{type(network).__name__} is no Bert")
-    return {
-        "vocab_size": network.vocab_size,
-        "hidden_size": network.model_dim,
-        "num_hidden_layers": network.num_layers,
-        "num_attention_heads": network.num_heads,
-        "intermediate_size": network.mlp_dim,
+    return {theirs: getattr(network, ours) for theirs, ours in SIZES.items()} | {
         "hidden_act": PUBLISHED_ACTIVATIONS[network.activation],
         "hidden_dropout_prob": network.dropout,
         "attention_probs_dropout_prob": network.attention_dropout,
@@ -137,6 +133,21 @@ def buffers(prefix: str) -> tuple[str, ...]:
     return f"{prefix}embeddings.position_ids", f"{prefix}embeddings.token_type_ids"
 
 
+def tied_words(prefix: str, head: str) -> dict[str, str]:
+    """The matrix and bias of a masked language model, which repeat those of the embeddings."""
+    words = f"{prefix}embeddings.word_embeddings.weight"
+    return {f"{head}.decoder.weight": words, f"{head}.decoder.bias": f"{head}.bias"}
+
+
+def masked_lm_names(head: str, transform: str, layer_norm: str) -> tuple[Name, ...]:
+    """The head of a masked language model, by the names of its parts."""
+    return (
+        *linear(f"{head}.{transform}", "masked_lm/transform"),
+        *norm(f"{head}.{layer_norm}", "masked_lm/norm"),
+        Name(f"{head}.bias", ("masked_lm/bias",)),
+    )
+
+
 def _network(options: Options, tensors: Collection[str]) -> Bert:
     tests = {
         "pooler": "bert.pooler.dense.weight",
@@ -158,24 +169,19 @@ def _names(network: nn.Module) -> tuple[Name, ...]:
     return (
         *encoder_names("bert."),
         *linear("bert.pooler.dense", "pooler/dense"),
-        *linear("cls.predictions.transform.dense", "masked_lm/transform"),
-        *norm("cls.predictions.transform.LayerNorm", "masked_lm/norm"),
-        Name("cls.predictions.bias", ("masked_lm/bias",)),
+        *masked_lm_names("cls.predictions", "transform.dense", "transform.LayerNorm"),
         *linear("cls.seq_relationship", "next_sentence"),
         *linear("classifier", "classifier"),
         *linear("classifier", "token_classifier"),
     )
 
 
-FAMILY = Family(
-    model_type="bert",
-    prefix="bert.",
-    network=_network,
-    config=_config,
-    names=_names,
-    tied=lambda network: {
-        "cls.predictions.decoder.weight": f"bert.{WORDS}",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    },
-    ignored=lambda network: buffers("bert."),
-)
+def _tied(network: nn.Module) -> dict[str, str]:
+    return tied_words("bert.", "cls.predictions")
+
+
+def _ignored(network: nn.Module) -> tuple[str, ...]:
+    return buffers("bert.")
+
+
+FAMILY = Family("bert", "bert.", _network, _config, _names, tied=_tied, ignored=_ignored)

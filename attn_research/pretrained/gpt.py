@@ -47,12 +47,10 @@ def _names(network: nn.Module) -> tuple[Name, ...]:
     )
 
 
+def _tied(network: nn.Module) -> dict[str, str]:
+    return {"lm_head.weight": "transformer.tokens_embed.weight"}
+
+
 FAMILY = Family(
-    model_type="openai-gpt",
-    prefix="transformer.",
-    network=_network,
-    config=_config,
-    names=_names,
-    tied=lambda network: {"lm_head.weight": "transformer.tokens_embed.weight"},
-    ignored=gpt2.buffers,
+    "openai-gpt", "transformer.", _network, _config, _names, tied=_tied, ignored=gpt2.buffers
 )

@@ -113,12 +113,8 @@ def _names(network: nn.Module) -> tuple[Name, ...]:
     )
 
 
-FAMILY = Family(
-    model_type="gpt2",
-    prefix="transformer.",
-    network=_network,
-    config=_config,
-    names=_names,
-    tied=lambda network: {"lm_head.weight": "transformer.wte.weight"} if network.tied else {},
-    ignored=buffers,
-)
+def _tied(network: nn.Module) -> dict[str, str]:
+    return {"lm_head.weight": "transformer.wte.weight"} if network.tied else {}
+
+
+FAMILY = Family("gpt2", "transformer.", _network, _config, _names, tied=_tied, ignored=buffers)

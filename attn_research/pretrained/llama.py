@@ -104,12 +104,12 @@ def _names(network: nn.Module) -> tuple[Name, ...]:
     )
 
 
-FAMILY = Family(
-    model_type="llama",
-    prefix="model.",
-    network=_network,
-    config=_config,
-    names=_names,
-    tied=lambda network: {"lm_head.weight": "model.embed_tokens.weight"} if network.tied else {},
-    ignored=lambda network: (f"{BLOCK}.self_attn.rotary_emb.inv_freq",),
-)
+def _tied(network: nn.Module) -> dict[str, str]:
+    return {"lm_head.weight": "model.embed_tokens.weight"} if network.tied else {}
+
+
+def _ignored(network: nn.Module) -> tuple[str, ...]:
+    return (f"{BLOCK}.self_attn.rotary_emb.inv_freq",)
+
+
+FAMILY = Family("llama", "model.", _network, _config, _names, tied=_tied, ignored=_ignored)

@@ -8,7 +8,7 @@ from flax import linen as nn
 from attn_research.models.bert import Bert
 from attn_research.pretrained import bert
 from attn_research.pretrained.family import Family
-from attn_research.pretrained.names import Name, linear, norm
+from attn_research.pretrained.names import Name, linear
 from attn_research.pretrained.options import Options
 
 
@@ -46,12 +46,14 @@ def _names(network: nn.Module) -> tuple[Name, ...]:
     return (
         *bert.encoder_names("roberta."),
         *linear(pooler, "pooler/dense"),
-        *linear("lm_head.dense", "masked_lm/transform"),
-        *norm("lm_head.layer_norm", "masked_lm/norm"),
-        Name("lm_head.bias", ("masked_lm/bias",)),
+        *bert.masked_lm_names("lm_head", "dense", "layer_norm"),
         *linear("classifier.out_proj", "classifier"),
         *linear("classifier", "token_classifier"),
     )
+
+
+def _tied(network: nn.Module) -> dict[str, str]:
+    return bert.tied_words("roberta.", "lm_head")
 
 
 def _ignored(network: nn.Module) -> tuple[str, ...]:
@@ -60,15 +62,4 @@ def _ignored(network: nn.Module) -> tuple[str, ...]:
     return bert.buffers("roberta.") + (pooler if "classifier" in network.heads else ())
 
 
-FAMILY = Family(
-    model_type="roberta",
-    prefix="roberta.",
-    network=_network,
-    config=_config,
-    names=_names,
-    tied=lambda network: {
-        "lm_head.decoder.weight": f"roberta.{bert.WORDS}",
-        "lm_head.decoder.bias": "lm_head.bias",
-    },
-    ignored=_ignored,
-)
+FAMILY = Family("roberta", "roberta.", _network, _config, _names, tied=_tied, ignored=_ignored)

@@ -1,12 +1,14 @@
 """Whisper's weights in CTranslate2's container, under the names of the published format."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 
 from attn_research.pretrained.checkpoint import Checkpoint
+from attn_research.pretrained.tensors import Renamed
 
 GELU = 3  # exact GELU among the container's activations
 # Scalars of the container that say how it is computed, with the values that Whisper has.
@@ -79,7 +81,8 @@ def from_ctranslate2(checkpoint: Checkpoint) -> Checkpoint:
             del names[name]
     own = {k: v for k, v in checkpoint.config.items() if not k.startswith("ctranslate2.")}
     config = own | _config(tensors, names, heads, where)
-    return Checkpoint(config, _Published(tensors, names), where, checkpoint.container)
+    renamed = Renamed(names, functools.partial(_read, tensors))
+    return Checkpoint(config, renamed, where, checkpoint.container)
 
 
 def _published(name: str) -> dict[str, _Part]:
@@ -142,22 +145,3 @@ def _read(tensors: Any, part: _Part) -> Shaped[np.ndarray, "..."]:
     if len(array) % part.count:
         raise ValueError(f"tensor {part.tensor}: {len(array)} rows are not {part.count} parts")
     return np.split(array, part.count)[part.number]
-
-
-class _Published(Mapping):
-    """Tensors by their published names."""
-
-    def __init__(self, tensors: Any, names: dict[str, _Part]):
-        self._tensors, self._names = tensors, names
-
-    def __getitem__(self, name: str) -> Shaped[np.ndarray, "..."]:
-        return _read(self._tensors, self._names[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names

@@ -17,11 +17,10 @@ from attn_research.training.mesh import AXES, TensorRules, parse_mesh
 from attn_research.training.pmapped import Pmapped
 from attn_research.training.sharded import Sharded
 from attn_research.training.step import (
+    KeyedUpdate,
     Loss,
     Step,
     TrainState,
-    bind_key,
-    key_words,
     make_gradients,
     make_update,
 )
@@ -100,16 +99,17 @@ class OneDevice:
         return tree
 
     def compile(self, loss, optimizer, key, like, *, trainable=None) -> Step:
-        return bind_key(self._step(loss, optimizer, trainable), key)
+        return self._update(loss, optimizer, trainable).step(key)
 
     def lower(self, loss, optimizer, key, like, batch, *, trainable=None) -> jax.stages.Lowered:
-        return self._step(loss, optimizer, trainable).lower(like, batch, key_words(key))
+        return self._update(loss, optimizer, trainable).lower(like, batch, key)
 
-    def _step(self, loss, optimizer, trainable):
+    def _update(self, loss, optimizer, trainable):
         gradients = make_gradients(
             loss, num_microbatches=self.num_microbatches, trainable=trainable
         )
-        return jax.jit(make_update(gradients, optimizer, trainable=trainable), donate_argnums=0)
+        update = make_update(gradients, optimizer, trainable=trainable)
+        return KeyedUpdate(jax.jit(update, donate_argnums=0))
 
 
 def make_placement(

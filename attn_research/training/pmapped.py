@@ -7,14 +7,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from attn_research.training.step import (
-    Step,
-    TrainState,
-    bind_key,
-    key_words,
-    make_gradients,
-    make_update,
-)
+from attn_research.training.step import KeyedUpdate, Step, TrainState, make_gradients, make_update
 from attn_research.types import PyTree
 
 
@@ -52,7 +45,7 @@ class Pmapped:
         return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
 
     def compile(self, loss, optimizer, key, like, *, trainable=None) -> Step:
-        mapped = bind_key(self._map(loss, optimizer, trainable), key)
+        mapped = self._map(loss, optimizer, trainable).step(key)
 
         def step(state, batch):
             state, metrics = mapped(state, batch)
@@ -73,12 +66,13 @@ class Pmapped:
 
         state = jax.tree.map(lambda x: shape(x, n, *x.shape), like)
         rows = jax.tree.map(lambda x: shape(x, n, x.shape[0] // n, *x.shape[1:]), batch)
-        return self._map(loss, optimizer, trainable).lower(state, rows, key_words(key))
+        return self._map(loss, optimizer, trainable).lower(state, rows, key)
 
     def _map(self, loss, optimizer, trainable):
         update = make_update(self._gradients(loss, trainable), optimizer, trainable=trainable)
         devices = None if self.num_processes > 1 else self._devices
-        return jax.pmap(update, "data", in_axes=(0, 0, None), donate_argnums=0, devices=devices)
+        axes = dict(axis_name="data", in_axes=(0, 0, None))
+        return KeyedUpdate(jax.pmap(update, **axes, donate_argnums=0, devices=devices))
 
     def _gradients(self, loss, trainable):
         local_gradients = make_gradients(

@@ -14,14 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from attn_research.training.mesh import BATCH_AXES, TensorRules, partition_specs
-from attn_research.training.step import (
-    Step,
-    TrainState,
-    bind_key,
-    key_words,
-    make_gradients,
-    make_update,
-)
+from attn_research.training.step import KeyedUpdate, Step, TrainState, make_gradients, make_update
 from attn_research.training.trainable import split
 from attn_research.types import PyTree
 
@@ -67,20 +60,19 @@ class Sharded:
         return jax.tree.map(lambda x: x.addressable_data(0), replicate(tree))
 
     def compile(self, loss, optimizer, key, like, *, trainable=None) -> Step:
-        return bind_key(self._step(loss, optimizer, like, trainable), key)
+        return self._update(loss, optimizer, like, trainable).step(key)
 
     def lower(self, loss, optimizer, key, like, batch, *, trainable=None) -> jax.stages.Lowered:
-        return self._step(loss, optimizer, like, trainable).lower(like, batch, key_words(key))
+        return self._update(loss, optimizer, like, trainable).lower(like, batch, key)
 
-    def _step(self, loss, optimizer, like, trainable):
+    def _update(self, loss, optimizer, like, trainable):
         state_sharding, replicated = self.shardings(like), NamedSharding(self.mesh, P())
         update = make_update(self._gradients(loss, trainable), optimizer, trainable=trainable)
-        return jax.jit(
-            update,
+        shardings = dict(
             in_shardings=(state_sharding, self._by_row, replicated),
             out_shardings=(state_sharding, replicated),
-            donate_argnums=0,
         )
+        return KeyedUpdate(jax.jit(update, **shardings, donate_argnums=0))
 
     def shardings(self, tree: PyTree) -> PyTree:
         """The sharding of each array of a tree."""

@@ -158,6 +158,20 @@ def bind_key(update: Callable[[TrainState, PyTree, Array], Any], key: Key[Array,
     return lambda state, batch: update(state, batch, words)
 
 
+class KeyedUpdate(NamedTuple):
+    """An update that is compiled for some devices, for any key."""
+
+    compiled: Any  # by `jax.jit` or `jax.pmap`, of what `make_update` gives
+
+    def step(self, key: Key[Array, ""]) -> Step:
+        """The step whose draws come from a key."""
+        return bind_key(self.compiled, key)
+
+    def lower(self, state: PyTree, batch: PyTree, key: Key[Array, ""]) -> jax.stages.Lowered:
+        """The lowered program of the step, from shapes."""
+        return self.compiled.lower(state, batch, key_words(key))
+
+
 def make_train_step(
     loss: Loss,
     optimizer: optax.GradientTransformation,

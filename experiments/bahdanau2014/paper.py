@@ -1,7 +1,6 @@
 """Bahdanau, Cho, Bengio 2014: networks, rows and scales of Tables 1 and 2, Figures 2 and 3."""
 
 import dataclasses
-from typing import Any
 
 from flax import linen as nn
 
@@ -51,29 +50,21 @@ class RNNSearchConfig:
     memory: MemoryConfig = MEMORY
 
 
-def _row(max_words: int, *, attention: bool, **paper: Any) -> Row:
+# What the paper printed: Table 1, and Table 2 with NLL per sentence.
+FIGURES = "bleu", "no_unk", "updates", "epochs", "hours", "train_nll", "dev_nll"
+
+
+def _row(max_words: int, printed: tuple[float, ...], *, attention: bool) -> Row:
+    paper = dict(zip(FIGURES, printed, strict=True))
     return Row({"attention": attention, "max_words": max_words}, paper)
 
 
-# What the paper printed: Table 1, and Table 2 with NLL per sentence.
 ROWS = {
-    "RNNencdec-30": _row(
-        30, attention=False, bleu=13.93, no_unk=24.19, updates=8.46e5, epochs=6.4, hours=109,
-        train_nll=28.1, dev_nll=53.0,
-    ),
-    "RNNsearch-30": _row(
-        30, attention=True, bleu=21.50, no_unk=31.44, updates=4.71e5, epochs=3.6, hours=113,
-        train_nll=26.7, dev_nll=47.2,
-    ),
-    "RNNencdec-50": _row(
-        50, attention=False, bleu=17.82, no_unk=26.71, updates=6.00e5, epochs=4.5, hours=108,
-        train_nll=44.0, dev_nll=43.6,
-    ),
-    "RNNsearch-50": _row(
-        50, attention=True, bleu=26.75, no_unk=34.16, updates=2.88e5, epochs=2.2, hours=111,
-        train_nll=40.7, dev_nll=38.1,
-    ),
-}  # fmt: skip
+    "RNNencdec-30": _row(30, (13.93, 24.19, 8.46e5, 6.4, 109, 28.1, 53.0), attention=False),
+    "RNNsearch-30": _row(30, (21.50, 31.44, 4.71e5, 3.6, 113, 26.7, 47.2), attention=True),
+    "RNNencdec-50": _row(50, (17.82, 26.71, 6.00e5, 4.5, 108, 44.0, 43.6), attention=False),
+    "RNNsearch-50": _row(50, (26.75, 34.16, 2.88e5, 2.2, 111, 40.7, 38.1), attention=True),
+}
 
 SCALES = {
     "tiny": Scale(dict(

@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from experiments.benchmarks.idle import exit_if_busy
+from experiments.benchmarks.peers import LEARNING_RATE
 from experiments.harness.path_flags import define_path
 
 PAD, BOS = 0, 1
@@ -83,9 +84,13 @@ def define_data_flags(num_batches: int) -> None:
     flags.DEFINE_integer("num_batches", num_batches, "Batches of a round.", lower_bound=1)
 
 
-def main(comparison: Comparison, tasks: Callable[[], Iterable[Task]]) -> None:
-    """Runs all tasks, or acts as one worker process."""
+def main(
+    comparison: Comparison, tasks: Callable[[], Iterable[Task]], argv: Sequence[str] = ()
+) -> None:
+    """Runs all tasks, or acts as one worker process. `argv` is what flags left."""
     values = flags.FLAGS
+    if len(argv) > 1:
+        sys.exit(f"error: not a flag: {' '.join(argv[1:])}")
     if values.worker:
         _work(comparison, values.worker, Path(values.folder))
         return
@@ -109,6 +114,23 @@ def main(comparison: Comparison, tasks: Callable[[], Iterable[Task]]) -> None:
     }
     if values.output:
         write_whole(Path(values.output), (json.dumps(result, indent=1) + "\n").encode())
+
+
+def our_step(paper: str, **values: Any) -> Callable[[dict], Run]:
+    """The maker of this code's training step, by a paper's name, some values and a config's.
+
+    The learning rate is that of the peers, and gradients are clipped to norm 1 as theirs are.
+    """
+
+    def make_step(config: dict) -> Run:
+        from experiments.harness.program import make_program
+        from experiments.papers import find
+
+        fixed = {"schedule": "constant", "learning_rate": LEARNING_RATE} | values
+        found = find(paper)
+        return our_training(make_program(found, found.config.replace(**config, **fixed)))
+
+    return make_step
 
 
 def our_training(program: Any) -> Run:

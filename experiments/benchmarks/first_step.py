@@ -7,7 +7,7 @@ process without a compilation cache. Parameter initialization and execution are 
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,14 +66,9 @@ def tasks() -> Iterator[comparison.Task]:
     yield comparison.Task(shape, functools.partial(write_task, **shape))
 
 
-def _main(argv: Sequence[str]) -> None:
-    del argv
-    comparison.main(COMPARISON, tasks)
-
-
 if __name__ == "__main__":
     flags.DEFINE_integer("rows", 8, "Sentences of the batch.", lower_bound=1)
     flags.DEFINE_integer("length", 32, "Words of a sentence.", lower_bound=1)
     comparison.define_flags(COMPARISON, peers="linen", rounds=3)
     flags.adopt_module_key_flags(comparison)
-    app.run(_main)
+    app.run(functools.partial(comparison.main, COMPARISON, tasks))

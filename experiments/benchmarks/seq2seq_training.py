@@ -8,7 +8,7 @@ is in non-padding target tokens per second. See `experiments.benchmarks.comparis
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import app, flags
@@ -77,14 +77,9 @@ def tasks() -> Iterator[comparison.Task]:
         )
 
 
-def _main(argv: Sequence[str]) -> None:
-    del argv
-    comparison.main(COMPARISON, tasks)
-
-
 if __name__ == "__main__":
     flags.DEFINE_string("hidden", "256,512", "Hidden widths, with commas.")
     comparison.define_data_flags(num_batches=10)
     comparison.define_flags(COMPARISON, peers="torch", rounds=7)
     flags.adopt_module_key_flags(comparison)
-    app.run(_main)
+    app.run(functools.partial(comparison.main, COMPARISON, tasks))

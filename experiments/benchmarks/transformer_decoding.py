@@ -9,7 +9,7 @@ words each. The peers need `pip install -e .[peers]`, in this environment or in 
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -97,11 +97,6 @@ def tasks() -> Iterator[comparison.Task]:
         yield comparison.Task({"size": size}, functools.partial(write_task, size=size, **shape))
 
 
-def _main(argv: Sequence[str]) -> None:
-    del argv
-    comparison.main(COMPARISON, tasks)
-
-
 if __name__ == "__main__":
     flags.DEFINE_string("sizes", "3x256,6x512", f"Sizes, with commas, of {', '.join(SIZES)}.")
     flags.DEFINE_integer("rows", 64, "Sentences of a batch.", lower_bound=1)
@@ -109,4 +104,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("num_batches", 1, "Batches of a round.", lower_bound=1)
     comparison.define_flags(COMPARISON, peers="marian,ctranslate2", rounds=7)
     flags.adopt_module_key_flags(comparison)
-    app.run(_main)
+    app.run(functools.partial(comparison.main, COMPARISON, tasks))

@@ -8,7 +8,7 @@ is in non-padding target tokens per second. See `experiments.benchmarks.comparis
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import app, flags
@@ -23,18 +23,9 @@ VOCABULARY = 10_066
 SHARED = {"vocab_size": VOCABULARY, "dropout": 0.1, "label_smoothing": 0.1}
 
 
-def our_step(config: dict) -> comparison.Run:
-    """The training step of this code: Adam, gradients clipped to norm 1."""
-    from experiments.harness.program import make_program
-    from experiments.vaswani2017.paper import PAPER
-
-    fixed = {"schedule": "constant", "learning_rate": 1e-3}
-    return comparison.our_training(make_program(PAPER, PAPER.config.replace(**config, **fixed)))
-
-
 COMPARISON = comparison.Comparison(
     "experiments.benchmarks.transformer_training",
-    our_step,
+    comparison.our_step("vaswani2017"),
     {
         "torch": ("transformer_torch", {}),
         "torch-tuned": ("transformer_torch", {"tuned": True}),
@@ -64,14 +55,9 @@ def tasks() -> Iterator[comparison.Task]:
         yield comparison.Task({"size": size}, functools.partial(write_task, size=size, **data))
 
 
-def _main(argv: Sequence[str]) -> None:
-    del argv
-    comparison.main(COMPARISON, tasks)
-
-
 if __name__ == "__main__":
     flags.DEFINE_string("sizes", "tiny,small", f"Sizes, with commas, of {', '.join(SIZES)}.")
     comparison.define_data_flags(num_batches=6)
     comparison.define_flags(COMPARISON, peers="torch", rounds=7)
     flags.adopt_module_key_flags(comparison)
-    app.run(_main)
+    app.run(functools.partial(comparison.main, COMPARISON, tasks))

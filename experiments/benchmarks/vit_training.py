@@ -10,7 +10,7 @@ but matrix products in the backward pass (`remat=dots`), as its recipes for a CP
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +21,9 @@ from experiments.benchmarks import comparison
 SIDE, CLASSES = 32, 10
 
 
-def our_step(config: dict) -> comparison.Run:
-    """The training step of this code: AdamW, gradients clipped to norm 1."""
-    from experiments.harness.program import make_program
-    from experiments.vit2020.paper import PAPER
-
-    fixed = {"schedule": "constant", "learning_rate": 1e-3, "weight_decay": 0.05, "remat": "dots"}
-    return comparison.our_training(make_program(PAPER, PAPER.config.replace(**config, **fixed)))
-
-
 COMPARISON = comparison.Comparison(
     "experiments.benchmarks.vit_training",
-    our_step,
+    comparison.our_step("vit2020", weight_decay=0.05, remat="dots"),
     {
         "huggingface": ("vit_huggingface", {}),
         "huggingface-tuned": ("vit_huggingface", {"tuned": True}),
@@ -66,15 +57,10 @@ def tasks() -> Iterator[comparison.Task]:
         yield comparison.Task({"model": f"S/{patch}"}, functools.partial(write_task, **work))
 
 
-def _main(argv: Sequence[str]) -> None:
-    del argv
-    comparison.main(COMPARISON, tasks)
-
-
 if __name__ == "__main__":
     flags.DEFINE_list("patches", "16,4", "Patch sizes in pixels, with commas.")
     flags.DEFINE_integer("batch_size", 64, "Images of a batch.", lower_bound=1)
     flags.DEFINE_integer("num_batches", 4, "Batches of a round.", lower_bound=1)
     comparison.define_flags(COMPARISON, peers="huggingface,huggingface-tuned", rounds=7)
     flags.adopt_module_key_flags(comparison)
-    app.run(_main)
+    app.run(functools.partial(comparison.main, COMPARISON, tasks))

@@ -44,6 +44,17 @@ def setting(
     return dataclasses.field(default=default, metadata=about)
 
 
+def data_folder(*names: str) -> Any:
+    """The field `data_dir` of a config of data, for the data sets of these names."""
+    return setting(
+        "",
+        "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.",
+        local=True,
+        path=True,
+        needs={"data": names},
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Training: its length, its measurements and its checkpoints."""

@@ -10,7 +10,8 @@ import signal
 import sys
 import textwrap
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -98,6 +99,23 @@ def fail(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
+@contextmanager
+def one_line_errors(argv: Sequence[str]) -> Generator[None]:
+    """The body of a program: bad input ends it with one line, with --debug as it was raised.
+
+    `argv` is what flags left; a word besides the program's name is bad input.
+    """
+    quiet_libraries()
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"not a flag: {' '.join(argv[1:])}")
+        yield
+    except (ValueError, OSError, ImportError, ArithmeticError, NotImplementedError) as error:
+        if flags.FLAGS.debug:
+            raise
+        fail(error)
+
+
 def _define_flags(paper: Paper) -> None:
     for _, field in paper.config.fields():
         text = field.metadata["help"]
@@ -151,21 +169,14 @@ def _flag_line(name: str, text: str, default: Any, origin: str = "") -> str:
 
 
 def _main(paper: Paper, find: Callable[[str], Paper] | None, argv: Sequence[str]) -> None:
-    quiet_libraries()
-    with processes.exit_on_error():
+    with processes.exit_on_error(), one_line_errors(argv):
         try:
-            if len(argv) > 1:
-                raise ValueError(f"not a flag: {' '.join(argv[1:])}")
             _run(paper, find)
         except (Interrupted, KeyboardInterrupt) as end:
             end = end if isinstance(end, Interrupted) else Interrupted(signal.SIGINT)
             saved = "" if end.step is None else f" after step {end.step}, which is saved"
             print(f"interrupted{saved}; to continue: {_resume_command(paper)}", file=sys.stderr)
             sys.exit(end.exit_code)
-        except (ValueError, OSError, ImportError, ArithmeticError, NotImplementedError) as error:
-            if flags.FLAGS.debug:
-                raise
-            fail(error)
 
 
 def _resume_command(paper: Paper) -> str:

@@ -23,15 +23,12 @@ from attn_research.attention import (
     attend,
     explain,
 )
+from tests.attention.inputs import random_arrays
 
 B, T, S, N, K, H, Hv = 2, 5, 7, 4, 2, 3, 6
 
 
-@functools.cache
-def arrays():
-    rng = np.random.default_rng(0)
-    shapes = (B, T, N, H), (B, S, K, H), (B, S, K, Hv)
-    return tuple(jnp.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in shapes)
+ARRAYS = random_arrays((B, T, N, H), (B, S, K, H), (B, S, K, Hv))
 
 
 # One compilation of a new shape as a whole is faster than one for each operation.
@@ -89,23 +86,23 @@ def test_bias_as_a_function_of_positions():
     bias = jnp.asarray(-0.5 * np.abs(offset, dtype=np.float32)[None, None])
     positions = Positions(query=2 + jnp.arange(T))
     np.testing.assert_array_equal(
-        jitted(*arrays(), bias=nearer, positions=positions).context,
-        jitted(*arrays(), bias=bias, positions=positions).context,
+        jitted(*ARRAYS, bias=nearer, positions=positions).context,
+        jitted(*ARRAYS, bias=bias, positions=positions).context,
     )
-    assert explain(*arrays(), bias=nearer)[-1].verdict == "chosen"
+    assert explain(*ARRAYS, bias=nearer)[-1].verdict == "chosen"
 
 
 def test_weights_are_returned_only_if_captured():
-    assert attend(*arrays()).weights is None
-    every = np.asarray(jitted(*arrays(), mask=Causal(), capture="all").weights)
+    assert attend(*ARRAYS).weights is None
+    every = np.asarray(jitted(*ARRAYS, mask=Causal(), capture="all").weights)
     np.testing.assert_allclose(every.sum(-1), 1, rtol=1e-6)
-    some = jitted(*arrays(), mask=Causal(), capture=Capture(heads=(3, 0), rows=(1, 2, 4))).weights
+    some = jitted(*ARRAYS, mask=Causal(), capture=Capture(heads=(3, 0), rows=(1, 2, 4))).weights
     assert some.shape == (B, 2, 3, S)
     np.testing.assert_array_equal(some, every[:, [3, 0]][:, :, [1, 2, 4]])
 
 
 def test_dropout_applies_to_the_context_and_not_to_captured_weights():
-    query, key, _ = arrays()
+    query, key, _ = ARRAYS
     unit = jnp.asarray(np.broadcast_to(np.eye(S, dtype=np.float32)[:, None], (B, S, K, S)))
 
     draws = [
@@ -138,7 +135,7 @@ def test_equal_arguments_trace_once():
 
     def call(fill, left=2):
         run.eval_shape(  # traces, and compiles nothing
-            *arrays(),
+            *ARRAYS,
             score=Additive(jnp.asarray(np.full(H, fill, np.float32))),
             mask=Window(left, 0) & Padding(jnp.asarray(np.full((B, S), fill > 0))),
             dropout=Dropout(0.1, jax.random.key(int(fill))),
@@ -257,7 +254,7 @@ def test_invalid_calls_give_a_one_line_error_with_advice(name):
 
 
 def test_attend_refuses_what_explain_refuses():
-    query, key, value = arrays()
+    query, key, value = ARRAYS
     with pytest.raises(ValueError, match="not a multiple"):
         attend(query[:, :, :3], key, value)
     with pytest.raises(
@@ -267,13 +264,13 @@ def test_attend_refuses_what_explain_refuses():
 
 
 def test_query_and_key_widths_may_differ_with_the_general_score():
-    query, key, value = arrays()
+    query, key, value = ARRAYS
     context = attend(query[..., :2], key, value, score=General(jnp.ones((2, H)))).context
     assert context.shape == (B, T, N, Hv)
 
 
 def test_mask_arrays_longer_than_the_keys_need_key_positions():
-    query, key, value = arrays()
+    query, key, value = ARRAYS
     valid = Padding(jnp.asarray(np.arange(10) < np.array([[6], [3]])))
     with pytest.raises(ValueError, match=r"need \(2, 7\)"):
         attend(query, key, value, mask=valid)

@@ -1,7 +1,5 @@
 """The chain of implementations: the choice of `attend`, and the rows of `explain`."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,15 +8,12 @@ import pytest
 from attn_research.attention import Causal, Dropout, Full, Padding, api, attend, explain
 from attn_research.attention.backends import reference
 from attn_research.attention.backends.pallas_gpu import backend as pallas_gpu
+from tests.attention.inputs import random_arrays
 
 B, T, S, N, K, H, Hv = 2, 5, 7, 4, 2, 3, 6
 
 
-@functools.cache
-def arrays():
-    rng = np.random.default_rng(0)
-    shapes = (B, T, N, H), (B, S, K, H), (B, S, K, Hv)
-    return tuple(jnp.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in shapes)
+ARRAYS = random_arrays((B, T, N, H), (B, S, K, H), (B, S, K, Hv))
 
 
 def shape(*sizes, dtype=jnp.float32):
@@ -46,13 +41,13 @@ def chain(monkeypatch):
 
 def test_the_first_implementation_that_supports_a_call_is_used(chain):
     def by_first(**options):
-        return not np.asarray(attend(*arrays(), **options).context).any()
+        return not np.asarray(attend(*ARRAYS, **options).context).any()
 
     assert by_first(mask=Causal())
     assert not by_first(mask=Full())
     assert not by_first(mask=Causal(), implementation="reference")
     with pytest.raises(NotImplementedError, match=r"^first: only the causal mask$"):
-        attend(*arrays(), mask=Full(), implementation="first")
+        attend(*ARRAYS, mask=Full(), implementation="first")
 
 
 def test_explain_gives_the_chosen_implementation_and_reasons(chain):

@@ -20,8 +20,7 @@ REFUSED = {("gathered", "one key"): "use tiled"}
 def few_at_a_time(monkeypatch):
     """Several tiles of keys, and several blocks of rows on each device."""
     monkeypatch.setattr(plan, "KEY_TILE", 160)
-    monkeypatch.setattr(plan, "FORWARD_SCORES", 2**13)
-    monkeypatch.setattr(plan, "BACKWARD_SCORES", 2**12)
+    monkeypatch.setattr(plan, "scores_at_a_time", lambda: (2**13, 2**12))
     monkeypatch.setattr(plain, "SCORES", 2**15)
 
 

@@ -48,19 +48,18 @@ def test_examples_edit_the_stated_number_of_files():
     assert folders == {"experiments/reversal2026"}
 
 
-@pytest.mark.parametrize("heading", ["A score", "A mask"])
-def test_a_mechanism_passes_conformance_and_runs_in_every_model_by_flag(copy, heading):
-    edit(copy, heading)
-    found = commands(heading)
-    name = found[0].rpartition("=")[2]
-    cases = [f"--mechanisms={name}", "--masks=causal,window"]
-    if heading == "A mask":
-        cases = [f"--masks={name}", "--mechanisms=dot,additive"]
+def test_a_score_and_a_mask_pass_conformance_and_run_in_every_model_by_flag(copy):
+    assert edit(copy, "A score") and edit(copy, "A mask")
+    of_score, of_mask = commands("A score"), commands("A mask")
+    score, mask = (found[0].rpartition("=")[2] for found in (of_score, of_mask))
+    cases = [f"--mechanisms={score},dot,additive", f"--masks={mask},causal"]
     words = ["--implementations=reference,tiled", "--samples=0", "--notransformations", *cases]
     table = call(copy, "-m", "experiments.conformance", "--noprogress", *words)
     assert "**0 pass" not in table and "0 are wrong" in table
-    for command in found:
-        small = ["--num_steps=2", "--eval_every=2", "--noprogress"]
+    # A command of each, with the flags of both.
+    for command, other in zip(of_score, of_mask, strict=True):
+        assert command.split()[:3] == other.split()[:3]
+        small = [other.split()[-1], "--num_steps=2", "--eval_every=2", "--noprogress"]
         small += [] if "vit2020" in command else ["--train_pairs=300", "--test_pairs=4"]
         assert "results" in call(copy, *command.split()[1:], *small)
 

@@ -17,6 +17,7 @@ from tests.experiments.contributing import ROOT
 @pytest.mark.parametrize(
     ("paper", "row", "given", "message"),
     [
+        # Without effect.
         (
             "bahdanau2014", "RNNencdec-50", {"score": "dot"},
             "--score=dot has no effect with --attention=False, which row RNNencdec-50 sets: "
@@ -53,16 +54,7 @@ from tests.experiments.contributing import ROOT
             "--placement=auto or sharded or pmap",
         ),
         ("vit2020", "small", {"cpu_devices": 2, "placement": "jit"}, "--placement=auto or sharded"),
-    ],
-)  # fmt: skip
-def test_a_flag_without_effect_is_refused_with_the_reason(paper, row, given, message):
-    with pytest.raises(ValueError, match=message):
-        check_given(find(paper), row, {"scale": "tiny", **given})
-
-
-@pytest.mark.parametrize(
-    ("paper", "row", "given", "message"),
-    [
+        # Against what a row sets itself.
         (
             "luong2015", "general", {"score": "dot"},
             "--score=dot: row general sets score=general itself; remove the flag, or choose "
@@ -76,9 +68,9 @@ def test_a_flag_without_effect_is_refused_with_the_reason(paper, row, given, mes
         ("vit2020", "B/16", {"scale": "paper", "patch": 8}, "row B/16 sets patch=16 itself"),
     ],
 )  # fmt: skip
-def test_a_flag_against_what_a_row_sets_is_refused(paper, row, given, message):
+def test_a_flag_is_refused_with_the_reason(paper, row, given, message):
     with pytest.raises(ValueError, match=message):
-        check_given(find(paper), row, given)
+        check_given(find(paper), row, {"scale": "tiny", **given})
 
 
 @pytest.mark.parametrize(

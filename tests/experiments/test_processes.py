@@ -62,13 +62,13 @@ def ends(tmp_path_factory):
     """The states at the ends of runs, whole or killed in between, and the start of all."""
     names = ("whole", "same", "other", "four")
     folders = {name: tmp_path_factory.mktemp(name) for name in names}
-    eight = ["--placement=sharded", "--mesh=data=4,fsdp=2"]
+    mesh = ["--placement=sharded", "--mesh=data=2,fsdp=2"]
     two = [f"--coordinator={free_address()}", "--num_processes=2"]
     leader, follower = (
-        start(folders["other"], 4, *eight, *two, f"--process_id={i}", until="10") for i in range(2)
+        start(folders["other"], 2, *mesh, *two, f"--process_id={i}", until="10") for i in range(2)
     )
-    whole = start(folders["whole"], 8, *eight)
-    same = start(folders["same"], 8, *eight, until="10")
+    whole = start(folders["whole"], 4, *mesh)
+    same = start(folders["same"], 4, *mesh, until="10")
     finish(leader, -signal.SIGKILL)
     # The other one stops by itself, at the watch of processes or in the sum that it waits for.
     _, errors = follower.communicate(timeout=60)
@@ -76,14 +76,14 @@ def ends(tmp_path_factory):
     assert re.search("ended, and so does this|another task died|terminate called", errors)
     other = start(folders["other"], 2, "--placement=pmap", until="15")
     finish(same, -signal.SIGKILL)
-    same = start(folders["same"], 8, *eight)
+    same = start(folders["same"], 4, *mesh)
     assert "continues from step 5" in finish(other, -signal.SIGKILL)
     other = start(folders["other"], 1)
     assert "continues from step 10" in finish(other)
     assert "continues from step 5" in finish(same)
     finish(whole)
     address = [f"--coordinator={free_address()}", "--num_processes=4", "--placement=pmap"]
-    four = [start(folders["four"], 2, *address, f"--process_id={i}") for i in range(4)]
+    four = [start(folders["four"], 1, *address, f"--process_id={i}") for i in range(4)]
     for process in four:
         finish(process)
     assert (folders["four"] / "results" / "small.seed0.json").is_file()

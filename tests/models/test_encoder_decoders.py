@@ -20,6 +20,7 @@ from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.luong import LuongSeq2Seq
 from attn_research.models.rnn_search import RNNSearch
 from attn_research.models.transformer import Transformer
+from tests.models.shapes import encoder_decoder_shapes, num_parameters
 
 B, T, S, N_WORDS, HIDDEN = 2, 5, 9, 11, 6
 VOCAB = dict(source_vocab=12, target_vocab=N_WORDS)
@@ -91,8 +92,7 @@ class Case(NamedTuple):
 @functools.cache
 def make_case(name):
     network = NETWORKS[name]
-    ids = jnp.zeros((1, 2), jnp.int32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
+    shapes = encoder_decoder_shapes(network)
     rng = np.random.default_rng(0)
 
     def draw(path, x):  # a layer's norm keeps its scale, else nothing is left of what it passes on
@@ -253,10 +253,7 @@ def test_hidden_states_return_the_captured_weights(case):
 
 
 def parameter_count(network):
-    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    valid = jax.ShapeDtypeStruct((1, 2), bool)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, valid, ids)
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    return num_parameters(encoder_decoder_shapes(network))
 
 
 @pytest.mark.parametrize("score", SCORINGS)

@@ -11,11 +11,11 @@ import pytest
 from attn_research.attention import Rotary, Window
 from attn_research.layers.embeddings import BucketedBiases, LearnedPositions, LinearBiases
 from attn_research.models.gpt import GPT, GPT1_BLOCK, LLAMA_BLOCK, SIZES
+from tests.models.shapes import decoder_shapes, num_parameters
 
 
 def count(network):
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    return num_parameters(decoder_shapes(network))
 
 
 COUNTS = {

@@ -12,6 +12,7 @@ from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.masking import Predictive
 from attn_research.layers.scoring import make_scoring
 from attn_research.models.luong import LuongSeq2Seq
+from tests.models.shapes import encoder_decoder_shapes, num_parameters
 
 DOT, GENERAL = make_scoring("dot"), make_scoring("general")
 BASE = 214_032_000
@@ -45,10 +46,7 @@ COMBINE, FEED = 2_000_000, 4_000_000
 )
 def test_parameter_counts_at_the_sizes_of_the_paper(attention, feed, count):
     network = LuongSeq2Seq(50_000, 50_000, 1000, 1000, 4, attention=attention, input_feeding=feed)
-    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    valid = jax.ShapeDtypeStruct((1, 2), bool)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, valid, ids)
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
+    assert num_parameters(encoder_decoder_shapes(network)) == count
 
 
 def sigmoid(x):
@@ -100,8 +98,7 @@ def make_case(reverse, feed, dropout=0.0):
     attention = MemoryAttention(GENERAL, Predictive(2))
     options = dict(reverse=reverse, input_feeding=feed, dropout=dropout)
     network = LuongSeq2Seq(12, 11, 6, 5, 2, attention=attention, **options)
-    ids = jnp.zeros((1, 2), jnp.int32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
+    shapes = encoder_decoder_shapes(network)
     rng = np.random.default_rng(0)
     return network, jax.tree.map(lambda x: np.float32(0.8 * rng.normal(size=x.shape)), shapes)
 

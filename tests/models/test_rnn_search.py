@@ -17,6 +17,7 @@ from attn_research.models.rnn_search import RNNSearch
 from attn_research.training.objectives import cross_entropy
 from attn_research.training.optimizers import make_optimizer
 from attn_research.training.step import Sums, make_state, make_train_step
+from tests.models.shapes import encoder_decoder_shapes, num_parameters
 
 B, T, S, N_WORDS = 2, 5, 7, 11
 SIZES = dict(source_vocab=12, target_vocab=N_WORDS, hidden_dim=6, embedding_dim=5, maxout_dim=4)
@@ -39,8 +40,7 @@ class Case(NamedTuple):
 @functools.cache
 def make_case(alignment, conditional=False):
     network = RNNSearch(**SIZES, attention=additive(alignment), conditional=conditional)
-    ids = jnp.zeros((1, 2), jnp.int32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
+    shapes = encoder_decoder_shapes(network)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: np.float32(0.8 * rng.normal(size=x.shape)), shapes)
     capture = "all" if alignment else None
@@ -77,9 +77,7 @@ def make_batch():
 )
 def test_parameter_counts_at_the_sizes_of_the_paper(alignment, weights, biases):
     network = RNNSearch(30_000, 30_000, 1000, 620, 500, additive(alignment))
-    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    valid = jax.ShapeDtypeStruct((1, 2), bool)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, valid, ids)
+    shapes = encoder_decoder_shapes(network)
     sizes = {"bias": 0, "weight": 0}
     for path, leaf in traverse_util.flatten_dict(shapes).items():
         sizes["bias" if path[-1] == "bias" else "weight"] += leaf.size
@@ -239,20 +237,16 @@ def test_golden_steps():
 
 
 def test_tied_embeddings_share_one_matrix_and_need_equal_sizes():
-    ids = jnp.zeros((1, 2), jnp.int32)
     sizes = dict(source_vocab=12, target_vocab=12, hidden_dim=6, embedding_dim=4, maxout_dim=4)
     sizes |= {"attention": additive(3)}
     counts = {}
     for tied in (False, True):
-        shapes = jax.eval_shape(
-            RNNSearch(**sizes, tied=tied).init, jax.random.key(0), ids, ids == 0, ids
-        )
-        counts[tied] = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+        shapes = encoder_decoder_shapes(RNNSearch(**sizes, tied=tied))
+        counts[tied] = num_parameters(shapes)
     assert counts[False] - counts[True] == 2 * 12 * 4
     for wrong in ({"target_vocab": 11}, {"maxout_dim": 5}):
         with pytest.raises(ValueError, match="tied words need one vocabulary"):
-            network = RNNSearch(**(sizes | wrong), tied=True)
-            jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
+            encoder_decoder_shapes(RNNSearch(**(sizes | wrong), tied=True))
 
 
 def test_word_dropout_drops_whole_words_only_in_training():

@@ -11,6 +11,7 @@ from attn_research.attention import Window
 from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.layers.embeddings import sinusoids
 from attn_research.models.transformer import Transformer
+from tests.models.shapes import encoder_decoder_shapes, num_parameters
 
 BASE = dict(num_layers=6, model_dim=512, mlp_dim=2048, num_heads=8)
 ROWS = {
@@ -31,11 +32,7 @@ ROWS = {
 
 
 def count(**sizes):
-    network = Transformer(37_000, 37_000, **sizes)
-    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    valid = jax.ShapeDtypeStruct((1, 2), bool)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, valid, ids)
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    return num_parameters(encoder_decoder_shapes(Transformer(37_000, 37_000, **sizes)))
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -58,8 +55,7 @@ T = PREVIOUS.shape[1]
 @functools.cache
 def make_case(**options):
     network = Transformer(11, 11, num_layers=2, model_dim=6, mlp_dim=10, num_heads=3, **options)
-    ids = jnp.zeros((1, 2), jnp.int32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, ids == 0, ids)
+    shapes = encoder_decoder_shapes(network)
     rng = np.random.default_rng(0)
     return network, jax.tree.map(lambda x: jnp.array(0.8 * rng.normal(size=x.shape)), shapes)
 

@@ -24,6 +24,13 @@ SMALL = {
     "alignment": 20,
     "attention": True,
 }
+SMALL_TRANSFORMER = {
+    "vocab_size": 60,
+    "num_layers": 2,
+    "model_dim": 32,
+    "mlp_dim": 64,
+    "num_heads": 4,
+}
 
 Batch = dict[str, np.ndarray]
 Step = Callable[[Batch], float]
@@ -31,9 +38,8 @@ Step = Callable[[Batch], float]
 
 def check_search(make_search: Callable[[dict, int], Callable[[Batch], np.ndarray]]) -> None:
     """Checks a small search: equal sources give equal outputs."""
-    config = {"vocab_size": 60, "num_layers": 2, "model_dim": 32, "mlp_dim": 64, "num_heads": 4}
     batch = {"source": np.full((3, 7), 5, np.int32)}
-    found = make_search({**config, "beam_size": 4}, 0)(batch)
+    found = make_search(SMALL_TRANSFORMER | {"beam_size": 4}, 0)(batch)
     assert (found[0] == found[1]).all()
     print(found[0])
 

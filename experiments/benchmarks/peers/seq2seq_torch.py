@@ -11,14 +11,14 @@ only fixed shapes need is cut, and the output layer gets non-padding positions o
 python -m experiments.benchmarks.peers.seq2seq_torch
 """
 
-import os
-
 from experiments.benchmarks import peers
 
 try:
     import torch
     from torch import Tensor, nn
-    from torch.nn.utils import clip_grad_norm_, rnn
+    from torch.nn.utils import rnn
+
+    from experiments.benchmarks.peers.torch_step import prepare, training_step
 except ModuleNotFoundError as error:
     raise peers.missing(error, __name__) from None
 
@@ -128,25 +128,18 @@ def _encode(encoder, embedding, source):
 
 def make_step(config: dict, seed: int, compile: bool = False) -> peers.Step:
     """The training step; with `compile`, torch.compile (needs g++) compiles its unfused parts."""
-    torch.set_num_threads(os.cpu_count())
-    torch.manual_seed(seed)
+    prepare(seed)
     model = _model(config)
     if compile:
         model.readout.loss = torch.compile(model.readout.loss, dynamic=True)
         if config["attention"]:
             model.advance = torch.compile(model.advance, dynamic=True)
-    parameters = list(model.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=peers.LEARNING_RATE, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=peers.LEARNING_RATE, fused=True)
 
-    def step(batch: peers.Batch) -> float:
-        loss = model(*(part.t().contiguous() for part in peers.cut(batch)))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        clip_grad_norm_(parameters, peers.MAX_NORM)
-        optimizer.step()
-        return loss.item()
+    def loss(batch: peers.Batch) -> Float:
+        return model(*(part.t().contiguous() for part in peers.cut(batch)))
 
-    return step
+    return training_step(model, optimizer, loss)
 
 
 def count_parameters(config: dict, biases: bool = True) -> int:

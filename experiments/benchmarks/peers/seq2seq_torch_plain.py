@@ -7,14 +7,14 @@ matrix product. The keys are projected once, and the output layer runs once for 
 python -m experiments.benchmarks.peers.seq2seq_torch_plain
 """
 
-import os
-
 from experiments.benchmarks import peers
 
 try:
     import torch
     from torch import Tensor, nn
-    from torch.nn.utils import clip_grad_norm_, rnn
+    from torch.nn.utils import rnn
+
+    from experiments.benchmarks.peers.torch_step import prepare, training_step
 except ModuleNotFoundError as error:
     raise peers.missing(error, __name__) from None
 
@@ -65,24 +65,18 @@ class RNNsearch(nn.Module):
 
 def make_step(config: dict, seed: int) -> peers.Step:
     """The training step."""
-    torch.set_num_threads(os.cpu_count())
-    torch.manual_seed(seed)
+    prepare(seed)
     model = RNNsearch(config)
     optimizer = torch.optim.Adam(model.parameters(), lr=peers.LEARNING_RATE)
     criterion = nn.CrossEntropyLoss(ignore_index=peers.PAD)
 
-    def step(batch: peers.Batch) -> float:
+    def loss(batch: peers.Batch) -> Tensor:
         source, previous, target = (
             torch.from_numpy(batch[name]).long() for name in ("source", "target_in", "target")
         )
-        optimizer.zero_grad()
-        loss = criterion(model(source, previous).flatten(0, 1), target.flatten())
-        loss.backward()
-        clip_grad_norm_(model.parameters(), peers.MAX_NORM)
-        optimizer.step()
-        return loss.item()
+        return criterion(model(source, previous).flatten(0, 1), target.flatten())
 
-    return step
+    return training_step(model, optimizer, loss)
 
 
 if __name__ == "__main__":

@@ -129,8 +129,5 @@ def _make_whole_step(config, seed):
 
 
 if __name__ == "__main__":
-    config = {
-        "vocab_size": 60, "num_layers": 2, "model_dim": 32, "mlp_dim": 64, "num_heads": 4,
-        "dropout": 0.1, "label_smoothing": 0.1,
-    }  # fmt: skip
+    config = peers.SMALL_TRANSFORMER | {"dropout": 0.1, "label_smoothing": 0.1}
     peers.check(_make_whole_step, config)

@@ -8,8 +8,6 @@ only, and uses the fused Adam.
 python -m experiments.benchmarks.peers.transformer_torch
 """
 
-import os
-
 import numpy as np
 
 from experiments.benchmarks import peers
@@ -17,7 +15,8 @@ from experiments.benchmarks import peers
 try:
     import torch
     from torch import Tensor, nn
-    from torch.nn.utils import clip_grad_norm_
+
+    from experiments.benchmarks.peers.torch_step import prepare, training_step
 except ModuleNotFoundError as error:
     raise peers.missing(error, __name__) from None
 
@@ -70,41 +69,26 @@ def _sinusoids(length, width):
 
 def make_step(config: dict, seed: int, tuned: bool = False) -> peers.Step:
     """The training step."""
-    torch.set_num_threads(os.cpu_count())
-    torch.manual_seed(seed)
+    prepare(seed)
     model = Translator(config, tuned).train()
-    parameters = list(model.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=peers.LEARNING_RATE, fused=tuned)
+    optimizer = torch.optim.Adam(model.parameters(), lr=peers.LEARNING_RATE, fused=tuned)
     criterion = nn.CrossEntropyLoss(
         ignore_index=peers.PAD, label_smoothing=config["label_smoothing"]
     )
 
-    def step(batch: peers.Batch) -> float:
+    def loss(batch: peers.Batch) -> Tensor:
         source, previous, target = peers.cut(batch, columns=tuned)
-        optimizer.zero_grad(set_to_none=True)
         states = model(source, previous)
         if tuned:
             valid = target != peers.PAD
             states, target = states[valid], target[valid]
         logits = nn.functional.linear(states, model.words.weight)
-        loss = criterion(logits.flatten(0, -2), target.flatten())
-        loss.backward()
-        clip_grad_norm_(parameters, peers.MAX_NORM)
-        optimizer.step()
-        return loss.item()
+        return criterion(logits.flatten(0, -2), target.flatten())
 
-    return step
+    return training_step(model, optimizer, loss)
 
 
 if __name__ == "__main__":
-    config = {
-        "vocab_size": 60,
-        "num_layers": 2,
-        "model_dim": 32,
-        "mlp_dim": 64,
-        "num_heads": 4,
-        "dropout": 0.1,
-        "label_smoothing": 0.1,
-    }
+    config = peers.SMALL_TRANSFORMER | {"dropout": 0.1, "label_smoothing": 0.1}
     for tuned in (False, True):
         peers.check(make_step, config, tuned=tuned)

@@ -5,8 +5,6 @@ It uses PyTorch's fused attention; `tuned` uses the fused AdamW as well.
 python -m experiments.benchmarks.peers.vit_huggingface
 """
 
-import os
-
 import numpy as np
 
 from experiments.benchmarks import peers
@@ -14,16 +12,16 @@ from experiments.benchmarks import peers
 try:
     import torch
     from torch.nn.functional import cross_entropy
-    from torch.nn.utils import clip_grad_norm_
     from transformers import ViTConfig, ViTForImageClassification
+
+    from experiments.benchmarks.peers.torch_step import prepare, training_step
 except ModuleNotFoundError as error:
     raise peers.missing(error, __name__) from None
 
 
 def make_step(config: dict, seed: int, tuned: bool = False) -> peers.Step:
     """The training step."""
-    torch.set_num_threads(os.cpu_count())
-    torch.manual_seed(seed)
+    prepare(seed)
     model = ViTForImageClassification(
         ViTConfig(
             image_size=config["image_size"],
@@ -40,23 +38,17 @@ def make_step(config: dict, seed: int, tuned: bool = False) -> peers.Step:
             attn_implementation="sdpa",
         )
     ).train()
-    parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(
-        parameters, lr=peers.LEARNING_RATE, weight_decay=0.05, fused=tuned
+        model.parameters(), lr=peers.LEARNING_RATE, weight_decay=0.05, fused=tuned
     )
 
-    def step(batch: peers.Batch) -> float:
+    def loss(batch: peers.Batch) -> torch.Tensor:
         pixels = torch.from_numpy(batch["image"]).permute(0, 3, 1, 2).float() / 127.5 - 1
         logits = model(pixel_values=pixels).logits
         label = torch.from_numpy(batch["label"]).long()
-        loss = cross_entropy(logits, label, label_smoothing=config["label_smoothing"])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        clip_grad_norm_(parameters, peers.MAX_NORM)
-        optimizer.step()
-        return loss.item()
+        return cross_entropy(logits, label, label_smoothing=config["label_smoothing"])
 
-    return step
+    return training_step(model, optimizer, loss)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import setting
+from experiments.harness.config import data_folder, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,13 +13,7 @@ class ImageDataConfig:
     data: Literal["digits", "mnist", "cifar10", "folder"] = setting(
         "digits", "Data set: scikit-learn's digits, MNIST, CIFAR-10, or a folder of images."
     )
-    data_dir: str = setting(
-        "",
-        "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.",
-        local=True,
-        path=True,
-        needs={"data": ("mnist", "cifar10")},
-    )
+    data_dir: str = data_folder("mnist", "cifar10")
     image_dir: str = setting(
         "",
         "Folder train/CLASS/* and test/CLASS/* of --data=folder.",

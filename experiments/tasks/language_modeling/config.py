@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import setting
+from experiments.harness.config import data_folder, setting
 
 # The texts that are scored at the end, by data set.
 TESTS = {
@@ -26,13 +26,7 @@ class TextConfig:
         "Data set: the built-in corpus, tinyshakespeare, the Penn Treebank, WikiText-2, War and "
         "Peace, or text files.",
     )
-    data_dir: str = setting(
-        "",
-        "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.",
-        local=True,
-        path=True,
-        needs={"data": ("tinyshakespeare", "ptb", "wikitext2", "warandpeace")},
-    )
+    data_dir: str = data_folder("tinyshakespeare", "ptb", "wikitext2", "warandpeace")
     train: str = setting("", "Training file of --data=text.", path=True, needs=_FILES)
     dev: str = setting("", "Development file of --data=text.", path=True, needs=_FILES)
     test: str = setting("", "Test file of --data=text.", path=True, needs=_FILES)

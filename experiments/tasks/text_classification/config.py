@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from attn_research.data.text.classification import DATA_SETS
-from experiments.harness.config import setting
+from experiments.harness.config import data_folder, setting
 
 _FILES, _GRAMMAR = ({"data": (name,)} for name in ("text", "grammar"))
 
@@ -18,13 +18,7 @@ class LabelledTextConfig:
         "Data set: built-in number agreement, one of the public data sets, or files of labelled "
         "text.",
     )
-    data_dir: str = setting(
-        "",
-        "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.",
-        local=True,
-        path=True,
-        needs={"data": tuple(DATA_SETS)},
-    )
+    data_dir: str = data_folder(*DATA_SETS)
     train: str = setting(
         "",
         "Training file of --data=text, a label, a tab and a text on each line.",

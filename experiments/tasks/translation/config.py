@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import setting
+from experiments.harness.config import data_folder, setting
 
 TESTS = {
     "grammar": ("test",),
@@ -29,13 +29,7 @@ class TextConfig:
         "files, or a Hugging Face data set.",
     )
     languages: str = setting("en-fr", "Languages of source and target, as in en-de.")
-    data_dir: str = setting(
-        "",
-        "Folder of data sets; unset, the environment variable ATTN_DATA_DIR.",
-        local=True,
-        path=True,
-        needs={"data": ("multi30k", "hansards", "treebank")},
-    )
+    data_dir: str = data_folder("multi30k", "hansards", "treebank")
     train: str = setting(
         "", "Training files SOURCE,TARGET of --data=text.", path=True, needs=_FILES
     )

@@ -17,9 +17,9 @@ from attn_research.attention import (
     Positions,
     Window,
     attend,
-    explain,
 )
 from attn_research.attention.backends import cudnn
+from tests.attention.explained import verdict
 
 B, T, S, N, K, H = 2, 9, 17, 4, 2, 8
 
@@ -114,14 +114,13 @@ def test_refusals_name_an_alternative(reason):
         shape(B, keys, K, width),
         shape(B, keys, K, value_width),
     )
-    row = next(row for row in explain(*shapes, **options) if row.name == "cudnn")
+    row = verdict("cudnn", *shapes, **options)
     assert row.verdict == "rejected" and row.reason.startswith(reason)
 
 
 def test_causal_flops_are_about_half_of_full_flops():
     full, causal = (
-        next(row for row in explain(*[shape(1, 1024, 8, 64)] * 3, mask=mask) if row.name == "cudnn")
-        for mask in (Full(), Causal())
+        verdict("cudnn", *[shape(1, 1024, 8, 64)] * 3, mask=mask) for mask in (Full(), Causal())
     )
     assert full.verdict == "chosen" and full.flops > 4 * 64 * 8 * 1024**2
     assert causal.flops < 0.6 * full.flops

@@ -17,13 +17,13 @@ from attn_research.attention import (
     Gaussian,
     Window,
     attend,
-    explain,
 )
 from attn_research.attention.backends.hopper import backend as hopper
 from attn_research.attention.backends.hopper.blocks import ITEM_OVERHEAD, Items
 from attn_research.attention.testing.cases import Case
 from attn_research.attention.testing.comparison import compare
 from attn_research.attention.testing.interpret import interpret_kernels
+from tests.attention.explained import chosen, verdict
 
 T, S, N, K = 21, 37, 4, 2
 
@@ -109,8 +109,7 @@ def shapes(width=64, value_width=None, dtype="bfloat16"):
 
 def reason(arrays=None, **options):
     """The reason for or against it in a call."""
-    rows = explain(*(arrays or shapes()), **options, implementation="hopper")
-    return next(row.reason for row in rows if row.name == "hopper")
+    return verdict("hopper", *(arrays or shapes()), **options, implementation="hopper").reason
 
 
 def test_causal_flops_are_about_half_of_full_flops(on_any_platform):
@@ -118,8 +117,7 @@ def test_causal_flops_are_about_half_of_full_flops(on_any_platform):
     wide = [jax.ShapeDtypeStruct((1, 16384, 1, 128), jnp.bfloat16)] * 3
 
     def flops(mask):
-        rows = explain(*wide, mask=mask, implementation="hopper")
-        return next(row.flops for row in rows if row.name == "hopper")
+        return verdict("hopper", *wide, mask=mask, implementation="hopper").flops
 
     assert flops(Full()) > 4 * 128 * 16384**2
     assert flops(Causal()) < 0.51 * flops(Full())
@@ -183,11 +181,8 @@ def test_other_platforms_are_refused_with_the_reason(monkeypatch):
 def test_hopper_is_chosen_after_cudnn_and_before_pallas(monkeypatch):
     on_a_gpu(monkeypatch)
 
-    def chosen(**options):
-        arrays = [jax.ShapeDtypeStruct((1, 4096, 2, 64), jnp.bfloat16)] * 3
-        rows = explain(*arrays, **options)
-        return next(row.name for row in rows if row.verdict == "chosen")
-
-    assert chosen(mask=Causal()) == "cudnn"
-    assert chosen(mask=Causal() | Window(9, 9)) == "hopper"
-    assert chosen(mask=Causal(), dropout=Dropout(0.1, jax.random.key(0))) == "pallas"
+    arrays = [jax.ShapeDtypeStruct((1, 4096, 2, 64), jnp.bfloat16)] * 3
+    assert chosen(*arrays, mask=Causal()).name == "cudnn"
+    assert chosen(*arrays, mask=Causal() | Window(9, 9)).name == "hopper"
+    dropout = Dropout(0.1, jax.random.key(0))
+    assert chosen(*arrays, mask=Causal(), dropout=dropout).name == "pallas"

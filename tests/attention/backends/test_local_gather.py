@@ -19,18 +19,14 @@ from attn_research.attention import (
     Positions,
     Window,
     attend,
-    explain,
 )
+from tests.attention.explained import chosen
+from tests.attention.inputs import local_p, random_arrays
 
 B, T, S, N, K, H, Hv, D = 2, 9, 23, 4, 2, 3, 6, 4
 
 
-def random(*shapes):
-    rng = np.random.default_rng(0)
-    return tuple(jnp.asarray(rng.standard_normal(shape, np.float32)) for shape in shapes)
-
-
-ARRAYS = random((B, T, N, H), (B, S, K, H), (B, S, K, Hv))
+ARRAYS = random_arrays((B, T, N, H), (B, S, K, H), (B, S, K, Hv))
 CENTER = jnp.asarray(np.random.default_rng(1).uniform(0, S, (B, T)).astype(np.float32))
 jitted = jax.jit(attend, static_argnames=("implementation", "capture"))
 
@@ -43,8 +39,7 @@ def test_a_window_larger_than_the_sentence_equals_global_attention(mask):
 
 
 def test_weights_of_local_p_sum_to_at_most_1():
-    options = {"mask": Around(CENTER, D), "normalizer": Gaussian(CENTER, D / 2)}
-    sums = np.asarray(jitted(*ARRAYS, **options, capture="all").weights).sum(-1)
+    sums = np.asarray(jitted(*ARRAYS, **local_p(CENTER, D), capture="all").weights).sum(-1)
     assert (sums > 0).all() and (sums < 1).all()
 
 
@@ -59,16 +54,14 @@ def test_the_center_gets_a_gradient_only_through_the_gaussian():
 
 
 def test_gathered_is_chosen_for_windows_of_at_most_half_the_keys():
-    def chosen(mask, **options):
-        return next(
-            row.name
-            for row in explain(*ARRAYS, mask=mask, **options)
-            if row.flops and row.verdict == "chosen"
-        )
+    def name(mask):
+        row = chosen(*ARRAYS, mask=mask)
+        assert row.flops
+        return row.name
 
-    assert chosen(Window(5, 5)) == "gathered"  # 11 of 23
-    assert chosen(Window(6, 5)) == "reference"
-    assert chosen(Causal() & Window(100, 100) & Around(CENTER, 5)) == "gathered"
+    assert name(Window(5, 5)) == "gathered"  # 11 of 23
+    assert name(Window(6, 5)) == "reference"
+    assert name(Causal() & Window(100, 100) & Around(CENTER, 5)) == "gathered"
 
 
 REFUSED = {
@@ -85,7 +78,7 @@ def test_unsupported_calls_are_refused(reason):
     options = {"mask": Window(2, 2)} | REFUSED[reason]
     with pytest.raises(NotImplementedError, match=f"^gathered: .*{reason}"):
         attend(*ARRAYS, **options, implementation="gathered")
-    assert explain(*ARRAYS, **options)[-1].verdict == "chosen"
+    assert chosen(*ARRAYS, **options).name == "reference"
 
 
 def test_all_options_together_equal_the_reference():
@@ -109,17 +102,16 @@ def test_all_options_together_equal_the_reference():
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
-def local_p(*arrays, implementation, half_width=10):
+def attend_locally(*arrays, implementation, half_width=10):
     *arrays, center = arrays
-    options = {"mask": Around(center, half_width), "normalizer": Gaussian(center, half_width / 2)}
-    return attend(*arrays, **options, implementation=implementation).context
+    return attend(*arrays, **local_p(center, half_width), implementation=implementation).context
 
 
 def temporary_bytes(implementation, length):
     """Of a compiled forward and backward pass; it is not run."""
 
     def loss(*arrays):
-        return (local_p(*arrays, implementation=implementation) ** 2).sum()
+        return (attend_locally(*arrays, implementation=implementation) ** 2).sum()
 
     array = jax.ShapeDtypeStruct((2, length, 1, 64), jnp.float32)
     shapes = array, array, array, jax.ShapeDtypeStruct((2, length), jnp.float32)
@@ -140,8 +132,8 @@ def test_flops_of_a_decoder_step_do_not_grow_with_the_sentence():
     def flops(implementation, length):
         query, key = (jax.ShapeDtypeStruct((2, n, 1, 64), jnp.float32) for n in (1, length))
         center = jax.ShapeDtypeStruct((2, 1), jnp.float32)
-        rows = explain(query, key, key, mask=Around(center, 10), implementation=implementation)
-        return next(row.flops for row in rows if row.verdict == "chosen")
+        options = {"mask": Around(center, 10), "implementation": implementation}
+        return chosen(query, key, key, **options).flops
 
     assert flops("gathered", 4096) == flops("gathered", 512)
     assert flops("reference", 4096) > 7 * flops("reference", 512)
@@ -153,7 +145,7 @@ def test_a_decoder_does_not_store_the_gathered_keys_of_every_step():
     def loss(state, key):
         def step(state, _):
             center = length * jax.nn.sigmoid(state.sum(-1, keepdims=True))
-            seen = local_p(state[:, None, None], key, key, center, implementation="gathered")
+            seen = attend_locally(state[:, None, None], key, key, center, implementation="gathered")
             return jnp.tanh(state + seen[:, 0, 0]), None
 
         return jax.lax.scan(step, state, None, length=num_steps)[0].sum()

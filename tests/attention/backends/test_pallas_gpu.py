@@ -26,13 +26,14 @@ from attn_research.attention import (
     Segments,
     Window,
     attend,
-    explain,
 )
 from attn_research.attention.backends.pallas_gpu import backend as pallas_gpu
 from attn_research.attention.backends.tiles import calls
 from attn_research.attention.call import AttentionCall
 from attn_research.attention.masks import Tile
 from attn_research.trees import pytree
+from tests.attention.explained import verdict
+from tests.attention.inputs import random_arrays
 
 B, T, S, N, K, H, Hv = 2, 21, 37, 4, 2, 3, 5
 KERNEL = "__gpu$xla.gpu.triton"
@@ -45,12 +46,7 @@ def on_a_cpu(monkeypatch):
     monkeypatch.setattr(pallas_gpu, "TILES", {256: ((32, 16), (32, 16), (16, 32))})
 
 
-def random(*shapes, dtype="float32"):
-    rng = np.random.default_rng(0)
-    return tuple(jnp.asarray(rng.standard_normal(s).astype(jnp.dtype(dtype))) for s in shapes)
-
-
-ARRAYS = random((B, T, N, H), (B, S, K, H), (B, S, K, Hv))
+ARRAYS = random_arrays((B, T, N, H), (B, S, K, H), (B, S, K, Hv))
 VALID = Padding(jnp.asarray(np.arange(S) < np.array([[5], [30]])))
 
 
@@ -81,7 +77,7 @@ def test_captures_positions_and_dropout_equal_the_reference(on_a_cpu):
 
 @pytest.mark.parametrize("width", [16, 80, 256])
 def test_padded_widths_keep_the_scale_of_the_true_width(width, on_a_cpu):
-    arrays = random((1, 5, 2, width), (1, 9, 1, width), (1, 9, 1, width))
+    arrays = random_arrays((1, 5, 2, width), (1, 9, 1, width), (1, 9, 1, width))
     both = (with_gradients(i, arrays, mask=Causal()) for i in ("pallas", "reference"))
     for got, expected in zip(*both, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=3e-5)
@@ -211,14 +207,12 @@ def test_unsupported_calls_are_refused(reason, on_a_cpu):
 
 def test_wide_heads_are_refused(on_a_cpu):
     wide = jax.ShapeDtypeStruct((1, 300, 2, 320), jnp.float32)
-    reasons = {row.name: row.reason for row in explain(wide, wide, wide)}
-    assert reasons["pallas"] == "a head width of 320 is more than 256"
+    assert verdict("pallas", wide, wide, wide).reason == "a head width of 320 is more than 256"
 
 
 def test_other_platforms_are_refused_with_the_reason():
-    reasons = {row.name: row.reason for row in explain(*ARRAYS)}
-    assert reasons["pallas"] == reasons["cudnn"] == "runs on a GPU, here is cpu"
-    assert reasons["splash"] == "runs on a TPU, here is cpu"
+    for name, device in (("pallas", "GPU"), ("cudnn", "GPU"), ("splash", "TPU")):
+        assert verdict(name, *ARRAYS).reason == f"runs on a {device}, here is cpu"
     with pytest.raises(NotImplementedError, match=r"^pallas: runs on a GPU, here is cpu$"):
         attend(*ARRAYS, implementation="pallas")
 
@@ -228,8 +222,7 @@ def test_costs_follow_the_mask(monkeypatch):
 
     def flops(mask):
         shape = jax.ShapeDtypeStruct((1, 16384, 1, 64), jnp.bfloat16)
-        rows = explain(shape, shape, shape, mask=mask)
-        return next(row.flops for row in rows if row.name == "pallas")
+        return verdict("pallas", shape, shape, shape, mask=mask).flops
 
     assert flops(Full()) > 4 * 64 * 16384**2
     assert flops(Causal()) < 0.51 * flops(Full())

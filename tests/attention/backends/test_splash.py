@@ -16,11 +16,11 @@ from attn_research.attention import (
     Segments,
     Window,
     attend,
-    explain,
 )
 from attn_research.attention.backends import splash
 from attn_research.attention.backends.capabilities import dot_operands
 from attn_research.attention.call import AttentionCall
+from tests.attention.explained import verdict
 
 B, T, S, N, K, H, Hv = 2, 200, 130, 4, 2, 3, 6
 RNG = np.random.default_rng(0)
@@ -104,7 +104,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("reason", REFUSED)
 def test_refusals_name_an_alternative(reason):
-    row = next(row for row in explain(*SHAPES, **REFUSED[reason]) if row.name == "splash")
+    row = verdict("splash", *SHAPES, **REFUSED[reason])
     assert row.verdict == "rejected" and row.reason.startswith(reason)
 
 
@@ -112,8 +112,8 @@ def test_causal_flops_are_about_half_of_full_flops():
     shape = jax.ShapeDtypeStruct((1, 4096, 2, 64), jnp.bfloat16)
 
     def flops(mask):
-        rows = explain(shape, shape, shape, mask=mask, score=Location(jnp.ones((64, 4096))))
-        return next(row.flops for row in rows if row.name == "splash")
+        location = Location(jnp.ones((64, 4096)))
+        return verdict("splash", shape, shape, shape, mask=mask, score=location).flops
 
     assert flops(Full()) > 4 * 64 * 2 * 4096**2
     assert flops(Causal()) < 0.6 * flops(Full())

@@ -13,21 +13,18 @@ from attn_research.attention import (
     Mask,
     Padding,
     Positions,
-    Segments,
     Window,
 )
 from attn_research.attention.backends.tiles.rules import call_positions, tile_rule
 from attn_research.attention.masks import Tile
 from attn_research.attention.positions import grid
 from attn_research.trees import pytree
+from tests.attention.inputs import three_segments
 
 B, T, S = 2, 21, 27
 RNG = np.random.default_rng(0)
 VALID = Padding(jnp.asarray(np.arange(S) < np.array([[9], [26]])))
-SEGMENTS = Segments(
-    jnp.asarray(np.arange(T) * 3 // T + np.arange(B)[:, None]),
-    jnp.asarray(np.tile(np.arange(S) * 3 // S, (B, 1))),
-)
+SEGMENTS = three_segments(B, T, S)
 AROUND = Around(jnp.asarray(np.sort(RNG.uniform(-3, S, (B, T))).astype(np.float32)), 4)
 MASKS = {
     "full": Full(),

@@ -7,7 +7,6 @@ import pytest
 
 from attn_research.attention import (
     Additive,
-    Around,
     Capture,
     Causal,
     Dot,
@@ -16,12 +15,12 @@ from attn_research.attention import (
     Location,
     Padding,
     Positions,
-    Segments,
     Window,
     attend,
-    explain,
 )
 from attn_research.attention.backends.xla_flash import plan
+from tests.attention.explained import chosen, verdict
+from tests.attention.inputs import local_p, random_arrays, three_segments
 
 B, T, S, N, K, H, Hv = 2, 21, 27, 4, 2, 3, 5
 jitted = jax.jit(attend, static_argnames=("implementation", "capture"))
@@ -34,19 +33,11 @@ def small(monkeypatch):
     monkeypatch.setattr(plan, "KEY_TILE", 8)
 
 
-def random(*shapes, dtype="float32", seed=0):
-    rng = np.random.default_rng(seed)
-    return tuple(jnp.asarray(rng.standard_normal(s).astype(jnp.dtype(dtype))) for s in shapes)
-
-
-ARRAYS = random((B, T, N, H), (B, S, K, H), (B, S, K, Hv))
+ARRAYS = random_arrays((B, T, N, H), (B, S, K, H), (B, S, K, Hv))
 RNG = np.random.default_rng(1)
 CENTER = jnp.asarray(RNG.uniform(0, S, (B, T)).astype(np.float32))
 VALID = Padding(jnp.asarray(RNG.random((B, S)) < 0.7))
-SEGMENTS = Segments(
-    jnp.asarray(np.arange(T) * 3 // T + np.arange(B)[:, None]),
-    jnp.asarray(np.tile(np.arange(S) * 3 // S, (B, 1))),
-)
+SEGMENTS = three_segments(B, T, S)
 LATER = Positions(query=jnp.asarray([np.arange(T) + 3, 2 * np.arange(T)]), key=jnp.arange(S) + 1)
 DROPOUT = Dropout(0.3, jax.random.key(3))
 
@@ -65,21 +56,27 @@ def per_head(slopes):
 CASES = {
     "window and padding": ((), lambda: {"mask": Window(9, 2) & VALID}),
     "not causal or segments": ((), lambda: {"mask": ~Causal() | SEGMENTS}),
-    "bias of every score": (random((B, N, T, S)), lambda bias: {"bias": bias}),
-    "bias of keys": (random((1, N, 1, S)), lambda bias: {"bias": bias, "mask": Causal()}),
+    "bias of every score": (random_arrays((B, N, T, S)), lambda bias: {"bias": bias}),
+    "bias of keys": (random_arrays((1, N, 1, S)), lambda bias: {"bias": bias, "mask": Causal()}),
     "positions, bias as a function": (
         (),
         lambda: {"mask": Causal() & Window(12, 0), "bias": nearer, "positions": LATER},
     ),
-    "bias that closes over an array": (random((N,)), lambda slopes: {"bias": per_head(slopes)}),
-    "location": (random((H, S - 4)), lambda weight: {"score": Location(weight)}),
-    "additive": (random((N, H)), lambda vector: {"score": Additive(vector), "mask": Causal()}),
+    "bias that closes over an array": (
+        random_arrays((N,)),
+        lambda slopes: {"bias": per_head(slopes)},
+    ),
+    "location": (random_arrays((H, S - 4)), lambda weight: {"score": Location(weight)}),
+    "additive": (
+        random_arrays((N, H)),
+        lambda vector: {"score": Additive(vector), "mask": Causal()},
+    ),
     "Gaussian around": (
         (CENTER,),
-        lambda center: {"mask": Around(center, 6), "normalizer": Gaussian(center, 3.0)},
+        lambda center: local_p(center, 6),
     ),
     "dropout, Gaussian and bias": (
-        (CENTER, *random((1, 1, T, S))),
+        (CENTER, *random_arrays((1, 1, T, S))),
         lambda center, bias: {
             "normalizer": Gaussian(center, 4.0),
             "bias": bias,
@@ -139,7 +136,7 @@ def test_any_length_and_width(lengths, width, monkeypatch):
     monkeypatch.setattr(plan, "QUERY_TILE", 64)
     monkeypatch.setattr(plan, "KEY_TILE", 48)
     num_queries, num_keys = lengths
-    arrays = random((1, num_queries, 2, width), *[(1, num_keys, 1, width)] * 2)
+    arrays = random_arrays((1, num_queries, 2, width), *[(1, num_keys, 1, width)] * 2)
     options = lambda: {"mask": Causal() | Window(3, 3)}  # noqa: E731
     assert_equal(
         *(with_gradients(options, (), i, None, arrays) for i in ("tiled", "reference")), atol=5e-5
@@ -160,7 +157,7 @@ def test_half_precision_is_rounded_once(dtype, small):
 
 def test_vmap_and_scan_are_the_calls_one_by_one(small):
     query, key, value = ARRAYS
-    bias = random((B, 1, N, 1, S))[0]
+    bias = random_arrays((B, 1, N, 1, S))[0]
 
     def run(query, key, value, valid, bias):
         def loss(query):
@@ -208,22 +205,21 @@ def test_unsupported_calls_are_refused(reason):
         attend(*ARRAYS, **REFUSED[reason], implementation="tiled")
 
 
-def chosen(num_queries, num_keys, **options):
+def chosen_name(num_queries, num_keys, **options):
     query, key = (jax.ShapeDtypeStruct((2, n, 2, 8), jnp.float32) for n in (num_queries, num_keys))
-    rows = explain(query, key, key, **options)
-    return next((row.name, row.reason) for row in rows if row.verdict == "chosen")[0]
+    return chosen(query, key, key, **options).name
 
 
 def test_what_is_chosen_where_it_is_left_open():
-    assert chosen(1024, 1024) == "tiled"
-    assert chosen(128, 128) == "reference"
-    assert chosen(1, 4096) == "reference"
-    assert chosen(1, 4096, mask=Window(10, 10)) == "gathered"
-    assert chosen(4096, 4096, mask=Window(10, 10)) == "tiled"
+    assert chosen_name(1024, 1024) == "tiled"
+    assert chosen_name(128, 128) == "reference"
+    assert chosen_name(1, 4096) == "reference"
+    assert chosen_name(1, 4096, mask=Window(10, 10)) == "gathered"
+    assert chosen_name(4096, 4096, mask=Window(10, 10)) == "tiled"
     other = jax.tree_util.Partial(weigh_like_a_softmax)
-    assert chosen(1024, 1024, normalizer=other) == "reference"
+    assert chosen_name(1024, 1024, normalizer=other) == "reference"
     shape = jax.ShapeDtypeStruct((2, 16, 2, 8), jnp.float32)
-    row = next(row for row in explain(shape, shape, shape) if row.name == "tiled")
+    row = verdict("tiled", shape, shape, shape)
     assert (row.verdict, row.reason) == ("rejected", "16 x 16 scores are few enough to be whole")
 
 
@@ -244,9 +240,10 @@ BIASES = [
 def test_a_bias_is_shared_along_any_axes(monkeypatch, shape, as_function):
     monkeypatch.setattr(plan, "QUERY_TILE", 16)
     monkeypatch.setattr(plan, "KEY_TILE", 16)
-    monkeypatch.setattr(plan, "FORWARD_SCORES", 2 * 16 * 16)
-    monkeypatch.setattr(plan, "BACKWARD_SCORES", 16 * 16)
-    query, key, value, bias = random((2, 3, 20, 2, 4), (2, 3, 24, 2, 4), (2, 3, 24, 2, 4), shape)
+    monkeypatch.setattr(plan, "scores_at_a_time", lambda: (2 * 16 * 16, 16 * 16))
+    query, key, value, bias = random_arrays(
+        (2, 3, 20, 2, 4), (2, 3, 24, 2, 4), (2, 3, 24, 2, 4), shape
+    )
     if as_function:
         bias = bias[..., :1, :1]
 
@@ -267,7 +264,7 @@ def test_a_bias_is_shared_along_any_axes(monkeypatch, shape, as_function):
 
 
 def test_scores_around_1e20_have_finite_gradients():
-    query, key, value = random((1, 40, 2, 8), (1, 40, 2, 8), (1, 40, 2, 8))
+    query, key, value = random_arrays((1, 40, 2, 8), (1, 40, 2, 8), (1, 40, 2, 8))
 
     def loss(value, implementation):
         arrays = 1e10 * query, 1e10 * key, value
@@ -279,7 +276,7 @@ def test_scores_around_1e20_have_finite_gradients():
 
 def test_scores_far_from_zero_are_as_exact_as_near_it():
     """The sum of exponentials is kept beside the maximum, not in one log-sum-exp."""
-    query, key, value = random((1, 40, 2, 8), (1, 40, 2, 8), (1, 40, 2, 8))
+    query, key, value = random_arrays((1, 40, 2, 8), (1, 40, 2, 8), (1, 40, 2, 8))
     bias = jnp.full((1, 1, 1, 1), 2.0**14)
     context, weights = attend(query, key, value, bias=bias, implementation="tiled", capture="all")
     exact = attend(query, key, value, bias=bias, implementation="reference", capture="all")

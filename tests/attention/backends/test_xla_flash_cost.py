@@ -17,10 +17,10 @@ from attn_research.attention import (
     Full,
     Window,
     attend,
-    explain,
 )
-from attn_research.attention.backends.xla_flash import plan
+from attn_research.attention.backends.xla_flash import backend, cache, plan
 from attn_research.trees import pytree
+from tests.attention.explained import verdict
 
 DROPOUT = Dropout(0.3, jax.random.key(3))
 
@@ -30,6 +30,7 @@ def small(monkeypatch):
     """Tiles of 16 queries and 8 keys."""
     monkeypatch.setattr(plan, "QUERY_TILE", 16)
     monkeypatch.setattr(plan, "KEY_TILE", 8)
+    monkeypatch.setattr(plan, "SMALLER_TILES", ())
 
 
 def test_captured_rows_alone_are_computed():
@@ -94,8 +95,7 @@ def test_full_tiles_are_computed_without_the_mask():
 def test_costs_follow_the_mask():
     def flops(mask):
         shape = jax.ShapeDtypeStruct((1, 16384, 1, 64), jnp.float32)
-        rows = explain(shape, shape, shape, mask=mask, implementation="tiled")
-        return next(row.flops for row in rows if row.name == "tiled")
+        return verdict("tiled", shape, shape, shape, mask=mask, implementation="tiled").flops
 
     assert flops(Full()) > 4 * 64 * 16384**2
     assert flops(Causal()) < 0.55 * flops(Full())
@@ -125,4 +125,44 @@ def test_the_program_does_not_grow_with_the_length():
         loss = jax.grad(lambda *arrays: run(*arrays).context.sum(), argnums=(0, 1, 2))
         return len(re.findall(r"\n", jax.jit(loss).lower(shape, shape, shape).as_text()))
 
-    assert lines(65536) == lines(2048)
+    assert lines(65536) == lines(8192)
+
+
+def tiles(length, mask, monkeypatch, kib=2048):
+    monkeypatch.setattr(plan, "cache_bytes", lambda: kib * 1024)
+    monkeypatch.setattr(backend, "cache_bytes", lambda: kib * 1024)
+    shape = jax.ShapeDtypeStruct((1, length, 1, 64), jnp.float32)
+    row = verdict("tiled", *[shape] * 3, mask=mask, implementation="tiled")
+    return row.reason.removeprefix("requested; tiles of ")
+
+
+def test_tiles_are_as_small_as_a_mask_repays(monkeypatch):
+    assert tiles(4096, Full(), monkeypatch).startswith("512 queries and 256 keys")
+    assert tiles(4096, Causal(), monkeypatch).startswith("512 queries and 256 keys")
+    assert tiles(1024, Causal(), monkeypatch).startswith("256 queries and 256 keys")
+    window = Causal() & Window(255, 0)
+    assert tiles(4096, window, monkeypatch).startswith("128 queries and 128 keys")
+    assert tiles(2**17, window, monkeypatch).startswith("128 queries and 128 keys")
+    # A layout of more small tiles is not made.
+    assert tiles(2**20, window, monkeypatch).startswith("512 queries and 256 keys")
+
+
+def test_scores_at_a_time_fill_a_cache(monkeypatch):
+    found = [tiles(4096, Full(), monkeypatch, kib).partition(", ")[2] for kib in (512, 2048)]
+    assert found == [
+        "131,072 scores at a time for a cache of 512 KiB",
+        "524,288 scores at a time for a cache of 2,048 KiB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("level", "size", "expected"),
+    [("2", "512K", 2**19), ("2", "2M", 2**21), ("3", "32M", 2**21), ("2", "many", 2**21)],
+)
+def test_the_cache_of_level_2_is_read_or_assumed(tmp_path, level, size, expected):
+    for index, (its_level, its_size) in enumerate([("1", "32K"), (level, size)]):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        (folder / "level").write_text(its_level + "\n")
+        (folder / "size").write_text(its_size + "\n")
+    assert cache.l2_bytes(tmp_path) == expected

@@ -13,20 +13,9 @@ from experiments.robustness.weight_files import (
     gguf_string,
 )
 
+FILE = "a.gguf", read_gguf
 F32, F16, Q4_0, Q4_1, Q8_0 = 0, 1, 2, 3, 8
 HUGE = (1 << 62, 1 << 62)
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Reads a file of some content."""
-
-    def read(data):
-        path = tmp_path / "a.gguf"
-        path.write_bytes(data)
-        return read_gguf(path)
-
-    return read
 
 
 def half(*values):
@@ -133,10 +122,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_what_is_not_read_is_named(read, why):
-    with pytest.raises(ValueError, match=why) as caught:
-        read(REFUSED[why])
-    assert "a.gguf" in str(caught.value) and "\n" not in str(caught.value)
+def test_what_is_not_read_is_named(refuse, why):
+    refuse(REFUSED[why], why)
 
 
 def test_tensors_do_not_overlap(read):
@@ -148,13 +135,12 @@ def test_tensors_do_not_overlap(read):
         read(data[:place] + struct.pack("<IQ", F32, 0) + data[place + 12 :])
 
 
-def test_a_cut_file_is_told(read):
+def test_a_cut_file_is_told(read, refuse):
     values = [("k", 9, gguf_array(8, 2, 2 * gguf_string("abc")))]
     data = gguf_file(values, tensor((8,), F32, bytes(32)))
     assert read(data)
     for end in range(len(data)):
-        with pytest.raises(ValueError, match=r"a\.gguf.*download it again"):
-            read(data[:end])
+        refuse(data[:end], "download it again")
 
 
 def test_a_file_that_shrinks_after_it_was_opened_is_told(read, tmp_path):

@@ -23,7 +23,8 @@ from attn_research.attention.backends.capabilities import (
 )
 from attn_research.attention.backends.recompute_weights import recompute_weights
 from attn_research.attention.backends.xla_flash import backward, online_softmax, plain
-from attn_research.attention.backends.xla_flash.plan import Plan, make_plan
+from attn_research.attention.backends.xla_flash.cache import cache_bytes
+from attn_research.attention.backends.xla_flash.plan import Plan, make_plan, scores_at_a_time
 from attn_research.attention.backends.xla_flash.terms import (
     Constants,
     Operands,
@@ -99,12 +100,27 @@ def cost(call: AttentionCall) -> tuple[int, int]:
 
     XLA counts the body of a loop once, so this is counted by hand.
     """
-    pair = call.abstract(lambda call: call.score.pairwise(call.query, call.key))
-    plan = make_plan(pair, call.replace(dropout=None))
+    pair, plan = _abstract_plan(call)
     width, value_width = pair[1].shape[-1], call.value.shape[-1]
     is_dot = isinstance(pair[0], Dot)
     per_score = 2 * (width + value_width) if is_dot else 3 * width + 2 * value_width
     return cost_of_tiles(pair[1], call.value, plan.forward.layout, plan.tile, per_score + 4)
+
+
+def choices(call: AttentionCall) -> str:
+    """The tiles of a call, and how many scores are computed at a time."""
+    _, plan = _abstract_plan(call)
+    tile_q, tile_k = plan.tile
+    return (
+        f"tiles of {tile_q} queries and {tile_k} keys, {scores_at_a_time()[0]:,} scores at a time "
+        f"for a cache of {cache_bytes() // 1024:,} KiB"
+    )
+
+
+def _abstract_plan(call: AttentionCall) -> tuple[tuple, Plan]:
+    """The pairwise form of a call's score, with shapes for arrays, and the plan of the call."""
+    pair = call.abstract(lambda call: call.score.pairwise(call.query, call.key))
+    return pair, make_plan(pair, call.replace(dropout=None))
 
 
 def _constants(call: AttentionCall, num_kv_heads: int, padding: int) -> Constants:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from attn_research.attention.backends.xla_flash.cache import cache_bytes
 from attn_research.attention.backends.xla_flash.rows import (
     Blocks,
     make_blocks,
@@ -20,10 +21,15 @@ from attn_research.attention.masks import Full, Mask, Tile
 from attn_research.attention.scores import Dot
 from attn_research.types import Array, Int, PyTree
 
-# Chosen by measurement on two cores with 2 MiB of cache each; tests make tiles smaller.
+# Chosen by measurement on cores with 512 KiB and with 2 MiB of L2 cache; tests make tiles smaller.
 QUERY_TILE = 512  # rows of a product: queries times the query heads of a key head
 KEY_TILE = 256
-FORWARD_SCORES, BACKWARD_SCORES = 2**19, 2**18  # at a time
+# Divisors of both in smaller tiles, and how many times as long a score takes there. They fit a mask
+# more closely: of a window of 256 they visit half as many scores.
+SMALLER_TILES = ((2, 1, 1.1), (4, 2, 1.3))
+MOST_TILES = 2**22  # of a layout that is made to choose
+# Bytes of cache for each score at a time: forward a score or its weight, backward two arrays.
+FORWARD_BYTES, BACKWARD_BYTES = 4, 8
 
 
 class Visits(NamedTuple):
@@ -80,6 +86,7 @@ def make_plan(
     """
     score, query, key = pair
     mask, dropout = call.mask, call.dropout
+    forward_scores, backward_scores = scores_at_a_time()
     *batch, num_queries, num_heads, _ = query.shape
     num_keys, num_kv_heads = key.shape[-3:-1]
     group, rows = num_heads // num_kv_heads, (*batch, num_kv_heads)
@@ -90,15 +97,14 @@ def make_plan(
         most = most_scores // (group * tile[0] * tile[1]) if is_dot else 1
         return make_blocks(rows, most, devices, whole)
 
-    tile_k = _even(num_keys, KEY_TILE)
-    tile_q = _even(num_queries, max(QUERY_TILE // group, 8))
-    if whole:
-        # More rows than fit: fewer queries instead.
-        of_block = math.prod(blocks(FORWARD_SCORES, (tile_q, tile_k)).of_block) // devices
-        most = FORWARD_SCORES // (max(of_block, 1) * group * tile_k)
-        tile_q = _even(num_queries, max(min(most, QUERY_TILE // group), 8))
     # The tiles that a mask leaves are known where positions count from 0.
     structure = mask if call.counted or isinstance(mask, Full) else Mask()
+    tile_q, tile_k = _tile(structure, (num_queries, num_keys), group)
+    if whole:
+        # More rows than fit: fewer queries instead.
+        of_block = math.prod(blocks(forward_scores, (tile_q, tile_k)).of_block) // devices
+        most = forward_scores // (max(of_block, 1) * group * tile_k)
+        tile_q = _even(num_queries, max(min(most, QUERY_TILE // group), 8))
     layout = structure.layout(num_queries, num_keys, (tile_q, tile_k))
     if num_keys % tile_k:
         layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)
@@ -110,11 +116,35 @@ def make_plan(
         dropout_without_key=None if dropout is None else dataclasses.replace(dropout, key=None),
     )
     return Plan(
-        forward=Pass(blocks(FORWARD_SCORES, (tile_q, tile_k)), layout),
-        backward=Pass(blocks(BACKWARD_SCORES, (tile_q, tile_k)), layout.T),
+        forward=Pass(blocks(forward_scores, (tile_q, tile_k)), layout),
+        backward=Pass(blocks(backward_scores, (tile_q, tile_k)), layout.T),
         tile=(tile_q, tile_k),
         terms=terms,
     )
+
+
+def scores_at_a_time() -> tuple[int, int]:
+    """The numbers of scores that fit the cache, forward and backward."""
+    size = cache_bytes()
+    return size // FORWARD_BYTES, size // BACKWARD_BYTES
+
+
+def _tile(structure: Mask, lengths: tuple[int, int], group: int) -> tuple[int, int]:
+    """The queries and keys of a tile: the largest, or smaller ones that are done sooner."""
+
+    def divided(by: tuple[int, int]) -> tuple[int, int]:
+        of_group = max(QUERY_TILE // (by[0] * group), 8)
+        return _even(lengths[0], of_group), _even(lengths[1], max(KEY_TILE // by[1], 8))
+
+    def time(tile: tuple[int, int], of_score: float) -> float:
+        visited = np.count_nonzero(structure.layout(*lengths, tile) != Tile.EMPTY)
+        return visited * math.prod(tile) * of_score
+
+    tiles = [(divided((1, 1)), 1.0)]
+    if not isinstance(structure, Full) and type(structure) is not Mask:
+        tiles += [(divided((q, k)), of_score) for q, k, of_score in SMALLER_TILES]
+    few = [each for each in tiles if math.prod(lengths) <= MOST_TILES * math.prod(each[0])]
+    return min(few or tiles[:1], key=lambda each: time(*each))[0]
 
 
 def _even(length: int, most: int) -> int:
