@@ -1,7 +1,11 @@
-"""The papers: every folder under experiments/ that holds a paper.py."""
+"""The papers: every folder under experiments/ that holds a paper.py.
+
+A paper with a second network or task has a folder in its own, and that name after a point.
+"""
 
 import functools
 import importlib
+import re
 from pathlib import Path
 
 from experiments.harness import flags
@@ -10,9 +14,10 @@ from experiments.harness.paper import Paper, nearest
 
 def names() -> list[str]:
     """The names of the papers, which are those of their folders, oldest first."""
-    found = {path.parent.name for path in Path(__file__).parent.glob("*/paper.py")}
+    root = Path(__file__).parent
+    found = {".".join(path.relative_to(root).parent.parts) for path in root.rglob("paper.py")}
     found.discard("harness")
-    return sorted(found, key=lambda name: (name[-4:], name))
+    return sorted(found, key=lambda name: (re.findall(r"\d{4}", name), name))
 
 
 @functools.cache

@@ -19,9 +19,9 @@ class Pooler(nn.Module):
     kernel_init: Initializer = NORMAL
 
     @nn.compact
-    def __call__(self, states: Float[Array, "B T D"]) -> Float[Array, "B D"]:
+    def __call__(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B D"]:
         dense = nn.Dense(states.shape[-1], kernel_init=self.kernel_init, name="dense")
-        return jnp.tanh(dense(states[:, 0]))
+        return jnp.tanh(dense(states[..., 0, :]))
 
 
 class MaskedLM(nn.Module):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.attention import Full, Mask
-from attn_research.layers.contracts import Capture
+from attn_research.layers.contracts import Capture, Classified
 from attn_research.layers.embeddings import LearnedPositions, token_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL, MaskedLM, Pooler
@@ -152,7 +152,7 @@ class Bert(nn.Module):
         last, *captured = run_layers(run, self.blocks, states, **loop)
         return BertOutput(last, self.read(last, train=train), *captured)
 
-    def read(self, states: Float[Array, "B T D"], *, train: bool = False) -> dict[str, Array]:
+    def read(self, states: Float[Array, "*B T D"], *, train: bool = False) -> dict[str, Array]:
         """What the heads make of states, by name; "masked_lm" takes those of any positions."""
         found = {}
         if "masked_lm" in self.heads:
@@ -200,3 +200,42 @@ class Bert(nn.Module):
                 raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
             if head in READS_POOLED and "pooler" not in self.heads:
                 raise ValueError(f'the head "{head}" reads what "pooler" makes: give both')
+
+
+class BertClassifier(nn.Module):
+    """A `TextClassifier`: BERT's logits of texts, by their first token, or of each token.
+
+    `bert` has the head "classifier" or "token_classifier", and its parameters are those of this
+    network too. Up to `max_examples` texts share a row that has segments.
+    """
+
+    bert: Bert
+    max_examples: int = 1
+    tensor_rules: ClassVar = Bert.tensor_rules
+    takes_segments: ClassVar[bool] = True
+
+    def setup(self):
+        nn.share_scope(self, self.bert)
+
+    def __call__(
+        self,
+        ids: Int[Array, "B T"],
+        valid: Bool[Array, "B T"],
+        *,
+        types: Int[Array, "B T"] | None = None,
+        segments: Int[Array, "B T"] | None = None,
+        train: bool = False,
+        capture: Capture = None,
+    ) -> Classified:
+        """The classification of texts: see `TextClassifier`. `segments` say where padding is."""
+        valid = valid if segments is None else None
+        found = self.bert(ids, valid, types=types, segments=segments, train=train, capture=capture)
+        if "token_classifier" in self.bert.heads:
+            return Classified(found.heads["token_classifier"], found.weights)
+        if segments is None:
+            return Classified(found.heads["classifier"], found.weights)
+        numbers = jnp.arange(1, self.max_examples + 1).reshape(1, -1, 1)
+        first = jnp.argmax(segments[:, None] == numbers, axis=-1)  # [B, E]; 0 for one not there
+        states = jnp.take_along_axis(found.states, first[:, :, None], axis=1)
+        heads = self.bert.read(states[:, :, None], train=train)
+        return Classified(heads["classifier"], found.weights)

@@ -9,6 +9,7 @@ from attn_research.pretrained.families import (
     FAMILIES,
     Pretrained,
     from_checkpoint,
+    network_of,
     to_checkpoint,
 )
 from attn_research.pretrained.folders import load, save
@@ -19,6 +20,7 @@ __all__ = [
     "Pretrained",
     "from_checkpoint",
     "load",
+    "network_of",
     "read_checkpoint",
     "save",
     "to_checkpoint",

@@ -68,9 +68,7 @@ def from_checkpoint(
     checkpoint = _published(checkpoint)
     family = _family(checkpoint.config)
     source = _canonical(checkpoint.tensors, family.prefix)
-    options = Options(checkpoint.config, ignore)
-    network = family.network(options, source)
-    options.finish()
+    network = network_of(checkpoint, ignore=ignore)
     shapes = _shapes(family, network)
     names = present(family.names(network), shapes)
     tied = family.tied(network)
@@ -85,6 +83,18 @@ def from_checkpoint(
     return Pretrained(network, {"params": tree})
 
 
+def network_of(checkpoint: Checkpoint, *, ignore: Collection[str] = ()) -> nn.Module:
+    """The network of a checkpoint in a folder, by its config and the names of its tensors.
+
+    No tensor is read, and JAX computes nothing. Errors of the config are as in `from_checkpoint`.
+    """
+    family = _family(checkpoint.config)
+    options = Options(checkpoint.config, ignore)
+    network = family.network(options, _canonical(checkpoint.tensors, family.prefix))
+    options.finish()
+    return network
+
+
 def to_checkpoint(network: nn.Module, params: PyTree) -> Checkpoint:
     """The checkpoint that the original library loads, in the dtype of the parameters.
 
@@ -95,7 +105,20 @@ def to_checkpoint(network: nn.Module, params: PyTree) -> Checkpoint:
         path: np.asarray(leaf)
         for path, leaf in traverse_util.flatten_dict(params["params"], sep="/").items()
     }
-    shapes = {path: leaf.shape for path, leaf in leaves.items()}
+    found = find_format(network, {path: leaf.shape for path, leaf in leaves.items()})
+    return Checkpoint(found.config, to_tensors(found.names, leaves))
+
+
+class Format(NamedTuple):
+    """How a network is published: its family, its config, and the names of its tensors."""
+
+    family: Family
+    config: dict[str, Any]
+    names: list[Name]
+
+
+def find_format(network: nn.Module, shapes: Shapes) -> Format:
+    """The format of a network with parameters of these shapes; ValueError where none has it."""
     reasons = []
     for family in FAMILIES.values():
         try:
@@ -107,7 +130,7 @@ def to_checkpoint(network: nn.Module, params: PyTree) -> Checkpoint:
             reasons.append(f"{family.model_type}: {error}")
             continue
         if lacking is None:
-            return Checkpoint(config, to_tensors(names, leaves))
+            return Format(family, config, names)
         reasons.append(f"{family.model_type}: no field for {lacking}")
     raise ValueError(f"no format has this network: {'; '.join(reasons)}")
 

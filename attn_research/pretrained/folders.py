@@ -9,16 +9,15 @@ import numpy as np
 from flax import linen as nn
 
 from attn_research.data.files import user_path, write_whole
-from attn_research.pretrained.checkpoint import CONFIG, WEIGHTS, read_checkpoint
+from attn_research.pretrained.checkpoint import CONFIG, WEIGHTS, Checkpoint, read_checkpoint
 from attn_research.pretrained.families import (
-    FAMILIES,
     Pretrained,
     from_checkpoint,
+    network_of,
     to_checkpoint,
 )
 from attn_research.pretrained.family import difference
 from attn_research.pretrained.formats.safetensors import write_safetensors
-from attn_research.pretrained.options import Options
 from attn_research.types import PyTree
 
 MODEL = "model.safetensors"
@@ -51,10 +50,7 @@ def save(
     folder = user_path(folder)
     checkpoint = to_checkpoint(network, params)
     config = checkpoint.config | dict(fields or {})
-    options = Options(config)
-    again = FAMILIES[config["model_type"]].network(options, checkpoint.tensors)
-    options.finish()
-    changed = difference(network, again)
+    changed = difference(network, network_of(Checkpoint(config, checkpoint.tensors)))
     if changed is not None:
         raise ValueError(f"fields {', '.join(fields or {})} change {changed} of the network")
     others = [name for name in WEIGHTS if name != MODEL and (folder / name).exists()]

@@ -79,7 +79,8 @@ class TrainConfig:
     )
     init_from: str = setting(
         "",
-        "Run folder whose best parameters training starts from, where the shapes are the same.",
+        "Folder of a run, whose best parameters training starts from where shapes are the same, or "
+        "of a published checkpoint.",
         path=True,
     )
     dtype: Literal["float32", "bfloat16"] = setting(

@@ -31,11 +31,20 @@ def describe(paper: Paper, row: str, resolved: Resolved) -> dict[str, Any]:
         "matmul_flops_per_step": program.step_flops(),
         "state_bytes": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)),
         "batch": {path: list(leaf.shape) for path, leaf in batch.items()},
+        **({} if program.trainable is None else _trained(program, sizes)),
         **({} if isinstance(program.placement, OneDevice) else _on_mesh(program)),
         "paper": paper.rows[row].paper,
         "config": config.identity(),
         "origin": resolved.layers,
     }
+
+
+def _trained(program: Program, sizes: dict[str, int]) -> dict[str, Any]:
+    """The sizes of trained and of frozen parameters, by path."""
+    halves: dict[str, dict[str, int]] = {"trained": {}, "frozen": {}}
+    for path, size in sizes.items():
+        halves["trained" if program.trainable(path) else "frozen"][path] = size
+    return halves
 
 
 def _on_mesh(program: Program) -> dict[str, Any]:
@@ -65,6 +74,10 @@ def readable(about: dict[str, Any]) -> str:
         f"  the largest batch: {about['batch']}",
         f"  in the paper: {about['paper']}",
     ]
+    for name in ("trained", "frozen"):
+        if name in about:
+            lines.append(f"  {sum(about[name].values()):>15,} {name}:")
+            lines += [f"    {size:>13,}  {path}" for path, size in about[name].items()]
     if "devices" in about:
         lines.append(
             f"  on each of {about['devices']} devices {show_bytes(about['bytes_per_device'])}, "

@@ -13,6 +13,7 @@ import optax
 from flax import linen as nn
 
 from attn_research.training.optimizers import make_optimizer, make_schedule
+from attn_research.training.trainable import Trainable
 from attn_research.types import PyTree
 from experiments.harness.config import Clause, Config
 from experiments.harness.task import Task
@@ -80,7 +81,12 @@ class Paper:
     report: Callable[[Path, "Paper"], None]  # writes tables and figures from a folder of results
     optimizer: Callable[[Config], optax.GradientTransformation] = config_optimizer
     initial: Callable[[Config, Any], PyTree] | None = None  # parameters to start from
-    trainable: Callable[[str], bool] | None = None  # by path; the others are frozen
+    # Of a config, the rule by path of what is trained, None for all; the others are frozen.
+    trainable: Callable[[Config], Trainable | None] = lambda config: None
+    # By path, parameters that --init_from need not have, such as a new head: drawn at random.
+    fresh: Callable[[str], bool] | None = None
+    # Values that others imply, such as the sizes of the network of --init_from.
+    complete: Callable[[Config], Config] = lambda config: config
     # What values of other parts need of the network, besides what their settings say.
     needs: Mapping[str, Sequence[Clause]] = dataclasses.field(default_factory=dict)
 
@@ -121,11 +127,15 @@ def _layers(paper: Paper, row: str, given: Values) -> tuple[Values, Values, dict
 def trace(paper: Paper, row: str, given: Values) -> Resolved:
     """The config of a row: defaults, then its scale, data set and row, then flags, with origins."""
     of_scale, of_data, own = _layers(paper, row, given)
-    config = paper.config.replace(**{**of_scale, **of_data, **own, **given})
+    stated = paper.config.replace(**{**of_scale, **of_data, **own, **given})
+    config = paper.complete(stated)
     scale, data = config.train.scale, config.data
     layers = dict.fromkeys(config.values(), "default") | dict.fromkeys(of_scale, f"scale {scale}")
     layers |= {name: f"scale {scale} of {data}" for name in of_data if name != "data"}
     layers |= dict.fromkeys(own, f"row {row}") | dict.fromkeys(given, "flag")
+    before = stated.values()
+    implied = [name for name, value in config.values().items() if value != before[name]]
+    layers |= dict.fromkeys(implied, "implied by another value")
     return Resolved(config, layers)
 
 

@@ -19,6 +19,7 @@ from attn_research.training.step import (
     make_train_step,
     with_compute_dtype,
 )
+from attn_research.training.trainable import Trainable
 from attn_research.types import Array, Key, PyTree
 from experiments.harness.config import Config, config_placement
 from experiments.harness.paper import Paper
@@ -55,6 +56,11 @@ class Program:
         return self.paper.optimizer(self.config)
 
     @functools.cached_property
+    def trainable(self) -> Trainable | None:
+        """The rule of what is trained, or None for all."""
+        return self.paper.trainable(self.config)
+
+    @functools.cached_property
     def eval_step(self) -> Callable[[PyTree, PyTree], Sums]:
         """The sums of a batch, compiled once for all evaluations."""
         return make_eval_step(self.eval_loss)
@@ -86,18 +92,20 @@ class Program:
 
     def start(self, params: PyTree) -> TrainState:
         """The state before the first step, from given parameters."""
-        return make_state(params, self.optimizer, trainable=self.paper.trainable)
+        return make_state(params, self.optimizer, trainable=self.trainable)
 
     def compile(self, key: Key[Array, ""]) -> Step:
         """The step on the devices that the config names."""
-        like, rule = self.state_shapes(), self.paper.trainable
-        return self.placement.compile(self.loss, self.optimizer, key, like, trainable=rule)
+        like = self.state_shapes()
+        return self.placement.compile(
+            self.loss, self.optimizer, key, like, trainable=self.trainable
+        )
 
     def lower(self, key: Key[Array, ""]) -> jax.stages.Lowered:
         """The program of the largest step on those devices, from shapes alone."""
         like, batch = self.state_shapes(), self.task.batch_spec()
         return self.placement.lower(
-            self.loss, self.optimizer, key, like, batch, trainable=self.paper.trainable
+            self.loss, self.optimizer, key, like, batch, trainable=self.trainable
         )
 
     def state_shapes(self) -> TrainState:
@@ -107,7 +115,7 @@ class Program:
     def step_flops(self) -> int:
         """FLOPs of the matrix products and convolutions of a step, over all devices."""
         step = make_train_step(
-            self.loss, self.optimizer, jax.random.key(0), trainable=self.paper.trainable
+            self.loss, self.optimizer, jax.random.key(0), trainable=self.trainable
         )
         return matmul_flops(step, self.state_shapes(), self.task.batch_spec())
 

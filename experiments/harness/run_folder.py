@@ -13,7 +13,6 @@ from attn_research.data.files import write_whole
 from attn_research.training.checkpoints import Checkpoints
 from attn_research.training.metrics import MetricsLog
 from attn_research.training.step import TrainState
-from attn_research.trees import named_leaves
 from attn_research.types import PyTree
 from experiments.harness.config import Config
 from experiments.harness.continuation import (
@@ -222,17 +221,3 @@ def _kept_params(folder: Path, paper: Paper, config: Config, shapes: TrainState)
     finally:
         checkpoints.close()
         best.close()
-
-
-def check_start(params: PyTree, program: Program) -> None:
-    """ValueError where the parameters of --init_from have other shapes than a program's."""
-    there, here = (
-        {name: leaf.shape for name, leaf in named_leaves(tree).items()}
-        for tree in (params, program.state_shapes().params)
-    )
-    other = sorted(name for name in there | here if there.get(name) != here.get(name))
-    if other:
-        raise ValueError(
-            f"--init_from={program.config.train.init_from}: its parameters do not fit this "
-            f"network; {other[0]} is {there.get(other[0])} there and {here.get(other[0])} here"
-        )

@@ -13,6 +13,8 @@ import jax
 from attn_research.data.files import write_whole
 from attn_research.training import processes
 from attn_research.training.signals import Signals
+from attn_research.training.trainable import split
+from attn_research.types import PyTree
 from experiments.harness.checks import Place, check_place, check_program
 from experiments.harness.config import Config
 from experiments.harness.continuation import check_data, read_about
@@ -21,7 +23,8 @@ from experiments.harness.lock import locked
 from experiments.harness.paper import Paper, command, resolve
 from experiments.harness.program import Program, make_program
 from experiments.harness.results import environment
-from experiments.harness.run_folder import RunFolder, best_params, check_start, load_run
+from experiments.harness.run_folder import RunFolder, best_params
+from experiments.harness.starting import starting_params
 from experiments.harness.training import measure, train
 
 __all__ = ["make_place", "measure", "prepare", "run_row"]
@@ -96,8 +99,7 @@ def run_row(
             program = make_program(paper, config)
             start = None
             if config.train.init_from:  # checked before data is loaded
-                start = load_run(config.train.init_from, find, flag="--init_from").params
-                check_start(start, program)
+                start = starting_params(program, find)
             program = make_program(paper, config, program.task.load())
             if start is None and paper.initial:
                 start = paper.initial(config, program.task)
@@ -168,9 +170,14 @@ def _evaluate(program: Program, kept: RunFolder, place: Place) -> dict[str, Any]
         "learning": kept.learning(),
         **({"planned_steps": kept.planned_steps} if kept.planned_steps else {}),
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
+        **({} if program.trainable is None else {"trained_parameters": _trained(program, params)}),
         "scores": scores,
         "about": task.about,
     }
+
+
+def _trained(program: Program, params: PyTree) -> int:
+    return sum(x.size for x in jax.tree.leaves(split(params, program.trainable)[0]))
 
 
 def _evaluate_ensemble(

@@ -15,11 +15,11 @@ from attn_research.data.images.files import ImageFiles
 from attn_research.data.records import Records
 from attn_research.data.text.aligned import AlignedText
 from attn_research.data.text.parallel import TextFiles
+from attn_research.data.text.saved_tokenizers import load_tokenizer
 from attn_research.data.text.tokenizers import (
     UNK,
     SubwordTokenizer,
     WordTokenizer,
-    load_tokenizer,
 )
 from attn_research.data.text.treebank import (
     Treebank,

@@ -171,8 +171,8 @@ def documented():
     pages += [*(ROOT / ".ci").iterdir(), ROOT / "Makefile"]
     for page in pages:
         text = page.read_text().replace("\\\n", " ")
-        for paper, words in re.findall(r"experiments\.(\w+\d{4})\b([^`\n#&|]*)", text):
-            if (ROOT / "experiments" / paper).is_dir():
+        for paper, words in re.findall(r"experiments\.(\w+\d{4}(?:\.\w+)?)\b([^`\n#&|]*)", text):
+            if (ROOT / "experiments" / paper.replace(".", "/") / "__main__.py").is_file():
                 yield paper, tuple(words.split())
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Window
+from attn_research.attention import Causal, Window
+from attn_research.layers.transformer import DecoderBlock
 from attn_research.models.bert import HEADS, SIZES, Bert
 
 PRETRAINING = "pooler", "masked_lm", "next_sentence"
@@ -160,3 +161,18 @@ def test_what_does_not_fit_is_refused(options, message):
     sizes = dict(num_layers=1, model_dim=6, mlp_dim=10, num_heads=3)
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(Bert(VOCAB, **sizes | options).init, jax.random.key(0), IDS)
+
+
+def test_with_a_causal_mask_the_blocks_are_those_of_gpt():
+    network, params, _ = make_case(mask=Causal())
+    found = jax.jit(functools.partial(network.apply, capture="all"))(params, IDS)
+    bound = network.bind(params)
+    block = DecoderBlock(bound.blocks.attention.clone(parent=None), 10, bound.blocks.config)
+    states = found.layers[:, 0]
+    for layer in range(2):
+        own = jax.tree.map(lambda x, i=layer: x[i], params["params"]["blocks"])
+        states, _, weights = block.apply({"params": own}, states, Causal(), capture="all")
+        np.testing.assert_allclose(states, found.layers[:, layer + 1], atol=1e-6)
+        np.testing.assert_allclose(weights.attention, found.weights[:, layer], atol=1e-6)
+    both = jax.jit(make_case()[0].apply)(params, IDS).states
+    assert jnp.abs(both - found.states).max() > 0.01

@@ -49,6 +49,11 @@ def transformer(**options):
     return Transformer(12, 12, **LAYERS, **options)
 
 
+T5 = dict(
+    pre_norm=True, block=BlockConfig(norm="rms_norm", use_bias=False), num_decoder_layers=2,
+    positions=None, position_bias=BucketedBiases(8, 9), own_head=True, output_bias=True,
+    decoder_position_bias=BucketedBiases(8, 9, bidirectional=False),
+)  # fmt: skip
 NETWORKS = {
     "RNNencdec": rnn_search(),
     "RNNsearch": rnn_search("additive"),
@@ -59,16 +64,7 @@ NETWORKS = {
     "RNNsearch, local-m location": rnn_search("location", "local_m"),
     "RNNsearch, causal concat": rnn_search("concat", "causal"),
     "Transformer": transformer(),
-    "Transformer, T5's": transformer(
-        pre_norm=True,
-        block=BlockConfig(norm="rms_norm", use_bias=False),
-        num_decoder_layers=2,
-        positions=None,
-        position_bias=BucketedBiases(8, 9),
-        decoder_position_bias=BucketedBiases(8, 9, bidirectional=False),
-        own_head=True,
-        output_bias=True,
-    ),
+    "Transformer, T5's": transformer(**T5),
     "Transformer, pre-norm, grouped": transformer(pre_norm=True, num_kv_heads=1, value_dim=3),
     "Transformer, general, learned": transformer(
         scoring=make_scoring("general"), positions=LearnedPositions(30), tied=False

@@ -3,28 +3,42 @@
 A batch is {"ids", "types": int32 [B, S], "label"}: each text ends with EOS, rows are padded with
 PAD, and types are 1 in the second text of a pair, its EOS included, else 0. The label is that of a
 row [B], or of each of its ids [B, S]: the number of a class, or -1 where there is none, as in rows
-that only fill a batch; of numbers it is a float32, NaN where there is none.
+that only fill a batch; of numbers it is a float32, NaN where there is none. Packed batches have
+"segments" too, and the label of a row is [B, E] (see `PackedExamples`).
 """
 
 import array
 import dataclasses
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from attn_research.data.batching import Batch, Rows, all_rows
 from attn_research.data.text.labelled import Example, Labels
+from attn_research.data.text.rows import Packing
 from attn_research.data.text.tokenizers import EOS, PAD, Tokenizer
 
 EncodedLabel = int | float | list[int]
 
 
-class Item(NamedTuple):
-    """An example as ids, without the EOS of its last text; `second` is where a second text begins.
+class Frame(NamedTuple):
+    """Ids around texts: those before an example, if any, and the one after each text."""
 
-    Without a second text `second` is the number of ids with the EOS.
+    begin: tuple[int, ...] = ()
+    end: int = EOS
+
+
+PLAIN = Frame()
+
+
+class Item(NamedTuple):
+    """An example as ids, without the end of its last text; `second` is where a second text begins.
+
+    Without a second text `second` is the number of ids with that end. A label of tags is that of
+    each id, -1 where no word begins.
     """
 
     ids: Int[np.ndarray, "S"]
@@ -33,7 +47,7 @@ class Item(NamedTuple):
 
 
 class EncodedExamples(Sequence[Item]):
-    """Examples in memory, 4 bytes an id; `lengths` [N, 1] leave out the last EOS."""
+    """Examples in memory, 4 bytes an id; `lengths` [N, 1] leave out the last end."""
 
     def __init__(self, rows: Sequence[Item]):
         flat = array.array("i")
@@ -59,26 +73,40 @@ def encode_examples(
     encode_label: Callable[[str], EncodedLabel],
     *,
     max_words: int | None = None,
+    frame: Frame = PLAIN,
 ) -> EncodedExamples:
     """Examples as ids. A text keeps its first `max_words` words, and their tags, if there are tags.
 
-    The longer of two texts is cut first, until both together have that many.
+    The longer of two texts is cut first, until both together have that many. The tag of a word
+    stands at the first of its pieces.
     """
     return EncodedExamples(
-        [_encode(example, tokenizer, encode_label, max_words) for example in examples]
+        [_encode(example, tokenizer, encode_label, max_words, frame) for example in examples]
     )
 
 
-def _encode(example, tokenizer, encode_label, max_words) -> Item:
-    texts = [tokenizer.words(text) for text in example.texts]
+def _encode(example, tokenizer, encode_label, max_words, frame) -> Item:
     label = encode_label(example.label)
+    if isinstance(label, list):
+        pieces = pieces_of_words(example.texts[0], tokenizer)
+        texts = [[piece for word in pieces for piece in word]]
+        each = zip(label, pieces, strict=True)
+        label = [x for tag, word in each for x in (tag, *[-1] * (len(word) - 1))]
+    else:
+        texts = [tokenizer.words(text) for text in example.texts]
     if max_words is not None:
         texts = truncate(texts, max_words)
-        if isinstance(label, list):
-            label = label[:max_words]
     first, *rest = (tokenizer.encode_words(words) for words in texts)
-    ids = np.array(first + [i for each in rest for i in (EOS, *each)], np.int32)
+    if isinstance(label, list):
+        label = [-1] * len(frame.begin) + label[: len(first)]
+    first = [*frame.begin, *first]
+    ids = np.array(first + [i for each in rest for i in (frame.end, *each)], np.int32)
     return Item(ids, len(first) + 1, label)
+
+
+def pieces_of_words(text: str, tokenizer: Tokenizer) -> list[list[str]]:
+    """The pieces of each word between spaces; one that has none, such as a mark, is its own."""
+    return [tokenizer.words(word) or [word] for word in text.split()]
 
 
 def truncate(texts: Sequence[list[str]], max_words: int) -> list[list[str]]:
@@ -94,21 +122,64 @@ class CollateExamples:
     """The collation of items of one kind of labels; picklable, for worker processes."""
 
     labels: Labels
+    end: int = EOS
 
     def __call__(self, items: Sequence[Item], rows: int, length: int) -> dict[str, np.ndarray]:
-        ids, types = np.full((rows, length), PAD, np.int32), np.zeros((rows, length), np.int32)
-        label = self._no_labels(rows, length)
-        for row, item in enumerate(items):
-            end = len(item.ids)
-            ids[row, :end], ids[row, end] = item.ids, EOS
-            types[row, item.second : end + 1] = 1
-            if self.labels == "tags":
-                label[row, : len(item.label)] = item.label
-            else:
-                label[row] = item.label
-        return {"ids": ids, "types": types, "label": label}
+        batch = self.packed([[item] for item in items], rows, length, 1)
+        del batch["segments"]
+        if self.labels != "tags":
+            batch["label"] = batch["label"][:, 0]
+        return batch
 
-    def _no_labels(self, rows: int, length: int) -> Shaped[np.ndarray, "B ..."]:
+    def packed(
+        self, chosen: Sequence[Sequence[Item]], rows: int, length: int, most: int
+    ) -> dict[str, np.ndarray]:
+        """A batch of rows of up to `most` items each."""
+        ids, types = np.full((rows, length), PAD, np.int32), np.zeros((rows, length), np.int32)
+        segments, label = np.zeros((rows, length), np.int32), self._no_labels(rows, length, most)
+        for row, items in enumerate(chosen):
+            begin = 0
+            for number, item in enumerate(items):
+                end = begin + len(item.ids)
+                ids[row, begin:end], ids[row, end] = item.ids, self.end
+                types[row, begin + item.second : end + 1] = 1
+                segments[row, begin : end + 1] = number + 1
+                if self.labels == "tags":
+                    label[row, begin : begin + len(item.label)] = item.label
+                else:
+                    label[row, number] = item.label
+                begin = end + 1
+        return {"ids": ids, "types": types, "segments": segments, "label": label}
+
+    def _no_labels(self, rows: int, length: int, most: int) -> Shaped[np.ndarray, "B _"]:
         if self.labels == "numbers":
-            return np.full(rows, np.nan, np.float32)
-        return np.full((rows, length) if self.labels == "tags" else rows, -1, np.int32)
+            return np.full((rows, most), np.nan, np.float32)
+        return np.full((rows, length if self.labels == "tags" else most), -1, np.int32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PackedExamples:
+    """Endless batches of rows of `packing`, each of several examples, of which none is cut.
+
+    "segments" number the examples of a row from 1 and are 0 at padding; the labels of a row [B, E]
+    are those of its examples in this order, E being the most that `packing` puts into one.
+    """
+
+    examples: EncodedExamples
+    collate: CollateExamples
+    packing: Packing
+
+    @property
+    def per_epoch(self) -> int:
+        """The number of batches of the first epoch; later ones have about as many."""
+        return self.packing.per_epoch
+
+    def padding_efficiency(self) -> float:
+        """The fraction of the first epoch's positions that hold a token."""
+        return self.packing.efficiency
+
+    def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
+        """Batches from number `start` on, the given rows of each."""
+        for _, chosen in self.packing.iterate(start, rows):
+            items = [[self.examples[i] for i in row] for row in chosen]
+            yield self.collate.packed(items, len(items), self.packing.length, self.packing.most)

@@ -73,10 +73,13 @@ def strided(documents: Bounds, context: int, stride: int) -> Pieces:
     return np.array(found, np.int64).reshape(-1, 3)
 
 
-def pack(lengths: Sequence[int], rows: int, length: int) -> list[list[list[int]]]:
+def pack(
+    lengths: Sequence[int], rows: int, length: int, most: int | None = None
+) -> list[list[list[int]]]:
     """Indices of pieces by batch and row: each piece is in the first row that has room for it.
 
-    A batch is full where a piece fits none of its rows. ValueError for a piece longer than a row.
+    A row has at most `most` pieces, if it is given. A batch is full where a piece fits none of its
+    rows. ValueError for a piece longer than a row.
     """
     if max(lengths, default=0) > length:
         raise ValueError(f"a piece of {max(lengths)} tokens is longer than a row of {length}")
@@ -87,8 +90,54 @@ def pack(lengths: Sequence[int], rows: int, length: int) -> list[list[list[int]]
             batches.append([[] for _ in range(rows)])
             room, row = np.full(rows, length), 0
         batches[-1][row].append(index)
-        room[row] -= size
+        full = len(batches[-1][row]) == most
+        room[row] = 0 if full else room[row] - size
     return batches
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Packing:
+    """Endless batches of `rows` rows of `length` tokens, of indices of pieces of some lengths.
+
+    An epoch has every piece once, in an order drawn by (seed, epoch), so that batch n is a pure
+    function of (seed, n). Empty rows fill a batch up to a multiple of `row_multiple`, so that
+    devices can share it.
+    """
+
+    lengths: Int[np.ndarray, "_"]
+    rows: int
+    length: int
+    seed: int
+    row_multiple: int = 1
+    most: int | None = None
+
+    @property
+    def per_epoch(self) -> int:
+        """The number of batches of the first epoch; later ones have about as many."""
+        return len(self._epoch(0))
+
+    @property
+    def efficiency(self) -> float:
+        """The fraction of the first epoch's positions that hold a token."""
+        return float(self.lengths.sum() / (self.per_epoch * self.rows * self.length))
+
+    def iterate(
+        self, start: int = 0, rows: Rows = all_rows
+    ) -> Iterator[tuple[int, list[list[int]]]]:
+        """(epoch, the pieces of the given rows) of each batch, from number `start` on."""
+        first = 0
+        for epoch in itertools.count():
+            plan = self._epoch(epoch)
+            for chosen in plan[max(0, start - first) :]:
+                filled = chosen + [[]] * (-self.rows % self.row_multiple)
+                yield epoch, filled[rows(len(filled))]
+            first += len(plan)
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
+    def _epoch(self, epoch: int) -> list[list[list[int]]]:
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths))
+        plan = pack(self.lengths[order].tolist(), self.rows, self.length, self.most)
+        return [[order[row].tolist() for row in batch] for batch in plan]
 
 
 def collate(
@@ -166,17 +215,18 @@ class RandomWindows:
         for number in itertools.count(start):
             rng = np.random.default_rng((self.seed, number))
             begins = rng.integers(0, len(self.stream) - self.length + 1, self.rows)
-            windows = np.stack([begins, begins, begins + self.length], axis=1)[:, None]
-            yield _some_rows(self, list(windows), rows, segments=False)
+            windows = list(np.stack([begins, begins, begins + self.length], axis=1)[:, None])
+            windows += [np.zeros((0, 3), np.int64)] * (-self.rows % self.row_multiple)
+            mine = windows[rows(len(windows))]
+            yield collate(self.stream, mine, self.length, segments=False)[0]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PackedDocuments:
     """Endless batches of `rows` rows of `length` tokens, packed with documents of a stream.
 
-    An epoch has every document once, in an order drawn by (seed, epoch), so that batch n is a pure
-    function of (seed, n). A longer document than a row is cut into pieces; each token is predicted
-    once. Empty rows fill a batch up to a multiple of `row_multiple`.
+    An epoch has every document once. A longer document than a row is cut into pieces; each token is
+    predicted once. Batches are those of `Packing`.
     """
 
     stream: Stream
@@ -193,34 +243,23 @@ class PackedDocuments:
     @property
     def per_epoch(self) -> int:
         """The number of batches of the first epoch; later ones have about as many."""
-        return len(self._epoch(0)[1])
+        return self._packing.per_epoch
 
     def padding_efficiency(self) -> float:
         """The fraction of the first epoch's positions that hold a token."""
-        pieces, plan = self._epoch(0)
-        real = (pieces[:, 2] - pieces[:, 0]).sum()
-        return float(real / (len(plan) * self.rows * self.length))
+        return self._packing.efficiency
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
         """Batches from number `start` on, the given rows of each."""
-        first = 0
-        for epoch in itertools.count():
-            pieces, plan = self._epoch(epoch)
-            for chosen in plan[max(0, start - first) :]:
-                yield _some_rows(self, [pieces[each] for each in chosen], rows, segments=True)
-            first += len(plan)
+        for _, chosen in self._packing.iterate(start, rows):
+            mine = [self._pieces[each] for each in chosen]
+            yield collate(self.stream, mine, self.length, segments=True)[0]
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
-    def _epoch(self, epoch: int) -> tuple[Pieces, list[list[list[int]]]]:
-        pieces = strided(self.documents, self.length, self.length)
-        pieces = pieces[np.random.default_rng((self.seed, epoch)).permutation(len(pieces))]
-        return pieces, pack((pieces[:, 2] - pieces[:, 0]).tolist(), self.rows, self.length)
+    @functools.cached_property
+    def _pieces(self) -> Pieces:
+        return strided(self.documents, self.length, self.length)
 
-
-def _some_rows(
-    batches: RandomWindows | PackedDocuments, chosen: list[Pieces], rows: Rows, *, segments: bool
-) -> Batch:
-    """The given rows of a batch, after empty ones were added."""
-    chosen = chosen + [np.zeros((0, 3), np.int64)] * (-batches.rows % batches.row_multiple)
-    mine = chosen[rows(len(chosen))]
-    return collate(batches.stream, mine, batches.length, segments=segments)[0]
+    @functools.cached_property
+    def _packing(self) -> Packing:
+        lengths = self._pieces[:, 2] - self._pieces[:, 0]
+        return Packing(lengths, self.rows, self.length, self.seed, self.row_multiple)

@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Int32
 
 from attn_research.data.files import one_line, shorten, user_path, write_whole
-from attn_research.data.text.tokenizers import EOS, Tokenizer, load_tokenizer
+from attn_research.data.text.saved_tokenizers import load_tokenizer
+from attn_research.data.text.tokenizers import EOS, Tokenizer
 
 _FILE = "stream.json"
 

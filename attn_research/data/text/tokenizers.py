@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, SupportsIndex, runtime_checkable
 
-from attn_research.data.files import one_line, user_path, write_whole
+from attn_research.data.files import write_whole
 from attn_research.data.text.reserved import hide_reserved, show_reserved
 
 PAD, BOS, EOS, UNK = range(4)
@@ -21,7 +21,7 @@ SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 
 MAX_TRAINING_LINE = 1 << 20  # bytes; SentencePiece would drop a longer line without a word
 
-_FILE, _MODEL_FILE = "tokenizer.json", "subwords.model"
+FILE, MODEL_FILE = "tokenizer.json", "subwords.model"
 
 
 def unknown_words(pairs: Iterable[tuple[str, SupportsIndex]]) -> list[str]:
@@ -32,7 +32,7 @@ def unknown_words(pairs: Iterable[tuple[str, SupportsIndex]]) -> list[str]:
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """A tokenizer of lines; `load_tokenizer` reads what `save` wrote."""
+    """A tokenizer of lines; `saved_tokenizers.load_tokenizer` reads what `save` wrote."""
 
     @property
     def vocab_size(self) -> int:
@@ -125,7 +125,7 @@ class WordTokenizer:
         return " ".join(surfaces[i] for i in ids if i not in (PAD, BOS, EOS))
 
     def save(self, folder: str | Path) -> None:
-        write_whole(Path(folder) / _FILE, self._json().encode())
+        write_whole(Path(folder) / FILE, self._json().encode())
 
     def _json(self) -> str:
         return json.dumps({"kind": "words", **dataclasses.asdict(self)}, ensure_ascii=False)
@@ -221,59 +221,15 @@ class SubwordTokenizer:
         return [self._processor.id_to_piece(i) for i in range(self.vocab_size)]
 
     def save(self, folder: str | Path) -> None:
-        write_whole(Path(folder) / _MODEL_FILE, self.model)
+        write_whole(Path(folder) / MODEL_FILE, self.model)
         about = {"kind": "subwords", "sha256": self.fingerprint}
-        write_whole(Path(folder) / _FILE, json.dumps(about).encode())
+        write_whole(Path(folder) / FILE, json.dumps(about).encode())
 
     @functools.cached_property
     def _processor(self):
         import sentencepiece
 
         return sentencepiece.SentencePieceProcessor(model_proto=self.model)
-
-
-def load_tokenizer(folder: str | Path) -> WordTokenizer | SubwordTokenizer:
-    """The tokenizer that `save` wrote to a folder; a ValueError names a damaged file."""
-    path = user_path(folder) / _FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"no tokenizer in {folder}: {_FILE} is missing")
-    try:
-        fields = json.loads(path.read_bytes())
-        match fields.pop("kind"):
-            case "words":
-                return _check_words(WordTokenizer(tuple(fields.pop("shortlist")), **fields))
-            case "subwords":
-                path = path.with_name(_MODEL_FILE)
-                return _check_model(SubwordTokenizer(path.read_bytes()), fields.get("sha256"))
-            case kind:
-                raise ValueError(f"unknown kind {kind!r}")
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{path} does not describe a tokenizer: {one_line(error)}") from None
-
-
-def _check_words(tokenizer: WordTokenizer) -> WordTokenizer:
-    """The tokenizer; a ValueError for what is no word, no word of its own or no language."""
-    for word in tokenizer.shortlist:
-        if not isinstance(word, str) or word.split() != [word]:
-            raise ValueError(f"its shortlist holds {word!r}, which is no word")
-    if len(set(tokenizer.shortlist)) < len(tokenizer.shortlist):
-        raise ValueError("its shortlist holds a word twice")
-    if not isinstance(tokenizer.language, str) or not isinstance(tokenizer.moses, bool):
-        raise ValueError(f"language={tokenizer.language!r} or moses={tokenizer.moses!r}")
-    return tokenizer
-
-
-def _check_model(tokenizer: SubwordTokenizer, sha256: str | None) -> SubwordTokenizer:
-    """The tokenizer; a ValueError for a model that is not the one saved, or is none.
-
-    Folders of earlier versions do not have its SHA-256.
-    """
-    if sha256 not in (None, tokenizer.fingerprint):
-        raise ValueError("its content has changed since it was written")
-    if not tokenizer.model or tokenizer.vocab_size <= len(SPECIALS):
-        raise ValueError("it has no subwords")
-    tokenizer.decode(range(len(tokenizer.pieces())))  # a ValueError where one of them is no text
-    return tokenizer
 
 
 def detokenize(words: str, language: str) -> str:

@@ -94,6 +94,38 @@ class ContinuationConfig:
     )
 
 
+_MASKED = {"objective": ("masked",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskingConfig:
+    """Objective: what is predicted, and what of it the network does not see."""
+
+    objective: Literal["masked", "next"] = setting(
+        "masked",
+        "What is predicted: masked words from both sides, or each next word from those before.",
+    )
+    masking: float = setting(0.15, "Fraction of words that are predicted.", 0.0, needs=_MASKED)
+    mask_share: float = setting(
+        0.8, "Fraction of these that a mask stands for.", 0.0, needs=_MASKED
+    )
+    random_share: float = setting(
+        0.1, "Fraction of these that are another word, drawn evenly.", 0.0, needs=_MASKED
+    )
+    blanks: int = setting(
+        500, "Lines of the test text in each of which a word is predicted at the end.", 1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedLanguageModelingConfig:
+    """Masked language modelling, or prediction of each next word by the same network."""
+
+    text: TextConfig = TextConfig()
+    rows: RowsConfig = RowsConfig(rows="packed")
+    masking: MaskingConfig = MaskingConfig()
+
+
 @dataclasses.dataclass(frozen=True)
 class LanguageModelingConfig:
     """Language modelling."""

@@ -6,12 +6,19 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from attn_research.data.files import check_files
+from attn_research.data.files import check_files, user_path
 from attn_research.data.grammar.agreement import NUMBERS, AgreementCorpus
 from attn_research.data.text.classification import DATA_SETS, PublicCorpus
-from attn_research.data.text.examples import EncodedExamples, EncodedLabel, encode_examples
+from attn_research.data.text.examples import (
+    EncodedExamples,
+    EncodedLabel,
+    Frame,
+    encode_examples,
+)
 from attn_research.data.text.labelled import Example, LabelledCorpus, LabelledFiles, Labels
-from attn_research.data.text.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer
+from attn_research.data.text.saved_tokenizers import load_tokenizer
+from attn_research.data.text.tokenizers import BOS, EOS, SubwordTokenizer, Tokenizer, WordTokenizer
+from attn_research.data.text.wordpiece import WordPieceTokenizer
 from experiments.tasks.text_classification.config import LabelledTextConfig
 
 SPLITS = ("train", "dev", "test")
@@ -55,13 +62,15 @@ def num_outputs(config: LabelledTextConfig) -> int:
 def check(config: LabelledTextConfig) -> None:
     """ValueError or FileNotFoundError for text that there is not, or a tokenizer that cannot be."""
     if labels_of(config) == "tags":
-        if config.tokenizer != "words":
+        if config.tokenizer not in ("words", "given"):
             raise ValueError(
                 f"--tokenizer={config.tokenizer}: tags belong to the words between spaces; give "
-                "--tokenizer=words"
+                "--tokenizer=words, or a given one"
             )
         if num_texts(config) != 1:
             raise ValueError("--num_texts=2: tags are of the words of one text")
+    if config.tokenizer == "given":
+        read_tokenizer(config.vocabulary)
     if config.data in DATA_SETS:
         PublicCorpus(config.data, config.data_dir or None).check()
     if config.data == "text":
@@ -90,12 +99,32 @@ def examples(config: LabelledTextConfig, split: str) -> Sequence[Example]:
 
 
 def make_tokenizer(config: LabelledTextConfig) -> Tokenizer:
-    """The tokenizer, made from the training texts."""
+    """The tokenizer: the given one, or one that is made from the training texts."""
+    if config.tokenizer == "given":
+        return read_tokenizer(config.vocabulary)
     texts = (text for example in examples(config, "train") for text in example.texts)
     if config.tokenizer == "bpe":
         return SubwordTokenizer.train(texts, vocab_size=config.vocab_size)
     moses = config.tokenizer == "moses"
     return WordTokenizer.build(texts, size=config.vocab_size - 4, moses=moses)
+
+
+def read_tokenizer(folder: str) -> Tokenizer:
+    """The tokenizer of a published BERT's folder, or of a run; an error names what is missing."""
+    if not folder:
+        raise ValueError("--tokenizer=given needs --vocabulary=FOLDER, or --init_from=FOLDER")
+    kept = user_path(folder) / "task"
+    if not kept.is_dir():
+        return WordPieceTokenizer.read(folder)
+    return load_tokenizer(kept / "text" if (kept / "text").is_dir() else kept)
+
+
+def make_frame(config: LabelledTextConfig, tokenizer: Tokenizer) -> Frame:
+    """The ids around texts: those of WordPiece, or the begin and the end of a sentence."""
+    begin, end = BOS, EOS
+    if isinstance(tokenizer, WordPieceTokenizer):
+        begin, end = tokenizer.begin, tokenizer.end
+    return Frame((begin,) if config.class_token else (), end)
 
 
 @functools.lru_cache(maxsize=2)  # the rows of a table share their text
@@ -114,6 +143,7 @@ def load(config: LabelledTextConfig) -> Data:
             tokenizer,
             functools.partial(_encode_label, labels_of(config), found.classes),
             max_words=config.max_words,
+            frame=make_frame(config, tokenizer),
         )
         for split in SPLITS
     }

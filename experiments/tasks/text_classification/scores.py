@@ -22,7 +22,24 @@ from experiments.tasks.text_classification.config import LabelledTextConfig
 from experiments.tasks.text_classification.data import corpus, examples, labels_of
 
 PREDICTIONS = "test.predictions.txt"
+# The titles of what a table has of a test set, by their names among the scores.
+TITLES = {
+    "accuracy": "accuracy", "f1": "F1", "matthews": "Matthews", "pearson": "Pearson",
+    "spearman": "Spearman",
+}  # fmt: skip
 ATTENDED = "test.attended.json"  # of each example, the word that each row attends to most
+
+
+def measured(runs: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """What a table has of the runs of a row, by title: of the test set, and what chose them."""
+    tests = [run["scores"]["tests"]["test"] for run in runs]
+    found = {
+        f"test {title}": [test[name] for test in tests]
+        for name, title in TITLES.items()
+        if name in tests[0]
+    }
+    best = "accuracy" if "accuracy" in tests[0] else "pearson"
+    return found | {f"dev {best}": [run[f"dev_{best}"] for run in runs]}
 
 
 def score(config: LabelledTextConfig, folder: Path) -> dict[str, Any]:

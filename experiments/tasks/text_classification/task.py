@@ -11,8 +11,10 @@ import jax.numpy as jnp
 
 from attn_research.data.batching import Batches, Rows
 from attn_research.data.files import write_whole
+from attn_research.data.text.examples import PackedExamples
 from attn_research.data.text.labelled import Labels
-from attn_research.data.text.tokenizers import PAD, Tokenizer, load_tokenizer
+from attn_research.data.text.saved_tokenizers import load_tokenizer
+from attn_research.data.text.tokenizers import PAD, Tokenizer
 from attn_research.layers.contracts import TextClassifier
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
@@ -35,7 +37,7 @@ class TextClassificationTask:
     tokenizer: Tokenizer | None = None
     classes: tuple[str, ...] | None = None
     data: Data | None = None
-    train: Batches | None = None
+    train: Batches | PackedExamples | None = None
 
     inputs, example = "text", '--text="the dogs of my old friend" --attention=map.png'
 
@@ -51,9 +53,10 @@ class TextClassificationTask:
 
     @property
     def vocab_size(self) -> int:
-        """The vocabulary size."""
-        if self.tokenizer is None:
-            return self.config.task.text.vocab_size
+        """The vocabulary size: of a given tokenizer the one that the config has."""
+        text = self.config.task.text
+        if self.tokenizer is None or text.tokenizer == "given":
+            return text.vocab_size
         return self.tokenizer.vocab_size
 
     @property
@@ -71,16 +74,28 @@ class TextClassificationTask:
         return self.train.per_epoch
 
     def check(self) -> None:
-        data.check(self.config.task.text)
+        text, part = self.config.task.text, self.config.task.batches
+        data.check(text)
+        if part.batching == "packed" and part.row_length < batches.longest(text):
+            raise ValueError(
+                f"--row_length={part.row_length}: a text of --max_words={text.max_words} takes "
+                f"{batches.longest(text)}"
+            )
 
     def load(self) -> "TextClassificationTask":
-        found = data.load(self.config.task.text)
+        found, text = data.load(self.config.task.text), self.config.task.text
+        if text.tokenizer == "given" and found.tokenizer.vocab_size > text.vocab_size:
+            raise ValueError(
+                f"--vocab_size={text.vocab_size}: the tokenizer of {text.vocabulary} has "
+                f"{found.tokenizer.vocab_size}"
+            )
+        frame = data.make_frame(text, found.tokenizer)
         return dataclasses.replace(
             self,
             tokenizer=found.tokenizer,
             classes=found.classes,
             data=found,
-            train=batches.make_batches(self.config, found.train),
+            train=batches.make_batches(self.config, found.train, frame),
         )
 
     def save(self, folder: Path) -> None:
@@ -92,13 +107,16 @@ class TextClassificationTask:
         return dataclasses.replace(self, tokenizer=load_tokenizer(folder / "text"), classes=classes)
 
     def batch_spec(self) -> PyTree:
-        shape = batches.largest_batch(self.config)
+        shape, part = batches.largest_batch(self.config), self.config.task.batches
+        packed = part.batching == "packed"
+        of_label = (shape[0], part.row_examples) if packed else shape[:1]
         label = {
-            "classes": (shape[:1], jnp.int32),
-            "numbers": (shape[:1], jnp.float32),
+            "classes": (of_label, jnp.int32),
+            "numbers": (of_label, jnp.float32),
             "tags": (shape, jnp.int32),
         }[self.labels]
-        specs = {"ids": (shape, jnp.int32), "types": (shape, jnp.int32), "label": label}
+        specs = dict.fromkeys(["ids", "types", *["segments"] * packed], (shape, jnp.int32))
+        specs["label"] = label
         return {name: jax.ShapeDtypeStruct(*spec) for name, spec in specs.items()}
 
     def init_inputs(self) -> tuple:
@@ -110,12 +128,19 @@ class TextClassificationTask:
 
     def eval_batches(self, split: str) -> Iterator[PyTree]:
         examples = self.data.dev if split == "dev" else batches.sample(self.data.train)
-        return (batch for _, batch in batches.eval_batches(self.config, examples))
+        frame = data.make_frame(self.config.task.text, self.tokenizer)
+        return (batch for _, batch in batches.eval_batches(self.config, examples, frame))
 
     def loss(self, network: TextClassifier, params, batch, key, *, train: bool) -> Sums:
         ids, label = batch["ids"], batch["label"]
         found = network.apply(
-            params, ids, ids != PAD, types=batch["types"], train=train, rngs={"dropout": key}
+            params,
+            ids,
+            ids != PAD,
+            types=batch["types"],
+            segments=batch.get("segments"),
+            train=train,
+            rngs={"dropout": key},
         )
         smoothing = self.config.task.label_smoothing if train else 0.0
         sums = losses.loss_sums(self.labels, found.logits, label, label_smoothing=smoothing)

@@ -13,7 +13,8 @@ import numpy as np
 from attn_research.data.batching import Rows
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.encoding import encode_pairs
-from attn_research.data.text.tokenizers import EOS, PAD, load_tokenizer, unknown_words
+from attn_research.data.text.saved_tokenizers import load_tokenizer
+from attn_research.data.text.tokenizers import EOS, PAD, unknown_words
 from attn_research.layers.contracts import EncoderDecoder
 from attn_research.training.objectives import chunked_cross_entropy
 from attn_research.training.step import Sums

@@ -13,12 +13,12 @@ from attn_research.data.text.bpe_dropout import apply_bpe_dropout
 from attn_research.data.text.corpus import Pair
 from attn_research.data.text.encoding import encode_pairs
 from attn_research.data.text.parallel import TextFiles
+from attn_research.data.text.saved_tokenizers import load_tokenizer
 from attn_research.data.text.tatoeba import Tatoeba
 from attn_research.data.text.tokenizers import (
     UNK,
     SubwordTokenizer,
     WordTokenizer,
-    load_tokenizer,
 )
 from attn_research.data.text.treebank import SPLITS, Treebank
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from attn_research.data.text.multi30k import Multi30k
+from attn_research.data.text.saved_tokenizers import load_tokenizer
 from attn_research.data.text.tokenizers import (
     BOS,
     EOS,
@@ -16,7 +17,6 @@ from attn_research.data.text.tokenizers import (
     SubwordTokenizer,
     WordTokenizer,
     detokenize,
-    load_tokenizer,
 )
 
 LINES = ["b a b", "c a b", "d c"]

@@ -1,0 +1,1 @@
+"""Devlin et al. 2018: BERT."""

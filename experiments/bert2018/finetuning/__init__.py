@@ -1,0 +1,1 @@
+"""Fine-tuning of BERT on labelled texts."""

@@ -1,0 +1,63 @@
+"""Devlin et al. 2018, section 4: fine-tuning on sentences, pairs of sentences and words."""
+
+from experiments.bert2018.finetuning import tables
+from experiments.harness.config import Config, OptimizerConfig, TrainConfig
+from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
+from experiments.tasks.text_classification.encoder import (
+    READS,
+    SENTENCES,
+    TINY,
+    EncoderConfig,
+    complete,
+    is_head,
+    make_encoder,
+)
+from experiments.tasks.text_classification.task import TextClassificationTask
+
+# The paper's sizes that a CPU trains from nothing: Turc et al. 2019, BERT-tiny.
+_SMALLEST = dict(num_layers=2, model_dim=128, mlp_dim=512, num_heads=2, max_length=512)
+ROWS = {
+    "fine-tuned": Row(),
+    "from-nothing": Row(
+        scales={"small": _SMALLEST | dict(tokenizer="words", vocab_size=20_000, learning_rate=1e-3)}
+    ),
+}
+
+_SHORT = dict(max_words=61, row_length=128, packed_rows=4)
+_PAIRS = dict(max_words=253, row_length=256, packed_rows=8, bucket_width=64, row_examples=16)
+SCALES = {
+    "tiny": Scale(TINY, data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
+    # Steps are those of an epoch of SST-2's phrases, of about four of the smaller sets.
+    "small": Scale(data={
+        "grammar": SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
+        "sst2": SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
+        "sst2_phrases": SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
+        "trec": _SHORT | dict(num_steps=528, eval_every=132, save_every=264),
+        "cola": _SHORT | dict(num_steps=704, eval_every=88, save_every=176),
+        "wnut17": SENTENCES | dict(num_steps=444, eval_every=111, save_every=222),
+        "mrpc": _PAIRS | dict(num_steps=412, eval_every=52, save_every=103),
+        "rte": _PAIRS | dict(num_steps=336, eval_every=42, save_every=84),
+        "stsb": _PAIRS | dict(
+            packed_rows=4, num_steps=648, eval_every=81, save_every=162, best_by="+pearson"
+        ),
+    }),
+    # Section 4 and appendix A.3: batches of 32, three epochs, a rate of 5e-5, 4e-5, 3e-5 or 2e-5.
+    "paper": Scale(dict(
+        data="sst2_phrases", batching="sorted", batch_size=32, num_steps=6300, eval_every=2100,
+        save_every=2100, learning_rate=3e-5, warmup_steps=630, max_words=125, bucket_width=32,
+    )),
+}  # fmt: skip
+
+
+TITLE = "Devlin et al. 2018: an encoder that has read, fine-tuned on labelled texts"
+CONFIG = Config(
+    train=TrainConfig(best_by="+accuracy"),
+    optimizer=OptimizerConfig(optimizer="adamw", weight_decay=0.01, learning_rate=1e-4),
+    task=READS,
+    model=EncoderConfig(),
+)
+PAPER = Paper(
+    name="bert2018.finetuning", title=TITLE, config=CONFIG, rows=ROWS, default_row="fine-tuned",
+    scales=SCALES, task=TextClassificationTask, network=make_encoder, report=tables.report,
+    fresh=is_head, complete=complete,
+)  # fmt: skip

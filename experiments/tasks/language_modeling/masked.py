@@ -1,0 +1,226 @@
+"""The task of masked language modelling, and of next words by the same network."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attn_research.data.batching import Rows
+from attn_research.data.text.masking import (
+    Ids,
+    MaskedTexts,
+    Masking,
+    collate_masked,
+    example_rng,
+    next_words,
+)
+from attn_research.data.text.rows import NOTHING, Packing, Stream, pack, strided
+from attn_research.data.text.streams import TextTokenizer, load_text_tokenizer
+from attn_research.data.text.tokenizers import BOS, SPECIALS
+from attn_research.evaluation.likelihood import perplexity
+from attn_research.models.bert import Bert
+from attn_research.training.objectives import chunked_cross_entropy
+from attn_research.training.step import Sums
+from attn_research.types import PyTree
+from experiments.harness.config import Config, config_placement, padded_rows
+from experiments.harness.task import Response, head_maps
+from experiments.tasks.language_modeling import data
+from experiments.tasks.language_modeling.blanks import (
+    Reader,
+    draw_blanks,
+    score_blanks,
+    write_blanks,
+)
+from experiments.tasks.language_modeling.config import TESTS
+from experiments.tasks.language_modeling.data import Data
+from experiments.tasks.language_modeling.inference import eval_rows
+
+BLANK = "[MASK]"
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedLanguageModelingTask:
+    """Prediction of masked words of lines or paragraphs, packed into rows, or of each next word.
+
+    A text is read after BOS; a mask is the id after those of the tokenizer. `data` is there after
+    `load`, the tokenizer after `load` or `restore`.
+    """
+
+    config: Config
+    tokenizer: TextTokenizer | None = None
+    data: Data | None = None
+
+    inputs, example = "text", f'--text="the {BLANK} of my friend" --attention=map.png'
+
+    @property
+    def mask(self) -> int:
+        """The id of a mask."""
+        return self.vocab_size - 1
+
+    @property
+    def vocab_size(self) -> int:
+        """The vocabulary size, the mask included."""
+        if self.tokenizer is None:
+            return self.config.task.text.vocab_size + 1
+        return self.tokenizer.vocab_size + 1
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return self._train.per_epoch
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        """Fingerprints of the text and the tokenizer."""
+        return self.data.about
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return self.contents | {"padding_efficiency": round(self._train.packing.efficiency, 4)}
+
+    @property
+    def _masked(self) -> bool:
+        return self.config.task.masking.objective == "masked"
+
+    def check(self) -> None:
+        part = self.config.task
+        data.check_text(part.text)
+        self._masking  # noqa: B018 (refuses fractions that are none)
+        if part.rows.rows != "packed":
+            raise ValueError(f"--rows={part.rows.rows}: texts are masked whole; give --rows=packed")
+        if part.text.tokenizer not in ("words", "subwords"):
+            raise ValueError(
+                f"--tokenizer={part.text.tokenizer}: words or subwords are masked, give one of them"
+            )
+
+    def load(self) -> "MaskedLanguageModelingTask":
+        found = data.load(self.config.task.text)
+        return dataclasses.replace(self, tokenizer=found.tokenizer, data=found)
+
+    def save(self, folder: Path) -> None:
+        self.tokenizer.save(folder)
+
+    def restore(self, folder: Path) -> "MaskedLanguageModelingTask":
+        return dataclasses.replace(self, tokenizer=load_text_tokenizer(folder))
+
+    def batch_spec(self) -> PyTree:
+        part = self.config.task.rows
+        shape = padded_rows(self.config, part.batch_size), part.context
+        names = ("ids", "targets", "segments")
+        return dict.fromkeys(names, jax.ShapeDtypeStruct(shape, jnp.int32))
+
+    def init_inputs(self) -> tuple:
+        return (jnp.zeros((1, 2), jnp.int32),)
+
+    @property
+    def _words(self) -> range:
+        return range(len(SPECIALS), self.mask)
+
+    @property
+    def _masking(self):
+        part = self.config.task.masking
+        if not self._masked:
+            return next_words
+        return Masking(self.mask, self._words, part.masking, part.mask_share, part.random_share)
+
+    def _texts(self, stream: Stream) -> list[Ids]:
+        """The texts of a stream: its documents, or pieces of those that are longer than a row."""
+        part = self.config.task.rows
+        pieces = strided(stream.documents(part.document), part.context - 1, part.context - 1)
+        begin = np.array([BOS], np.int32)
+        return [np.concatenate([begin, stream.ids[first:end]]) for first, _, end in pieces.tolist()]
+
+    @functools.cached_property
+    def _train(self) -> MaskedTexts:
+        part, texts = self.config.task.rows, self._texts(self.data.train)
+        lengths = np.array([len(ids) for ids in texts]) - (not self._masked)
+        multiple = config_placement(self.config).row_multiple
+        sizes = part.batch_size, part.context, self.config.train.seed, multiple
+        return MaskedTexts(texts, self._masking, Packing(lengths, *sizes))
+
+    def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
+        return self._train.iterate(start, rows)
+
+    def eval_batches(self, split: str) -> Iterator[PyTree]:
+        """Every text of "dev" once, with masks that are always the same; of "train" as many."""
+        texts = self._texts(self.data.dev)
+        if split == "train":
+            texts = self._train.texts[:: max(1, len(self._train.texts) // len(texts))]
+        masked = [self._masking(ids, example_rng(0, i)) for i, ids in enumerate(texts)]
+        length = self.config.task.rows.context
+        for chosen in pack([len(x.ids) for x in masked], eval_rows(length), length):
+            yield collate_masked([[masked[i] for i in row] for row in chosen], length)
+
+    def loss(self, network: Bert, params, batch, key, *, train: bool) -> Sums:
+        targets = batch["targets"]
+        valid = targets != NOTHING
+        states = network.apply(
+            params, batch["ids"], segments=batch["segments"], train=train, rngs={"dropout": key}
+        ).states
+
+        def logits(states):
+            return network.apply(params, states, method="word_logits")
+
+        total, count = chunked_cross_entropy(logits, states, jnp.maximum(targets, 0), valid)
+        return Sums(total, count, {"predicted": count})
+
+    def summarize(self, sums: Sums) -> dict[str, float]:
+        """Loss per predicted word in nats, and its exponential."""
+        return {
+            "loss": sums.total / sums.weight,
+            "perplexity": perplexity(-sums.total, sums.weight),
+        }
+
+    def evaluators(self) -> tuple:
+        return ()
+
+    def _reader(self, networks, params) -> Reader:
+        mask = self.mask if self._masked else None
+        return Reader(networks, params, mask, self.config.task.rows.context)
+
+    def predict(self, networks: Sequence[Bert], params: Sequence[PyTree], folder: Path) -> None:
+        reader = self._reader(networks, params)
+        for name, stream in self.data.tests.items():
+            part = self.config.task
+            texts = self._texts(stream)
+            blanks = draw_blanks(texts, self._words, part.masking.blanks, part.rows.context)
+            # Without a mask the words after a blank are not seen anyway.
+            sides = [reader.guess(blanks, whole=True), reader.guess(blanks, whole=False)]
+            write_blanks(folder / f"{name}.blanks.tsv", blanks, sides, self._surface)
+
+    def score(self, folder: Path) -> dict[str, Any]:
+        scores, hashes = {}, {}
+        for name in TESTS[self.config.task.text.data]:
+            path = folder / f"{name}.blanks.tsv"
+            scores[name], hashes[path.name] = score_blanks(path)
+        return {"tests": scores, "predictions": hashes}
+
+    def _surface(self, token: int) -> str:
+        return BLANK if token == self.mask else self.tokenizer.decode([token]).replace("\n", "↵")
+
+    def respond(
+        self, networks: Sequence[Bert], params: Sequence[PyTree], inputs: Iterable[str]
+    ) -> Iterator[Response]:
+        """A line with one [MASK] in it, or the next word of a line without."""
+        reader, context = self._reader(networks, params), self.config.task.rows.context
+        for line in inputs:
+            before, blank, after = line.partition(BLANK)
+            sides = [self.tokenizer.encode(x.strip()) if x.strip() else [] for x in (before, after)]
+            if BLANK in after or (blank and not self._masked and after.strip()):
+                raise ValueError(f"one {BLANK} at most, and nothing after it where words are next")
+            end = [self.tokenizer.newline] if blank and self._masked else []
+            ids = np.array([BOS, *sides[0], self.mask, *sides[1], *end], np.int32)
+            if len(ids) > context:
+                raise ValueError(f"{len(ids)} tokens in {line[:40]!r}: at most {context} are read")
+            place = 1 + len(sides[0])
+            found = reader.log_probs([ids], [place])[0]
+            best = np.argsort(-found)[:5]
+            scores = {self._surface(int(i)): float(np.exp(found[i])) for i in best}
+            weights = networks[0].apply(params[0], jnp.asarray(ids[None]), capture="all").weights
+            tokens = [self._surface(int(i)) for i in ids]
+            words = f"{before.strip()} {self._surface(int(best[0]))} {after.strip()}".strip()
+            yield Response(line, words, scores, head_maps(np.asarray(weights)[0], tokens, tokens))

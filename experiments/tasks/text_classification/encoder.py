@@ -1,0 +1,146 @@
+"""BERT as a classifier of texts: its config, and what it takes from the start of its training.
+
+`--init_from` names a published checkpoint, or a run: the sizes of the network and the tokenizer are
+then those, and what the classes need is new.
+"""
+
+import dataclasses
+import functools
+import json
+from typing import Any
+
+from attn_research.data.files import user_path
+from attn_research.models.bert import HEADS, Bert, BertClassifier
+from attn_research.pretrained import network_of, read_checkpoint
+from attn_research.pretrained.family import difference
+from experiments.harness.config import Config, setting
+from experiments.tasks.text_classification.batches import longest
+from experiments.tasks.text_classification.config import (
+    ExampleBatchesConfig,
+    LabelledTextConfig,
+    TextClassificationConfig,
+)
+from experiments.tasks.text_classification.data import read_tokenizer
+from experiments.tasks.text_classification.task import TextClassificationTask
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """The network. Sizes that are 0 are those of --init_from."""
+
+    num_layers: int = setting(0, "Layers; 0: as --init_from has.", 0)
+    model_dim: int = setting(0, "Width of states and embeddings; 0: as --init_from has.", 0)
+    mlp_dim: int = setting(0, "Width of the feed-forward layers; 0: as --init_from has.", 0)
+    num_heads: int = setting(0, "Heads; 0: as --init_from has.", 0)
+    max_length: int = setting(0, "Positions with an embedding; 0: as --init_from has.", 0)
+    dropout: float = setting(0.1, "Dropout of each layer's output, embeddings and heads.", 0.0)
+    attention_dropout: float = setting(0.1, "Dropout of attention weights.", 0.0)
+
+
+# What BERT reads, and values of scale tiny.
+READS = TextClassificationConfig(
+    LabelledTextConfig(tokenizer="given", class_token=True), ExampleBatchesConfig(batching="packed")
+)
+TINY = dict(
+    num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, max_length=48, tokenizer="words",
+    num_steps=6, eval_every=3, save_every=6, warmup_steps=2, vocab_size=500, max_words=29,
+    row_length=32, packed_rows=4, row_examples=3, bucket_width=20, train_examples=200,
+    test_examples=40, learning_rate=1e-3,
+)  # fmt: skip
+# Sentences of which several share a row.
+SENTENCES = dict(max_words=61, row_length=128, packed_rows=8)
+SIZES = ("num_layers", "model_dim", "mlp_dim", "num_heads", "max_length")
+
+
+def is_head(path: str) -> bool:
+    """Whether a parameter is that of a head, which a new task begins anew."""
+    return path.split("/")[1] in HEADS
+
+
+def complete(config: Config) -> Config:
+    """The config with the sizes and the tokenizer of --init_from, where it leaves them open.
+
+    A folder that is not there leaves them open, which the network refuses. ValueError for a
+    tokenizer of its own beside --init_from, whose embeddings it does not know.
+    """
+    folder, text = config.train.init_from, config.task.text
+    if not folder:
+        return config
+    if text.tokenizer != "given":
+        raise ValueError(
+            f"--tokenizer={text.tokenizer}: the embeddings of --init_from belong to its own; give "
+            "--tokenizer=given"
+        )
+    values = config.values()
+    if all(values[name] for name in SIZES) or not user_path(folder).exists():
+        return config
+    found = _sizes(str(user_path(folder)))
+    open_ones = {name: found[name] for name in SIZES if not values[name]}
+    vocabulary = text.vocabulary or folder
+    return config.replace(vocabulary=vocabulary, vocab_size=found["vocab_size"], **open_ones)
+
+
+@functools.lru_cache(maxsize=2)
+def _sizes(folder: str) -> dict[str, int]:
+    """The sizes of the network in a folder; a ValueError where it is none that can be trained."""
+    path = user_path(folder)
+    if (path / "run.json").is_file():
+        values = json.loads((path / "run.json").read_bytes())["config"]
+        sizes = {name: values[name] for name in SIZES if name in values}
+        if missing := [name for name in SIZES if name not in sizes]:
+            raise ValueError(f"--init_from={folder}: a run without {missing[0]} is no BERT")
+        tokenizer = read_tokenizer(folder)
+        if values["tokenizer"] == "given":
+            return sizes | {"vocab_size": values["vocab_size"]}
+        return sizes | {"vocab_size": tokenizer.vocab_size + ("masking" in values)}
+    network = network_of(read_checkpoint(path))
+    if not isinstance(network, Bert):
+        raise ValueError(f"--init_from={folder}: {type(network).__name__} is no BERT")
+    found = {name: getattr(network, name) for name in (*SIZES, "vocab_size")}
+    plain = _encoder(found, heads=network.heads)
+    free = ("num_classes", "dropout", "attention_dropout", "classifier_dropout")
+    plain = plain.clone(**{name: getattr(network, name) for name in free})
+    if other := difference(network, plain):
+        raise ValueError(
+            f"--init_from={folder}: its {other} is {getattr(network, other)!r}; this network has "
+            f"{getattr(plain, other)!r}"
+        )
+    return found
+
+
+def _encoder(sizes: dict[str, int], **options: Any) -> Bert:
+    names = ("vocab_size", "num_layers", "model_dim", "mlp_dim", "num_heads")
+    return Bert(*(sizes[name] for name in names), max_length=sizes["max_length"], **options)
+
+
+def make_encoder(config: Config, task: TextClassificationTask, **options: Any) -> BertClassifier:
+    """The network of a config whose model has the values of `EncoderConfig`."""
+    model, folder = config.model, config.train.init_from
+    if missing := [name for name in SIZES if not getattr(model, name)]:
+        if folder:
+            raise FileNotFoundError(f"--init_from={folder}: no such folder")
+        raise ValueError(
+            f"--{missing[0]}=0 is that of --init_from=FOLDER: give it, a published BERT or a run"
+        )
+    needed = longest(config.task.text)
+    if needed > model.max_length:
+        raise ValueError(
+            f"--max_words={config.task.text.max_words}: a text takes {needed} positions, and this "
+            f"network has {model.max_length}"
+        )
+    if not config.task.text.class_token:
+        raise ValueError("--class_token=False: this network reads the state of that token")
+    heads = ("token_classifier",) if task.labels == "tags" else ("pooler", "classifier")
+    sizes = {name: getattr(model, name) for name in SIZES} | {"vocab_size": task.vocab_size}
+    bert = _encoder(
+        sizes,
+        heads=heads,
+        num_classes=task.num_outputs,
+        dropout=model.dropout,
+        attention_dropout=model.attention_dropout,
+        classifier_dropout=model.dropout,
+        implementation=config.execution.named_implementation,
+        remat=config.execution.remat,
+        **options,
+    )
+    return BertClassifier(bert, config.task.batches.row_examples)

@@ -1,0 +1,103 @@
+"""LoRA's experiment at tiny scale: what is trained, what it needs, and what a run keeps."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from attn_research.trees import named_leaves
+from experiments.harness import memory_budget
+from experiments.harness.describe import describe, readable
+from experiments.harness.paper import resolve, trace
+from experiments.harness.program import make_program
+from experiments.harness.run_folder import load_run
+from experiments.harness.verify import verify
+from experiments.lora2021.paper import PAPER, make_lora
+from experiments.papers import find
+from tests.experiments.runs import run
+
+TINY = dict(scale="tiny", num_steps=4, eval_every=2, save_every=4)
+MINILM = dict(num_layers=6, model_dim=384, mlp_dim=1536, num_heads=12, max_length=512)
+MINILM |= dict(vocab_size=30_522, cpu_devices=1)
+
+
+def about(row, **given):
+    return describe(PAPER, row, trace(PAPER, row, given))
+
+
+def test_a_description_counts_what_is_trained_and_frozen_by_path():
+    found = about("lora", **MINILM)
+    low = {path: size for path, size in found["trained"].items() if path.startswith("lora/")}
+    assert sum(low.values()) == 73_728 and len(low) == 4
+    assert low["lora/blocks/attention/query/kernel/a"] == 6 * 384 * 8
+    heads = {path.split("/")[1] for path in found["trained"].keys() - low.keys()}
+    assert heads == {"pooler", "classifier"}
+    assert sum(found["frozen"].values()) + sum(found["trained"].values()) == found["parameters"]
+    text = readable(found)
+    assert f"{sum(found['trained'].values()):,} trained:" in text
+    assert "73,728" not in text and "params/words/embedding" in text
+    last = about("last", **MINILM)["trained"]
+    assert {path.split("/")[1] for path in last} == {"pooler", "classifier"}
+    assert "trained" not in about("full", **MINILM)
+
+
+def test_the_state_and_the_step_need_at_most_half_of_full_fine_tuning():
+    sizes = dict(TINY, num_layers=2, model_dim=64, mlp_dim=128, vocab_size=4000, cpu_devices=1)
+    full, lora = (
+        memory_budget.needs(make_program(PAPER, resolve(PAPER, row, sizes)))
+        for row in ("full", "lora")
+    )
+    assert lora.state_bytes < full.state_bytes / 2
+    assert lora.bytes < full.bytes / 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lora2021") / "grammar-tiny"
+    run(PAPER, "lora", folder, **TINY, rank=2)
+    PAPER.report(folder / "results", PAPER)
+    return folder
+
+
+def test_a_run_writes_a_verifiable_table_of_what_it_trained(folder):
+    assert all(holds for *_, holds in verify(folder / "results", find))
+    result = json.loads(next((folder / "results").glob("lora*.json")).read_text())
+    low = 2 * 2 * (16 * 2 + 2 * 16)  # layers, matrices, A and B
+    heads = 16 * 16 + 16 + 16 * 2 + 2
+    assert result["trained_parameters"] == low + heads
+    assert f" {low + heads:,} |" in (folder / "results" / "tables.md").read_text()
+
+
+def test_what_is_frozen_stays_as_it_was_and_the_run_can_be_merged(folder):
+    kept = load_run(folder / "runs" / "lora, rank=2.seed0".replace(", ", ","), find)
+    program = make_program(kept.paper, kept.config, kept.task)
+    before, after = (
+        named_leaves(jax.jit(program.init)(jax.random.key(0))),
+        named_leaves(kept.params),
+    )
+    changed = {path for path, leaf in after.items() if not np.array_equal(leaf, before[path])}
+    assert all(map(program.trainable, changed))
+    # A stays as it is until B has moved.
+    assert changed >= {"lora/blocks/attention/query/kernel/b", "params/classifier/kernel"}
+    merged = make_lora(kept.config.model).merge(kept.params)
+    line = "the dogs of my old friend"
+    answers = [
+        next(kept.task.respond([kept.network], [params], [line]))
+        for params in (kept.params, merged)
+    ]
+    for name, score in answers[0].scores.items():
+        assert answers[1].scores[name] == pytest.approx(score, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("row", "given", "message"),
+    [
+        ("full", {"rank": 4}, "--rank=4 has no effect with --method=full"),
+        ("lora", {"where": "qeury"}, "no matrix is adapted by 'qeury'"),
+        ("lora-q", {"rank": 3}, "row lora-q sets rank=16 itself"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, row, given, message):
+    with pytest.raises(ValueError, match=message):
+        run(PAPER, row, tmp_path, **TINY, **given)
