@@ -3,9 +3,11 @@
 python -m experiments.parity --checkpoint=FOLDER --arrays=FILE.npz
 
 The arrays are called input.NAME and output.NAME, by the argument and output names of the original:
-input_ids, attention_mask, token_type_ids, position_ids; last_hidden_state, pooler_output, logits,
-prediction_logits, hidden_states [B, L + 1, T, D], attentions [B, L, N, T, T], or hidden_states.N
-and attentions.N of one block. The exit status is 1 where a value v differs by more than
+input_ids, attention_mask, token_type_ids, position_ids, decoder_input_ids, pixel_values,
+input_features; last_hidden_state, pooler_output, logits, prediction_logits, hidden_states [B, L +
+1, T, D], attentions [B, L, N, T, T], or hidden_states.N and attentions.N of one block, and those of
+encoders and decoders, such as encoder_last_hidden_state and cross_attentions. The exit status
+is 1 where a value v differs by more than
 1e-4 + 1e-4 |v|.
 """
 
@@ -18,7 +20,8 @@ from absl import app, flags
 
 from attn_research.data.files import one_line, user_path
 from attn_research.pretrained import from_checkpoint, read_checkpoint
-from attn_research.pretrained.parity import differences, first_departure, run_network
+from attn_research.pretrained.parity import differences, first_departure
+from attn_research.pretrained.running import run_network
 from experiments.harness.flags import one_line_errors, parse_flags
 from experiments.harness.path_flags import define_path
 
@@ -50,14 +53,12 @@ def main(argv: Sequence[str]) -> None:
         inputs, expected = read_arrays(user_path(values.arrays))
         pretrained = from_checkpoint(read_checkpoint(values.checkpoint))
         found = run_network(pretrained, inputs)
-        shape = inputs["input_ids"].shape
-        valid = np.asarray(inputs.get("attention_mask", np.ones(shape)), bool)
-        rows = list(differences(found, expected, valid))
+        rows = list(differences(found, expected, inputs))
     for row in rows:
         verdict = "equal" if row.holds else f"DIFFERS at {list(row.place)}"
         print(f"{row.name:<24} {row.largest:9.2e}  {verdict}")
     if not all(row.holds for row in rows):
-        where = first_departure(found, expected, valid)
+        where = first_departure(found, expected, inputs)
         sys.exit(f"error: outputs differ{f'; first in {where}' if where else ''}")
 
 

@@ -118,4 +118,4 @@ class BucketedBiases(nn.Module):
     @nn.compact
     def __call__(self, num_heads: int) -> RelativeBias:
         table = self.param("table", self.init, (self.num_buckets, num_heads))
-        return RelativeBias(table, self.max_distance, self.bidirectional)
+        return RelativeBias(jnp.asarray(table), self.max_distance, self.bidirectional)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.layers.transformer import ACTIVATIONS, BlockConfig
+from attn_research.layers.feed_forward import ACTIVATIONS, BlockConfig
 from attn_research.types import Array, Float
 
 Initializer = nn.initializers.Initializer

@@ -43,9 +43,9 @@ class LongformerAttention(MultiHeadAttention):
         super().setup()
         init = self.input_init or self.kernel_init
         kv_heads = self.num_kv_heads or self.num_heads
-        self.query_global = self._dense(self.num_heads * self.head_dim, init)
-        self.key_global = self._dense(kv_heads * self.head_dim, init)
-        self.value_global = self._dense(kv_heads * (self.value_dim or self.head_dim), init)
+        self.query_global = self._dense("query", self.num_heads * self.head_dim, init)
+        self.key_global = self._dense("key", kv_heads * self.head_dim, init)
+        self.value_global = self._dense("value", kv_heads * (self.value_dim or self.head_dim), init)
 
     def project(
         self, inputs: Float[Array, "*B S D"], rotation: Rotation | None = None

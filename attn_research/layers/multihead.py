@@ -18,7 +18,8 @@ class MultiHeadAttention(nn.Module):
         head_i = attend(x W_i^Q, y W_i^K, y W_i^V)   output = concat(head_1, ...) W^O
 
     Vaswani et al. 2017, section 3.2.2. `head_dim` is d_k and `value_dim` d_v, as d_k where None;
-    with `num_kv_heads` groups of heads share keys and values. `dropout` is on the weights, where
+    with `num_kv_heads` groups of heads share keys and values. `use_bias` is of all matrices, or of
+    those that it names: "query", "key", "value", "output". `dropout` is on the weights, where
     the paper has none. `input_init` is of the matrices of queries, keys and values, `kernel_init`
     where it is None, as of the output.
     """
@@ -27,7 +28,7 @@ class MultiHeadAttention(nn.Module):
     head_dim: int
     value_dim: int | None = None
     num_kv_heads: int | None = None
-    use_bias: bool = False
+    use_bias: bool | tuple[str, ...] = False
     dropout: float = 0.0
     scoring: Scoring = make_scoring("scaled_dot")
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
@@ -42,9 +43,9 @@ class MultiHeadAttention(nn.Module):
             )
         kv_heads = self.num_kv_heads or self.num_heads
         init = self.input_init or self.kernel_init
-        self.query = self._dense(self.num_heads * self.head_dim, init)
-        self.key = self._dense(kv_heads * self.head_dim, init)
-        self.value = self._dense(kv_heads * (self.value_dim or self.head_dim), init)
+        self.query = self._dense("query", self.num_heads * self.head_dim, init)
+        self.key = self._dense("key", kv_heads * self.head_dim, init)
+        self.value = self._dense("value", kv_heads * (self.value_dim or self.head_dim), init)
 
     def project(
         self, inputs: Float[Array, "*B S D"], rotation: Rotation | None = None
@@ -82,7 +83,7 @@ class MultiHeadAttention(nn.Module):
             train=train,
             capture=capture,
         )
-        output = self._dense(inputs.shape[-1], self.kernel_init, name="output")
+        output = self._dense("output", inputs.shape[-1], self.kernel_init, name="output")
         return Attended(output(rearrange(context, "... t n h -> ... t (n h)")), weights)
 
     def attend_heads(
@@ -123,5 +124,6 @@ class MultiHeadAttention(nn.Module):
             **options,
         )
 
-    def _dense(self, features, init, name=None):
-        return nn.Dense(features, use_bias=self.use_bias, kernel_init=init, name=name)
+    def _dense(self, part, features, init, name=None):
+        use_bias = self.use_bias if isinstance(self.use_bias, bool) else part in self.use_bias
+        return nn.Dense(features, use_bias=use_bias, kernel_init=init, name=name)

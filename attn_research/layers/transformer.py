@@ -4,10 +4,8 @@ Vaswani et al. 2017, section 3.1. Which positions may attend to which is the cal
 Longformer have one encoder block, and a decoder without cross-attention is that of GPT.
 """
 
-import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from einops import rearrange, reduce
 from flax import linen as nn
@@ -15,6 +13,7 @@ from flax import linen as nn
 from attn_research.attention import Full, Mask, Positions, Rotation
 from attn_research.attention.positions import grid
 from attn_research.decoding.cache import Cache, KeyValues, Past
+from attn_research.layers.feed_forward import BlockConfig, Residual
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.types import Array, Float
 
@@ -28,129 +27,6 @@ BLOCK_RULES = (
 
 # As `attend` takes it.
 Bias = Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None
-Initializer = nn.initializers.Initializer
-GLOROT = nn.initializers.xavier_uniform()
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": nn.relu,
-    "gelu": functools.partial(nn.gelu, approximate=False),
-    "gelu_tanh": nn.gelu,  # the approximation by tanh, as in GPT-2
-    "silu": nn.silu,
-}
-# Of an epsilon, and whether a layer norm has a bias.
-NORMS: dict[str, Callable[[float, bool], nn.Module]] = {
-    "layer_norm": lambda epsilon, bias: nn.LayerNorm(epsilon=epsilon, use_bias=bias),
-    "rms_norm": lambda epsilon, bias: nn.RMSNorm(epsilon=epsilon),
-}
-
-
-class FeedForward(nn.Module):
-    """f(x W_1 + b_1) W_2 + b_2, f being max(0, ·) in Vaswani et al. 2017, equation 2.
-
-    `gated` is (f(x W) ∘ (x V)) W_2, with biases if `use_bias`: GEGLU with "gelu", SwiGLU with
-    "silu" (Shazeer 2020, equations 5 and 6). W is `gate`, V is `input`. `output_init` is of W_2,
-    `kernel_init` where it is None.
-    """
-
-    mlp_dim: int
-    activation: str = "relu"
-    gated: bool = False
-    use_bias: bool = True
-    kernel_init: Initializer = GLOROT
-    output_init: Initializer | None = None
-
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation {self.activation!r} is not one of {', '.join(ACTIVATIONS)}"
-            )
-        dense = functools.partial(nn.Dense, use_bias=self.use_bias, kernel_init=self.kernel_init)
-        hidden, activate = dense(self.mlp_dim, name="input")(inputs), ACTIVATIONS[self.activation]
-        if self.gated:
-            hidden = activate(dense(self.mlp_dim, name="gate")(inputs)) * hidden
-        else:
-            hidden = activate(hidden)
-        output_init = self.output_init or self.kernel_init
-        return dense(inputs.shape[-1], kernel_init=output_init, name="output")(hidden)
-
-
-@dataclasses.dataclass(frozen=True)
-class BlockConfig:
-    """The choices that Transformers differ in, with those of Vaswani et al. 2017 as defaults.
-
-    `pre_norm` normalizes the input of each layer instead of its output. `gated` is of the
-    feed-forward layer (Shazeer 2020), and `use_bias` of its matrices and of layer norms. In
-    training `drop_path` is the probability that an example skips a layer (stochastic depth).
-    `kernel_init` and `output_init` are of `FeedForward`.
-    """
-
-    dropout: float = 0.0
-    drop_path: float = 0.0
-    pre_norm: bool = False
-    norm: str = "layer_norm"
-    norm_epsilon: float = 1e-6
-    activation: str = "relu"
-    gated: bool = False
-    use_bias: bool = True
-    kernel_init: Initializer = GLOROT
-    output_init: Initializer | None = None
-
-    def make_norm(self) -> nn.Module:
-        """LayerNorm (Ba et al. 2016), or RMSNorm without mean and bias (Zhang, Sennrich 2019)."""
-        if self.norm not in NORMS:
-            raise ValueError(f"norm {self.norm!r} is not one of {', '.join(NORMS)}")
-        return NORMS[self.norm](self.norm_epsilon, self.use_bias)
-
-    def make_mlp(self, mlp_dim: int) -> FeedForward:
-        """The feed-forward layer of a block."""
-        return FeedForward(
-            mlp_dim,
-            self.activation,
-            gated=self.gated,
-            use_bias=self.use_bias,
-            kernel_init=self.kernel_init,
-            output_init=self.output_init,
-        )
-
-
-class Residual(nn.Module):
-    """norm(x + dropout(f(x))), or x + dropout(f(norm(x))) with `pre_norm`.
-
-    Vaswani et al. 2017, sections 3.1 and 5.4. With `drop_path` f(x) is 0 in training for that part
-    of the examples and scaled up for the others (Huang et al. 2016, section 3; here with the same
-    probability in every layer).
-    """
-
-    config: BlockConfig
-
-    def setup(self):
-        self.norm = self.config.make_norm()
-        self.drop = nn.Dropout(self.config.dropout)
-        self.drop_all = nn.Dropout(self.config.drop_path, broadcast_dims=(-2, -1))
-
-    def __call__(
-        self,
-        states: Float[Array, "*B T D"],
-        layer: Callable[[Array], Array],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "*B T D"]:
-        """The residual connection around `layer`, which is f."""
-        return self.with_rest(states, lambda inputs: (layer(inputs), None), train=train)[0]
-
-    def with_rest(
-        self,
-        states: Float[Array, "*B T D"],
-        layer: Callable[[Array], tuple[Array, Any]],
-        *,
-        train: bool = False,
-    ) -> tuple[Float[Array, "*B T D"], Any]:
-        """The same for a layer that returns a pair, of which the second is passed on."""
-        pre_norm = self.config.pre_norm
-        output, rest = layer(self.norm(states) if pre_norm else states)
-        output = self.drop(output, deterministic=not train)
-        total = states + self.drop_all(output, deterministic=not train)
-        return total if pre_norm else self.norm(total), rest
 
 
 class EncoderBlock(nn.Module):

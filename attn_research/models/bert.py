@@ -15,13 +15,14 @@ from flax import linen as nn
 from attn_research.attention import Full, Mask
 from attn_research.layers.contracts import Capture, Classified
 from attn_research.layers.embeddings import LearnedPositions, token_positions
+from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL, MaskedLM, Pooler
 from attn_research.layers.masking import within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.layers.stack import run_layers
-from attn_research.layers.transformer import BLOCK_RULES, BlockConfig, EncoderBlock
+from attn_research.layers.transformer import BLOCK_RULES, EncoderBlock
 from attn_research.types import Array, Bool, Float, Int
 
 # Layers, width, feed-forward width and heads. Turc et al. 2019 have the sizes below base.

@@ -26,13 +26,14 @@ from attn_research.decoding.cache import (
 )
 from attn_research.layers.contracts import Capture, StepOutput
 from attn_research.layers.embeddings import token_positions
+from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL
 from attn_research.layers.masking import intersect, within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.layers.stack import run_layers, unstack, with_params
-from attn_research.layers.transformer import BLOCK_RULES, BlockConfig, DecoderBlock
+from attn_research.layers.transformer import BLOCK_RULES, DecoderBlock
 from attn_research.types import Array, Bool, Float, Int
 
 # Layers, width, feed-forward width and heads of GPT-2 (Radford et al. 2019, table 2); those of GPT

@@ -21,6 +21,7 @@ from attn_research.decoding.cache import BeamHistory, KeyValueCache, Past, Share
 from attn_research.layers import contracts
 from attn_research.layers.contracts import Capture, EncoderDecoder
 from attn_research.layers.embeddings import SinusoidalPositions, segment_positions
+from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.masking import intersect
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
@@ -28,7 +29,6 @@ from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.layers.stack import scan_blocks, unstack, with_params
 from attn_research.layers.transformer import (
     BLOCK_RULES,
-    BlockConfig,
     DecoderBlock,
     DecoderWeights,
     EncoderBlock,
@@ -66,6 +66,13 @@ class Transformer(EncoderDecoder):
     target embedding and logits. `positions` makes positional embeddings, `scoring` the score of
     every head. `num_kv_heads`, `pre_norm` and `attention_dropout` are not in the paper, nor are
     `mask`, of the encoder's self-attention, and `decoder_mask`, which holds beside the causal one.
+
+    T5 (Raffel et al. 2020), Marian and Whisper (Radford et al. 2022) are configurations: `block`
+    has norms and feed-forward layers, but for dropout and `pre_norm`; `position_bias` and
+    `decoder_position_bias` are modules that give a bias of self-attention for a number of heads.
+    Embeddings are multiplied by `embedding_scale`, √D where None, and states by `logit_scale`
+    before they make logits, by a matrix of their own with `own_head`, and with a bias of each word
+    if `output_bias`. A `stem` makes states of inputs that are no ids, such as sounds.
     """
 
     source_vocab: int
@@ -80,10 +87,19 @@ class Transformer(EncoderDecoder):
     num_kv_heads: int | None = None
     dropout: float = 0.0
     attention_dropout: float = 0.0
-    attention_bias: bool = False
+    attention_bias: bool | tuple[str, ...] = False
     pre_norm: bool = False
     tied: bool = True
-    positions: nn.Module = SinusoidalPositions()
+    block: BlockConfig = BlockConfig()
+    num_decoder_layers: int | None = None
+    positions: nn.Module | None = SinusoidalPositions()
+    position_bias: nn.Module | None = None
+    decoder_position_bias: nn.Module | None = None
+    embedding_scale: float | None = None
+    logit_scale: float = 1.0
+    own_head: bool = False
+    output_bias: bool = False
+    stem: nn.Module | None = None
     scoring: Scoring = make_scoring("scaled_dot")
     mask: Mask = Full()
     decoder_mask: Mask = Full()
@@ -97,6 +113,8 @@ class Transformer(EncoderDecoder):
         return contracts.AlignmentSpec("predicted", by_heads=True)
 
     def setup(self):
+        if self.tied and self.stem is not None:
+            raise ValueError("tied words and a stem: its inputs have no words, give tied=False")
         if self.tied and self.source_vocab != self.target_vocab:
             raise ValueError(
                 f"tied words need one vocabulary, not {self.source_vocab} and {self.target_vocab}"
@@ -107,10 +125,15 @@ class Transformer(EncoderDecoder):
                 "give head_dim"
             )
         init = nn.initializers.normal(self.model_dim**-0.5)
-        self.source_embedding = nn.Embed(self.source_vocab, self.model_dim, embedding_init=init)
+        if self.stem is None:
+            self.source_embedding = nn.Embed(self.source_vocab, self.model_dim, embedding_init=init)
         if not self.tied:
             self.target_embedding = nn.Embed(self.target_vocab, self.model_dim, embedding_init=init)
-        config = BlockConfig(dropout=self.dropout, pre_norm=self.pre_norm)
+        if self.own_head:
+            self.head = nn.Dense(self.target_vocab, use_bias=False, kernel_init=init)
+        if self.output_bias:
+            self.bias = self.param("bias", nn.initializers.zeros, (self.target_vocab,))
+        config = dataclasses.replace(self.block, dropout=self.dropout, pre_norm=self.pre_norm)
         self.encoder = EncoderBlock(self._make_heads(), self.mlp_dim, config)
         self.decoder = DecoderBlock(
             self._make_heads(), self.mlp_dim, config, cross=self._make_heads()
@@ -120,7 +143,11 @@ class Transformer(EncoderDecoder):
         self.drop = nn.Dropout(self.dropout)
 
     def logits(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
-        return self._output_embedding.attend(states)
+        states = states * self.logit_scale
+        logits = self.head(states) if self.own_head else self._output_embedding.attend(states)
+        if not self.output_bias:
+            return logits
+        return logits + self.bias.reshape((1,) * (logits.ndim - 1) + (-1,))
 
     def begin(self, encoded: contracts.Encoded, max_length: int) -> State:
         """The state before the first token, for steps with the same parameters."""
@@ -133,7 +160,7 @@ class Transformer(EncoderDecoder):
             constant = Shared((params, KeyValueCache.filled(source)))
             return BlockState(constant, KeyValueCache.make(source, max_length))
 
-        layers = unstack(self.variables["params"]["decoder"], self.num_layers)
+        layers = unstack(self.variables["params"]["decoder"], self._num_decoder_layers)
         blocks = tuple(map(make_state, layers))
         return State(blocks, BeamHistory.empty(encoded.memory.valid.shape[0], max_length))
 
@@ -155,16 +182,10 @@ class Transformer(EncoderDecoder):
         positions = jnp.broadcast_to(history.last_positions(num_tokens), tokens.shape)
         states = self._embed(self._output_embedding, tokens, positions, train=False)
         mask, source_mask = intersect(self.decoder_mask, Causal()), Padding(memory.valid)
+        options = {"bias": self._bias(self.decoder_position_bias), "capture": capture}
 
         def run(block, states, source, past):
-            return block(
-                states,
-                mask,
-                memory=source,
-                memory_mask=source_mask,
-                past=past,
-                capture=capture,
-            )
+            return block(states, mask, memory=source, memory_mask=source_mask, past=past, **options)
 
         blocks, weights = [], []
         for block in state.blocks:
@@ -185,16 +206,19 @@ class Transformer(EncoderDecoder):
         cross = None if weights.cross is None else weights.cross[..., 0, :]
         return contracts.StepOutput(logits[:, :, 0], state, cross)
 
-    def _encode(
-        self, source: Int[Array, "B S"], valid: Bool[Array, "B S"], options: contracts.Pass
-    ):
+    def _encode(self, source: Array, valid: Bool[Array, "B S"], options: contracts.Pass):
         train, capture, segments = options
+        if self.stem is None:
+            positions = segment_positions(source, segments)
+            states = self._embed(self.source_embedding, source, positions, train=train)
+        else:
+            states, valid = self.stem(source, valid)
+            states = self.drop(states, deterministic=not train)
         mask = intersect(self.mask, Padding(valid), _segments(segments, segments))
-        positions = segment_positions(source, segments)
-        states = self._embed(self.source_embedding, source, positions, train=train)
+        bias = self._bias(self.position_bias)
 
         def run(block, states):
-            return block(states, mask, train=train, capture=capture)
+            return block(states, mask, bias=bias, train=train, capture=capture)
 
         states, weights = scan_blocks(run, self.num_layers, self.remat)(self.encoder, states)
         states = self.encoder_norm(states) if self.pre_norm else states
@@ -209,11 +233,13 @@ class Transformer(EncoderDecoder):
         source_mask = intersect(Padding(source.valid), _segments(segments, source.segments))
         positions = segment_positions(previous, segments)
         states = self._embed(self._output_embedding, previous, positions, train=train)
+        bias = self._bias(self.decoder_position_bias)
 
         def run(block, states):
             after, _, weights = block(
                 states,
                 mask,
+                bias=bias,
                 memory=block.cross.project(source.states),
                 memory_mask=source_mask,
                 train=train,
@@ -221,9 +247,14 @@ class Transformer(EncoderDecoder):
             )
             return after, weights
 
-        states, weights = scan_blocks(run, self.num_layers, self.remat)(self.decoder, states)
+        loop = scan_blocks(run, self._num_decoder_layers, self.remat)
+        states, weights = loop(self.decoder, states)
         states = self.decoder_norm(states) if self.pre_norm else states
         return contracts.Hidden(states, weights.cross, weights.attention)
+
+    @property
+    def _num_decoder_layers(self):
+        return self.num_decoder_layers or self.num_layers
 
     @property
     def _output_embedding(self):
@@ -232,10 +263,15 @@ class Transformer(EncoderDecoder):
 
     def _embed(self, embedding, ids, positions, *, train):
         """√D times the words' embeddings, plus positional embeddings. Section 3.4."""
-        positional = self.positions(positions, self.model_dim)
-        embedded = embedding(ids) * self.model_dim**0.5
-        states = (embedded + positional).astype(embedded.dtype)
+        scale = self.model_dim**0.5 if self.embedding_scale is None else self.embedding_scale
+        states = embedding(ids) * scale
+        if self.positions is not None:
+            positional = self.positions(positions, self.model_dim)
+            states = (states + positional).astype(states.dtype)
         return self.drop(states, deterministic=not train)
+
+    def _bias(self, module):
+        return None if module is None else module(self.num_heads)
 
     def _make_heads(self):
         return MultiHeadAttention(

@@ -6,7 +6,7 @@ class token's state, or the mean over patches, normalized -> logits.
 """
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from einops import rearrange
@@ -16,11 +16,13 @@ from attn_research.attention import Full, Mask
 from attn_research.layers.contracts import Classified
 from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.embeddings import resize_positions
+from attn_research.layers.feed_forward import BlockConfig
+from attn_research.layers.heads import Pooler
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
-from attn_research.layers.stack import scan_blocks
-from attn_research.layers.transformer import BLOCK_RULES, BlockConfig, EncoderBlock
+from attn_research.layers.stack import run_layers
+from attn_research.layers.transformer import BLOCK_RULES, EncoderBlock
 from attn_research.types import Array, Float
 
 # Layers, width, feed-forward width and heads. Ti and S are not in the paper (Touvron et al. 2021).
@@ -33,13 +35,32 @@ SIZES = {
 }
 
 
+POOLINGS = "class", "mean", "class_and_mean", "tanh"
+
+
+class ViTStates(NamedTuple):
+    """The normalized states of the last layer, of which the first is the class token's, if any.
+
+    Where captured, `layers` are the embeddings and the states after each block, `weights` those of
+    the heads of attention.
+    """
+
+    states: Float[Array, "B P D"]
+    layers: Float[Array, "B Lplus1 P D"] | None
+    weights: Float[Array, "B L N P P"] | None
+
+
 class ViT(nn.Module):
     """`num_layers` blocks over the patches of an image, `patch` pixels a side.
 
     Positional embeddings are of `image_size`; for images of another size they are interpolated.
     With a `stem` the patches are of its feature map, and `patch` counts positions of that map (the
     paper's hybrids, section 3.1). `pooling` "mean" reads the mean of the patches and has no class
-    token. In training `drop_path` is the probability that an image skips a layer. `mask` is of the
+    token; "class_and_mean" reads both, side by side, and "tanh" a layer of the class token. With
+    `num_classes` 0 there is no head, and what is pooled stands for the logits. `attention_bias` is
+    that of `MultiHeadAttention`, `layer_scale` that of `BlockConfig`; `embedding_norm` normalizes
+    the embeddings, and `patch_bias` is of the map of patches (CLIP has the first, not the second).
+    In training `drop_path` is the probability that an image skips a layer. `mask` is of the
     self-attention over class token and patches, `scoring` the score of every head.
     """
 
@@ -55,7 +76,14 @@ class ViT(nn.Module):
     dropout: float = 0.0
     drop_path: float = 0.0
     attention_dropout: float = 0.0
-    pooling: Literal["class", "mean"] = "class"
+    pooling: Literal["class", "mean", "class_and_mean", "tanh"] = "class"
+    activation: str = "gelu_tanh"
+    gated: bool = False
+    norm_epsilon: float = 1e-6
+    layer_scale: float | None = None
+    attention_bias: bool | tuple[str, ...] = True
+    embedding_norm: bool = False
+    patch_bias: bool = True
     scoring: Scoring = make_scoring("scaled_dot")
     mask: Mask = Full()
     implementation: str | None = None
@@ -67,9 +95,11 @@ class ViT(nn.Module):
             raise ValueError(
                 f"model_dim {self.model_dim} is not a multiple of num_heads {self.num_heads}"
             )
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling {self.pooling!r} is not one of {', '.join(POOLINGS)}")
         height, width = self.grid(self.image_size)
-        tokens = self.pooling == "class"
-        self.embed = nn.Dense(self.model_dim)
+        tokens = self.pooling != "mean"
+        self.embed = nn.Dense(self.model_dim, use_bias=self.patch_bias)
         table = height * width + tokens, self.model_dim
         self.positions = self.param("positions", nn.initializers.normal(0.02), table)
         if tokens:
@@ -77,18 +107,29 @@ class ViT(nn.Module):
         attention = MultiHeadAttention(
             self.num_heads,
             self.model_dim // self.num_heads,
-            use_bias=True,
+            use_bias=self.attention_bias,
             dropout=self.attention_dropout,
             scoring=self.scoring.clone(parent=None),
             implementation=self.implementation,
         )
         config = BlockConfig(
-            dropout=self.dropout, drop_path=self.drop_path, pre_norm=True, activation="gelu_tanh"
+            dropout=self.dropout,
+            drop_path=self.drop_path,
+            pre_norm=True,
+            norm_epsilon=self.norm_epsilon,
+            activation=self.activation,
+            gated=self.gated,
+            layer_scale=self.layer_scale,
         )
+        if self.embedding_norm:
+            self.first_norm = config.make_norm()
         self.blocks = EncoderBlock(attention, self.mlp_dim, config)
         self.norm = config.make_norm()
         self.drop = nn.Dropout(self.dropout)
-        self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
+        if self.pooling == "tanh":
+            self.pooler = Pooler()
+        if self.num_classes:
+            self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
 
     def __call__(
         self,
@@ -98,6 +139,29 @@ class ViT(nn.Module):
         capture: Literal["all"] | None = None,
     ) -> Classified:
         """Logits [B, V] of a batch of images, and weights [B, L, N, P, P]; the token is first."""
+        states, _, weights = self.read(images, train=train, capture=capture)
+        pooled = self.pool(states)
+        return Classified(self.head(pooled) if self.num_classes else pooled, weights)
+
+    def pool(self, states: Float[Array, "B P D"]) -> Float[Array, "B _"]:
+        """What the head reads of normalized states."""
+        if self.pooling == "tanh":
+            return self.pooler(states)
+        if self.pooling == "mean":
+            return states.mean(axis=1)
+        first = states[:, 0]
+        if self.pooling == "class":
+            return first
+        return jnp.concatenate([first, states[:, 1:].mean(axis=1)], axis=-1)
+
+    def read(
+        self,
+        images: Float[Array, "B H W C"],
+        *,
+        train: bool = False,
+        capture: Literal["all"] | None = None,
+    ) -> ViTStates:
+        """The states of a batch of images."""
         grid = self.grid(images.shape[1:3])
         positions = self.positions
         maps = images.astype(positions.dtype)
@@ -105,22 +169,24 @@ class ViT(nn.Module):
             maps = self.stem(maps)
         patches = rearrange(maps, "b (h p) (w q) c -> b (h w) (p q c)", p=self.patch, q=self.patch)
         states = self.embed(patches)
-        if self.pooling == "class":
+        if self.pooling != "mean":
             first = jnp.broadcast_to(self.token, (len(states), 1, self.model_dim))
             states = jnp.concatenate([first, states], axis=1)
             resized = resize_positions(positions[1:], self.grid(self.image_size), grid)
             positions = jnp.concatenate([positions[:1], resized])
         else:
             positions = resize_positions(positions, self.grid(self.image_size), grid)
-        states = self.drop(states + positions[None], deterministic=not train)
+        states = states + positions[None]
+        states = self.first_norm(states) if self.embedding_norm else states
+        states = self.drop(states, deterministic=not train)
 
         def run(block, states):
             return block(states, self.mask, train=train, capture=capture)
 
-        states, weights = scan_blocks(run, self.num_layers, self.remat)(self.blocks, states)
-        states = self.norm(states)
-        pooled = states[:, 0] if self.pooling == "class" else states.mean(axis=1)
-        return Classified(self.head(pooled), weights)
+        last, *captured = run_layers(
+            run, self.blocks, states, num_layers=self.num_layers, policy=self.remat
+        )
+        return ViTStates(self.norm(last), *captured)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """The number of patches down and across an image of a size in pixels.

@@ -1,7 +1,7 @@
 """Published checkpoints: their containers, and their weights in our parameter trees and back.
 
-network, params = from_checkpoint(read_checkpoint(folder))
-checkpoint = to_checkpoint(network, params)
+network, params = load(folder)
+save(other_folder, network, params)
 """
 
 from attn_research.pretrained.checkpoint import Checkpoint, read_checkpoint
@@ -12,13 +12,16 @@ from attn_research.pretrained.families import (
     network_of,
     to_checkpoint,
 )
+from attn_research.pretrained.folders import load, save
 
 __all__ = [
     "FAMILIES",
     "Checkpoint",
     "Pretrained",
     "from_checkpoint",
+    "load",
     "network_of",
     "read_checkpoint",
+    "save",
     "to_checkpoint",
 ]

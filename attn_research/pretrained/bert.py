@@ -8,7 +8,7 @@ from flax import linen as nn
 from attn_research.models.bert import Bert
 from attn_research.pretrained.family import Family
 from attn_research.pretrained.names import Name, embedding, linear, norm
-from attn_research.pretrained.options import PUBLISHED_ACTIVATIONS, Options
+from attn_research.pretrained.options import PUBLISHED_ACTIVATIONS, Options, num_classes
 
 # The head of a model, by the end of the original class's name.
 CLASSIFIERS = {
@@ -40,7 +40,7 @@ def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> 
     fields: dict[str, Any] = {
         "heads": heads,
         "activation": options.activation("hidden_act", "gelu"),
-        "num_classes": _num_classes(options),
+        "num_classes": num_classes(options),
         "max_length": options.whole("max_position_embeddings", 512),
         "num_types": options.whole("type_vocab_size", 2),
         "norm_epsilon": options.number("layer_norm_eps", 1e-12),
@@ -49,16 +49,6 @@ def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> 
     }
     sizes = {ours: options.whole(theirs) for theirs, ours in SIZES.items()}
     return Bert(**sizes, **fields | changes)
-
-
-def _num_classes(options: Options) -> int:
-    labels = options.value("id2label", None)
-    if labels is None:
-        return options.whole("num_labels", 2)
-    if not isinstance(labels, dict) or not labels:
-        raise ValueError(f"config field id2label is {labels!r}: labels by number are needed")
-    options.only("num_labels", len(labels))
-    return len(labels)
 
 
 def classifier_dropout(options: Options) -> float:

@@ -5,12 +5,24 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from attn_research.pretrained import albert, bert, gpt, gpt2, llama, roberta
+from attn_research.pretrained import (
+    albert,
+    bert,
+    clip,
+    dinov2,
+    gpt,
+    gpt2,
+    llama,
+    marian,
+    roberta,
+    t5,
+    vit,
+    whisper,
+)
 from attn_research.pretrained.checkpoint import Checkpoint
 from attn_research.pretrained.family import Family, difference
 from attn_research.pretrained.llama_gguf import from_gguf
@@ -24,10 +36,16 @@ from attn_research.pretrained.names import (
     to_tensors,
 )
 from attn_research.pretrained.options import Options
+from attn_research.pretrained.whisper_ctranslate2 import from_ctranslate2
 from attn_research.types import PyTree
 
-MODULES = bert, roberta, albert, gpt, gpt2, llama
+MODULES = bert, roberta, albert, gpt, gpt2, llama, t5, marian, whisper, vit, dinov2, clip
 FAMILIES: dict[str, Family] = {module.FAMILY.model_type: module.FAMILY for module in MODULES}
+# A container's name, the architecture of which it is read, and the checkpoint as published.
+CONVERTERS = {
+    "gguf": ("GGUF", "llama", from_gguf),
+    "ctranslate2": ("CTranslate2", "WhisperSpec", from_ctranslate2),
+}
 FEW = 3  # names of an error
 
 
@@ -47,17 +65,11 @@ def from_checkpoint(
     change the model and is not supported, and for tensors that are unknown, missing, not floats or
     of another shape. `ignore` names fields and tensors that are known not to matter.
     """
-    if checkpoint.container == "gguf":
-        if checkpoint.architectures() != ("llama",):
-            (kind,) = checkpoint.architectures()
-            raise ValueError(
-                f"{checkpoint.where}: GGUF files of {kind!r} are not read, llama's are"
-            )
-        checkpoint = from_gguf(checkpoint)
+    checkpoint = _published(checkpoint)
     family = _family(checkpoint.config)
     source = _canonical(checkpoint.tensors, family.prefix)
     network = network_of(checkpoint, ignore=ignore)
-    shapes = _shapes(network)
+    shapes = _shapes(family, network)
     names = present(family.names(network), shapes)
     tied = family.tied(network)
     repeats = {first: each for each, first in tied.items() if each in source}
@@ -123,6 +135,19 @@ def find_format(network: nn.Module, shapes: Shapes) -> Format:
     raise ValueError(f"no format has this network: {'; '.join(reasons)}")
 
 
+def _published(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint under the names of the original library, whatever the container's are."""
+    if checkpoint.container not in CONVERTERS:
+        return checkpoint
+    container, wanted, convert = CONVERTERS[checkpoint.container]
+    kind = checkpoint.architectures()[0]
+    if kind != wanted:
+        raise ValueError(
+            f"{checkpoint.where}: {container} files of {kind!r} are not read, {wanted}'s are"
+        )
+    return convert(checkpoint)
+
+
 def _family(config: Mapping[str, Any]) -> Family:
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
@@ -152,10 +177,9 @@ def _canonical(tensors: Collection[str], prefix: str) -> dict[str, str]:
     return source
 
 
-def _shapes(network: nn.Module) -> Shapes:
+def _shapes(family: Family, network: nn.Module) -> Shapes:
     """The shapes of the parameters, by path."""
-    ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    tree = jax.eval_shape(network.init, jax.random.key(0), ids)["params"]
+    tree = jax.eval_shape(network.init, jax.random.key(0), *family.inputs(network))["params"]
     flat = traverse_util.flatten_dict(tree, sep="/")
     return {path: leaf.shape for path, leaf in flat.items()}
 

@@ -4,12 +4,25 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.layers.embeddings import LearnedPositions
 from attn_research.layers.heads import NORMAL
 from attn_research.pretrained.names import Name
 from attn_research.pretrained.options import Options
+
+
+def text(network: nn.Module) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """The input of a network that reads ids."""
+    return (jax.ShapeDtypeStruct((1, 1), jnp.int32),)
+
+
+def pair(network: nn.Module) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """The inputs of a network that reads ids and predicts ids."""
+    (ids,) = text(network)
+    return ids, jax.ShapeDtypeStruct(ids.shape, jnp.bool_), ids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +33,8 @@ class Family:
     is the way back, with ValueError for a network of another kind. `names` is the one table of
     tensors of a network, for both directions. `prefix` begins the names of the trunk, which a
     checkpoint of the trunk alone may leave out. `tied` are tensors that repeat another, and
-    `ignored` are those that hold no parameter of the network, "{layer}" being any number.
+    `ignored` are those that hold no parameter of the network, "{layer}" being any number. `inputs`
+    are the shapes that the network is initialized with.
     """
 
     model_type: str
@@ -31,12 +45,18 @@ class Family:
     _: dataclasses.KW_ONLY
     tied: Callable[[nn.Module], Mapping[str, str]]
     ignored: Callable[[nn.Module], tuple[str, ...]]
+    inputs: Callable[[nn.Module], tuple[Any, ...]] = text
+
+
+TOWERS = "vision", "text"  # fields of networks that have networks
 
 
 def comparable(network: nn.Module) -> nn.Module:
     """The network without what no file holds: initialization, execution, unread choices."""
-    changes: dict[str, Any] = {"implementation": None, "remat": "none"}
     fields = {field.name for field in dataclasses.fields(network)}
+    execution = {"implementation": None, "remat": "none"}
+    changes: dict[str, Any] = {k: v for k, v in execution.items() if k in fields}
+    changes |= {name: comparable(getattr(network, name)) for name in TOWERS if name in fields}
     if "block" in fields:
         block = dataclasses.replace(network.block, kernel_init=NORMAL, output_init=None)
         changes["block"] = block

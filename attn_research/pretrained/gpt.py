@@ -5,7 +5,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from attn_research.layers.transformer import BlockConfig
+from attn_research.layers.feed_forward import BlockConfig
 from attn_research.models.gpt import GPT, GPT1_BLOCK
 from attn_research.pretrained import gpt2
 from attn_research.pretrained.family import Family

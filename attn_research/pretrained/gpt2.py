@@ -6,7 +6,7 @@ from typing import Any
 from flax import linen as nn
 
 from attn_research.layers.embeddings import LearnedPositions
-from attn_research.layers.transformer import BlockConfig
+from attn_research.layers.feed_forward import BlockConfig
 from attn_research.models.gpt import GPT, GPT2_BLOCK
 from attn_research.pretrained.family import Family
 from attn_research.pretrained.names import LAYER, Name, embedding, fused, norm

@@ -1,13 +1,12 @@
 """Llama's weights in a GGUF file, under the names and in the layout of the published format."""
 
 import re
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
 
 from attn_research.pretrained.checkpoint import Checkpoint
+from attn_research.pretrained.tensors import Renamed
 
 # Fields of the config, by the keys of the metadata.
 _FIELDS = {
@@ -59,8 +58,13 @@ def from_gguf(checkpoint: Checkpoint) -> Checkpoint:
     config["vocab_size"] = len(metadata.get("tokenizer.ggml.tokens", ()))
     config["vocab_size"] = metadata.get("llama.vocab_size", config["vocab_size"])
     config["tie_word_embeddings"] = "lm_head.weight" not in names
-    tensors = _Published(checkpoint.tensors, names, config)
-    return Checkpoint(config, tensors, checkpoint.where, checkpoint.container)
+
+    def read(name):
+        array, part = checkpoint.tensors[name], name.split(".")[-2]
+        return _in_halves(array, config[_HEADS[part]]) if part in _HEADS else array
+
+    renamed = Renamed(names, read)
+    return Checkpoint(config, renamed, checkpoint.where, checkpoint.container)
 
 
 def _published(name: str) -> str:
@@ -73,29 +77,6 @@ def _published(name: str) -> str:
     if part in _OUTSIDE and kind == "weight":
         return f"{_OUTSIDE[part]}.{kind}"
     raise ValueError(f"the tensor {name} is not of Llama's format")
-
-
-class _Published(Mapping):
-    """Tensors by their published names."""
-
-    def __init__(
-        self, tensors: Mapping[str, np.ndarray], names: dict[str, str], config: dict[str, Any]
-    ):
-        self._tensors, self._names, self._config = tensors, names, config
-
-    def __getitem__(self, name: str) -> Shaped[np.ndarray, "..."]:
-        own = self._names[name]
-        array, part = self._tensors[own], own.split(".")[-2]
-        return _in_halves(array, self._config[_HEADS[part]]) if part in _HEADS else array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
 
 
 def _in_halves(array: np.ndarray, num_heads: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from einops import rearrange
 
 LAYER = "{layer}"  # in a name: the number of the block, whose leaves are stacked
 FLOATS = "float16", "bfloat16", "float32", "float64"
@@ -13,12 +14,29 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Name(NamedTuple):
     """A tensor, and the leaf or leaves that it holds, side by side along the last axis of theirs.
 
-    A tensor is `transposed` where its rows are outputs, as in PyTorch's linear layers.
+    A tensor is `transposed` where its rows are outputs, as in PyTorch's linear layers. Where the
+    axes of a tensor are others than those of its one leaf, `axes` has the pattern of einops from
+    the tensor to the leaf, and `lengths` those of axes that the leaf joins.
     """
 
     tensor: str
     leaves: tuple[str, ...]
     transposed: bool = False
+    axes: str | None = None
+    lengths: tuple[tuple[str, int], ...] = ()
+
+    def to_leaf(self, tensor: np.ndarray) -> np.ndarray:
+        """A tensor in the layout of the leaves."""
+        if self.axes is not None:
+            return rearrange(tensor, self.axes, **dict(self.lengths))
+        return tensor.T if self.transposed else tensor
+
+    def to_tensor(self, leaf: np.ndarray) -> np.ndarray:
+        """An array of the leaves in the layout of the tensor."""
+        if self.axes is not None:
+            start, end = self.axes.split("->")
+            return rearrange(leaf, f"{end} -> {start}", **dict(self.lengths))
+        return leaf.T if self.transposed else leaf
 
 
 def linear(tensor: str, path: str) -> tuple[Name, ...]:
@@ -32,6 +50,18 @@ def fused(tensor: str, *paths: str) -> tuple[Name, ...]:
     """Linear layers [in, out] in one: `Conv1D` of GPT-2, for queries, keys and values."""
     kernels, biases = (tuple(f"{path}/{kind}" for path in paths) for kind in ("kernel", "bias"))
     return Name(f"{tensor}.weight", kernels), Name(f"{tensor}.bias", biases)
+
+
+def patches(tensor: str, path: str, size: int) -> tuple[Name, ...]:
+    """A linear map of square patches, stored as a convolution [out, channels, side, side]."""
+    axes, lengths = "d c p q -> (p q c) d", (("p", size), ("q", size))
+    weight = Name(f"{tensor}.weight", (f"{path}/kernel",), axes=axes, lengths=lengths)
+    return weight, Name(f"{tensor}.bias", (f"{path}/bias",))
+
+
+def matrix(tensor: str, path: str) -> tuple[Name, ...]:
+    """A linear layer [out, in] without bias."""
+    return (Name(f"{tensor}.weight", (f"{path}/kernel",), transposed=True),)
 
 
 def norm(tensor: str, path: str) -> tuple[Name, ...]:
@@ -87,7 +117,7 @@ def to_leaves(
                 raise ValueError(
                     f"tensor {tensor} has shape {array.shape}, and the config asks for {expected}"
                 )
-            parts = np.split(array.T if name.transposed else array, ends, axis=-1)
+            parts = np.split(name.to_leaf(array), ends, axis=-1)
             for leaf, part in zip(name.leaves, parts, strict=True):
                 # Room is made for what is there alone: a config may ask for anything.
                 if leaf not in leaves:
@@ -103,7 +133,7 @@ def to_tensors(names: Sequence[Name], leaves: Mapping[str, np.ndarray]) -> dict[
     for name in names:
         for place, tensor in _places(name, shapes):
             array = np.concatenate([leaves[leaf][place] for leaf in name.leaves], axis=-1)
-            tensors[tensor] = np.ascontiguousarray(array.T if name.transposed else array)
+            tensors[tensor] = np.array(name.to_tensor(array), order="C")
     return tensors
 
 
@@ -117,5 +147,6 @@ def _places(name: Name, shapes: Shapes) -> list[tuple[Any, str]]:
 def _shape_of_tensor(name: Name, shapes: Shapes) -> tuple[int, ...]:
     """The shape of the tensor, or of each of the blocks."""
     parts = [shapes[leaf][1:] if LAYER in name.tensor else shapes[leaf] for leaf in name.leaves]
-    shape = *parts[0][:-1], sum(part[-1] for part in parts)
-    return shape[::-1] if name.transposed else shape
+    joined = *parts[0][:-1], sum(part[-1] for part in parts)
+    # Strides of 0: no memory, whatever a config asks for.
+    return name.to_tensor(np.broadcast_to(np.float32(0), joined)).shape

@@ -36,10 +36,17 @@ ACTIVATION_NAMES = {
     "gelu_new": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
     "silu": "silu",
     "swish": "silu",
 }
-PUBLISHED_ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "silu"}
+PUBLISHED_ACTIVATIONS = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_new",
+    "quick_gelu": "quick_gelu",
+    "silu": "silu",
+}
 
 
 class Options:
@@ -100,7 +107,8 @@ class Options:
     def finish(self) -> None:
         """Raises ValueError for fields that are left over, as their effect is not known."""
         for name, supported in UNSUPPORTED.items():
-            self.only(name, *supported)
+            if name not in self._known:
+                self.only(name, *supported)
         left = sorted(set(self._config) - self._known)
         if left:
             raise ValueError(
@@ -115,6 +123,17 @@ class Options:
         if default is REQUIRED:
             raise ValueError(f"config field {name} is missing")
         return default
+
+
+def num_classes(options: Options) -> int:
+    """The number of classes of a config, by their labels or as such."""
+    labels = options.value("id2label", None)
+    if labels is None:
+        return options.whole("num_labels", 2)
+    if not isinstance(labels, dict) or not labels:
+        raise ValueError(f"config field id2label is {labels!r}: labels by number are needed")
+    options.only("num_labels", len(labels))
+    return len(labels)
 
 
 def _more(names: list[str]) -> str:

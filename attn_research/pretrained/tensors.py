@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -64,3 +65,25 @@ class Tensors(Mapping):
         if name not in self._stored:
             raise KeyError(f"{self._where} has no tensor {name!r}")
         return self._stored[name]
+
+
+class Renamed(Mapping):
+    """Tensors of a checkpoint under other names, each made when it is asked for.
+
+    `sources` has for each name what `read` makes the tensor of.
+    """
+
+    def __init__(self, sources: Mapping[str, Any], read: Callable[[Any], np.ndarray]):
+        self._sources, self._read = sources, read
+
+    def __getitem__(self, name: str) -> Shaped[np.ndarray, "..."]:
+        return self._read(self._sources[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __contains__(self, name: object) -> bool:  # that of Mapping would read the tensor
+        return name in self._sources

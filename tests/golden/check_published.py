@@ -1,4 +1,4 @@
-"""Checks that the original library loads what `to_checkpoint` writes, with equal outputs.
+"""Checks that the original library loads what `save` writes, with equal outputs.
 
 python -m tests.golden.check_published        needs torch, transformers and safetensors
 
@@ -14,10 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import transformers
-from safetensors.numpy import save_file
 
-from attn_research.pretrained import Pretrained, to_checkpoint
-from attn_research.pretrained.parity import run_network
+from attn_research.pretrained import Pretrained, save
+from attn_research.pretrained.running import real_places, run_network
 from tests.pretrained.golden import NAMES, load, pretrained
 
 
@@ -30,32 +29,33 @@ def main() -> None:
         )
         inputs = load(name).inputs
         expected = run_network(Pretrained(network, params), inputs)
-        checkpoint = to_checkpoint(network, params)
-        found = run_original(checkpoint, inputs)
-        real = inputs["attention_mask"].astype(bool)
+        architecture, found = run_original(network, params, inputs)
         worst = 0.0
-        logits = {k: x for k, x in expected.items() if k.endswith("logits") and k in found}
-        assert logits
-        for kind, ours in logits.items():
-            places = real if ours.ndim == 3 else slice(None)
+        outputs = {
+            k: x for k, x in expected.items() if k in found and ("logits" in k or "pool" in k)
+        }
+        assert outputs
+        for kind, ours in outputs.items():
+            real = real_places(inputs, kind)
+            places = slice(None) if real is None or ours.ndim < 3 else real
             worst = max(worst, np.abs(ours - found[kind].numpy())[places].max())
-        architecture = checkpoint.config["architectures"][0]
-        print(f"{name:20} {architecture:32} {', '.join(logits):45} {worst:.1e}")
+        print(f"{name:20} {architecture:32} {', '.join(outputs):45} {worst:.1e}")
         assert worst < 1e-4
 
 
-def run_original(checkpoint, inputs):
-    """The outputs of the original library for a checkpoint that it reads from files."""
+def run_original(network, params, inputs):
+    """The original class, and its outputs, for a checkpoint that it reads from a folder."""
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder)
-        (path / "config.json").write_text(json.dumps(checkpoint.config))
-        save_file(checkpoint.tensors, path / "model.safetensors", {"format": "pt"})
-        kind = getattr(transformers, checkpoint.config["architectures"][0])
-        model, info = kind.from_pretrained(path, output_loading_info=True)
+        save(folder, network, params)
+        config = json.loads((pathlib.Path(folder) / "config.json").read_text())
+        architecture = config["architectures"][0]
+        kind = getattr(transformers, architecture)
+        model, info = kind.from_pretrained(folder, output_loading_info=True)
     for what, names in info.items():
         assert not names, f"{what}: {names}"
     with torch.no_grad():
-        return model.eval()(**{name: torch.tensor(array) for name, array in inputs.items()})
+        tensors = {name: torch.tensor(array) for name, array in inputs.items()}
+        return architecture, model.eval()(**tensors)
 
 
 if __name__ == "__main__":

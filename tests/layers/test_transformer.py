@@ -10,16 +10,10 @@ import pytest
 
 from attn_research.attention import ALiBi, Causal, Full, Rotary, Window
 from attn_research.decoding import BeamHistory, KeyValueCache, Past
+from attn_research.layers.feed_forward import ACTIVATIONS, BlockConfig, FeedForward, Residual
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.stack import scan_blocks
-from attn_research.layers.transformer import (
-    ACTIVATIONS,
-    BlockConfig,
-    DecoderBlock,
-    EncoderBlock,
-    FeedForward,
-    Residual,
-)
+from attn_research.layers.transformer import DecoderBlock, EncoderBlock
 
 B, T, D, F, N, H = 2, 5, 6, 7, 3, 4
 STATES = np.float32(np.random.default_rng(0).normal(size=(B, T, D)))
@@ -36,6 +30,7 @@ ACTIVATIONS_BY_HAND = {
     "relu": lambda x: np.maximum(x, 0),
     "gelu": lambda x: x * (1 + np.vectorize(math.erf)(x / np.sqrt(2))) / 2,
     "gelu_tanh": lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
     "silu": lambda x: x / (1 + np.exp(-x)),
 }
 
@@ -112,6 +107,17 @@ def test_dropout_and_drop_path_apply_only_in_training():
         BlockConfig(drop_path=1.0, pre_norm=True),
     ):
         np.testing.assert_allclose(change(config, train=False), 1.0, atol=1e-6)
+
+
+def test_a_layer_scale_multiplies_each_feature_of_what_is_added():
+    module, layer = Residual(BlockConfig(pre_norm=True, layer_scale=0.25)), jnp.ones_like
+    variables = module.init(jax.random.key(0), jnp.array(STATES), layer)
+    assert variables["params"]["scale"].tolist() == [0.25] * D
+    variables["params"]["scale"] = jnp.arange(D, dtype=jnp.float32)
+    found = module.apply(variables, jnp.array(STATES), layer)
+    np.testing.assert_allclose(
+        found - STATES, np.broadcast_to(np.arange(D), STATES.shape), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

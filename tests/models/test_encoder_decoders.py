@@ -14,7 +14,8 @@ from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.decoding import search
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.contracts import AlignmentSpec
-from attn_research.layers.embeddings import LearnedPositions
+from attn_research.layers.embeddings import BucketedBiases, LearnedPositions
+from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.masking import LOCALITIES, make_locality
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.luong import LuongSeq2Seq
@@ -48,6 +49,11 @@ def transformer(**options):
     return Transformer(12, 12, **LAYERS, **options)
 
 
+T5 = dict(
+    pre_norm=True, block=BlockConfig(norm="rms_norm", use_bias=False), num_decoder_layers=2,
+    positions=None, position_bias=BucketedBiases(8, 9), own_head=True, output_bias=True,
+    decoder_position_bias=BucketedBiases(8, 9, bidirectional=False),
+)  # fmt: skip
 NETWORKS = {
     "RNNencdec": rnn_search(),
     "RNNsearch": rnn_search("additive"),
@@ -58,6 +64,7 @@ NETWORKS = {
     "RNNsearch, local-m location": rnn_search("location", "local_m"),
     "RNNsearch, causal concat": rnn_search("concat", "causal"),
     "Transformer": transformer(),
+    "Transformer, T5's": transformer(**T5),
     "Transformer, pre-norm, grouped": transformer(pre_norm=True, num_kv_heads=1, value_dim=3),
     "Transformer, general, learned": transformer(
         scoring=make_scoring("general"), positions=LearnedPositions(30), tied=False

@@ -38,6 +38,22 @@ def test_parameter_counts_as_published(size):
     assert tuple(found) == COUNTS[size]
 
 
+@pytest.mark.parametrize(
+    ("size", "patch", "expected"),
+    [
+        ("B", 16, 85_798_656),
+        ("L", 16, 303_301_632),
+        ("L", 32, 305_510_400),
+        ("H", 14, 630_764_800),
+    ],
+)
+def test_parameter_counts_without_a_head(size, patch, expected):
+    network = ViT(0, (224, 224), patch, *SIZES[size])
+    image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+    assert sum(x.size for x in jax.tree.leaves(shapes)) == expected
+
+
 @functools.cache
 def make_case(patch=4, **options):
     network = ViT(5, (8, 12), patch, num_layers=2, model_dim=6, mlp_dim=10, num_heads=3, **options)

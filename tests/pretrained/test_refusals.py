@@ -8,8 +8,8 @@ import pytest
 
 from attn_research.attention import Rotary, Window
 from attn_research.layers.embeddings import LearnedPositions, SinusoidalPositions
+from attn_research.layers.feed_forward import ACTIVATIONS
 from attn_research.layers.scoring import make_scoring
-from attn_research.layers.transformer import ACTIVATIONS
 from attn_research.models.bert import Bert
 from attn_research.models.gpt import GPT
 from attn_research.models.vit import ViT
@@ -21,7 +21,7 @@ from tests.pretrained.golden import load, pretrained
 CONFIGS = {
     "no model type": ("bert_classes", {"model_type": None}, "model_type is None: supported are"),
     "a kind of kinds": ("bert_classes", {"model_type": ["bert"]}, "model_type is"),
-    "another family": ("bert_classes", {"model_type": "t5"}, "model_type is 't5'"),
+    "another family": ("bert_classes", {"model_type": "reformer"}, "model_type is 'reformer'"),
     "relative positions": (
         "bert_classes",
         {"position_embedding_type": "relative_key"},

@@ -16,6 +16,7 @@ from jax import lax
 
 from attn_research.attention.backends.tiles.calls import kinds_of, list_visits
 from attn_research.attention.backends.tiles.rules import call_positions, tile_rule
+from attn_research.attention.backends.xla_flash.rows import partitioning_devices
 from attn_research.attention.call import AttentionCall
 from attn_research.attention.layouts import Tile
 from attn_research.types import Array, Int, PyTree
@@ -54,6 +55,8 @@ def find_kinds(
     tiles = math.prod(-(-n // size) for n, size in zip(lengths, tile, strict=True))
     few = not jax.tree.leaves(call.mask) or tiles < LEAST_TILES
     if not call.counted or (few and not always):
+        return None
+    if partitioning_devices() > 1:  # they would have to agree on the tiles that all visit
         return None
     try:
         rule = tile_rule(call.mask, call_positions(call.at, call.batch, *lengths))
