@@ -59,6 +59,7 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(plan, "QUERY_TILE", 16)
     monkeypatch.setattr(plan, "KEY_TILE", 8)
     monkeypatch.setattr(run_time, "LEAST_TILES", 1)
+    monkeypatch.setattr(run_time, "partitioning_devices", lambda: 1)
 
 
 @pytest.mark.parametrize(

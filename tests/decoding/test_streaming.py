@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from attn_research.attention import Rotary, streaming
-from attn_research.decoding.sampling import generate
 from attn_research.decoding.streaming import Ring, begin_stream
 from attn_research.layers.embeddings import LearnedPositions
 from attn_research.models.gpt import GPT
@@ -79,14 +78,13 @@ def test_slots_of_a_window_and_a_chunk_are_all_different():
 
 
 def test_generation_goes_on_past_the_slots():
-    def step(state, token):
+    prompt, state, found = IDS[:, :9].astype(jnp.int32), begin(1), []
+    for token in prompt.T:
         logits, state = extend(state, token[:, None])
-        return logits[:, 0], state
-
-    options = {"num_tokens": 20, "key": jax.random.key(1)}
-    choose = lambda logits, key: logits.argmax(-1).astype(jnp.int32)  # noqa: E731
-    prompt = IDS[:, :9].astype(jnp.int32)
-    found = generate(step, begin(1), prompt, choose=choose, **options)
+    for _ in range(20):
+        found.append(logits[:, 0].argmax(-1).astype(jnp.int32))
+        logits, state = extend(state, found[-1][:, None])
+    found = jnp.stack(found, axis=1)
     text = jnp.concatenate([prompt, found], axis=1)
     logits = jax.jit(network().apply)(variables(), text).logits
     np.testing.assert_array_equal(found, logits[:, 8:-1].argmax(-1))

@@ -43,6 +43,7 @@ def several_tiles(monkeypatch):
     monkeypatch.setattr(plan, "QUERY_TILE", 8)
     monkeypatch.setattr(plan, "KEY_TILE", 8)
     monkeypatch.setattr(run_time, "LEAST_TILES", 1)
+    monkeypatch.setattr(run_time, "partitioning_devices", lambda: 1)
 
 
 @pytest.mark.parametrize("implementation", ["reference", "tiled"])

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from attn_research.attention import (
     Additive,
@@ -24,6 +26,7 @@ from attn_research.attention import (
     longformer,
 )
 from attn_research.attention.backends.xla_flash import backend, cache, plan, run_time
+from attn_research.training.collectives import collectives
 from attn_research.trees import pytree
 from tests.attention.explained import verdict
 
@@ -83,6 +86,7 @@ def test_empty_tiles_are_never_computed(small):
 
 def test_tiles_that_arrays_empty_are_never_computed(small, monkeypatch):
     monkeypatch.setattr(run_time, "LEAST_TILES", 1)
+    monkeypatch.setattr(run_time, "partitioning_devices", lambda: 1)
     padding = Padding(jnp.arange(64)[None] < 20)
     assert products(padding) == 4 * 3
     first = jnp.arange(64)[None] < 1
@@ -194,3 +198,25 @@ def test_the_cache_of_level_2_is_read_or_assumed(tmp_path, level, size, expected
         (folder / "level").write_text(its_level + "\n")
         (folder / "size").write_text(its_size + "\n")
     assert cache.l2_bytes(tmp_path) == expected
+
+
+@pytest.mark.parametrize("axes", [P("data"), P(None, None, "data")], ids=["batch", "heads"])
+def test_padding_of_many_tiles_needs_no_collective_over_devices(axes):
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    valid_axes = P("data") if axes == P("data") else P()
+    shape, valid = (
+        jax.ShapeDtypeStruct(sizes, dtype, sharding=NamedSharding(mesh, its_axes))
+        for sizes, dtype, its_axes in (
+            ((8, 4096, 8, 8), jnp.float32, axes), ((8, 4096), jnp.bool_, valid_axes),
+        )
+    )  # fmt: skip
+
+    def gradients(query, key, value, valid, cotangent):
+        def context(*arrays):
+            mask = Causal() & Padding(valid)
+            return attend(*arrays, mask=mask, implementation="tiled").context
+
+        return jax.vjp(context, query, key, value)[1](cotangent)
+
+    compiled = jax.jit(gradients).lower(shape, shape, shape, valid, shape).compile()
+    assert collectives(compiled.as_text()) == {}
