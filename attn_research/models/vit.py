@@ -180,8 +180,8 @@ class ViT(nn.Module):
         states = self.first_norm(states) if self.embedding_norm else states
         states = self.drop(states, deterministic=not train)
 
-        def run(block, states):
-            return block(states, self.mask, train=train, capture=capture)
+        def run(block, states, layer):
+            return block(states, self.mask.of_layer(layer), train=train, capture=capture)
 
         last, *captured = run_layers(
             run, self.blocks, states, num_layers=self.num_layers, policy=self.remat
