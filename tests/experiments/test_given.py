@@ -28,7 +28,7 @@ from tests.experiments.contributing import ROOT
         (
             "bahdanau2014", "RNNsearch-50", {"half_width": 4},
             "--half_width=4 has no effect with --locality=global: remove it, or give "
-            "--locality=local_m or local_p",
+            "--locality=local_m or longformer or sinks or local_p",
         ),
         ("bahdanau2014", "RNNsearch-50", {"score": "general", "alignment": 8}, "--score=additive"),
         ("bahdanau2014", "RNNsearch-50", {"train": "a,b"}, "with --data=grammar: .* --data=text"),

@@ -90,8 +90,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_invalid_figures_are_refused(tmp_path):
     with pytest.raises(ValueError, match="curve 'a' has 2 x but 1 y"):
         Curve("a", [1, 2], [3.0])
-    with pytest.raises(ValueError, match="1 to 6 differently named curves; got 7"):
-        length_figure([Curve(str(i), [0], [1.0]) for i in range(7)])
+    with pytest.raises(ValueError, match="1 to 7 differently named curves; got 8"):
+        length_figure([Curve(str(i), [0], [1.0]) for i in range(8)])
     with pytest.raises(ValueError, match="got 0"):
         learning_figure([])
     with pytest.raises(ValueError, match=r"ends in \.png"):
