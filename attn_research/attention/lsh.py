@@ -14,7 +14,7 @@ from einops import rearrange
 from jax import lax
 
 from attn_research.attention.call import Attended, AttentionCall
-from attn_research.attention.masks import Full, Mask
+from attn_research.attention.masks import Full, Mask, allowed_in_groups
 from attn_research.types import Array, Float, Int, Key, wide_dtype
 
 PADDING = np.iinfo(np.int32).max  # its bucket
@@ -177,13 +177,8 @@ def _found(
 
 def _allowed(mask: Mask, order: _Order, q_index: Array, k_index: Array) -> Array:
     """The mask of queries and keys by position, false for keys of padding and before the first."""
-    *rows, chunks, queries = q_index.shape
-    shape = *rows, chunks, queries, k_index.shape[-1]
-    q_pos = q_index.reshape(*rows, 1, -1, 1)
-    k_pos = jnp.broadcast_to(k_index[..., None, :], shape).reshape(*rows, 1, q_pos.shape[-2], -1)
-    allowed = jnp.broadcast_to(mask(q_pos, k_pos), k_pos.shape).reshape(shape)
     real = (k_index >= 0) & (_at(order.buckets[..., 0, :], k_index) < PADDING)
-    return allowed & real[..., None, :]
+    return allowed_in_groups(mask, q_index, k_index) & real[..., None, :]
 
 
 def _at(table: Int[Array, "*B N T"], index: Int[Array, "*B N chunks S"]) -> Array:

@@ -264,3 +264,15 @@ def _mask(other: Any, operator: str) -> Mask:
     if not isinstance(other, Mask):
         raise TypeError(f"{operator} joins masks, and {type(other).__name__} is none: see Padding")
     return other
+
+
+def allowed_in_groups(
+    mask: Mask, q_index: Int[Array, "*B N groups T"], k_index: Int[Array, "*B N groups S"]
+) -> Bool[Array, "*B N groups T S"]:
+    """A mask, whose arrays have an axis for heads, of positions that attend in groups."""
+    *rows, groups, num_queries = q_index.shape
+    shape = *rows, groups, num_queries, k_index.shape[-1]
+    q_pos = q_index.reshape(*rows, 1, groups * num_queries, 1)
+    k_pos = jnp.broadcast_to(k_index[..., None, :], shape)
+    k_pos = k_pos.reshape(*rows, 1, groups * num_queries, shape[-1])
+    return jnp.broadcast_to(mask(q_pos, k_pos), k_pos.shape).reshape(shape)

@@ -91,7 +91,7 @@ def attend_on_ring(
 
 def _attend(call: AttentionCall, *, axis: str) -> Attended:
     ring = lax.axis_size(axis)
-    plan, operands, constants, _ = backend.prepare(
+    _, plan, operands, constants, _ = backend.prepare(
         call, lambda call, tile, lengths: _kinds_of_whole(call, tile, lengths, ring)
     )
     operands = vary_as(operands, operands, constants, lax.axis_index(axis))

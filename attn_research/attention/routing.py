@@ -12,7 +12,7 @@ from einops import rearrange
 from jax import lax
 
 from attn_research.attention.call import Attended, AttentionCall
-from attn_research.attention.masks import Full, Mask
+from attn_research.attention.masks import Full, Mask, allowed_in_groups
 from attn_research.types import Array, Float, wide_dtype
 
 
@@ -50,11 +50,7 @@ def routing_attend(
 
     scores = jnp.einsum("...cqh,...ckh->...cqk", members(query), members(key))
     scores = scores * query.shape[-1] ** -0.5
-    q_pos = index.reshape(*rows, 1, -1, 1)
-    k_pos = jnp.broadcast_to(index[..., None, :], scores.shape)
-    k_pos = k_pos.reshape(*rows, 1, q_pos.shape[-2], size)
-    may = mask.of_heads(batch, num_heads)(q_pos, k_pos)
-    may = jnp.broadcast_to(may, k_pos.shape).reshape(scores.shape)
+    may = allowed_in_groups(mask.of_heads(batch, num_heads), index, index)
     # Clusters of a query are joined by the greatest of its scores in all of them.
     lowest = float(jnp.finfo(dtype).min)
     highest = lax.stop_gradient(jnp.where(may, scores, lowest).max(axis=-1))

@@ -1,18 +1,21 @@
-"""Text files read line by line, gzip, and atomic writes of small files."""
+"""Text files read line by line, JSON, gzip, and atomic writes of small files."""
 
 import codecs
 import contextlib
 import gzip
 import io
 import itertools
+import json
 import os
 import re
 import zlib
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 MAX_LINE = 1 << 24  # bytes; a longer line is no sentence, and may not fit the memory
 MAX_CONTENT = 1 << 30  # bytes of a file that is read whole, decompressed
+MAX_JSON = 1 << 24  # bytes; the index of 100,000 tensors has fewer
 # NUL is in no text, but in UTF-16 and in binary files; the noncharacters stand in for characters
 # that SentencePiece reserves (see `data.text.reserved`).
 NO_TEXT = re.compile("[\0\ufdd0-\ufdd2]")
@@ -133,6 +136,20 @@ def read_content(path: Path, most: int | None = None) -> bytes:
     """
     with open_content(path) as file:
         return _read(file, str(path), most)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object of a JSON file; a ValueError names a file that holds something else."""
+    size = path.stat().st_size
+    if size > MAX_JSON:
+        raise ValueError(f"{path}: {size:,} bytes, more than any JSON file of a checkpoint has")
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({one_line(error)})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: holds a JSON {type(value).__name__}, not an object")
+    return value
 
 
 def decompress(data: bytes, name: str) -> bytes:

@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from attn_research.data.files import user_path
+from attn_research.data.files import read_json_object, user_path
 from attn_research.pretrained.formats import gguf
 from attn_research.pretrained.formats.ctranslate2 import read_ctranslate2
 from attn_research.pretrained.formats.gguf import read_gguf
-from attn_research.pretrained.formats.json_object import read_json_object
 from attn_research.pretrained.formats.safetensors import read_safetensors
 from attn_research.pretrained.formats.shards import read_shards
 from attn_research.pretrained.formats.torch import read_torch

@@ -14,9 +14,8 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from attn_research.data.files import user_path, write_whole
+from attn_research.data.files import read_json_object, user_path, write_whole
 from attn_research.pretrained.families import Format, find_format
-from attn_research.pretrained.formats.json_object import read_json_object
 from attn_research.pretrained.formats.safetensors import read_safetensors, write_safetensors
 from attn_research.pretrained.names import LAYER, Name, Shapes, numbered
 from attn_research.pretrained.options import Options

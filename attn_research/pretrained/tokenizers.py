@@ -14,14 +14,13 @@ from tokenizers import (
     Tokenizer,
     decoders,
     models,
-    normalizers,
     pre_tokenizers,
     processors,
 )
 
 from attn_research.data.files import one_line, read_lines
+from attn_research.data.text.wordpiece import is_lowercase, make_word_pieces
 from attn_research.pretrained.checkpoint import Checkpoint
-from attn_research.pretrained.formats.json_object import read_json_object
 
 _MASKS = "[MASK]", "<mask>"
 _BERT_SPECIAL = "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"
@@ -100,13 +99,13 @@ def _from_folder(folder: Path | None) -> tuple[str, Tokenizer]:
         tokenizer.no_truncation()
         return str(path), tokenizer
     if (path := folder / "vocab.txt").is_file():
-        return str(path), _from_vocabulary(path, folder)
+        return str(path), _from_vocabulary(path)
     raise FileNotFoundError(
         f"{folder} has no tokenizer: tokenizer.json or vocab.txt of the model is needed beside it"
     )
 
 
-def _from_vocabulary(path: Path, folder: Path) -> Tokenizer:
+def _from_vocabulary(path: Path) -> Tokenizer:
     """WordPiece of BERT (Schuster, Nakajima 2012), or the tokens of SMILES strings."""
     vocabulary: dict[str, int] = {}
     for number, token in enumerate(read_lines(path), 1):
@@ -117,13 +116,7 @@ def _from_vocabulary(path: Path, folder: Path) -> Tokenizer:
         if token not in vocabulary:
             raise ValueError(f"{path} has no {token}: it is no vocabulary of BERT's kind")
     if any(token.startswith("##") for token in vocabulary):
-        options = folder / "tokenizer_config.json"
-        config = read_json_object(options) if options.is_file() else {}
-        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-        lower = bool(config.get("do_lower_case", True))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece()
+        tokenizer = make_word_pieces(vocabulary, lowercase=is_lowercase(path))
     elif any(token in vocabulary for token in ("[nH]", "[C@H]", "[C@@H]")):
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
         cuts = [

@@ -1,6 +1,6 @@
 """Writes wordpiece.json: texts cut by the library tokenizers, with a small vocabulary.
 
-python tests/golden/make_wordpiece.py         needs tokenizers; the tests do not
+python tests/golden/make_wordpiece.py
 """
 
 import json

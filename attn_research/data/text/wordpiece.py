@@ -9,21 +9,33 @@ import dataclasses
 import functools
 import hashlib
 import json
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import SupportsIndex
 
-from attn_research.data.files import read_lines, user_path, write_whole
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from attn_research.data.files import read_json_object, read_lines, user_path, write_whole
 from attn_research.data.text.tokenizers import FILE, PAD
 
 PADDING, UNKNOWN, BEGIN, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 VOCABULARY, SETTINGS = "vocab.txt", "tokenizer_config.json"
-LONGEST = 100  # characters of a word; a longer one is unknown
-_CHINESE = (
-    (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
-    (0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
-)  # fmt: skip
+
+
+def make_word_pieces(vocabulary: Mapping[str, int], *, lowercase: bool) -> Tokenizer:
+    """The pieces of texts by the package `tokenizers`; the special ones are no tokens of a text."""
+    tokenizer = Tokenizer(models.WordPiece(dict(vocabulary), unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def is_lowercase(vocabulary: Path) -> bool:
+    """Whether words are in lower case, by the tokenizer_config.json beside a vocabulary, if any."""
+    settings = vocabulary.with_name(SETTINGS)
+    about = read_json_object(settings) if settings.is_file() else {}
+    return bool(about.get("do_lower_case", True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +65,9 @@ class WordPieceTokenizer:
         file = path / VOCABULARY if path.is_dir() else path
         if not file.is_file():
             raise FileNotFoundError(f"no vocabulary of WordPiece: {file} does not exist")
-        settings = file.with_name(SETTINGS)
-        about = json.loads(settings.read_bytes()) if settings.is_file() else {}
+        lowercase = is_lowercase(file)
         try:
-            return cls(tuple(read_lines(file)), bool(about.get("do_lower_case", True)))
+            return cls(tuple(read_lines(file)), lowercase)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
 
@@ -85,7 +96,7 @@ class WordPieceTokenizer:
 
     def words(self, line: str) -> list[str]:
         """The pieces of a line."""
-        return [piece for word in self._split(line) for piece in self._pieces(word)]
+        return self._tokenizer.encode(line, add_special_tokens=False).tokens
 
     def encode_words(self, words: list[str]) -> list[int]:
         """The ids of pieces."""
@@ -113,59 +124,5 @@ class WordPieceTokenizer:
         return {piece: i for i, piece in enumerate(self.vocabulary)}
 
     @functools.cached_property
-    def _known(self) -> dict[str, list[str]]:
-        """The pieces of words that were cut before."""
-        return {}
-
-    def _split(self, line: str) -> list[str]:
-        """Words and marks of punctuation."""
-        text = "".join(_apart(x) if _is_chinese(x) else _cleaned(x) for x in line)
-        if self.lowercase:
-            plain = unicodedata.normalize("NFD", text)
-            text = "".join(x for x in plain if unicodedata.category(x) != "Mn").lower()
-        return "".join(_apart(x) if _is_punctuation(x) else x for x in text).split()
-
-    def _pieces(self, word: str) -> list[str]:
-        if word not in self._known:
-            self._known[word] = self._cut(word)
-        return self._known[word]
-
-    def _cut(self, word: str) -> list[str]:
-        """The longest pieces from the left; a word that they do not cover is unknown."""
-        pieces, start = [], 0
-        while start < len(word) <= LONGEST:
-            for end in range(len(word), start, -1):
-                piece = word[start:end] if start == 0 else f"##{word[start:end]}"
-                if piece in self._ids:
-                    pieces.append(piece)
-                    start = end
-                    break
-            else:
-                return [UNKNOWN]
-        return pieces or [UNKNOWN]
-
-
-def _apart(character: str) -> str:
-    return f" {character} "
-
-
-@functools.lru_cache(maxsize=4096)
-def _cleaned(character: str) -> str:
-    """A space for any of them, nothing for a control character, else the character."""
-    kind = unicodedata.category(character)
-    if character in "\t\n\r" or kind == "Zs":
-        return " "
-    return "" if kind[0] == "C" or character == "\ufffd" else character
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_punctuation(character: str) -> bool:
-    """Punctuation of Unicode, and every ASCII character that is neither letter, digit nor space."""
-    if character.isascii():
-        return character.isprintable() and not character.isalnum() and character != " "
-    return unicodedata.category(character)[0] == "P"
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_chinese(character: str) -> bool:
-    return any(first <= ord(character) <= last for first, last in _CHINESE)
+    def _tokenizer(self) -> Tokenizer:
+        return make_word_pieces(self._ids, lowercase=self.lowercase)

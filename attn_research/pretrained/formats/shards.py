@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from attn_research.pretrained.formats.json_object import read_json_object
+from attn_research.data.files import read_json_object
 from attn_research.pretrained.tensors import StoredTensor
 
 _NAME = re.compile(r"\w[\w.-]{0,199}")

@@ -45,5 +45,8 @@ def test_what_is_no_vocabulary_is_refused(tmp_path):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[CLS]\n[SEP]\na\n")
     with pytest.raises(ValueError, match=r"vocab.txt: .* has \[UNK\], \[MASK\]"):
         WordPieceTokenizer.read(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json: holds a JSON list"):
+        WordPieceTokenizer.read(tmp_path)
     with pytest.raises(ValueError, match=r"\[PAD\] is id 1: the first line must have it"):
         WordPieceTokenizer(("a", *VOCABULARY))

@@ -17,13 +17,13 @@ def read(request, tmp_path):
 
 
 @pytest.fixture
-def refuse(request, read):
+def assert_refused(request, read):
     """Some content is refused for a reason, in one line that names the file."""
     name, _ = request.module.FILE
 
-    def refuse(data, why):
+    def assert_refused(data, why):
         with pytest.raises(ValueError, match=why) as caught:
             read(data)
         assert name in str(caught.value) and "\n" not in str(caught.value)
 
-    return refuse
+    return assert_refused

@@ -71,12 +71,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_what_is_not_read_is_named(refuse, why):
-    refuse(REFUSED[why], why)
+def test_what_is_not_read_is_named(assert_refused, why):
+    assert_refused(REFUSED[why], why)
 
 
-def test_a_cut_file_is_told(read, refuse):
+def test_a_cut_file_is_told(read, assert_refused):
     data = ctranslate2_file({"weight": LEVELS, **SCALE}, {"tied": "weight"})
     assert read(data)
     for end in range(len(data)):
-        refuse(data[:end], "download it again")
+        assert_refused(data[:end], "download it again")

@@ -122,8 +122,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_what_is_not_read_is_named(refuse, why):
-    refuse(REFUSED[why], why)
+def test_what_is_not_read_is_named(assert_refused, why):
+    assert_refused(REFUSED[why], why)
 
 
 def test_tensors_do_not_overlap(read):
@@ -135,12 +135,12 @@ def test_tensors_do_not_overlap(read):
         read(data[:place] + struct.pack("<IQ", F32, 0) + data[place + 12 :])
 
 
-def test_a_cut_file_is_told(read, refuse):
+def test_a_cut_file_is_told(read, assert_refused):
     values = [("k", 9, gguf_array(8, 2, 2 * gguf_string("abc")))]
     data = gguf_file(values, tensor((8,), F32, bytes(32)))
     assert read(data)
     for end in range(len(data)):
-        refuse(data[:end], "download it again")
+        assert_refused(data[:end], "download it again")
 
 
 def test_a_file_that_shrinks_after_it_was_opened_is_told(read, tmp_path):

@@ -97,8 +97,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", [0, 1])
 @pytest.mark.parametrize("why", REFUSED)
-def test_what_is_no_plain_tensor_is_named(refuse, why, kind):
-    refuse(both(REFUSED[why])[kind], why)
+def test_what_is_no_plain_tensor_is_named(assert_refused, why, kind):
+    assert_refused(both(REFUSED[why])[kind], why)
 
 
 def repacked(state, change):
@@ -163,11 +163,11 @@ def test_a_compressed_archive_is_refused_before_it_grows(read):
 
 
 @pytest.mark.parametrize("kind", [0, 1])
-def test_a_cut_file_is_told(read, refuse, kind):
+def test_a_cut_file_is_told(read, assert_refused, kind):
     data = both({"a": torch_tensor("0", 12, (12,))})[kind]
     assert read(data)
     for end in range(0, len(data), 7):
-        refuse(data[:end], "(download it again|safetensors)$")
+        assert_refused(data[:end], "(download it again|safetensors)$")
 
 
 def test_a_changed_byte_of_a_zip_is_found(read):

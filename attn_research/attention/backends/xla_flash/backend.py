@@ -53,8 +53,13 @@ def unsupported(call: AttentionCall) -> str | None:
 
 
 class Prepared(NamedTuple):
-    """A call as the programs over tiles take it, and the pairwise form of its score."""
+    """A call as the programs over tiles take it, and the pairwise form of its score.
 
+    What is learned beside the operands is in float32 or wider, so that gradients are added up
+    before they are rounded.
+    """
+
+    call: AttentionCall
     plan: Plan
     operands: Operands
     constants: Constants
@@ -63,7 +68,8 @@ class Prepared(NamedTuple):
 
 def prepare(call: AttentionCall, find: Callable[..., Any] = find_kinds) -> Prepared:
     """The operands of the programs; `find(call, tile, lengths)` gives what `find_kinds` does."""
-    batch, call = call.batch, _wide(call)
+    bias = call.bias if callable(call.bias) else to_wide(call.bias)
+    batch, call = call.batch, call.replace(normalizer=to_wide(call.normalizer), bias=bias)
     score, queries, keys = call.score.pairwise(call.query, call.key)
     values = call.value[..., : keys.shape[-3], :, :].astype(queries.dtype)
     keys, values = match_heads(keys, values)
@@ -94,13 +100,12 @@ def prepare(call: AttentionCall, find: Callable[..., Any] = find_kinds) -> Prepa
     constants = _constants(call, num_kv_heads, padding[0])._replace(
         of_bias=of_bias, kinds=None if kinds is None else jnp.asarray(kinds)
     )
-    return Prepared(plan, operands, constants, pair)
+    return Prepared(call, plan, operands, constants, pair)
 
 
 def attend(call: AttentionCall) -> Attended:
     """Attention tile after tile; see `api.attend`."""
-    call = _wide(call)
-    plan, operands, constants, pair = prepare(call)
+    call, plan, operands, constants, pair = prepare(call)
     programs = plain.attend, online_softmax.forward, backward.backward
     outputs = with_backward(*(functools.partial(each, plan) for each in programs))(
         operands, constants
@@ -111,15 +116,6 @@ def attend(call: AttentionCall) -> Attended:
     )
     weights = recompute_weights(call, pair, row_max, row_sum)
     return Attended(context_of(outputs, call), weights)
-
-
-def _wide(call: AttentionCall) -> AttentionCall:
-    """The call with what is learned beside its operands in float32 or wider.
-
-    Gradients are then added up before they are rounded.
-    """
-    bias = call.bias if callable(call.bias) else to_wide(call.bias)
-    return call.replace(normalizer=to_wide(call.normalizer), bias=bias)
 
 
 def context_of(outputs: online_softmax.Outputs, call: AttentionCall) -> Array:
