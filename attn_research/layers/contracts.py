@@ -192,6 +192,18 @@ class EncoderDecoder(nn.Module):
         return Pass(train, capture, segments)
 
 
+class EncodedStates(NamedTuple):
+    """The states of a stack of blocks, of T positions, and what was captured of the blocks.
+
+    Where captured, `layers` are the embeddings and the states after each block, `weights` those of
+    the heads of attention.
+    """
+
+    states: Float[Array, "B T D"]
+    layers: Float[Array, "B Lplus1 T D"] | None
+    weights: Float[Array, "B L N T T"] | None
+
+
 class Classified(NamedTuple):
     """Logits of every class, or a number of width 1, and weights of attention where captured.
 

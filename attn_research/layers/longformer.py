@@ -41,21 +41,15 @@ class LongformerAttention(MultiHeadAttention):
 
     def setup(self):
         super().setup()
-        init = self.input_init or self.kernel_init
-        kv_heads = self.num_kv_heads or self.num_heads
-        self.query_global = self._dense("query", self.num_heads * self.head_dim, init)
-        self.key_global = self._dense("key", kv_heads * self.head_dim, init)
-        self.value_global = self._dense("value", kv_heads * (self.value_dim or self.head_dim), init)
+        self.query_global, self.key_global, self.value_global = self._projections()
 
     def project(
         self, inputs: Float[Array, "*B S D"], rotation: Rotation | None = None
     ) -> GlobalKeyValues:
         """Keys and values of both kinds."""
-        kv_heads = self.num_kv_heads or self.num_heads
-        both = self.key_global(inputs), self.value_global(inputs)
-        keys, values = (rearrange(x, "... s (k h) -> ... s k h", k=kv_heads) for x in both)
-        keys = keys if rotation is None else rotation(keys)
-        return GlobalKeyValues(*super().project(inputs, rotation), keys, values)
+        of_all = super().project(inputs, rotation)
+        of_global = self._key_values(self.key_global(inputs), self.value_global(inputs), rotation)
+        return GlobalKeyValues(*of_all, *of_global)
 
     def attend_heads(
         self,

@@ -41,20 +41,13 @@ class MultiHeadAttention(nn.Module):
                 f"a score with projections of {self.scoring.features} features: heads project "
                 "queries and keys themselves, so leave features at None"
             )
-        kv_heads = self.num_kv_heads or self.num_heads
-        init = self.input_init or self.kernel_init
-        self.query = self._dense("query", self.num_heads * self.head_dim, init)
-        self.key = self._dense("key", kv_heads * self.head_dim, init)
-        self.value = self._dense("value", kv_heads * (self.value_dim or self.head_dim), init)
+        self.query, self.key, self.value = self._projections()
 
     def project(
         self, inputs: Float[Array, "*B S D"], rotation: Rotation | None = None
     ) -> KeyValues:
         """Keys and values of a sequence, for any number of calls; keys are rotated, if they are."""
-        kv_heads = self.num_kv_heads or self.num_heads
-        both = self.key(inputs), self.value(inputs)
-        keys, values = (rearrange(x, "... s (k h) -> ... s k h", k=kv_heads) for x in both)
-        return KeyValues(keys if rotation is None else rotation(keys), values)
+        return self._key_values(self.key(inputs), self.value(inputs), rotation)
 
     @nn.compact
     def __call__(
@@ -123,6 +116,23 @@ class MultiHeadAttention(nn.Module):
             implementation=None if self.is_initializing() else self.implementation,
             **options,
         )
+
+    def _projections(self) -> tuple[nn.Dense, nn.Dense, nn.Dense]:
+        """The layers of queries, keys and values of all heads."""
+        kv_heads = self.num_kv_heads or self.num_heads
+        init = self.input_init or self.kernel_init
+        return (
+            self._dense("query", self.num_heads * self.head_dim, init),
+            self._dense("key", kv_heads * self.head_dim, init),
+            self._dense("value", kv_heads * (self.value_dim or self.head_dim), init),
+        )
+
+    def _key_values(self, keys, values, rotation) -> KeyValues:
+        kv_heads = self.num_kv_heads or self.num_heads
+        keys, values = (
+            rearrange(x, "... s (k h) -> ... s k h", k=kv_heads) for x in (keys, values)
+        )
+        return KeyValues(keys if rotation is None else rotation(keys), values)
 
     def _dense(self, part, features, init, name=None):
         use_bias = self.use_bias if isinstance(self.use_bias, bool) else part in self.use_bias

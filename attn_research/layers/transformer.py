@@ -29,8 +29,8 @@ BLOCK_RULES = (
 Bias = Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None
 
 
-class EncoderBlock(nn.Module):
-    """Self-attention, then a feed-forward layer."""
+class Block(nn.Module):
+    """The layers of every block: self-attention and feed-forward."""
 
     attention: MultiHeadAttention
     mlp_dim: int
@@ -40,6 +40,10 @@ class EncoderBlock(nn.Module):
         self.around_attention = Residual(self.config)
         self.around_mlp = Residual(self.config)
         self.mlp = self.config.make_mlp(self.mlp_dim)
+
+
+class EncoderBlock(Block):
+    """Self-attention, then a feed-forward layer."""
 
     def __call__(
         self,
@@ -78,20 +82,15 @@ class DecoderWeights(NamedTuple):
     cross: Float[Array, "B *KL N T S"] | None
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(Block):
     """Self-attention, cross-attention if there is `cross`, then a feed-forward layer."""
 
-    attention: MultiHeadAttention
-    mlp_dim: int
-    config: BlockConfig = BlockConfig()
     cross: MultiHeadAttention | None = None
 
     def setup(self):
-        self.around_attention = Residual(self.config)
+        super().setup()
         if self.cross is not None:
             self.around_cross = Residual(self.config)
-        self.around_mlp = Residual(self.config)
-        self.mlp = self.config.make_mlp(self.mlp_dim)
 
     def __call__(
         self,

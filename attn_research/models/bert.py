@@ -225,14 +225,13 @@ class BertClassifier(nn.Module):
         ids: Int[Array, "B T"],
         valid: Bool[Array, "B T"],
         *,
-        types: Int[Array, "B T"] | None = None,
         segments: Int[Array, "B T"] | None = None,
         train: bool = False,
-        capture: Capture = None,
+        **options,
     ) -> Classified:
         """The classification of texts: see `TextClassifier`. `segments` say where padding is."""
         valid = valid if segments is None else None
-        found = self.bert(ids, valid, types=types, segments=segments, train=train, capture=capture)
+        found = self.bert(ids, valid, segments=segments, train=train, **options)
         if "token_classifier" in self.bert.heads:
             return Classified(found.heads["token_classifier"], found.weights)
         if segments is None:

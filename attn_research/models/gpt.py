@@ -24,7 +24,7 @@ from attn_research.decoding.cache import (
     Past,
     Shared,
 )
-from attn_research.layers.contracts import Capture, StepOutput
+from attn_research.layers.contracts import Capture, EncodedStates, StepOutput
 from attn_research.layers.embeddings import token_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL
@@ -51,20 +51,8 @@ LLAMA_BLOCK = dataclasses.replace(
 )
 
 
-class GPTStates(NamedTuple):
-    """The states of which logits are made.
-
-    Where captured, `layers` are the embeddings and the states after each block, `weights` those of
-    the heads of attention.
-    """
-
-    states: Float[Array, "B T D"]
-    layers: Float[Array, "B Lplus1 T D"] | None
-    weights: Float[Array, "B L N T T"] | None
-
-
 class GPTOutput(NamedTuple):
-    """Logits of each next token, and what `GPTStates` captures."""
+    """Logits of each next token, and what `EncodedStates` captures."""
 
     logits: Float[Array, "B T V"]
     layers: Float[Array, "B Lplus1 T D"] | None
@@ -168,8 +156,8 @@ class GPT(nn.Module):
         positions: Int[Array, "B T"] | None = None,
         train: bool = False,
         capture: Capture = None,
-    ) -> GPTStates:
-        """The states of a batch of whole texts.
+    ) -> EncodedStates:
+        """The states of a batch of whole texts, of which logits are made.
 
         `valid` is false at padding, which no token attends to; its states mean nothing. `segments`
         number the texts of packed rows, of which none attends to another. `positions` count from 0
@@ -190,7 +178,7 @@ class GPT(nn.Module):
         last, *captured = run_layers(
             run, self.blocks, states, num_layers=self.num_layers, policy=self.remat
         )
-        return GPTStates(self._finish(last), *captured)
+        return EncodedStates(self._finish(last), *captured)
 
     def logits(self, states: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """The logits of the next token, of any states of `read` or `extend`."""

@@ -6,14 +6,14 @@ class token's state, or the mean over patches, normalized -> logits.
 """
 
 import dataclasses
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
 from attn_research.attention import Full, Mask
-from attn_research.layers.contracts import Classified
+from attn_research.layers.contracts import Classified, EncodedStates
 from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.embeddings import resize_positions
 from attn_research.layers.feed_forward import BlockConfig
@@ -36,18 +36,6 @@ SIZES = {
 
 
 POOLINGS = "class", "mean", "class_and_mean", "tanh"
-
-
-class ViTStates(NamedTuple):
-    """The normalized states of the last layer, of which the first is the class token's, if any.
-
-    Where captured, `layers` are the embeddings and the states after each block, `weights` those of
-    the heads of attention.
-    """
-
-    states: Float[Array, "B P D"]
-    layers: Float[Array, "B Lplus1 P D"] | None
-    weights: Float[Array, "B L N P P"] | None
 
 
 class ViT(nn.Module):
@@ -160,8 +148,8 @@ class ViT(nn.Module):
         *,
         train: bool = False,
         capture: Literal["all"] | None = None,
-    ) -> ViTStates:
-        """The states of a batch of images."""
+    ) -> EncodedStates:
+        """The normalized states of a batch of images; the first is the class token's, if any."""
         grid = self.grid(images.shape[1:3])
         positions = self.positions
         maps = images.astype(positions.dtype)
@@ -186,7 +174,7 @@ class ViT(nn.Module):
         last, *captured = run_layers(
             run, self.blocks, states, num_layers=self.num_layers, policy=self.remat
         )
-        return ViTStates(self.norm(last), *captured)
+        return EncodedStates(self.norm(last), *captured)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """The number of patches down and across an image of a size in pixels.

@@ -23,22 +23,11 @@ class StoredTensor:
 
 
 # Not Mapping[str, np.ndarray], of which a checker of types would read an item.
-class Tensors(Mapping):
-    """The tensors of a checkpoint by name, which remember what was read.
+class _ByName(Mapping):
+    """Something by the name of each tensor, which a subclass makes the tensor of."""
 
-    An array is read from its file each time it is asked for, so that a checkpoint that fits the
-    memory once can be converted tensor by tensor. `unread` names what nobody asked for.
-    """
-
-    def __init__(self, stored: Mapping[str, StoredTensor], where: Path):
+    def __init__(self, stored: Mapping[str, Any]):
         self._stored = dict(stored)
-        self._where = where
-        self._read: set[StoredTensor] = set()
-
-    def __getitem__(self, name: str) -> Shaped[np.ndarray, "..."]:
-        stored = self._find(name)
-        self._read.add(stored)
-        return stored.read()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stored)
@@ -48,6 +37,24 @@ class Tensors(Mapping):
 
     def __contains__(self, name: object) -> bool:  # that of Mapping would read the tensor
         return name in self._stored
+
+
+class Tensors(_ByName):
+    """The tensors of a checkpoint by name, which remember what was read.
+
+    An array is read from its file each time it is asked for, so that a checkpoint that fits the
+    memory once can be converted tensor by tensor. `unread` names what nobody asked for.
+    """
+
+    def __init__(self, stored: Mapping[str, StoredTensor], where: Path):
+        super().__init__(stored)
+        self._where = where
+        self._read: set[StoredTensor] = set()
+
+    def __getitem__(self, name: str) -> Shaped[np.ndarray, "..."]:
+        stored = self._find(name)
+        self._read.add(stored)
+        return stored.read()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, which is not read."""
@@ -67,23 +74,15 @@ class Tensors(Mapping):
         return self._stored[name]
 
 
-class Renamed(Mapping):
+class Renamed(_ByName):
     """Tensors of a checkpoint under other names, each made when it is asked for.
 
     `sources` has for each name what `read` makes the tensor of.
     """
 
     def __init__(self, sources: Mapping[str, Any], read: Callable[[Any], np.ndarray]):
-        self._sources, self._read = sources, read
+        super().__init__(sources)
+        self._read = read
 
     def __getitem__(self, name: str) -> Shaped[np.ndarray, "..."]:
-        return self._read(self._sources[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._sources)
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def __contains__(self, name: object) -> bool:  # that of Mapping would read the tensor
-        return name in self._sources
+        return self._read(self._stored[name])

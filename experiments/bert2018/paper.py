@@ -9,18 +9,14 @@ from experiments.harness.config import Config, OptimizerConfig, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.language_modeling.config import MaskedLanguageModelingConfig
 from experiments.tasks.language_modeling.masked import MaskedLanguageModelingTask
+from experiments.tasks.networks import TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class BertConfig:
+class BertConfig(TransformerConfig):
     """The network; one that predicts next words attends to those before alone."""
 
-    num_layers: int = setting(2, "Layers.", 1)
-    model_dim: int = setting(128, "Width of states and embeddings.", 1)
-    mlp_dim: int = setting(512, "Width of the feed-forward layers.", 1)
-    num_heads: int = setting(2, "Heads.", 1)
     max_length: int = setting(128, "Positions with an embedding.", 2)
-    dropout: float = setting(0.1, "Dropout of each layer's output and of the embeddings.", 0.0)
     attention_dropout: float = setting(0.1, "Dropout of attention weights.", 0.0)
 
 
@@ -33,10 +29,7 @@ def make_network(config: Config, task: MaskedLanguageModelingTask) -> Bert:
         )
     return Bert(
         task.vocab_size,
-        model.num_layers,
-        model.model_dim,
-        model.mlp_dim,
-        model.num_heads,
+        **model.sizes(),
         heads=("masked_lm",),
         max_length=model.max_length,
         dropout=model.dropout,
@@ -94,7 +87,7 @@ TITLE = "Devlin et al. 2018: what does an encoder learn that reads in both direc
 CONFIG = Config(
     optimizer=OptimizerConfig(optimizer="adamw", weight_decay=0.01, learning_rate=1e-3),
     task=MaskedLanguageModelingConfig(),
-    model=BertConfig(),
+    model=BertConfig(num_layers=2, num_heads=2, dropout=0.1),
 )
 PAPER = Paper(
     name="bert2018", title=TITLE, config=CONFIG, rows=ROWS, default_row="masked", scales=SCALES,

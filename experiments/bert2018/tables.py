@@ -4,7 +4,7 @@ from pathlib import Path
 
 from attn_research.viewing.tables import Column, Table
 from experiments.harness.paper import Paper
-from experiments.harness.results import cell, mean, printed, read_results, write_tables
+from experiments.harness.results import by_test, cell, mean, printed, read_results, write_tables
 
 _MEASURES = {
     "blank filled": "filled_accuracy", "nats": "filled_loss",
@@ -15,12 +15,8 @@ _MEASURES = {
 def report(folder: Path, paper: Paper) -> None:
     """Writes the table of each test text of a folder of results."""
     results = read_results(folder, paper.rows)
-    first = next(iter(results.values()))[0]
-    found = {
-        f"Words of the {name} text": _blanks(paper, results, name)
-        for name in first["scores"]["tests"]
-    }
-    write_tables(folder, paper.title, found, results, notes(results))
+    tables = by_test(results, "Words of the {} text", lambda name: _blanks(paper, results, name))
+    write_tables(folder, paper.title, tables, results, notes(results))
 
 
 def _blanks(paper: Paper, results: dict[str, list[dict]], name: str) -> Table:

@@ -16,18 +16,15 @@ from experiments.harness.config import Config, OptimizerConfig, setting
 from experiments.harness.paper import Paper
 from experiments.tasks.language_modeling.config import LanguageModelingConfig
 from experiments.tasks.language_modeling.task import LanguageModelingTask
+from experiments.tasks.networks import TransformerConfig
 
 BLOCKS = {"gpt": GPT1_BLOCK, "gpt2": GPT2_BLOCK, "llama": LLAMA_BLOCK}
 
 
 @dataclasses.dataclass(frozen=True)
-class GPTConfig:
+class GPTConfig(TransformerConfig):
     """The network."""
 
-    num_layers: int = setting(4, "Layers.", 1)
-    model_dim: int = setting(128, "Width of states and embeddings.", 1)
-    mlp_dim: int = setting(512, "Width of the feed-forward layers.", 1)
-    num_heads: int = setting(4, "Heads.", 1)
     num_kv_heads: int = setting(
         0, "Heads of keys and values, shared by groups; 0: one for each head.", 0
     )
@@ -45,7 +42,6 @@ class GPTConfig:
     half_width: int = setting(
         10, "Positions before a token that a local mask allows.", 1, needs={"mask": WIDE_MASKS}
     )
-    dropout: float = setting(0.0, "Dropout of each layer's output and of the embeddings.", 0.0)
     attention_dropout: float = setting(0.0, "Dropout of attention weights.", 0.0)
 
 
@@ -66,10 +62,7 @@ def make_network(config: Config, task: LanguageModelingTask) -> nn.Module:
     biases = model.biases and block.use_bias
     return GPT(
         task.vocab_size,
-        model.num_layers,
-        model.model_dim,
-        model.mlp_dim,
-        model.num_heads,
+        **model.sizes(),
         block=dataclasses.replace(block, use_bias=biases),
         num_kv_heads=model.num_kv_heads or None,
         attention_bias=biases,

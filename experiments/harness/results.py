@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,14 @@ def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, 
     if not found:
         raise FileNotFoundError(f"no results in {folder}: run an experiment with --table first")
     return found
+
+
+def by_test(
+    results: Mapping[str, list[dict[str, Any]]], title: str, make: Callable[[str], Table]
+) -> dict[str, Table]:
+    """A table of each test set, by a title with its name in place of {}."""
+    first = next(iter(results.values()))[0]
+    return {title.format(name): make(name) for name in first["scores"]["tests"]}
 
 
 def row_of(label: str) -> str:

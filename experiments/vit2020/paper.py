@@ -11,6 +11,7 @@ from experiments.harness.config import Config, OptimizerConfig, setting
 from experiments.harness.paper import Paper
 from experiments.tasks.image_classification.config import ImageClassificationConfig
 from experiments.tasks.image_classification.task import ImageClassificationTask
+from experiments.tasks.networks import TransformerConfig
 from experiments.vit2020 import tables
 from experiments.vit2020.rows import ROWS, SCALES
 
@@ -18,7 +19,7 @@ _STEM = {"stem_stages": ()}
 
 
 @dataclasses.dataclass(frozen=True)
-class ViTConfig:
+class ViTConfig(TransformerConfig):
     """The network; sizes as in the paper's Table 1."""
 
     patch: int = setting(
@@ -31,10 +32,6 @@ class ViTConfig:
     stem_blocks: int = setting(
         1, "Residual blocks, of two convolutions, of each of its stages.", 1, needs=_STEM
     )
-    num_layers: int = setting(4, "Layers.", 1)
-    model_dim: int = setting(64, "Width D of states.", 1)
-    mlp_dim: int = setting(128, "Width of the feed-forward layers.", 1)
-    num_heads: int = setting(4, "Heads.", 1)
     score: Literal[*SCORINGS] = setting("scaled_dot", "Score of a query and a key, in every head.")
     mask: Literal[*MASKS] = setting(
         "global", "Mask of self-attention over the sequence of patches."
@@ -45,7 +42,6 @@ class ViTConfig:
     pooling: Literal["class", "mean"] = setting(
         "class", "State that is classified: a class token's, or the mean of the patches'."
     )
-    dropout: float = setting(0.1, "Dropout of each layer's output and of the embeddings.", 0.0)
     drop_path: float = setting(
         0.0, "Stochastic depth: probability that a training image skips a layer.", 0.0
     )
@@ -61,10 +57,7 @@ def make_network(config: Config, task: ImageClassificationTask) -> ViT:
         num_classes=images.num_classes,
         image_size=size,
         patch=model.patch,
-        num_layers=model.num_layers,
-        model_dim=model.model_dim,
-        mlp_dim=model.mlp_dim,
-        num_heads=model.num_heads,
+        **model.sizes(),
         stem=stem,
         scoring=make_scoring(model.score, max_length=(size[0] // model.patch) ** 2 + 1),
         mask=MASKS[model.mask](model.half_width),
@@ -80,7 +73,7 @@ TITLE = "Dosovitskiy et al. 2020, Tables 1 and 5: is an image a sentence of patc
 CONFIG = Config(
     optimizer=OptimizerConfig(optimizer="adamw"),
     task=ImageClassificationConfig(),
-    model=ViTConfig(),
+    model=ViTConfig(model_dim=64, mlp_dim=128, dropout=0.1),
 )
 PAPER = Paper(
     name="vit2020", title=TITLE, config=CONFIG, rows=ROWS, default_row="small", scales=SCALES,

@@ -22,6 +22,7 @@ from attn_research.attention import (
 from attn_research.attention.masks import Tile
 from attn_research.attention.positions import grid
 from attn_research.trees import pytree
+from tests.attention.written import assert_written, written
 
 WRITTEN = {
     "full": (Full(), ["1111", "1111", "1111"]),
@@ -36,14 +37,9 @@ WRITTEN = {
 }
 
 
-def written(rows):
-    return np.array([[int(digit) for digit in row] for row in rows], bool)
-
-
 @pytest.mark.parametrize("name", WRITTEN)
 def test_structural_masks_written_out(name):
-    mask, rows = WRITTEN[name]
-    np.testing.assert_array_equal(mask.dense(3, 4), written(rows))
+    assert_written(*WRITTEN[name])
 
 
 def test_array_masks_written_out():

@@ -24,6 +24,7 @@ from attn_research.attention import (
     streaming,
 )
 from attn_research.attention.positions import grid
+from tests.attention.written import assert_written, written
 
 WRITTEN = {
     "dilated 1 1 2": (Dilated(1, 1, 2), ["1010", "0101", "1010"]),
@@ -39,14 +40,9 @@ WRITTEN = {
 }
 
 
-def written(rows):
-    return np.array([[int(digit) for digit in row] for row in rows], bool)
-
-
 @pytest.mark.parametrize("name", WRITTEN)
 def test_masks_written_out(name):
-    mask, rows = WRITTEN[name]
-    np.testing.assert_array_equal(mask.dense(3, 4), written(rows))
+    assert_written(*WRITTEN[name])
 
 
 @pytest.mark.parametrize(

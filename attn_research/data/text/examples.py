@@ -18,7 +18,7 @@ from jaxtyping import Int, Shaped
 
 from attn_research.data.batching import Batch, Rows, all_rows
 from attn_research.data.text.labelled import Example, Labels
-from attn_research.data.text.rows import Packing
+from attn_research.data.text.rows import PackedBatches, Packing
 from attn_research.data.text.tokenizers import EOS, PAD, Tokenizer
 
 EncodedLabel = int | float | list[int]
@@ -158,7 +158,7 @@ class CollateExamples:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PackedExamples:
+class PackedExamples(PackedBatches):
     """Endless batches of rows of `packing`, each of several examples, of which none is cut.
 
     "segments" number the examples of a row from 1 and are 0 at padding; the labels of a row [B, E]
@@ -168,15 +168,6 @@ class PackedExamples:
     examples: EncodedExamples
     collate: CollateExamples
     packing: Packing
-
-    @property
-    def per_epoch(self) -> int:
-        """The number of batches of the first epoch; later ones have about as many."""
-        return self.packing.per_epoch
-
-    def padding_efficiency(self) -> float:
-        """The fraction of the first epoch's positions that hold a token."""
-        return self.packing.efficiency
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
         """Batches from number `start` on, the given rows of each."""

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from attn_research.data.batching import Batch, Rows, all_rows
-from attn_research.data.text.rows import NOTHING, Packing
+from attn_research.data.text.rows import NOTHING, PackedBatches, Packing
 from attn_research.data.text.tokenizers import PAD
 
 Ids = Int32[np.ndarray, "_"]
@@ -88,17 +88,12 @@ def collate_masked(chosen: Sequence[Sequence[MaskedText]], length: int) -> Batch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MaskedTexts:
+class MaskedTexts(PackedBatches):
     """Endless packed batches of texts, each masked anew in every epoch."""
 
     texts: Sequence[Ids]
     masking: Callable[[Ids, np.random.Generator], MaskedText]
     packing: Packing
-
-    @property
-    def per_epoch(self) -> int:
-        """The number of batches of the first epoch; later ones have about as many."""
-        return self.packing.per_epoch
 
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
         """Batches from number `start` on, the given rows of each."""

@@ -221,8 +221,23 @@ class RandomWindows:
             yield collate(self.stream, mine, self.length, segments=False)[0]
 
 
+class PackedBatches:
+    """Batches of the rows of a `packing`."""
+
+    packing: Packing
+
+    @property
+    def per_epoch(self) -> int:
+        """The number of batches of the first epoch; later ones have about as many."""
+        return self.packing.per_epoch
+
+    def padding_efficiency(self) -> float:
+        """The fraction of the first epoch's positions that hold a token."""
+        return self.packing.efficiency
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class PackedDocuments:
+class PackedDocuments(PackedBatches):
     """Endless batches of `rows` rows of `length` tokens, packed with documents of a stream.
 
     An epoch has every document once. A longer document than a row is cut into pieces; each token is
@@ -240,18 +255,9 @@ class PackedDocuments:
         if not len(self.documents):
             raise ValueError("no documents to train on: the text is empty")
 
-    @property
-    def per_epoch(self) -> int:
-        """The number of batches of the first epoch; later ones have about as many."""
-        return self._packing.per_epoch
-
-    def padding_efficiency(self) -> float:
-        """The fraction of the first epoch's positions that hold a token."""
-        return self._packing.efficiency
-
     def iterate(self, start: int = 0, rows: Rows = all_rows) -> Iterator[Batch]:
         """Batches from number `start` on, the given rows of each."""
-        for _, chosen in self._packing.iterate(start, rows):
+        for _, chosen in self.packing.iterate(start, rows):
             mine = [self._pieces[each] for each in chosen]
             yield collate(self.stream, mine, self.length, segments=True)[0]
 
@@ -260,6 +266,6 @@ class PackedDocuments:
         return strided(self.documents, self.length, self.length)
 
     @functools.cached_property
-    def _packing(self) -> Packing:
+    def packing(self) -> Packing:
         lengths = self._pieces[:, 2] - self._pieces[:, 0]
         return Packing(lengths, self.rows, self.length, self.seed, self.row_multiple)

@@ -1,7 +1,10 @@
 """Tokenizers of lines as a folder keeps them."""
 
+import contextlib
 import json
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from attn_research.data.files import one_line, user_path
 from attn_research.data.text.tokenizers import (
@@ -15,13 +18,24 @@ from attn_research.data.text.tokenizers import (
 from attn_research.data.text.wordpiece import WordPieceTokenizer
 
 
+@contextlib.contextmanager
+def saved_fields(folder: str | Path, name: str) -> Generator[tuple[Path, dict[str, Any]]]:
+    """A file of a folder that describes a tokenizer, and the object in it.
+
+    FileNotFoundError where there is none; a ValueError names a file from which none can be made.
+    """
+    path = user_path(folder) / name
+    if not path.is_file():
+        raise FileNotFoundError(f"no tokenizer in {folder}: {name} is missing")
+    try:
+        yield path, json.loads(path.read_bytes())
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path} does not describe a tokenizer: {one_line(error)}") from None
+
+
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokenizer that `save` wrote to a folder; a ValueError names a damaged file."""
-    path = user_path(folder) / FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"no tokenizer in {folder}: {FILE} is missing")
-    try:
-        fields = json.loads(path.read_bytes())
+    with saved_fields(folder, FILE) as (path, fields):
         match fields.pop("kind"):
             case "words":
                 return _check_words(WordTokenizer(tuple(fields.pop("shortlist")), **fields))
@@ -32,8 +46,6 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
                 return WordPieceTokenizer(tuple(fields.pop("vocabulary")), **fields)
             case kind:
                 raise ValueError(f"unknown kind {kind!r}")
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{path} does not describe a tokenizer: {one_line(error)}") from None
 
 
 def _check_words(tokenizer: WordTokenizer) -> WordTokenizer:

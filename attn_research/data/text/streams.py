@@ -16,8 +16,8 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Int32
 
-from attn_research.data.files import one_line, shorten, user_path, write_whole
-from attn_research.data.text.saved_tokenizers import load_tokenizer
+from attn_research.data.files import shorten, write_whole
+from attn_research.data.text.saved_tokenizers import load_tokenizer, saved_fields
 from attn_research.data.text.tokenizers import EOS, Tokenizer
 
 _FILE = "stream.json"
@@ -173,11 +173,7 @@ def _save(folder: Path, about: dict) -> None:
 
 def load_text_tokenizer(folder: str | Path) -> TextTokenizer:
     """The tokenizer that `save` wrote to a folder; a ValueError names a damaged file."""
-    path = user_path(folder) / _FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"no tokenizer in {folder}: {_FILE} is missing")
-    try:
-        about = json.loads(path.read_bytes())
+    with saved_fields(folder, _FILE) as (_, about):
         match about:
             case {"kind": "characters", "alphabet": str(alphabet)}:
                 return CharacterTokenizer(alphabet)
@@ -186,5 +182,3 @@ def load_text_tokenizer(folder: str | Path) -> TextTokenizer:
             case {"kind": "lines"}:
                 return LineTokenizer(load_tokenizer(folder))
         raise ValueError(f"unknown content {shorten(str(about))!r}")
-    except ValueError as error:
-        raise ValueError(f"{path} does not describe a tokenizer: {one_line(error)}") from None

@@ -34,6 +34,7 @@ SMALL_TRANSFORMER = {
 
 Batch = dict[str, np.ndarray]
 Step = Callable[[Batch], float]
+Generation = Callable[[Batch], np.ndarray]
 
 
 def check_search(make_search: Callable[[dict, int], Callable[[Batch], np.ndarray]]) -> None:

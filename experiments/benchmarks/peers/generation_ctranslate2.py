@@ -5,7 +5,6 @@ They are converted by the package's own converter of GPT-2.
 
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,7 @@ except ModuleNotFoundError as error:
     raise peers.missing(error, __name__) from None
 
 
-def make_generation(
-    config: dict, seed: int, int8: bool = False
-) -> Callable[[peers.Batch], np.ndarray]:
+def make_generation(config: dict, seed: int, int8: bool = False) -> peers.Generation:
     """A function from a batch of prompts to the tokens after them."""
     del seed
     source, count = Path(config["folder"]), config["num_tokens"]

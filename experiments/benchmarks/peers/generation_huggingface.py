@@ -3,8 +3,6 @@
 Its cache grows, or with `static` has its full size from the start. Attention is PyTorch's fused.
 """
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +12,15 @@ from experiments.benchmarks import peers
 try:
     import torch
     from transformers import GPT2LMHeadModel
+
+    from experiments.benchmarks.peers.torch_step import prepare
 except ModuleNotFoundError as error:
     raise peers.missing(error, __name__) from None
 
 
-def make_generation(
-    config: dict, seed: int, static: bool = False
-) -> Callable[[peers.Batch], np.ndarray]:
+def make_generation(config: dict, seed: int, static: bool = False) -> peers.Generation:
     """A function from a batch of prompts to the tokens after them."""
-    del seed
-    torch.set_num_threads(os.cpu_count())
+    prepare(seed)
     folder, count = Path(config["folder"]), config["num_tokens"]
     model = GPT2LMHeadModel.from_pretrained(folder, attn_implementation="sdpa").eval()
     name = "huggingface-static" if static else "huggingface"

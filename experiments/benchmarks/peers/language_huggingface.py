@@ -3,22 +3,21 @@
 Attention is PyTorch's fused.
 """
 
-import os
-
 from experiments.benchmarks import peers
 
 try:
     import torch
     from torch.nn.functional import cross_entropy
     from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+
+    from experiments.benchmarks.peers.torch_step import prepare
 except ModuleNotFoundError as error:
     raise peers.missing(error, __name__) from None
 
 
 def make_step(config: dict, seed: int) -> peers.Step:
     """A function from a batch to its mean loss, of which the gradients are computed too."""
-    torch.set_num_threads(os.cpu_count())
-    torch.manual_seed(seed)
+    prepare(seed)
     shared = {"vocab_size": config["vocab_size"], "attn_implementation": "sdpa"}
     if config["kind"] == "bert":
         sizes = {

@@ -9,7 +9,6 @@ python -m experiments.benchmarks.peers.seq2seq_joeynmt
 """
 
 import logging
-import os
 import types
 
 import numpy as np
@@ -22,14 +21,15 @@ try:
     from joeynmt.builders import build_gradient_clipper, build_optimizer
     from joeynmt.model import build_model
     from joeynmt.vocabulary import Vocabulary
+
+    from experiments.benchmarks.peers.torch_step import prepare
 except ModuleNotFoundError as error:
     raise peers.missing(error, __name__) from None
 
 
 def make_step(config: dict, seed: int) -> peers.Step:
     """The training step; ValueError without attention, which JoeyNMT's decoder always has."""
-    torch.set_num_threads(os.cpu_count())
-    torch.manual_seed(seed)
+    prepare(seed)
     model = _model(config)
     model.loss_function = ("crossentropy", 0.0)
     model.train()

@@ -5,9 +5,6 @@ Attention is the model's own, or with `sdpa` PyTorch's fused attention.
 python -m experiments.benchmarks.peers.transformer_marian
 """
 
-import os
-from collections.abc import Callable
-
 import numpy as np
 
 from experiments.benchmarks import peers
@@ -15,16 +12,17 @@ from experiments.benchmarks import peers
 try:
     import torch
     from transformers import MarianConfig, MarianMTModel
+
+    from experiments.benchmarks.peers.torch_step import prepare
 except ModuleNotFoundError as error:
     raise peers.missing(error, __name__) from None
 
 LENGTH = 30
 
 
-def make_search(config: dict, seed: int, sdpa: bool = False) -> Callable[[peers.Batch], np.ndarray]:
+def make_search(config: dict, seed: int, sdpa: bool = False) -> peers.Generation:
     """The search: a function from a batch to its best translations, each of `LENGTH` words."""
-    torch.set_num_threads(os.cpu_count())
-    torch.manual_seed(seed)
+    prepare(seed)
     sides = ("encoder", "decoder")
     model = MarianMTModel(
         MarianConfig(

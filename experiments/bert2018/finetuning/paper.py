@@ -23,8 +23,8 @@ ROWS = {
     ),
 }
 
-_SHORT = dict(max_words=61, row_length=128, packed_rows=4)
-_PAIRS = dict(max_words=253, row_length=256, packed_rows=8, bucket_width=64, row_examples=16)
+_SHORT = dict(max_words=61, row_length=128, batch_tokens=512)
+_PAIRS = dict(max_words=253, row_length=256, batch_tokens=2048, bucket_width=64, row_examples=16)
 SCALES = {
     "tiny": Scale(TINY, data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
     # Steps are those of an epoch of SST-2's phrases, of about four of the smaller sets.
@@ -38,7 +38,7 @@ SCALES = {
         "mrpc": _PAIRS | dict(num_steps=412, eval_every=52, save_every=103),
         "rte": _PAIRS | dict(num_steps=336, eval_every=42, save_every=84),
         "stsb": _PAIRS | dict(
-            packed_rows=4, num_steps=648, eval_every=81, save_every=162, best_by="+pearson"
+            batch_tokens=1024, num_steps=648, eval_every=81, save_every=162, best_by="+pearson"
         ),
     }),
     # Section 4 and appendix A.3: batches of 32, three epochs, a rate of 5e-5, 4e-5, 3e-5 or 2e-5.

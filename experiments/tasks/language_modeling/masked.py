@@ -4,13 +4,11 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.data.batching import Rows
 from attn_research.data.text.masking import (
     Ids,
     MaskedTexts,
@@ -20,16 +18,15 @@ from attn_research.data.text.masking import (
     next_words,
 )
 from attn_research.data.text.rows import NOTHING, Packing, Stream, pack, strided
-from attn_research.data.text.streams import TextTokenizer, load_text_tokenizer
 from attn_research.data.text.tokenizers import BOS, SPECIALS
-from attn_research.evaluation.likelihood import perplexity
 from attn_research.models.bert import Bert
 from attn_research.training.objectives import chunked_cross_entropy
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
-from experiments.harness.config import Config, config_placement, padded_rows
+from experiments.harness.config import config_placement
 from experiments.harness.task import Response, head_maps
 from experiments.tasks.language_modeling import data
+from experiments.tasks.language_modeling.base import TextTask
 from experiments.tasks.language_modeling.blanks import (
     Reader,
     draw_blanks,
@@ -37,25 +34,19 @@ from experiments.tasks.language_modeling.blanks import (
     write_blanks,
 )
 from experiments.tasks.language_modeling.config import TESTS
-from experiments.tasks.language_modeling.data import Data
 from experiments.tasks.language_modeling.inference import eval_rows
 
 BLANK = "[MASK]"
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedLanguageModelingTask:
+class MaskedLanguageModelingTask(TextTask):
     """Prediction of masked words of lines or paragraphs, packed into rows, or of each next word.
 
-    A text is read after BOS; a mask is the id after those of the tokenizer. `data` is there after
-    `load`, the tokenizer after `load` or `restore`.
+    A text is read after BOS; a mask is the id after those of the tokenizer.
     """
 
-    config: Config
-    tokenizer: TextTokenizer | None = None
-    data: Data | None = None
-
-    inputs, example = "text", f'--text="the {BLANK} of my friend" --attention=map.png'
+    example: ClassVar[str] = f'--text="the {BLANK} of my friend" --attention=map.png'
 
     @property
     def mask(self) -> int:
@@ -65,18 +56,7 @@ class MaskedLanguageModelingTask:
     @property
     def vocab_size(self) -> int:
         """The vocabulary size, the mask included."""
-        if self.tokenizer is None:
-            return self.config.task.text.vocab_size + 1
-        return self.tokenizer.vocab_size + 1
-
-    @property
-    def steps_per_epoch(self) -> float:
-        return self._train.per_epoch
-
-    @property
-    def contents(self) -> dict[str, Any]:
-        """Fingerprints of the text and the tokenizer."""
-        return self.data.about
+        return super().vocab_size + 1
 
     @property
     def about(self) -> dict[str, Any]:
@@ -96,25 +76,6 @@ class MaskedLanguageModelingTask:
             raise ValueError(
                 f"--tokenizer={part.text.tokenizer}: words or subwords are masked, give one of them"
             )
-
-    def load(self) -> "MaskedLanguageModelingTask":
-        found = data.load(self.config.task.text)
-        return dataclasses.replace(self, tokenizer=found.tokenizer, data=found)
-
-    def save(self, folder: Path) -> None:
-        self.tokenizer.save(folder)
-
-    def restore(self, folder: Path) -> "MaskedLanguageModelingTask":
-        return dataclasses.replace(self, tokenizer=load_text_tokenizer(folder))
-
-    def batch_spec(self) -> PyTree:
-        part = self.config.task.rows
-        shape = padded_rows(self.config, part.batch_size), part.context
-        names = ("ids", "targets", "segments")
-        return dict.fromkeys(names, jax.ShapeDtypeStruct(shape, jnp.int32))
-
-    def init_inputs(self) -> tuple:
-        return (jnp.zeros((1, 2), jnp.int32),)
 
     @property
     def _words(self) -> range:
@@ -142,9 +103,6 @@ class MaskedLanguageModelingTask:
         sizes = part.batch_size, part.context, self.config.train.seed, multiple
         return MaskedTexts(texts, self._masking, Packing(lengths, *sizes))
 
-    def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
-        return self._train.iterate(start, rows)
-
     def eval_batches(self, split: str) -> Iterator[PyTree]:
         """Every text of "dev" once, with masks that are always the same; of "train" as many."""
         texts = self._texts(self.data.dev)
@@ -167,16 +125,6 @@ class MaskedLanguageModelingTask:
 
         total, count = chunked_cross_entropy(logits, states, jnp.maximum(targets, 0), valid)
         return Sums(total, count, {"predicted": count})
-
-    def summarize(self, sums: Sums) -> dict[str, float]:
-        """Loss per predicted word in nats, and its exponential."""
-        return {
-            "loss": sums.total / sums.weight,
-            "perplexity": perplexity(-sums.total, sums.weight),
-        }
-
-    def evaluators(self) -> tuple:
-        return ()
 
     def _reader(self, networks, params) -> Reader:
         mask = self.mask if self._masked else None

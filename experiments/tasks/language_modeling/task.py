@@ -4,14 +4,13 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from attn_research.data.batching import Rows
 from attn_research.data.files import write_whole
 from attn_research.data.text.rows import (
     NOTHING,
@@ -22,18 +21,18 @@ from attn_research.data.text.rows import (
     ordered_batches,
     strided,
 )
-from attn_research.data.text.streams import LineTokenizer, TextTokenizer, load_text_tokenizer
+from attn_research.data.text.streams import LineTokenizer
 from attn_research.data.text.tokenizers import WordTokenizer, unknown_words
-from attn_research.evaluation.likelihood import bits, perplexity
+from attn_research.evaluation.likelihood import bits
 from attn_research.layers.decoders import Decoder
 from attn_research.training.objectives import chunked_cross_entropy
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
-from experiments.harness.config import Config, config_placement, padded_rows
+from experiments.harness.config import config_placement
 from experiments.harness.task import AttentionMap, Response, head_maps
 from experiments.tasks.language_modeling import data
+from experiments.tasks.language_modeling.base import TextTask
 from experiments.tasks.language_modeling.config import TESTS
-from experiments.tasks.language_modeling.data import Data
 from experiments.tasks.language_modeling.inference import Members, eval_rows
 from experiments.tasks.language_modeling.predictions import (
     SCORINGS,
@@ -44,25 +43,10 @@ from experiments.tasks.language_modeling.predictions import (
 
 
 @dataclasses.dataclass(frozen=True)
-class LanguageModelingTask:
-    """Prediction of each next token of a text.
+class LanguageModelingTask(TextTask):
+    """Prediction of each next token of a text."""
 
-    `data` is there after `load`, the tokenizer after `load` or `restore`; before, the vocabulary is
-    as large as the config allows.
-    """
-
-    config: Config
-    tokenizer: TextTokenizer | None = None
-    data: Data | None = None
-
-    inputs, example = "text", '--text="the cat" --attention=map.png'
-
-    @property
-    def vocab_size(self) -> int:
-        """The vocabulary size."""
-        if self.tokenizer is None:
-            return self.config.task.text.vocab_size
-        return self.tokenizer.vocab_size
+    example: ClassVar[str] = '--text="the cat" --attention=map.png'
 
     @property
     def about(self) -> dict[str, Any]:
@@ -70,19 +54,6 @@ class LanguageModelingTask:
             return self.data.about
         efficiency = round(self._train.padding_efficiency(), 4)
         return self.data.about | {"padding_efficiency": efficiency}
-
-    @property
-    def contents(self) -> dict[str, Any]:
-        """Fingerprints of the text and the tokenizer."""
-        return self.data.about
-
-    @property
-    def steps_per_epoch(self) -> float:
-        return self._train.per_epoch
-
-    @property
-    def _packed(self) -> bool:
-        return self.config.task.rows.rows == "packed"
 
     def check(self) -> None:
         part = self.config.task
@@ -104,25 +75,6 @@ class LanguageModelingTask:
 
         jax.eval_shape(step, (params,))
 
-    def load(self) -> "LanguageModelingTask":
-        found = data.load(self.config.task.text)
-        return dataclasses.replace(self, tokenizer=found.tokenizer, data=found)
-
-    def save(self, folder: Path) -> None:
-        self.tokenizer.save(folder)
-
-    def restore(self, folder: Path) -> "LanguageModelingTask":
-        return dataclasses.replace(self, tokenizer=load_text_tokenizer(folder))
-
-    def batch_spec(self) -> PyTree:
-        part = self.config.task.rows
-        rows = padded_rows(self.config, part.batch_size)
-        names = ["ids", "targets", *(["segments"] if self._packed else [])]
-        return dict.fromkeys(names, jax.ShapeDtypeStruct((rows, part.context), jnp.int32))
-
-    def init_inputs(self) -> tuple:
-        return (jnp.zeros((1, 2), jnp.int32),)
-
     @functools.cached_property
     def _train(self) -> RandomWindows | PackedDocuments:
         part, text = self.config.task.rows, self.data.train
@@ -131,9 +83,6 @@ class LanguageModelingTask:
         if self._packed:
             return PackedDocuments(text, text.documents(part.document), *sizes)
         return RandomWindows(text, *sizes)
-
-    def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
-        return self._train.iterate(start, rows)
 
     def eval_batches(self, split: str) -> Iterator[PyTree]:
         """Every token of "dev" once, in windows without overlap; of "train" as many windows."""
@@ -181,17 +130,11 @@ class LanguageModelingTask:
 
     def summarize(self, sums: Sums) -> dict[str, float]:
         """Loss per token in nats, perplexity, and bits per character of characters and bytes."""
-        found = {
-            "loss": sums.total / sums.weight,
-            "perplexity": perplexity(-sums.total, sums.weight),
-        }
+        found = super().summarize(sums)
         if self.config.task.text.tokenizer in ("characters", "bytes"):
             characters = sums.counts.get("characters", sums.weight)
             found["bits_per_character"] = bits(-sums.total, characters)
         return found
-
-    def evaluators(self) -> tuple:
-        return ()
 
     def predict(
         self, networks: Sequence[nn.Module], params: Sequence[PyTree], folder: Path

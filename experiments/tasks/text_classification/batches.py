@@ -7,8 +7,6 @@ import numpy as np
 
 from attn_research.data.batching import (
     Batches,
-    SortedWindows,
-    TokenBuckets,
     bucket_bounds,
     ordered_batches,
 )
@@ -19,7 +17,8 @@ from attn_research.data.text.examples import (
     PackedExamples,
 )
 from attn_research.data.text.rows import Packing
-from experiments.harness.config import Config, config_placement, padded_rows
+from experiments.harness.config import Config, config_placement
+from experiments.tasks import batching
 from experiments.tasks.text_classification.config import LabelledTextConfig
 from experiments.tasks.text_classification.data import labels_of
 
@@ -28,39 +27,14 @@ def make_batches(
     config: Config, examples: EncodedExamples, frame: Frame
 ) -> Batches | PackedExamples:
     """The training batches; logs how much of them is padding, and how many shapes they have."""
-    part = config.task.batches
-    if part.batching == "packed":
+    if config.task.batching.batching == "packed":
         return _packed(config, examples, frame)
-    bounds = _bounds(examples, part.bucket_width)
-    plan = SortedWindows(part.batch_size)
-    if part.batching == "tokens":
-        plan = TokenBuckets(part.batch_tokens, bounds)
-    batches = Batches(
-        examples,
-        plan,
-        bounds=bounds,
-        seed=config.train.seed,
-        num_batches=config.train.num_steps,
-        row_multiple=config_placement(config).row_multiple,
-        collate=_collate(config, frame),
-    )
-    shapes, limit = batches.shapes(), config.execution.max_compiles
-    if limit and len(shapes) > limit:
-        raise ValueError(
-            f"--max_compiles={limit}: batches have {len(shapes)} shapes; a larger --bucket_width "
-            "makes fewer"
-        )
-    logging.info(
-        "%d batches an epoch, %.1f%% of positions hold words, %d shapes to compile",
-        batches.per_epoch,
-        100 * batches.padding_efficiency(),
-        len(shapes),
-    )
-    return batches
+    collate = _collate(config, frame)
+    return batching.make_batches(config, examples, _longest(examples), collate=collate)
 
 
 def _packed(config: Config, examples: EncodedExamples, frame: Frame) -> PackedExamples:
-    part = config.task.batches
+    part = config.task.batching
     packing = Packing(
         examples.lengths[:, 0] + 1,
         part.packed_rows,
@@ -80,21 +54,14 @@ def _packed(config: Config, examples: EncodedExamples, frame: Frame) -> PackedEx
 
 def largest_batch(config: Config) -> tuple[int, int]:
     """The rows and the length of a batch of the longest texts."""
-    part, text = config.task.batches, config.task.text
-    if part.batching == "packed":
-        return padded_rows(config, part.packed_rows), part.row_length
-    length = longest(text)
-    rows = part.batch_size
-    if part.batching == "tokens":
-        rows = max(1, part.batch_tokens // length)
-    return padded_rows(config, rows), length
+    return batching.largest_batch(config, longest(config.task.text))
 
 
 def eval_batches(
     config: Config, examples: EncodedExamples, frame: Frame, batch_size: int = 64
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Every example once, as (indices, batch), in few shapes."""
-    bounds = _bounds(examples, max(16, config.task.batches.bucket_width))
+    bounds = bucket_bounds(_longest(examples), max(16, config.task.batching.bucket_width))
     return ordered_batches(examples, batch_size, bounds, _collate(config, frame))
 
 
@@ -107,8 +74,8 @@ def _collate(config: Config, frame: Frame) -> CollateExamples:
     return CollateExamples(labels_of(config.task.text), frame.end)
 
 
-def _bounds(examples: EncodedExamples, width: int) -> tuple[int, ...]:
-    return bucket_bounds(int(examples.lengths.max(initial=1)), width)
+def _longest(examples: EncodedExamples) -> int:
+    return int(examples.lengths.max(initial=1))
 
 
 def sample(examples: EncodedExamples, count: int = 1000) -> EncodedExamples:

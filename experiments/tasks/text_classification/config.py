@@ -5,9 +5,9 @@ from typing import Literal
 
 from attn_research.data.text.classification import DATA_SETS
 from experiments.harness.config import data_folder, setting
+from experiments.tasks.batching import BatchingConfig
 
 _FILES, _GRAMMAR = ({"data": (name,)} for name in ("text", "grammar"))
-_PACKED = {"batching": ("packed",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,25 +61,11 @@ class LabelledTextConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExampleBatchesConfig:
+class ExamplesConfig(BatchingConfig):
     """Batches: how training examples share them."""
 
-    batching: Literal["sorted", "tokens", "packed"] = setting(
-        "sorted",
-        "Batches of --batch_size examples sorted by length within 20 batches, of a budget of "
-        "tokens, or of rows that several examples share.",
-    )
-    batch_size: int = setting(64, "Examples of a batch.", 1, needs={"batching": ("sorted",)})
-    batch_tokens: int = setting(
-        2000, "Padded tokens of a batch.", 1, needs={"batching": ("tokens",)}
-    )
-    packed_rows: int = setting(8, "Rows of a packed batch.", 1, needs=_PACKED)
-    row_length: int = setting(128, "Tokens of a packed row.", 4, needs=_PACKED)
-    row_examples: int = setting(24, "Most examples of a packed row.", 1, needs=_PACKED)
-    bucket_width: int = setting(
-        8,
-        "Tokens between two lengths that batches are padded to: fewer shapes, or less padding.",
-        1,
+    row_examples: int = setting(
+        24, "Most examples of a packed row.", 1, needs={"batching": ("packed",)}
     )
 
 
@@ -88,7 +74,7 @@ class TextClassificationConfig:
     """Text classification."""
 
     text: LabelledTextConfig = LabelledTextConfig()
-    batches: ExampleBatchesConfig = ExampleBatchesConfig()
+    batching: ExamplesConfig = ExamplesConfig(batch_size=64, bucket_width=8)
     label_smoothing: float = setting(
         0.0, "Label smoothing: probability spread over the classes.", 0.0
     )

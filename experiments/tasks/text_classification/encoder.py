@@ -16,7 +16,7 @@ from attn_research.pretrained.family import difference
 from experiments.harness.config import Config, setting
 from experiments.tasks.text_classification.batches import longest
 from experiments.tasks.text_classification.config import (
-    ExampleBatchesConfig,
+    ExamplesConfig,
     LabelledTextConfig,
     TextClassificationConfig,
 )
@@ -24,31 +24,37 @@ from experiments.tasks.text_classification.data import read_tokenizer
 from experiments.tasks.text_classification.task import TextClassificationTask
 
 
+def _size(text: str) -> Any:
+    """A size of the network, open where it is 0."""
+    return setting(0, f"{text}; 0: as --init_from has.", 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
     """The network. Sizes that are 0 are those of --init_from."""
 
-    num_layers: int = setting(0, "Layers; 0: as --init_from has.", 0)
-    model_dim: int = setting(0, "Width of states and embeddings; 0: as --init_from has.", 0)
-    mlp_dim: int = setting(0, "Width of the feed-forward layers; 0: as --init_from has.", 0)
-    num_heads: int = setting(0, "Heads; 0: as --init_from has.", 0)
-    max_length: int = setting(0, "Positions with an embedding; 0: as --init_from has.", 0)
+    num_layers: int = _size("Layers")
+    model_dim: int = _size("Width of states and embeddings")
+    mlp_dim: int = _size("Width of the feed-forward layers")
+    num_heads: int = _size("Heads")
+    max_length: int = _size("Positions with an embedding")
     dropout: float = setting(0.1, "Dropout of each layer's output, embeddings and heads.", 0.0)
     attention_dropout: float = setting(0.1, "Dropout of attention weights.", 0.0)
 
 
 # What BERT reads, and values of scale tiny.
 READS = TextClassificationConfig(
-    LabelledTextConfig(tokenizer="given", class_token=True), ExampleBatchesConfig(batching="packed")
+    LabelledTextConfig(tokenizer="given", class_token=True),
+    ExamplesConfig(batching="packed", batch_size=64, batch_tokens=1024, bucket_width=8),
 )
 TINY = dict(
     num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, max_length=48, tokenizer="words",
     num_steps=6, eval_every=3, save_every=6, warmup_steps=2, vocab_size=500, max_words=29,
-    row_length=32, packed_rows=4, row_examples=3, bucket_width=20, train_examples=200,
+    row_length=32, batch_tokens=128, row_examples=3, bucket_width=20, train_examples=200,
     test_examples=40, learning_rate=1e-3,
 )  # fmt: skip
 # Sentences of which several share a row.
-SENTENCES = dict(max_words=61, row_length=128, packed_rows=8)
+SENTENCES = dict(max_words=61, row_length=128, batch_tokens=1024)
 SIZES = ("num_layers", "model_dim", "mlp_dim", "num_heads", "max_length")
 
 
@@ -143,4 +149,4 @@ def make_encoder(config: Config, task: TextClassificationTask, **options: Any) -
         remat=config.execution.remat,
         **options,
     )
-    return BertClassifier(bert, config.task.batches.row_examples)
+    return BertClassifier(bert, config.task.batching.row_examples)

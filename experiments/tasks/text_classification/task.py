@@ -74,7 +74,7 @@ class TextClassificationTask:
         return self.train.per_epoch
 
     def check(self) -> None:
-        text, part = self.config.task.text, self.config.task.batches
+        text, part = self.config.task.text, self.config.task.batching
         data.check(text)
         if part.batching == "packed" and part.row_length < batches.longest(text):
             raise ValueError(
@@ -107,7 +107,7 @@ class TextClassificationTask:
         return dataclasses.replace(self, tokenizer=load_tokenizer(folder / "text"), classes=classes)
 
     def batch_spec(self) -> PyTree:
-        shape, part = batches.largest_batch(self.config), self.config.task.batches
+        shape, part = batches.largest_batch(self.config), self.config.task.batching
         packed = part.batching == "packed"
         of_label = (shape[0], part.row_examples) if packed else shape[:1]
         label = {

@@ -9,8 +9,6 @@ import numpy as np
 from attn_research.data.batching import (
     Batches,
     EncodedPairs,
-    SortedWindows,
-    TokenBuckets,
     bucket_bounds,
     ordered_batches,
     pair_lengths,
@@ -19,63 +17,23 @@ from attn_research.data.packing import PackedBatches
 from attn_research.data.text.encoding import Encoded
 from attn_research.data.text.tokenizers import BOS
 from attn_research.types import Array, Int
-from experiments.harness.config import Config, config_placement, padded_rows
-from experiments.tasks.translation.config import BatchingConfig
+from experiments.harness.config import Config, config_placement
+from experiments.tasks import batching
+from experiments.tasks.batching import BatchingConfig
 
 
 def make_batches(config: Config, pairs: EncodedPairs) -> Batches | PackedBatches:
     """The training batches; logs how much of them is padding, and how many shapes they have."""
     if config.task.batching.batching == "packed":
         return _pack(config, pairs)
-    batches = _bucket(config, pairs)
-    logging.info(
-        "%d pairs, %d batches an epoch, %.1f%% of positions hold words, %d shapes to compile: %s",
-        len(pairs),
-        batches.per_epoch,
-        100 * batches.padding_efficiency(),
-        len(batches.shapes()),
-        " ".join(f"{rows}x{length}" for rows, length in batches.shapes()),
-    )
-    _check_shapes(config, pairs, len(batches.shapes()))
-    return batches
-
-
-def _bucket(config: Config, pairs: EncodedPairs) -> Batches:
-    part = config.task.batching
-    bounds = bucket_bounds(int(pair_lengths(pairs).max(initial=1)) - 1, part.bucket_width)
-    if part.batching == "sorted":
-        plan = SortedWindows(part.batch_size)
-    else:
-        plan = TokenBuckets(part.batch_tokens, bounds)
-    return Batches(
-        pairs,
-        plan,
-        bounds=bounds,
-        seed=config.train.seed,
-        num_batches=config.train.num_steps,
-        row_multiple=config_placement(config).row_multiple,
-    )
-
-
-def _check_shapes(config: Config, pairs: EncodedPairs, count: int) -> None:
-    """ValueError where batches have more shapes than --max_compiles, with a flag that helps."""
-    limit, width, found = config.execution.max_compiles, config.task.batching.bucket_width, count
-    if not limit or count <= limit:
-        return
-    while found > limit and width <= config.task.encoding.max_words:
-        width *= 2
-        found = len(_bucket(config.replace(bucket_width=width), pairs).shapes())
-    advice = f"--bucket_width={width} makes {found}"
-    if found > limit:
-        advice = "--batching=packed makes 1, where the model takes it"
-    raise ValueError(f"--max_compiles={limit}: batches have {count} shapes; {advice}")
+    return batching.make_batches(config, pairs, int(pair_lengths(pairs).max(initial=1)) - 1)
 
 
 def _pack(config: Config, pairs: EncodedPairs) -> PackedBatches:
     part = config.task.batching
     batches = PackedBatches(
         pairs,
-        rows=max(1, part.batch_tokens // part.row_length),
+        rows=part.packed_rows,
         length=part.row_length,
         seed=config.train.seed,
         row_multiple=config_placement(config).row_multiple,
@@ -92,14 +50,10 @@ def _pack(config: Config, pairs: EncodedPairs) -> PackedBatches:
 
 def largest_batch(config: Config) -> dict[str, tuple[int, int]]:
     """The shapes of a batch of the longest sentences, by name."""
-    part, length = config.task.batching, config.task.encoding.max_words + 1
-    rows, names = part.batch_size, ["source", "target"]
-    if part.batching == "tokens":
-        rows = max(1, part.batch_tokens // length)
-    if part.batching == "packed":
-        rows, length = max(1, part.batch_tokens // part.row_length), part.row_length
+    names = ["source", "target"]
+    if config.task.batching.batching == "packed":
         names += ["source_segments", "target_segments"]
-    return dict.fromkeys(names, (padded_rows(config, rows), length))
+    return dict.fromkeys(names, batching.largest_batch(config, config.task.encoding.max_words + 1))
 
 
 def eval_batches(

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from experiments.harness.config import data_folder, setting
+from experiments.tasks.batching import BATCHING, BatchingConfig
 
 TESTS = {
     "grammar": ("test",),
@@ -90,33 +91,6 @@ class EncodingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class BatchingConfig:
-    """Batches: how training pairs share them."""
-
-    batching: Literal["sorted", "tokens", "packed"] = setting(
-        "sorted",
-        "Batches of --batch_size pairs sorted by length within 20 batches, of a budget of tokens, "
-        "or of rows packed with several sentences.",
-    )
-    batch_size: int = setting(80, "Sentence pairs of a batch.", 1, needs={"batching": ("sorted",)})
-    batch_tokens: int = setting(
-        2000,
-        "Padded tokens of a side of a batch, for --batching=tokens and packed.",
-        1,
-        needs={"batching": ("tokens", "packed")},
-    )
-    row_length: int = setting(
-        128, "Tokens of a row of --batching=packed.", 2, needs={"batching": ("packed",)}
-    )
-    bucket_width: int = setting(
-        10,
-        "Tokens between two lengths that batches are padded to: fewer shapes, or less padding.",
-        1,
-        needs={"batching": ("sorted", "tokens")},
-    )
-
-
-@dataclasses.dataclass(frozen=True)
 class LossConfig:
     """The loss."""
 
@@ -184,7 +158,7 @@ class TranslationConfig:
 
     text: TextConfig = TextConfig()
     encoding: EncodingConfig = EncodingConfig()
-    batching: BatchingConfig = BatchingConfig()
+    batching: BatchingConfig = BATCHING
     loss: LossConfig = LossConfig()
     search: SearchConfig = SearchConfig()
     alignment: AlignmentConfig = AlignmentConfig()

@@ -1,0 +1,25 @@
+"""Parts of configs of networks that several papers have."""
+
+import dataclasses
+
+from experiments.harness.config import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """The network."""
+
+    num_layers: int = setting(4, "Layers.", 1)
+    model_dim: int = setting(128, "Width of states and embeddings.", 1)
+    mlp_dim: int = setting(512, "Width of the feed-forward layers.", 1)
+    num_heads: int = setting(4, "Heads.", 1)
+    dropout: float = setting(0.0, "Dropout of each layer's output and of the embeddings.", 0.0)
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes, by the names that models have for them."""
+        return dict(
+            num_layers=self.num_layers,
+            model_dim=self.model_dim,
+            mlp_dim=self.mlp_dim,
+            num_heads=self.num_heads,
+        )
