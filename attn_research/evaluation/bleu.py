@@ -8,8 +8,8 @@ import dataclasses
 import functools
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal
 
 import sacrebleu
 
@@ -21,6 +21,7 @@ _SUBWORD_MARK = re.compile("\\S@@(?=\\s|$)|\u2581")
 Reference = str | Sequence[str]
 SubwordMarks = Literal["refuse", "keep"]
 Known = Callable[[str], bool] | Collection[str]
+Settings = tuple[tuple[str, str | bool], ...]  # of sacreBLEU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,35 +51,6 @@ class Chrf:
     signature: str
 
 
-@dataclasses.dataclass(frozen=True)
-class BleuStatistics:
-    """Matches of each sentence with its references, of which corpus BLEU of any sentences is made.
-
-    A row of `matches` is what sacreBLEU counts in a sentence; `worded` says whose references hold a
-    word.
-    """
-
-    metric: sacrebleu.BLEU
-    matches: Sequence[Sequence[int]]
-    worded: Sequence[bool]
-
-    def score(self, chosen: Iterable[int] | None = None) -> Bleu | None:
-        """BLEU of all sentences or of the `chosen`; None where their references hold no word."""
-        chosen = range(len(self.matches)) if chosen is None else list(chosen)
-        if not any(self.worded[i] for i in chosen):
-            return None
-        # sacreBLEU's own tests of significance score by these two methods, for the same reason.
-        result = self.metric._aggregate_and_compute([self.matches[i] for i in chosen])
-        return Bleu(
-            score=result.score,
-            precisions=tuple(result.precisions),
-            brevity_penalty=result.bp,
-            hypothesis_length=result.sys_len,
-            reference_length=result.ref_len,
-            signature=str(self.metric.get_signature()),
-        )
-
-
 def tokenized_bleu(
     hypotheses: Sequence[str],
     references: Sequence[Reference],
@@ -92,20 +64,10 @@ def tokenized_bleu(
     Scores of differently tokenized text do not compare. What looks like a mark of subwords is
     refused, or kept where it is known to be text.
     """
-    return _required(tokenized_statistics(hypotheses, references, subword_marks=subword_marks))
-
-
-def tokenized_statistics(
-    hypotheses: Sequence[str],
-    references: Sequence[Reference],
-    *,
-    subword_marks: SubwordMarks = "refuse",
-) -> BleuStatistics:
-    """Sentence by sentence, what `tokenized_bleu` is computed from."""
     hypotheses, streams = _checked(hypotheses, references, subword_marks)
     hypotheses = [line.translate(_KEPT_IN_WORDS) for line in hypotheses]
     streams = [[line and line.translate(_KEPT_IN_WORDS) for line in lines] for lines in streams]
-    return _statistics(hypotheses, streams, tokenize="none", smooth_method="none", force=True)
+    return _score(hypotheses, streams, tokenize="none", smooth_method="none", force=True)
 
 
 def sacre_bleu(
@@ -125,15 +87,13 @@ def sacre_bleu(
         names = ", ".join(sacrebleu.BLEU.TOKENIZERS)
         raise ValueError(f"sacreBLEU has no tokenizer {tokenize!r}; it has {names}")
     hypotheses, streams = _checked(hypotheses, references, subword_marks)
-    return _required(_statistics(hypotheses, streams, tokenize=tokenize, lowercase=lowercase))
+    return _score(hypotheses, streams, tokenize=tokenize, lowercase=lowercase)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[Reference]) -> Chrf:
     """Character F-score of detokenized text, sacreBLEU's default chrF2 (Popović 2015)."""
     metric = sacrebleu.CHRF()
-    hypotheses, streams = _checked(hypotheses, references, "refuse")
-    _check_words(_worded(streams))
-    result = metric.corpus_score(hypotheses, streams)
+    result = metric.corpus_score(*_checked(hypotheses, references, "refuse"))
     return Chrf(result.score, str(metric.get_signature()))
 
 
@@ -167,36 +127,45 @@ def without_unknown(
     ]
 
 
-def _statistics(
-    hypotheses: list[str], streams: list[list[str | None]], **settings: str | bool
-) -> BleuStatistics:
-    metric = _metric(tuple(map(tuple, streams)), **settings)
-    # With its own references, which the metric holds.
-    matches = metric._extract_corpus_statistics(hypotheses, None) if hypotheses else []
-    return BleuStatistics(metric, matches, _worded(streams))
+def _score(hypotheses: list[str], streams: list[list[str | None]], **settings: Any) -> Bleu:
+    """Corpus BLEU; what was counted in a sentence serves every set of sentences with it."""
+    references = [
+        tuple(line for line in group if line is not None) for group in zip(*streams, strict=True)
+    ]
+    metric, counts = sacrebleu.BLEU(**settings), {len(group) for group in references}
+    metric.num_refs = counts.pop() if len(counts) == 1 else -1
+    key = tuple(settings.items())
+    # sacreBLEU's own tests of significance add up counts by this method, for the same reason.
+    result = metric._aggregate_and_compute(
+        [_matches(*pair, key) for pair in zip(hypotheses, references, strict=True)]
+    )
+    return Bleu(
+        score=result.score,
+        precisions=tuple(result.precisions),
+        brevity_penalty=result.bp,
+        hypothesis_length=result.sys_len,
+        reference_length=result.ref_len,
+        signature=str(metric.get_signature()),
+    )
 
 
-@functools.lru_cache(maxsize=16)  # systems of a table share the references of a few test sets
-def _metric(streams: tuple[tuple[str | None, ...], ...], **settings: str | bool) -> sacrebleu.BLEU:
-    return sacrebleu.BLEU(**settings, references=streams)
+@functools.lru_cache(maxsize=2**15)
+def _matches(hypothesis: str, references: tuple[str, ...], settings: Settings) -> list[int]:
+    """What sacreBLEU counts in a sentence."""
+    metric = _metric(settings)
+    known = _reference_counts(references, settings)
+    return metric._compute_segment_statistics(metric._preprocess_segment(hypothesis), known)
 
 
-def _worded(streams: list[list[str | None]]) -> list[bool]:
-    """Whether the references of each sentence hold a word."""
-    return [any(line and line.split() for line in group) for group in zip(*streams, strict=True)]
+@functools.lru_cache(maxsize=2**14)  # systems of a table share their references
+def _reference_counts(references: tuple[str, ...], settings: Settings) -> dict[str, Any]:
+    metric = _metric(settings)
+    return metric._extract_reference_info([metric._preprocess_segment(x) for x in references])
 
 
-def _required(found: BleuStatistics) -> Bleu:
-    """BLEU of all sentences; a ValueError where there is nothing to score."""
-    _check_words(found.worded)
-    return found.score()
-
-
-def _check_words(worded: Sequence[bool]) -> None:
-    if not worded:
-        raise ValueError("nothing to score: the list of hypotheses is empty")
-    if not any(worded):
-        raise ValueError("the references hold no words")
+@functools.lru_cache(maxsize=4)
+def _metric(settings: Settings) -> sacrebleu.BLEU:
+    return sacrebleu.BLEU(**dict(settings))
 
 
 def _checked(
@@ -207,6 +176,8 @@ def _checked(
         raise ValueError("score a list of lines, not one string")
     if len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses but {len(references)} references")
+    if not hypotheses:
+        raise ValueError("nothing to score: the list of hypotheses is empty")
     groups = [[group] if isinstance(group, str) else list(group) for group in references]
     for index, group in enumerate(groups):
         if not group:
@@ -217,5 +188,7 @@ def _checked(
                     f"{role} {index} still carries the subword mark {mark[0][-2:]!r}: "
                     "join the pieces to words before scoring"
                 )
+    if not has_words(groups):
+        raise ValueError("the references hold no words")
     streams = [list(stream) for stream in itertools.zip_longest(*groups)]
     return list(hypotheses), streams

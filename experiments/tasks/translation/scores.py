@@ -13,13 +13,7 @@ from attn_research.data.text.corpus import Pair
 from attn_research.data.text.tokenizers import detokenize
 from attn_research.data.text.treebank import LINES, Tree, from_linear
 from attn_research.evaluation.alignment import Gold, alignment_error
-from attn_research.evaluation.bleu import (
-    Bleu,
-    has_words,
-    sacre_bleu,
-    tokenized_bleu,
-    tokenized_statistics,
-)
+from attn_research.evaluation.bleu import Bleu, has_words, sacre_bleu, tokenized_bleu
 from attn_research.evaluation.by_length import bleu_by_bucket, bleu_by_window
 from attn_research.evaluation.parsing import bracket_score
 from experiments.harness.task import kept_file
@@ -48,8 +42,7 @@ def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict
     hypotheses = _read_hypotheses(folder / f"{name}.hypotheses.txt", len(pairs))
     references = [pair.target for pair in pairs]
     lengths = [len(pair.source.split()) for pair in pairs]
-    statistics = tokenized_statistics(hypotheses, references, subword_marks="keep")
-    all_words = statistics.score()
+    all_words = bleu(hypotheses, references)
     written = bleu(
         [detokenize(line, language) for line in hypotheses],
         [detokenize(line, language) for line in references],
@@ -62,16 +55,20 @@ def score(pairs: Sequence[Pair], name: str, folder: Path, language: str) -> dict
         "sacrebleu_signature": None if written is None else written.signature,
         "by_length": [
             {"low": s.low, "high": s.high, "count": s.count, "bleu": _rounded(s.bleu)}
-            for s in bleu_by_bucket(lengths, statistics, edges=EDGES)
+            for s in bleu_by_bucket(lengths, hypotheses, references, edges=EDGES, score=bleu)
         ],
         "curve": [
             [s.center, _rounded(s.bleu)]
-            for s in bleu_by_window(lengths, statistics, half_width=3, centers=range(3, 61))
+            for s in bleu_by_window(
+                lengths, hypotheses, references, half_width=3, centers=range(3, 61), score=bleu
+            )
         ],
     }
     long = [i for i, length in enumerate(lengths) if length >= 40]
     if long:
-        scores["bleu_40"] = _rounded(statistics.score(long))
+        scores["bleu_40"] = _rounded(
+            bleu([hypotheses[i] for i in long], [references[i] for i in long])
+        )
     if (folder / f"{name}.no_unk.txt").exists():
         rows = [line.split("\t") for line in _read_lines(folder / f"{name}.no_unk.txt")]
         clean = bleu([row[1] for row in rows], [references[int(row[0])] for row in rows])
