@@ -12,10 +12,10 @@ reproduce: setup
 	$(RUN) -m experiments.bahdanau2014 --table --resume
 
 test: setup
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
 quick: setup
-	$(RUN) -m pytest -n 2 -m quick
+	$(RUN) -m pytest -n 2 --dist=loadfile --no-loadscope-reorder -m quick
 
 check: setup
 	$(VENV)/bin/ruff check .

@@ -46,7 +46,7 @@ class SelfAttentive(nn.Module):
         valid: Bool[Array, "B S"],
         *,
         types: Int[Array, "B S"] | None = None,
-        segments: None = None,
+        segments: Int[Array, "B S"] | None = None,
         train: bool = False,
         capture: Capture = None,
     ) -> Classified:

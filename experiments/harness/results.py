@@ -20,6 +20,8 @@ from attn_research.viewing.tables import Cell, Table, to_dict, to_markdown
 from experiments.harness.config import run_name
 from experiments.harness.paper import Paper
 
+INSTRUCTIONS = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2"}  # the widest first
+FIELDS = ("family", "cpu family"), ("model", "model\t")  # the latter is not its name
 SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS")  # of the environment
 
 
@@ -150,8 +152,15 @@ def environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it, else its architecture."""
-    return _cpu_info("model name") or platform.processor() or platform.machine()
+    """The processor's name where the system tells it, else its architecture.
+
+    With the family, the model and the widest instructions, since one name stands for many.
+    """
+    name = _cpu_info("model name") or platform.processor() or platform.machine()
+    about = [f"{word} {found}" for word, line in FIELDS if (found := _cpu_info(line))]
+    known = _cpu_info("flags").split()
+    about += [title for flag, title in INSTRUCTIONS.items() if flag in known][:1]
+    return f"{name} ({', '.join(about)})" if about else name
 
 
 def processor_kind() -> str:

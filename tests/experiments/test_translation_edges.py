@@ -13,7 +13,6 @@ from attn_research.evaluation.bleu import (
     has_words,
     sacre_bleu,
     tokenized_bleu,
-    tokenized_statistics,
 )
 from attn_research.evaluation.by_length import bleu_by_bucket
 from experiments.bahdanau2014.paper import PAPER as BAHDANAU
@@ -202,7 +201,7 @@ def test_marks_in_text_are_scored_and_elsewhere_refused():
 
 
 def test_a_length_whose_references_hold_no_words_has_no_score():
-    statistics = tokenized_statistics(["a b c d", "e", ""], ["a b c d", "", " "])
-    spans = bleu_by_bucket([3, 12, 12], statistics, edges=(1, 10, 20, 30))
+    lines = ["a b c d", "e", ""], ["a b c d", "", " "]
+    spans = bleu_by_bucket([3, 12, 12], *lines, edges=(1, 10, 20, 30))
     assert [(span.count, span.bleu is None) for span in spans] == [(1, False), (2, True), (0, True)]
     assert not has_words([["", " "], ""]) and has_words([["", "a"]])

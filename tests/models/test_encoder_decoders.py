@@ -9,79 +9,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from attn_research.attention import Window
 from attn_research.data.text.tokenizers import BOS, EOS, PAD
 from attn_research.decoding import search
-from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.contracts import AlignmentSpec
-from attn_research.layers.embeddings import BucketedBiases, LearnedPositions
-from attn_research.layers.feed_forward import BlockConfig
-from attn_research.layers.masking import LOCALITIES, make_locality
-from attn_research.layers.scoring import SCORINGS, make_scoring
-from attn_research.models.luong import LuongSeq2Seq
-from attn_research.models.rnn_search import RNNSearch
 from attn_research.models.transformer import Transformer
-from tests.models.shapes import encoder_decoder_shapes, num_parameters
-
-B, T, S, N_WORDS, HIDDEN = 2, 5, 9, 11, 6
-VOCAB = dict(source_vocab=12, target_vocab=N_WORDS)
-SIZES = dict(**VOCAB, hidden_dim=HIDDEN, embedding_dim=5)
-LAYERS = dict(num_layers=3, model_dim=8, mlp_dim=10, num_heads=2)
-
-
-def attention(score, locality="global", half_width=2, *, features=3, max_length=8):
-    scoring = make_scoring(score, features=features, max_length=max_length)
-    return MemoryAttention(scoring, make_locality(locality, half_width))
-
-
-def rnn_search(*mechanism, **options):
-    made = attention(*mechanism) if mechanism else None
-    return RNNSearch(**SIZES, maxout_dim=4, attention=made, **options)
-
-
-def luong(*mechanism, max_length=8, **options):
-    sizes = dict(features=4, max_length=max_length)
-    made = attention(*mechanism, **sizes) if mechanism else None
-    return LuongSeq2Seq(**SIZES, num_layers=2, attention=made, **options)
-
-
-def transformer(**options):
-    return Transformer(12, 12, **LAYERS, **options)
-
-
-T5 = dict(
-    pre_norm=True, block=BlockConfig(norm="rms_norm", use_bias=False), num_decoder_layers=2,
-    positions=None, position_bias=BucketedBiases(8, 9), own_head=True, output_bias=True,
-    decoder_position_bias=BucketedBiases(8, 9, bidirectional=False),
-)  # fmt: skip
-NETWORKS = {
-    "RNNencdec": rnn_search(),
-    "RNNsearch": rnn_search("additive"),
-    "RNNsearch, tied": RNNSearch(12, 12, HIDDEN, 4, 4, attention("additive"), tied=True),
-    "RNNsearch, conditional": rnn_search("additive", conditional=True),
-    "RNNsearch, scaled dot": rnn_search("scaled_dot"),
-    "RNNsearch, local-p general": rnn_search("general", "local_p"),
-    "RNNsearch, local-m location": rnn_search("location", "local_m"),
-    "RNNsearch, causal concat": rnn_search("concat", "causal"),
-    "Transformer": transformer(),
-    "Transformer, T5's": transformer(**T5),
-    "Transformer, pre-norm, grouped": transformer(pre_norm=True, num_kv_heads=1, value_dim=3),
-    "Transformer, general, learned": transformer(
-        scoring=make_scoring("general"), positions=LearnedPositions(30), tied=False
-    ),
-    "Transformer, additive": transformer(scoring=make_scoring("additive"), attention_bias=True),
-    "Transformer, windows": transformer(mask=Window(2, 1), decoder_mask=Window(1, 0)),
-    "stacked": luong(),
-    "stacked, reverse, feed": luong(reverse=True, input_feeding=True),
-    "stacked, dot": luong("dot", reverse=True),
-    "stacked, location": luong("location"),
-    "stacked, location, feed": luong("location", max_length=20, input_feeding=True, reverse=True),
-    "stacked, local-m general, feed": luong("general", "local_m", 1, input_feeding=True),
-    "stacked, local-p dot": luong("dot", "local_p"),
-    "stacked, local-p concat, feed": luong(
-        "concat", "local_p", 1, input_feeding=True, reverse=True
-    ),
-}
+from tests.models.networks import N_WORDS, NETWORKS, B, S, T
+from tests.models.shapes import encoder_decoder_shapes
 
 
 class Case(NamedTuple):
@@ -224,13 +157,13 @@ def test_beam_hypotheses_equal_separate_decoding(few):
             np.testing.assert_allclose(together, logits, rtol=1e-5, atol=2e-5)
 
 
-def test_every_weight_has_a_gradient(case):
+def test_every_weight_has_a_gradient(few):
     source, valid, previous = make_batch()
 
     def total(params, *batch):
-        return jnp.sum(jnp.sin(case.network.apply(params, *batch).logits))
+        return jnp.sum(jnp.sin(few.network.apply(params, *batch).logits))
 
-    gradients = jax.jit(jax.grad(total))(case.params, source, valid, previous)
+    gradients = jax.jit(jax.grad(total))(few.params, source, valid, previous)
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.isfinite(gradient).all() and np.any(gradient), jax.tree_util.keystr(path)
@@ -277,44 +210,3 @@ def test_hidden_states_return_the_captured_weights(few):
     else:
         np.testing.assert_allclose(hidden.weights, expected, atol=1e-6)
     assert (hidden.self_weights is not None) == isinstance(few.network, Transformer)
-
-
-def parameter_count(network):
-    return num_parameters(encoder_decoder_shapes(network))
-
-
-@pytest.mark.parametrize("score", SCORINGS)
-def test_every_score_works_in_every_model(score):
-    # n' is 3 or 4 features, annotations of RNNsearch are 2n wide, heads 4 wide.
-    of_memory = {
-        "additive": 6 * 3 + 3 + 12 * 3 + 3,
-        "concat": 6 * 3 + 12 * 3 + 3,
-        "scaled_dot": 6 * 3 + 12 * 3,
-        "general": 6 * 12,
-        "location": 6 * 8,
-    }
-    of_head = {"additive": 4, "concat": 4, "general": 16, "location": 32}
-    if score in of_memory:  # "dot" needs states and annotations of one width
-        base = rnn_search("general")
-        found = parameter_count(rnn_search(score)) - parameter_count(base) + 6 * 12
-        assert found == of_memory[score]
-    of_stack = {
-        "additive": 6 * 4 + 4 + 6 * 4 + 4,
-        "concat": 6 * 4 + 6 * 4 + 4,
-        "scaled_dot": 6 * 4 + 6 * 4,
-        "general": 36,
-        "location": 48,
-        "dot": 0,
-    }
-    found = parameter_count(luong(score)) - parameter_count(luong("dot"))
-    assert found == of_stack[score]
-    found = parameter_count(transformer(scoring=make_scoring(score, max_length=8)))
-    heads = 3 * 3 * 2  # of three attentions in three layers
-    assert found - parameter_count(transformer()) == heads * of_head.get(score, 0)
-
-
-@pytest.mark.parametrize("locality", LOCALITIES)
-def test_every_locality_works_in_recurrent_decoders(locality):
-    more = 6 * 6 + 6 if locality == "local_p" else 0
-    found = parameter_count(luong("dot", locality)) - parameter_count(luong("dot"))
-    assert found == more

@@ -27,8 +27,14 @@ def saved_fields(folder: str | Path, name: str) -> Generator[tuple[Path, dict[st
     path = user_path(folder) / name
     if not path.is_file():
         raise FileNotFoundError(f"no tokenizer in {folder}: {name} is missing")
-    try:
+    with _describing(path):
         yield path, json.loads(path.read_bytes())
+
+
+@contextlib.contextmanager
+def _describing(path: Path) -> Generator[None]:
+    try:
+        yield
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} does not describe a tokenizer: {one_line(error)}") from None
 
@@ -40,12 +46,13 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
             case "words":
                 return _check_words(WordTokenizer(tuple(fields.pop("shortlist")), **fields))
             case "subwords":
-                path = path.with_name(MODEL_FILE)
-                return _check_model(SubwordTokenizer(path.read_bytes()), fields.get("sha256"))
+                model, sha256 = path.with_name(MODEL_FILE), fields.get("sha256")
             case "wordpiece":
                 return WordPieceTokenizer(tuple(fields.pop("vocabulary")), **fields)
             case kind:
                 raise ValueError(f"unknown kind {kind!r}")
+    with _describing(model):
+        return _check_model(SubwordTokenizer(model.read_bytes()), sha256)
 
 
 def _check_words(tokenizer: WordTokenizer) -> WordTokenizer:

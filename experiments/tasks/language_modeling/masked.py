@@ -63,6 +63,10 @@ class MaskedLanguageModelingTask(TextTask):
         return self.contents | {"padding_efficiency": round(self._train.packing.efficiency, 4)}
 
     @property
+    def _packed(self) -> bool:
+        return True
+
+    @property
     def _masked(self) -> bool:
         return self.config.task.masking.objective == "masked"
 
