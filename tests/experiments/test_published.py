@@ -1,6 +1,5 @@
 """Published checkpoints at work: masks, classes, embeddings, continuations, and bad input."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +7,6 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from attn_research.decoding import Beam, Sampling
 from experiments import perplexity
@@ -18,25 +15,11 @@ from experiments.published import continuation, encoders
 from experiments.published.commands import some_maps
 from experiments.published.continuation import Options
 from experiments.published.model import load_published
+from tests.experiments.folders import LETTERS, SPECIAL, write
 from tests.pretrained.golden import load
 from tests.pretrained.packages import FOLDERS, package_folder
 
 ROOT = Path(__file__).parents[2]
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-LETTERS = [chr(ord("a") + number) for number in range(24)]
-
-
-def write(folder, name, words):
-    golden = load(name).checkpoint
-    (folder / "config.json").write_text(json.dumps(golden.config))
-    save_file(dict(golden.tensors), folder / "model.safetensors")
-    if "gpt" in name or "llama" in name:
-        tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "?"))
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        tokenizer.save(str(folder / "tokenizer.json"))
-    else:
-        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
-    return folder
 
 
 @pytest.fixture(scope="module")
