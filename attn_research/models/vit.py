@@ -6,7 +6,7 @@ class token's state, or the mean over patches, normalized -> logits.
 """
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import jax.numpy as jnp
 from einops import rearrange
@@ -87,6 +87,10 @@ class ViT(nn.Module):
             )
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling {self.pooling!r} is not one of {', '.join(POOLINGS)}")
+        if self.resizing not in get_args(Resizing):
+            raise ValueError(
+                f"resizing {self.resizing!r} is not one of {', '.join(get_args(Resizing))}"
+            )
         height, width = self.grid(self.image_size)
         tokens = self.pooling != "mean"
         self.embed = nn.Dense(self.model_dim, use_bias=self.patch_bias)
