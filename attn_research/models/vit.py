@@ -13,7 +13,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from attn_research.attention import Full, Mask
-from attn_research.layers.contracts import Classified, EncodedStates
+from attn_research.layers.contracts import Capture, Classified, EncodedStates
 from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.embeddings import Resizing, resize_positions
 from attn_research.layers.feed_forward import BlockConfig
@@ -130,7 +130,7 @@ class ViT(nn.Module):
         images: Float[Array, "B H W C"],
         *,
         train: bool = False,
-        capture: Literal["all"] | None = None,
+        capture: Capture = None,
     ) -> Classified:
         """Logits [B, V] of a batch of images, and weights [B, L, N, P, P]; the token is first."""
         states, _, weights = self.read(images, train=train, capture=capture)
@@ -153,7 +153,7 @@ class ViT(nn.Module):
         images: Float[Array, "B H W C"],
         *,
         train: bool = False,
-        capture: Literal["all"] | None = None,
+        capture: Capture = None,
     ) -> EncodedStates:
         """The normalized states of a batch of images; the first is the class token's, if any."""
         grid = self.grid(images.shape[1:3])
@@ -173,12 +173,11 @@ class ViT(nn.Module):
         states = self.first_norm(states) if self.embedding_norm else states
         states = self.drop(states, deterministic=not train)
 
-        def run(block, states, layer):
+        def run(block, states, layer, capture):
             return block(states, self.mask.of_layer(layer), train=train, capture=capture)
 
-        last, *captured = run_layers(
-            run, self.blocks, states, num_layers=self.num_layers, policy=self.remat
-        )
+        loop = dict(num_layers=self.num_layers, policy=self.remat)
+        last, *captured = run_layers(run, self.blocks, states, capture=capture, **loop)
         return EncodedStates(self.norm(last), *captured)
 
     def _resize(self, positions, grid):

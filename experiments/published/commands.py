@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from absl import flags
 
 from attn_research.decoding import Beam, Sampling
+from attn_research.layers.contracts import Capture, CaptureSome
 from experiments.harness.machine import cache_programs
 from experiments.harness.path_flags import define_path
 from experiments.harness.task import Response
@@ -63,8 +64,9 @@ def respond_published(
     print(f"{type(model.network).__name__}: {ability}{more}", file=sys.stderr, flush=True)
     if maps and not values.layers:
         values.layers = [str(model.num_layers)]
+    capture = _chosen(model) if maps and ability != "translate" else None
     if ability == "continue":
-        yield from _continue(model, read_inputs("text"), maps=maps)
+        yield from _continue(model, read_inputs("text"), capture)
         return
     known = _OF_TRANSLATION if ability == "translate" else ()
     if given := [name for name in CONTINUATION if values[name].present and name not in known]:
@@ -72,14 +74,27 @@ def respond_published(
     if ability == "translate":
         yield from translation.respond(model, read_inputs("text"), _options(), maps=maps)
         return
-    yield from encoders.respond(model, ability, read_inputs("text"), maps=maps)
+    yield from encoders.respond(model, ability, read_inputs("text"), capture=capture)
 
 
-def _continue(model: Published, inputs: Iterable[str], *, maps: bool) -> Iterator[Response]:
+def _chosen(model: Published) -> CaptureSome:
+    """The layers and heads that the flags ask for; ValueError where the model has none such."""
+    values, network = flags.FLAGS, model.network
+    found = []
+    for flag, count in (("layers", network.num_layers), ("heads", network.num_heads)):
+        given = values[flag].value or [str(number + 1) for number in range(count)]
+        for each in given:
+            if not each.isdecimal() or not 1 <= int(each) <= count:
+                raise ValueError(f"--{flag}={each}: the model has {flag} 1 to {count}")
+        found.append(tuple(dict.fromkeys(int(each) - 1 for each in given)))
+    return CaptureSome(*found)
+
+
+def _continue(model: Published, inputs: Iterable[str], capture: Capture) -> Iterator[Response]:
     values, options = flags.FLAGS, _options()
     asked = sys.stdout.isatty() if values.stream is None else values.stream
     show = _show if asked and not values.json and values.beam_size == 1 else None
-    for response in continuation.respond(model, inputs, options, maps=maps, show=show):
+    for response in continuation.respond(model, inputs, options, capture=capture, show=show):
         yield response._replace(output="") if show else response
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from attn_research.data.files import read_json_object
+from attn_research.layers.contracts import Capture, CaptureSome
 from attn_research.models.bert import Bert
 from attn_research.models.gpt import GPT
 from attn_research.models.transformer import Transformer
@@ -95,10 +96,14 @@ class Published:
         run = _compiled(self.network, capture)
         return run(self.on_device, jnp.asarray(row), jnp.asarray(valid), **options)
 
-    def maps(self, ids: list[int], weights: jax.Array) -> dict[str, AttentionMap]:
-        """The attention maps of a text, of weights [1, L, N, T, T]."""
+    def maps(
+        self, ids: list[int], weights: jax.Array, capture: Capture = "all"
+    ) -> dict[str, AttentionMap]:
+        """The attention maps of a text, of the weights [1, L, N, T, T] that were captured."""
         labels, count = self.tokenizer.labels(ids), len(ids)
-        return head_maps(np.asarray(weights)[0, :, :, :count, :count], labels, labels)
+        found = np.asarray(weights)[0, :, :, :count, :count]
+        numbers = (capture.layers, capture.heads) if isinstance(capture, CaptureSome) else None
+        return head_maps(found, labels, labels, numbers)
 
 
 @functools.cache

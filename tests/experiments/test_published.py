@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from attn_research.decoding import Beam, Sampling
+from attn_research.layers.contracts import CaptureSome
 from experiments import perplexity
 from experiments.harness.task import AttentionMap, Response
 from experiments.published import continuation, encoders
@@ -33,14 +34,14 @@ def models_of(tmp_path_factory):
 
 
 def respond(model, ability, text, **options):
-    (found,) = encoders.respond(model, ability, [text], maps=options.pop("maps", False), **options)
+    (found,) = encoders.respond(model, ability, [text], **options)
     return found
 
 
 def test_masks_are_filled_in_with_the_most_probable_words(models_of):
     model = models_of["bert_pretraining"]
     assert model.abilities == ("fill-mask", "embed") and model.choose("") == "fill-mask"
-    found = respond(model, "fill-mask", "a b [MASK] d [MASK]", maps=True)
+    found = respond(model, "fill-mask", "a b [MASK] d [MASK]", capture="all")
     ids, _ = model.encode("a b [MASK] d [MASK]")
     logits = model.network.apply(model.params, jnp.array([ids])).heads["masked_lm"][0]
     best = np.asarray(logits).argmax(-1)
@@ -55,6 +56,10 @@ def test_masks_are_filled_in_with_the_most_probable_words(models_of):
     shapes = {each.weights.shape for each in found.maps.values()}
     assert shapes == {(len(ids), len(ids))} and len(found.maps) == 3 * 3
     assert found.maps["layer 2, head 3"].rows[3] == "[MASK]"
+    some = respond(model, "fill-mask", "a b [MASK] d [MASK]", capture=CaptureSome((2, 0), (1,)))
+    assert list(some.maps) == ["layer 3, head 2", "layer 1, head 2"]
+    for name, drawn in some.maps.items():
+        np.testing.assert_allclose(drawn.weights, found.maps[name].weights, atol=1e-6)
 
 
 def test_texts_are_classified_whole_and_by_token(models_of):
