@@ -8,6 +8,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from absl import app, flags
@@ -15,7 +16,7 @@ from absl import app, flags
 from experiments.conformance import tables as conformance
 from experiments.harness.paper import RESULTS
 from experiments.harness.path_flags import define_path
-from experiments.harness.verify import render, result_folders, verify
+from experiments.harness.verify import render, result_folders, verify_all
 from experiments.papers import find
 
 
@@ -33,11 +34,14 @@ def _main(argv: Sequence[str]) -> None:
         return
     failed = 0
     matrices = map(conformance.verify, sorted(root.rglob("conformance.json")))
-    papers = (verify(folder, find, flags.FLAGS.data_dir) for folder in folders)
-    for name, finding, holds in itertools.chain(matrices, *papers):
-        word = {True: "verified", False: "FAILED", None: "not verified"}[holds]
-        print(f"{word:>12}  {name}: {finding}", flush=True)
-        failed += holds is False
+    papers = verify_all(folders, find, flags.FLAGS.data_dir)
+    try:
+        for name, finding, holds in itertools.chain(matrices, papers):
+            word = {True: "verified", False: "FAILED", None: "not verified"}[holds]
+            print(f"{word:>12}  {name}: {finding}", flush=True)
+            failed += holds is False
+    except BrokenProcessPool:
+        sys.exit("error: a process of the verification was killed: is there memory enough?")
     if failed:
         sys.exit(f"error: {failed} of the results do not follow from their predictions")
 

@@ -5,10 +5,11 @@ text that would give a meaningless number.
 """
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import sacrebleu
 
@@ -20,6 +21,7 @@ _SUBWORD_MARK = re.compile("\\S@@(?=\\s|$)|\u2581")
 Reference = str | Sequence[str]
 SubwordMarks = Literal["refuse", "keep"]
 Known = Callable[[str], bool] | Collection[str]
+Settings = tuple[tuple[str, str | bool], ...]  # of sacreBLEU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +67,7 @@ def tokenized_bleu(
     hypotheses, streams = _checked(hypotheses, references, subword_marks)
     hypotheses = [line.translate(_KEPT_IN_WORDS) for line in hypotheses]
     streams = [[line and line.translate(_KEPT_IN_WORDS) for line in lines] for lines in streams]
-    return _score(
-        sacrebleu.BLEU(tokenize="none", smooth_method="none", force=True), hypotheses, streams
-    )
+    return _score(hypotheses, streams, tokenize="none", smooth_method="none", force=True)
 
 
 def sacre_bleu(
@@ -87,7 +87,7 @@ def sacre_bleu(
         names = ", ".join(sacrebleu.BLEU.TOKENIZERS)
         raise ValueError(f"sacreBLEU has no tokenizer {tokenize!r}; it has {names}")
     hypotheses, streams = _checked(hypotheses, references, subword_marks)
-    return _score(sacrebleu.BLEU(tokenize=tokenize, lowercase=lowercase), hypotheses, streams)
+    return _score(hypotheses, streams, tokenize=tokenize, lowercase=lowercase)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[Reference]) -> Chrf:
@@ -127,8 +127,18 @@ def without_unknown(
     ]
 
 
-def _score(metric: sacrebleu.BLEU, hypotheses: list[str], streams: list[list[str | None]]) -> Bleu:
-    result = metric.corpus_score(hypotheses, streams)
+def _score(hypotheses: list[str], streams: list[list[str | None]], **settings: Any) -> Bleu:
+    """Corpus BLEU; what was counted in a sentence serves every set of sentences with it."""
+    references = [
+        tuple(line for line in group if line is not None) for group in zip(*streams, strict=True)
+    ]
+    metric, counts = sacrebleu.BLEU(**settings), {len(group) for group in references}
+    metric.num_refs = counts.pop() if len(counts) == 1 else -1
+    key = tuple(settings.items())
+    # sacreBLEU's own tests of significance add up counts by this method, for the same reason.
+    result = metric._aggregate_and_compute(
+        [_matches(*pair, key) for pair in zip(hypotheses, references, strict=True)]
+    )
     return Bleu(
         score=result.score,
         precisions=tuple(result.precisions),
@@ -137,6 +147,25 @@ def _score(metric: sacrebleu.BLEU, hypotheses: list[str], streams: list[list[str
         reference_length=result.ref_len,
         signature=str(metric.get_signature()),
     )
+
+
+@functools.lru_cache(maxsize=2**15)
+def _matches(hypothesis: str, references: tuple[str, ...], settings: Settings) -> list[int]:
+    """What sacreBLEU counts in a sentence."""
+    metric = _metric(settings)
+    known = _reference_counts(references, settings)
+    return metric._compute_segment_statistics(metric._preprocess_segment(hypothesis), known)
+
+
+@functools.lru_cache(maxsize=2**14)  # systems of a table share their references
+def _reference_counts(references: tuple[str, ...], settings: Settings) -> dict[str, Any]:
+    metric = _metric(settings)
+    return metric._extract_reference_info([metric._preprocess_segment(x) for x in references])
+
+
+@functools.lru_cache(maxsize=4)
+def _metric(settings: Settings) -> sacrebleu.BLEU:
+    return sacrebleu.BLEU(**dict(settings))
 
 
 def _checked(

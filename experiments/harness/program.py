@@ -110,6 +110,10 @@ class Program:
 
     def state_shapes(self) -> TrainState:
         """The shapes of the state; nothing is allocated."""
+        return self._state_shapes
+
+    @functools.cached_property
+    def _state_shapes(self) -> TrainState:  # whose tracing can take seconds
         return jax.eval_shape(self.initial_state, jax.random.key(0))
 
     def step_flops(self) -> int:

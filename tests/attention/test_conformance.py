@@ -102,8 +102,9 @@ SUPPORTS = {
 }
 # They give no weights.
 NO_WEIGHTS = ("cudnn", "splash")
-# Loops over tiles take seconds to compile: one case of three, with each score and each mask.
-ONE_OF = {"tiled": 3}
+# Loops over tiles take seconds to compile: one case of three, with each score and each mask. The
+# reference computes scores and masks apart: of their pairs every second.
+ONE_OF = {"tiled": 3, "reference": 2}
 # Masks that bound the keys of a query.
 BOUNDED = ("window", "around", "causal & padding & window")
 DENSER_MASKS = [name for name in MASKS if name not in SPARSE_MASKS]  # others: test_sparse
@@ -121,8 +122,9 @@ LENGTHS = [(1, 1), (1, 257), (257, 1), (257, 256)] + [
 ]
 DROPOUT = Case("additive", "window", "bs", sizes=(2, 5, 7, 4, 2, 3, 7), dropout=0.4)
 GAUSSIAN = Case("dot", "around", sizes=SIZES, gaussian=True)
+PAIRS = [Case(score, mask, bias="nts") for score, mask in itertools.product(SCORES, DENSER_MASKS)]
 CASES = [
-    *(Case(score, mask, bias="nts") for score, mask in itertools.product(SCORES, DENSER_MASKS)),
+    *PAIRS,
     *(
         Case(score, "causal & left padding", bias, dtype)
         for score, bias, dtype in itertools.product(SCORES, (None, "bts"), ("bfloat16", "float16"))
@@ -176,8 +178,11 @@ KERNEL_CASES = {
 def cases_of(implementation):
     if implementation not in KERNEL_CASES:
         # One mask further with each score, whether or not there are three times as many masks.
-        turns = ((number + number // len(DENSER_MASKS), case) for number, case in enumerate(CASES))
-        return [case for turn, case in turns if turn % ONE_OF.get(implementation, 1) == 0]
+        turns = [number + number // len(DENSER_MASKS) for number in range(len(CASES))]
+        if implementation == "reference":
+            turns[len(PAIRS) :] = [0] * (len(CASES) - len(PAIRS))
+        one_of = ONE_OF.get(implementation, 1)
+        return [case for turn, case in zip(turns, CASES, strict=True) if turn % one_of == 0]
     refused = [case for case in CASES[::9] if not SUPPORTS[implementation](case)]
     return KERNEL_CASES[implementation] + refused
 
@@ -207,9 +212,10 @@ def test_implementation_equals_oracle(implementation, case):
 @pytest.mark.parametrize("implementation", SUPPORTS)
 def test_each_implementation_supports_exactly_the_expected_cases(implementation):
     for number, (_, case) in enumerate(matrix_cases()):
-        # Of the three dtypes one with each mechanism, mask and mode, so that all pairs are met.
-        group, dtype = divmod(number, 3)
-        if (group + group // 3 + group // (3 * len(MASKS))) % 3 != dtype:
+        # Of the modes and dtypes one each with a mechanism and mask, so that all pairs are met.
+        mechanism, rest = divmod(number, 9 * len(MASKS))
+        mask, mode_and_dtype = divmod(rest, 9)
+        if divmod(mode_and_dtype, 3) != ((mechanism + mask) % 3, (mechanism + mask // 3) % 3):
             continue
         capture = None if implementation in NO_WEIGHTS else "all"
         supported = prepare(case, capture).unsupported(implementation) is None

@@ -1,10 +1,7 @@
 """The experiment at tiny scale through its flags, its table's verification, and its refusals."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,27 +11,14 @@ from experiments.harness.paper import resolve
 from experiments.harness.runner import run_row
 from experiments.harness.verify import verify
 from experiments.papers import find
+from tests.experiments import programs
 
-ROOT = Path(__file__).parents[2]
 TINY = {"scale": "tiny", "num_steps": 4, "eval_every": 2, "save_every": 2, "train_pairs": 300}
-
-
-def run(*arguments: str, ok: bool = True) -> subprocess.CompletedProcess:
-    """The program as a user calls it."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "ATTN_DATA_DIR")}
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.bahdanau2014", "--noprogress", *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert (done.returncode == 0) == ok, done.stderr
-    return done
 
 
 def error_of(*arguments: str) -> str:
     """The one line a refused call leaves."""
-    lines = [line for line in run(*arguments, ok=False).stderr.splitlines() if line[:6] == "error:"]
-    assert len(lines) == 1, lines
-    return lines[0]
+    return programs.error_of("experiments.bahdanau2014", "--noprogress", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +79,8 @@ def test_a_finished_row_is_not_run_again(finished, caplog):
 
 
 def test_describe_at_paper_scale_counts_the_weights_of_the_paper():
-    lines = run("--scale=paper", "--describe", "--json", "--table").stdout.splitlines()
+    words = ("--scale=paper", "--describe", "--json", "--table")
+    lines = programs.call("experiments.bahdanau2014", *words).stdout.splitlines()
     weights = {about["row"]: about["weights"] for about in map(json.loads, lines)}
     assert weights == {
         "RNNencdec-30": 68_540_000, "RNNsearch-30": 80_401_000,

@@ -52,7 +52,7 @@ def test_a_score_and_a_mask_pass_conformance_and_run_in_every_model_by_flag(copy
     assert edit(copy, "A score") and edit(copy, "A mask")
     of_score, of_mask = commands("A score"), commands("A mask")
     score, mask = (found[0].rpartition("=")[2] for found in (of_score, of_mask))
-    cases = [f"--mechanisms={score},dot,additive", f"--masks={mask},causal"]
+    cases = [f"--mechanisms={score}", f"--masks={mask}"]
     words = ["--implementations=reference,tiled", "--samples=0", "--notransformations", *cases]
     table = call(copy, "-m", "experiments.conformance", "--noprogress", *words)
     assert "**0 pass" not in table and "0 are wrong" in table

@@ -1,11 +1,8 @@
 """Flags: paths, descriptions of all rows, and tables that name what flags changed."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import jax
 import pytest
@@ -17,6 +14,7 @@ from experiments.harness.path_flags import expand
 from experiments.harness.program import make_program
 from experiments.papers import find, names
 from tests.experiments.contributing import ROOT
+from tests.experiments.programs import call
 
 
 def test_a_home_stands_for_its_sign_in_every_path_of_a_flag(monkeypatch):
@@ -54,9 +52,7 @@ def test_every_row_of_images_fits_its_images(scale, data):
 
 
 def test_all_rows_are_described_and_the_command_succeeds():
-    command = [sys.executable, "-m", "experiments.vit2020", "--describe", "--json"]
-    environ = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    done = call("experiments.vit2020", "--describe", "--json")
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [each["row"] for each in found] == list(find("vit2020").rows)

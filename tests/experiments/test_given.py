@@ -123,8 +123,8 @@ def program_text(paper, config: Config) -> str:
     """The network's initialization and loss, as programs."""
     program = make_program(paper, config)
     key, batch = jax.random.key(0), program.task.batch_spec()
-    params = jax.eval_shape(program.init, key)
-    return f"{jax.make_jaxpr(program.init)(key)} {jax.make_jaxpr(program.loss)(params, batch, key)}"
+    init, params = jax.make_jaxpr(program.init, return_shape=True)(key)
+    return f"{init} {jax.make_jaxpr(program.loss)(params, batch, key)}"
 
 
 # Another value of every value of a network.

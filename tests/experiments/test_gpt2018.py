@@ -121,6 +121,7 @@ def test_packed_rows_have_the_loss_and_gradients_of_rows_of_their_own(text, posi
     assert not more and packed["segments"].max() > 1
     alone, _ = collate(stream, [piece[None] for piece in pieces], 16, segments=False)
 
+    @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
     def mean_loss(params, batch):
         sums = program.loss(params, jax.tree.map(jnp.asarray, batch), jax.random.key(0))

@@ -1,9 +1,6 @@
 """Measurements of published checkpoints: batches of texts, similarity, minimal pairs."""
 
 import lzma
-import subprocess
-import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +13,8 @@ from experiments.published import encoders
 from experiments.published.measuring import rows_of
 from experiments.published.model import load_published
 from tests.experiments.folders import LETTERS, SPECIAL, write
+from tests.experiments.programs import error_of
 
-ROOT = Path(__file__).parents[2]
 HEADER = "uid\tfield\tterm\tsimple_lm\tgood\tbad\n"
 
 
@@ -127,8 +124,5 @@ def test_a_file_of_no_pairs_is_named(tmp_path, text, message):
 def test_the_command_lines_refuse_what_a_model_cannot(gpt2_folder, tmp_path):
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("1\ta b\ta c\n5\td\te\n")
-    words = [f"--checkpoint={gpt2_folder}", f"--file={pairs}"]
-    command = [sys.executable, "-m", "experiments.similarity", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and "this GPT does continue, not embed" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    error = error_of("experiments.similarity", f"--checkpoint={gpt2_folder}", f"--file={pairs}")
+    assert "this GPT does continue, not embed" in error

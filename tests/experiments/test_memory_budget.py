@@ -18,7 +18,7 @@ def check(config):
 
 @pytest.fixture(scope="module")
 def config():
-    given = {"scale": "tiny", "batch_size": 256, "model_dim": 32, "mlp_dim": 256}
+    given = {"scale": "tiny", "batch_size": 256, "num_layers": 1, "model_dim": 32, "mlp_dim": 256}
     return resolve(PAPER, "small", given)
 
 

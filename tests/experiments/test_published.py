@@ -1,7 +1,5 @@
 """Published checkpoints at work: masks, classes, embeddings, continuations, and bad input."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -17,6 +15,7 @@ from experiments.published.commands import some_maps
 from experiments.published.continuation import Options
 from experiments.published.model import load_published
 from tests.experiments.folders import LETTERS, SPECIAL, write
+from tests.experiments.programs import call
 from tests.pretrained.golden import load
 from tests.pretrained.packages import FOLDERS, package_folder
 
@@ -207,8 +206,7 @@ def test_folders_that_hold_no_model_are_refused(tmp_path, kind, message):
 
 
 def predict(*words):
-    command = [sys.executable, "-m", "experiments.predict", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return call("experiments.predict", *words)
 
 
 def test_the_command_line_continues_draws_and_refuses(tmp_path):

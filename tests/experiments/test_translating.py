@@ -2,9 +2,6 @@
 
 import functools
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,9 +14,9 @@ from attn_research.pretrained import save
 from experiments.published import translation
 from experiments.published.continuation import Options
 from experiments.published.model import load_published
+from tests.experiments.programs import call, error_of
 from tests.pretrained.golden import pretrained
 
-ROOT = Path(__file__).parents[2]
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 LETTERS = [chr(ord("a") + number) for number in range(26)]
 
@@ -138,11 +135,12 @@ def test_the_command_line_translates_and_draws(folders, tmp_path):
     picture = tmp_path / "map.png"
     words = [f"--checkpoint={folders['marian']}", "--text=a b c", "--beam_size=3"]
     words += ["--num_tokens=5", f"--attention={picture}"]
-    command = [sys.executable, "-m", "experiments.predict", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = call("experiments.predict", *words)
     assert done.returncode == 0, done.stderr
     assert "log_probability" in done.stdout and picture.stat().st_size > 1000
     assert done.stderr.startswith("Transformer: translate\n")
+    error = error_of("experiments.predict", words[0], "--text=a", "--temperature=0.5")
+    assert "--temperature is for --do=continue, and this is translate" in error
 
 
 def damage(folder, kind):

@@ -106,7 +106,7 @@ def take_a_step(row, **changes):
 
 
 # The other rows have the same programs at other sizes, which are traced by --describe.
-@pytest.mark.parametrize("row", ["base", "B-half-keys", "E-learned-positions", "big", "RNNsearch"])
+@pytest.mark.parametrize("row", ["base", "E-learned-positions", "big", "RNNsearch"])
 def test_a_row_takes_a_step(row):
     before, after, loss = take_a_step(row)
     assert 4 < loss < 12
@@ -116,7 +116,7 @@ def test_a_row_takes_a_step(row):
         assert np.any(old != new), jax.tree_util.keystr(path)
 
 
-@pytest.mark.parametrize("score", ["dot", "general", "additive"])
+@pytest.mark.parametrize("score", ["general", "additive"])
 def test_other_scores_in_every_head(score):
     _, _, loss = take_a_step("base", score=score, num_layers=1)
     assert 4 < loss < 12

@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +15,7 @@ from experiments.harness.runner import measure
 from experiments.harness.verify import verify
 from experiments.papers import find
 from experiments.vit2020.paper import PAPER
+from tests.experiments.programs import call
 from tests.experiments.runs import run
 
 CHANGES = dict(crop=1, flip=True, color_jitter=0.3, cutout=2, cutmix=0.4, mixup=0.4, drop_path=0.1)
@@ -106,9 +104,7 @@ def test_float32_evaluation_ignores_an_implementation_named_for_bfloat16(dtype, 
 
 
 def describe(*words):
-    command = [sys.executable, "-m", "experiments.vit2020", "--describe", "--json", *words]
-    environ = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    return subprocess.run(command, env=environ, capture_output=True, text=True)
+    return call("experiments.vit2020", "--describe", "--json", *words)
 
 
 def test_describe_simulates_a_mesh():

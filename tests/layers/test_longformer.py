@@ -148,8 +148,9 @@ LAYERED = {
 def test_an_encoder_takes_masks_by_layer(name):
     mask, of_layers = LAYERED[name]
     network = Bert(11, 3, 12, 20, HEADS, mask=mask)
-    params = network.init(jax.random.key(0), IDS)
-    weights = network.apply(params, IDS, capture="all").weights  # [B, L, N, T, T]
+    params = jax.jit(network.init)(jax.random.key(0), IDS)
+    apply = jax.jit(network.apply, static_argnames="capture")
+    weights = apply(params, IDS, capture="all").weights  # [B, L, N, T, T]
     for layer, expected in enumerate(of_layers):
         allowed = np.broadcast_to(expected.dense(10, 10), (HEADS, 10, 10))
         np.testing.assert_array_equal(np.asarray(weights[0, layer]) > 0, allowed)
@@ -158,11 +159,12 @@ def test_an_encoder_takes_masks_by_layer(name):
 def test_a_decoder_has_the_same_masks_by_layer_in_steps():
     mask = ByLayer((Window(1, 0), RANDOM | Window(0, 0)))
     network = GPT(11, 2, 12, 20, HEADS, mask=mask)
-    params = network.init(jax.random.key(0), IDS)
-    whole = network.apply(params, IDS).logits
+    params = jax.jit(network.init)(jax.random.key(0), IDS)
+    whole = jax.jit(network.apply)(params, IDS).logits
     state = network.apply(params, 2, 10, method="begin")
+    run = jax.jit(functools.partial(network.apply, method="step"))
     for position in range(10):
-        step = network.apply(params, state, IDS[:, position : position + 1], method="step")
+        step = run(params, state, IDS[:, position : position + 1])
         state = step.state
         np.testing.assert_allclose(step.logits[:, 0], whole[:, position], atol=1e-5)
 

@@ -124,6 +124,26 @@ def case(request):
     return make_case(request.param)
 
 
+# Of each model with each kind of parts one, where scores and localities are only passed on.
+@pytest.fixture(
+    params=[
+        "RNNencdec",
+        "RNNsearch, tied",
+        "RNNsearch, conditional",
+        "RNNsearch, local-p general",
+        "Transformer, T5's",
+        "Transformer, pre-norm, grouped",
+        "Transformer, general, learned",
+        "Transformer, windows",
+        "stacked",
+        "stacked, location, feed",
+        "stacked, local-p concat, feed",
+    ]
+)
+def few(request):
+    return make_case(request.param)
+
+
 def make_batch():
     """Two sentences of 9 and 4 source ids, and the words before each of 5 target words."""
     rng = np.random.default_rng(1)
@@ -178,17 +198,17 @@ def test_step_by_step_decoding_equals_the_full_pass(case):
             np.testing.assert_allclose(weights[:, 0], whole.weights[..., t, :], atol=2e-6)
 
 
-def test_beam_hypotheses_equal_separate_decoding(case):
+def test_beam_hypotheses_equal_separate_decoding(few):
     source, valid, _ = make_batch()
-    encoded = case.encode(case.params, source, valid)
-    memory, start = encoded.memory, case.begin(case.params, encoded, 8)
+    encoded = few.encode(few.params, source, valid)
+    memory, start = encoded.memory, few.begin(few.params, encoded, 8)
     K, steps = 3, 4
     rng = np.random.default_rng(2)
     words = rng.integers(4, N_WORDS, (steps, B, K)).astype(np.int32)
     parents = rng.integers(0, K, (steps, B, K))
     state, found = search.spread(start, K), []
     for t in range(steps):
-        logits, state, _ = case.step(case.params, memory, state, words[t])
+        logits, state, _ = few.step(few.params, memory, state, words[t])
         found.append(logits)
         state = search.choose(state, jnp.array(parents[t], jnp.int32))
     for k in range(K):
@@ -199,7 +219,7 @@ def test_beam_hypotheses_equal_separate_decoding(case):
             place = np.take_along_axis(parents[t - 1], place, 1)
         state = start
         for t, (place, word) in enumerate(reversed(path)):
-            logits, state, _ = case.step(case.params, memory, state, word)
+            logits, state, _ = few.step(few.params, memory, state, word)
             together = np.take_along_axis(np.asarray(found[t]), place[..., None], 1)
             np.testing.assert_allclose(together, logits, rtol=1e-5, atol=2e-5)
 
@@ -246,17 +266,17 @@ def test_segments_are_accepted_or_refused(name):
     np.testing.assert_allclose(found.states, run(*arrays).states, atol=1e-5)
 
 
-def test_hidden_states_return_the_captured_weights(case):
+def test_hidden_states_return_the_captured_weights(few):
     source, valid, previous = make_batch()
-    capture = None if case.network.alignment is None else "all"
-    run = jax.jit(functools.partial(case.network.apply, method="hidden_states", capture=capture))
-    hidden = run(case.params, source, valid, previous)
-    expected = case.run(case.params, source, valid, previous).weights
+    capture = None if few.network.alignment is None else "all"
+    run = jax.jit(functools.partial(few.network.apply, method="hidden_states", capture=capture))
+    hidden = run(few.params, source, valid, previous)
+    expected = few.run(few.params, source, valid, previous).weights
     if expected is None:
         assert hidden.weights is None and hidden.self_weights is None
     else:
         np.testing.assert_allclose(hidden.weights, expected, atol=1e-6)
-    assert (hidden.self_weights is not None) == isinstance(case.network, Transformer)
+    assert (hidden.self_weights is not None) == isinstance(few.network, Transformer)
 
 
 def parameter_count(network):

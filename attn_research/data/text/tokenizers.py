@@ -232,6 +232,7 @@ class SubwordTokenizer:
         return sentencepiece.SentencePieceProcessor(model_proto=self.model)
 
 
+@functools.lru_cache(maxsize=2**14)  # systems of a table share their references
 def detokenize(words: str, language: str) -> str:
     """Tokenized words as written text, by the Moses rules of the language."""
     import sacremoses

@@ -99,11 +99,12 @@ def pairs_of(config: TextConfig, split: str) -> Sequence[Pair]:
     """The pairs of a split, those of several joins one after the other.
 
     With --tokenizer=moses all but the training pairs are tokenized here, once: their words are what
-    BLEU counts. Training pairs are tokenized as they are encoded, which may be a stream.
+    BLEU counts. Training pairs are tokenized as they are encoded, which may be a stream; the others
+    are held, for the runs of a table are all scored with them.
     """
     found = [corpus.split(split) for corpus in corpora(config)]
     pairs = found[0] if len(found) == 1 else [pair for pairs in found for pair in pairs]
-    return pairs if split == "train" else in_words(config, pairs)
+    return pairs if split == "train" else list(in_words(config, pairs))
 
 
 def in_words(config: TextConfig, pairs: Sequence[Pair]) -> Sequence[Pair]:
