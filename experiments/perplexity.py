@@ -10,9 +10,7 @@ first token of each is not predicted. With it each window after the first predic
 matrices are rounded as decoding in int8 rounds them, and compared with those of the checkpoint.
 """
 
-import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -22,15 +20,15 @@ import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
-from attn_research.data.files import user_path, write_whole
+from attn_research.data.files import user_path
 from attn_research.data.text.long_texts import TESTS, read_text
 from attn_research.data.text.rows import Pieces, Stream, collate, strided
 from attn_research.evaluation.likelihood import perplexity
 from attn_research.layers.row_products import round_to_int8
 from experiments.harness.flags import one_line_errors, parse_flags
 from experiments.harness.path_flags import define_path
-from experiments.harness.results import command_line, environment
-from experiments.published.model import Published, load_published
+from experiments.published.measuring import define_measuring, load_able, report
+from experiments.published.model import Published
 
 
 def windows(num_tokens: int, context: int, stride: int | None) -> Pieces:
@@ -110,31 +108,17 @@ def measure(
 
 
 def main(argv: Sequence[str]) -> None:
-    values = flags.FLAGS
     with one_line_errors(argv):
-        rows = _measure()
-    for row in rows:
-        cells = (f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
-        print("  ".join(cells))
-    if values.output:
-        result = {
-            "command": command_line("experiments.perplexity", sys.argv[1:]),
-            "environment": environment(),
-            "rows": rows,
-        }
-        write_whole(user_path(values.output), (json.dumps(result, indent=1) + "\n").encode())
+        report("experiments.perplexity", _measure())
 
 
 def _measure() -> list[dict[str, Any]]:
     """The numbers that the flags ask for."""
     values = flags.FLAGS
-    if not values.checkpoint:
-        raise ValueError("--checkpoint is missing: the folder of a published decoder")
     if values.stride is not None and values.stride > values.context - 1:
         raise ValueError(f"--stride={values.stride} is more than a window predicts")
     text = _text()
-    model = load_published(values.checkpoint)
-    model.choose("continue")
+    model = load_able("continue")
     if model.longest is not None and values.context > model.longest:
         raise ValueError(f"--context={values.context}: the model has {model.longest} positions")
     ids = np.array(model.tokenizer.encode(text)[0], np.int32)
@@ -150,14 +134,11 @@ def _text() -> str:
 
 
 if __name__ == "__main__":
-    define_path("checkpoint", "", "Folder of a published decoder, or a GGUF file.")
+    define_measuring()
     flags.DEFINE_enum("data", "wikitext2", list(TESTS), "Test text.")
-    define_path("data_dir", "", "Folder of data sets; unset, ATTN_DATA_DIR.")
     define_path("text_file", "", "Text file instead of --data.")
     flags.DEFINE_integer("context", 1024, "Tokens of a window.", lower_bound=2)
     flags.DEFINE_integer("stride", None, "Tokens that later windows predict.", lower_bound=1)
     flags.DEFINE_integer("num_windows", 0, "Windows from the beginning; 0: all.", lower_bound=0)
     flags.DEFINE_enum("weights", "float32", ["float32", "int8"], "int8 is measured beside float32.")
-    define_path("output", "", "JSON file for the result.")
-    flags.DEFINE_bool("debug", False, "Show where an error came from.")
     app.run(main, flags_parser=parse_flags)

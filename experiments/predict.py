@@ -10,6 +10,7 @@ FOLDER is that of a finished or interrupted run, runs/PAPER/DATA-SCALE/ROW.seedN
 python -m experiments.predict --checkpoint=FOLDER --text="Paris is the [MASK] of France."
 python -m experiments.predict --checkpoint=FOLDER --do=embed --file=sentences.txt
 python -m experiments.predict --checkpoint=FOLDER --text="Once upon a time" --temperature=0.8
+python -m experiments.predict --checkpoint=FOLDER --file=sentences.txt --beam_size=6   translates
 
 FOLDER is that of a published checkpoint, with config.json, weights and tokenizer, or a GGUF file.
 """

@@ -34,7 +34,13 @@ EXPERIMENTS_MAY_IMPORT = {
     "harness": {"harness"},
     "tasks": {"tasks", "harness.task", "harness.config"},
     "conformance": {"conformance", "harness.results", "harness.path_flags"},
-    "published": {"published", "harness.task", "harness.machine", "harness.path_flags"},
+    "published": {
+        "published",
+        "harness.task",
+        "harness.machine",
+        "harness.path_flags",
+        "harness.results",
+    },
 }
 # And command lines beside them.
 FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance", "robustness", "published"}

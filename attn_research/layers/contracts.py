@@ -11,7 +11,19 @@ from flax import linen as nn
 
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
-Capture = Literal["all"] | None  # of attention weights
+
+@dataclasses.dataclass(frozen=True)
+class CaptureSome:
+    """A request for the weights of some heads in some blocks alone, both counted from 0.
+
+    It costs the scores of those heads. Models with a stack of self-attention take it, in inference.
+    """
+
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+
+
+Capture = Literal["all"] | CaptureSome | None  # of attention weights
 
 
 class Encoded(NamedTuple):

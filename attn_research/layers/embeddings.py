@@ -1,13 +1,20 @@
 """Positional embeddings, fixed and learned."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 from flax import linen as nn
 
 from attn_research.attention import ALiBi, RelativeBias, alibi_slopes
 from attn_research.attention.rotary import PAIRS, Pairing, angles
 from attn_research.types import Array, Bool, Float, Int
+
+# How positional embeddings are made for another grid of patches.
+Resizing = Literal["bilinear", "bicubic"]
+_SLOPE = -0.75
 
 
 def sinusoids(
@@ -71,18 +78,40 @@ class SinusoidalPositions(nn.Module):
 
 
 def resize_positions(
-    table: Float[Array, "P D"], grid: tuple[int, int], wanted: tuple[int, int]
+    table: Float[Array, "P D"],
+    grid: tuple[int, int],
+    wanted: tuple[int, int],
+    method: Resizing = "bilinear",
 ) -> Float[Array, "_ D"]:
-    """Positional embeddings of another grid of patches, by bilinear interpolation.
+    """Positional embeddings of another grid of patches, by interpolation of the nearest.
 
-    Dosovitskiy et al. 2020, section 3.2. The same grid gives the same embeddings.
+    Dosovitskiy et al. 2020, section 3.2. The same grid gives the same embeddings. "bilinear" is
+    smoothed where the new grid is the smaller one; "bicubic", as published models have it, is not
+    (Keys 1981, equation 4, with a slope of -0.75 at the distance of 1).
     """
     if grid == wanted:
         return table
     plane = table.reshape(*grid, -1)
-    return jax.image.resize(plane, (*wanted, plane.shape[-1]), "bilinear").reshape(
-        -1, plane.shape[-1]
-    )
+    if method == "bilinear":
+        resized = jax.image.resize(plane, (*wanted, plane.shape[-1]), "bilinear")
+    else:
+        down, across = (jnp.asarray(_cubic(*sizes)) for sizes in zip(grid, wanted, strict=True))
+        resized = jnp.einsum("ph,hwd,qw->pqd", down, plane, across).astype(table.dtype)
+    return resized.reshape(-1, plane.shape[-1])
+
+
+def _cubic(size: int, wanted: int) -> Float[np.ndarray, "wanted size"]:
+    """The weights of `size` points for `wanted` ones; beyond an edge there is the edge again."""
+    places = (np.arange(wanted) + 0.5) * size / wanted - 0.5
+    weights = np.zeros((wanted, size), np.float32)
+    for offset in (-1, 0, 1, 2):
+        at = np.floor(places) + offset
+        x = np.abs(places - at)
+        near = ((_SLOPE + 2) * x - (_SLOPE + 3)) * x * x + 1
+        far = ((_SLOPE * x - 5 * _SLOPE) * x + 8 * _SLOPE) * x - 4 * _SLOPE
+        index = np.clip(at, 0, size - 1).astype(int)
+        weights[np.arange(wanted), index] += np.where(x <= 1, near, far)
+    return weights
 
 
 class LearnedPositions(nn.Module):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from attn_research.attention import Attended, Mask, Positions, Rotation
+from attn_research.attention import Attended, Capture, Mask, Positions, Rotation
 from attn_research.attention.array_masks import GlobalTokens, Padding
 from attn_research.attention.sparse_masks import Global, Prefix
 from attn_research.layers.multihead import MultiHeadAttention
@@ -59,13 +59,19 @@ class LongformerAttention(MultiHeadAttention):
         *,
         positions: Positions | None = None,
         rotation: Rotation | None = None,
-        capture: Literal["all"] | None = None,
+        capture: Literal["all"] | Capture | None = None,
         **options,
     ) -> Attended:
         """Contexts of the heads [*B, T, N, Hv], and weights if captured.
 
-        ValueError for positions that do not count from 0, a rotation, or a bias.
+        ValueError for positions that do not count from 0, a rotation, or a bias, and for the
+        capture of some heads.
         """
+        if capture not in (None, "all"):
+            raise ValueError(
+                "global tokens with projections of their own capture all weights of a layer, not "
+                'those of some heads: give capture="all"'
+            )
         if positions is not None or rotation is not None or options.get("bias") is not None:
             raise ValueError(
                 "global tokens with projections of their own take learned positions of a whole "

@@ -6,7 +6,7 @@ from typing import Literal
 from einops import rearrange
 from flax import linen as nn
 
-from attn_research.attention import Attended, Dropout, Mask, Positions, Rotation, attend
+from attn_research.attention import Attended, Capture, Dropout, Mask, Positions, Rotation, attend
 from attn_research.decoding.cache import KeyValues
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.types import Array, Float
@@ -60,7 +60,7 @@ class MultiHeadAttention(nn.Module):
         bias: Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None = None,
         rotation: Rotation | None = None,
         train: bool = False,
-        capture: Literal["all"] | None = None,
+        capture: Literal["all"] | Capture | None = None,
     ) -> Attended:
         """The output [*B, T, D], and weights [*B, N, T, S] if captured.
 

@@ -1,5 +1,6 @@
 """Stacks of equal blocks: scanned for whole sequences, one by one for the steps of a decoder."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from attn_research import attention
+from attn_research.layers.contracts import Capture, CaptureSome
 from attn_research.layers.remat import Remat, remat
 from attn_research.types import Array, Float, PyTree
 
@@ -45,23 +48,48 @@ def run_layers(
     body: Callable[..., tuple[Array, Array | None]],
     blocks: nn.Module,
     embedded: Float[Array, "B T D"],
+    *,
+    num_layers: int,
+    share: bool = False,
+    capture: Capture = None,
     **options: Any,
 ) -> Layers:
-    """All blocks in turn: body(block, states, layer) -> (states after it, weights where captured).
+    """All blocks in turn: body(block, states, layer, capture) -> (states, weights where captured).
 
-    `layer` counts from 0, and is traced. `options` are those of `scan_blocks`.
+    `layer` counts from 0, and is traced; `capture` is what `attend` takes. Other options are those
+    of `scan_blocks`. With `CaptureSome` the weights are those of its layers and heads, in order,
+    and no states are kept. ValueError for a layer that there is not.
     """
+    if isinstance(capture, CaptureSome):
+        return _run_some(body, blocks, embedded, num_layers, share, capture)
 
     def run(block, carry):
         states, layer = carry
-        after, weights = body(block, states, layer)
+        after, weights = body(block, states, layer, capture)
         return (after, layer + 1), None if weights is None else (after, weights)
 
-    (last, _), captured = scan_blocks(run, **options)(blocks, (embedded, jnp.int32(0)))
+    loop = scan_blocks(run, num_layers, share=share, **options)
+    (last, _), captured = loop(blocks, (embedded, jnp.int32(0)))
     if captured is None:
         return Layers(last, None, None)
     after, weights = captured
     return Layers(last, jnp.concatenate([embedded[:, None], after], axis=1), weights)
+
+
+def _run_some(body, blocks, embedded, num_layers, share, capture):
+    """The blocks one by one: a loop would keep the weights of every layer."""
+    if unknown := [layer for layer in capture.layers if not 0 <= layer < num_layers]:
+        raise ValueError(f"no layer {unknown[0]}: they are 0 to {num_layers - 1}")
+    if blocks.has_rng("dropout"):
+        raise ValueError("weights of some layers are captured without dropout: give train=False")
+    heads = attention.Capture(capture.heads, tuple(range(embedded.shape[1])))
+    params, states, weights = blocks.variables["params"], embedded, {}
+    each = (params,) * num_layers if share else unstack(params, num_layers)
+    for layer, of_layer in enumerate(each):
+        wanted = heads if layer in capture.layers else None
+        run = functools.partial(body, layer=jnp.int32(layer), capture=wanted)
+        states, weights[layer] = with_params(of_layer, run)(blocks, states)
+    return Layers(states, None, jnp.stack([weights[layer] for layer in capture.layers], axis=1))
 
 
 def unstack(params: PyTree, num_layers: int) -> tuple[PyTree, ...]:

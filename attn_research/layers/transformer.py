@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from einops import rearrange, reduce
 from flax import linen as nn
 
-from attn_research.attention import Full, Mask, Positions, Rotation
+from attn_research.attention import Capture, Full, Mask, Positions, Rotation
 from attn_research.attention.positions import grid
 from attn_research.decoding.cache import Cache, KeyValues, Past
 from attn_research.layers.feed_forward import BlockConfig, Residual
@@ -53,7 +53,7 @@ class EncoderBlock(Block):
         bias: Bias = None,
         rotation: Rotation | None = None,
         train: bool = False,
-        capture: Literal["all"] | None = None,
+        capture: Literal["all"] | Capture | None = None,
     ) -> tuple[Float[Array, "B S D"], Float[Array, "B N S S"] | None]:
         """The output of the block, and the weights of its heads, if captured.
 
@@ -103,7 +103,7 @@ class DecoderBlock(Block):
         bias: Bias = None,
         rotation: Rotation | None = None,
         train: bool = False,
-        capture: Literal["all"] | None = None,
+        capture: Literal["all"] | Capture | None = None,
     ) -> tuple[Float[Array, "B *K T D"], Cache | None, DecoderWeights]:
         """The output of the block, the cache with the keys and values of `states`, and weights.
 

@@ -148,11 +148,11 @@ class Bert(nn.Module):
         states = self._embed(ids, types, self._rows(ids, valid, segments, positions), train=train)
         mask = within_texts(self.mask, valid, segments)
 
-        def run(block, states, layer):
+        def run(block, states, layer, capture):
             return block(states, mask.of_layer(layer), train=train, capture=capture)
 
         loop = dict(num_layers=self.num_layers, policy=self.remat, share=self.share_layers)
-        last, *captured = run_layers(run, self.blocks, states, **loop)
+        last, *captured = run_layers(run, self.blocks, states, capture=capture, **loop)
         return BertOutput(last, self.read(last, train=train), *captured)
 
     def read(self, states: Float[Array, "*B T D"], *, train: bool = False) -> dict[str, Array]:

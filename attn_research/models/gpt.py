@@ -169,15 +169,14 @@ class GPT(nn.Module):
             self._check_length(ids.shape[-1] if segments is None else 0)
         states, rotation = self._embed(ids, positions, train=train)
         mask = within_texts(intersect(self.mask, Causal()), valid, segments)
-        options = {"bias": self._bias(), "rotation": rotation, "train": train, "capture": capture}
+        options = {"bias": self._bias(), "rotation": rotation, "train": train}
 
-        def run(block, states, layer):
-            after, _, weights = block(states, mask.of_layer(layer), **options)
+        def run(block, states, layer, capture):
+            after, _, weights = block(states, mask.of_layer(layer), capture=capture, **options)
             return after, weights.attention
 
-        last, *captured = run_layers(
-            run, self.blocks, states, num_layers=self.num_layers, policy=self.remat
-        )
+        loop = dict(num_layers=self.num_layers, policy=self.remat)
+        last, *captured = run_layers(run, self.blocks, states, capture=capture, **loop)
         return EncodedStates(self._finish(last), *captured)
 
     def logits(self, states: Float[Array, "*B D"]) -> Float[Array, "*B V"]:

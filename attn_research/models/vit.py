@@ -6,16 +6,16 @@ class token's state, or the mean over patches, normalized -> logits.
 """
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
 from attn_research.attention import Full, Mask
-from attn_research.layers.contracts import Classified, EncodedStates
+from attn_research.layers.contracts import Capture, Classified, EncodedStates
 from attn_research.layers.convolution import ResidualStem
-from attn_research.layers.embeddings import resize_positions
+from attn_research.layers.embeddings import Resizing, resize_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import Pooler
 from attn_research.layers.multihead import MultiHeadAttention
@@ -41,7 +41,8 @@ POOLINGS = "class", "mean", "class_and_mean", "tanh"
 class ViT(nn.Module):
     """`num_layers` blocks over the patches of an image, `patch` pixels a side.
 
-    Positional embeddings are of `image_size`; for images of another size they are interpolated.
+    Positional embeddings are of `image_size`; for images of another size they are interpolated, by
+    the method `resizing`.
     With a `stem` the patches are of its feature map, and `patch` counts positions of that map (the
     paper's hybrids, section 3.1). `pooling` "mean" reads the mean of the patches and has no class
     token; "class_and_mean" reads both, side by side, and "tanh" a layer of the class token. With
@@ -72,6 +73,7 @@ class ViT(nn.Module):
     attention_bias: bool | tuple[str, ...] = True
     embedding_norm: bool = False
     patch_bias: bool = True
+    resizing: Resizing = "bilinear"
     scoring: Scoring = make_scoring("scaled_dot")
     mask: Mask = Full()
     implementation: str | None = None
@@ -85,6 +87,10 @@ class ViT(nn.Module):
             )
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling {self.pooling!r} is not one of {', '.join(POOLINGS)}")
+        if self.resizing not in get_args(Resizing):
+            raise ValueError(
+                f"resizing {self.resizing!r} is not one of {', '.join(get_args(Resizing))}"
+            )
         height, width = self.grid(self.image_size)
         tokens = self.pooling != "mean"
         self.embed = nn.Dense(self.model_dim, use_bias=self.patch_bias)
@@ -124,7 +130,7 @@ class ViT(nn.Module):
         images: Float[Array, "B H W C"],
         *,
         train: bool = False,
-        capture: Literal["all"] | None = None,
+        capture: Capture = None,
     ) -> Classified:
         """Logits [B, V] of a batch of images, and weights [B, L, N, P, P]; the token is first."""
         states, _, weights = self.read(images, train=train, capture=capture)
@@ -147,7 +153,7 @@ class ViT(nn.Module):
         images: Float[Array, "B H W C"],
         *,
         train: bool = False,
-        capture: Literal["all"] | None = None,
+        capture: Capture = None,
     ) -> EncodedStates:
         """The normalized states of a batch of images; the first is the class token's, if any."""
         grid = self.grid(images.shape[1:3])
@@ -160,21 +166,22 @@ class ViT(nn.Module):
         if self.pooling != "mean":
             first = jnp.broadcast_to(self.token, (len(states), 1, self.model_dim))
             states = jnp.concatenate([first, states], axis=1)
-            resized = resize_positions(positions[1:], self.grid(self.image_size), grid)
-            positions = jnp.concatenate([positions[:1], resized])
+            positions = jnp.concatenate([positions[:1], self._resize(positions[1:], grid)])
         else:
-            positions = resize_positions(positions, self.grid(self.image_size), grid)
+            positions = self._resize(positions, grid)
         states = states + positions[None]
         states = self.first_norm(states) if self.embedding_norm else states
         states = self.drop(states, deterministic=not train)
 
-        def run(block, states, layer):
+        def run(block, states, layer, capture):
             return block(states, self.mask.of_layer(layer), train=train, capture=capture)
 
-        last, *captured = run_layers(
-            run, self.blocks, states, num_layers=self.num_layers, policy=self.remat
-        )
+        loop = dict(num_layers=self.num_layers, policy=self.remat)
+        last, *captured = run_layers(run, self.blocks, states, capture=capture, **loop)
         return EncodedStates(self.norm(last), *captured)
+
+    def _resize(self, positions, grid):
+        return resize_positions(positions, self.grid(self.image_size), grid, self.resizing)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """The number of patches down and across an image of a size in pixels.

@@ -57,6 +57,7 @@ def _vision(options: Options) -> ViT:
         attention_dropout=options.number("attention_dropout", 0.0),
         embedding_norm=True,
         patch_bias=False,
+        resizing="bicubic",
     )
 
 

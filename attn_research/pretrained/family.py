@@ -54,8 +54,9 @@ TOWERS = "vision", "text"  # fields of networks that have networks
 def comparable(network: nn.Module) -> nn.Module:
     """The network without what no file holds: initialization, execution, unread choices."""
     fields = {field.name for field in dataclasses.fields(network)}
-    execution = {"implementation": None, "remat": "none"}
-    changes: dict[str, Any] = {k: v for k, v in execution.items() if k in fields}
+    # Images of the size in the config need no resizing of positions.
+    unread = {"implementation": None, "remat": "none", "resizing": "bicubic"}
+    changes: dict[str, Any] = {k: v for k, v in unread.items() if k in fields}
     changes |= {name: comparable(getattr(network, name)) for name in TOWERS if name in fields}
     if "block" in fields:
         block = dataclasses.replace(network.block, kernel_init=NORMAL, output_init=None)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attn_research.pretrained.running import LAYERS, WEIGHTS, Arrays, real_places
+from attn_research.pretrained.running import IMAGES, LAYERS, WEIGHTS, Arrays, real_places
 
 # A value v may differ by ABSOLUTE + RELATIVE |v|.
 ABSOLUTE = RELATIVE = 1e-4
@@ -48,6 +48,11 @@ def first_departure(found: Arrays, expected: Arrays, inputs: Arrays) -> str | No
         pair = (arrays[kind][:, number] for arrays in (found, expected))
         return not _difference(kind, *pair, real_places(inputs, kind)).holds
 
+    if departs(LAYERS, 0) and IMAGES in inputs:
+        return (
+            "the embeddings: the order of a patch's pixels, positions of another grid of patches, "
+            "the class token, or the norm after them"
+        )
     if departs(LAYERS, 0):
         return (
             "the embeddings: a tokenizer that is not this vocabulary's, positions that padding "

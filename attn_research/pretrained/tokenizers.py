@@ -21,6 +21,11 @@ from tokenizers import (
 from attn_research.data.files import one_line, read_lines
 from attn_research.data.text.wordpiece import is_lowercase, make_word_pieces
 from attn_research.pretrained.checkpoint import Checkpoint
+from attn_research.pretrained.marian_tokenizer import (
+    MarianTokenizer,
+    is_marian,
+    load_marian_tokenizer,
+)
 
 _MASKS = "[MASK]", "<mask>"
 _BERT_SPECIAL = "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"
@@ -58,13 +63,23 @@ class PublishedTokenizer:
             names = [self.tokenizer.decode([each], skip_special_tokens=False) for each in ids]
         return [(name or "?").replace("\n", "↵").replace(" ", "·") for name in names]
 
+    def target_labels(self, ids: Sequence[int]) -> list[str]:
+        """The labels of target ids, which are of the same tokenizer."""
+        return self.labels(ids)
 
-def load_tokenizer(checkpoint: Checkpoint, vocab_size: int) -> PublishedTokenizer:
+
+def load_tokenizer(
+    checkpoint: Checkpoint, vocab_size: int, target_size: int | None = None
+) -> PublishedTokenizer | MarianTokenizer:
     """The tokenizer that lies beside the weights of a checkpoint, or in their file.
 
-    ValueError, in one line, where there is none, where it is damaged, and where it has more tokens
-    than the model has embeddings.
+    `target_size` is that of the target vocabulary of a model that translates. ValueError, in one
+    line, where there is none, where it is damaged, and where it has more tokens than the model has
+    embeddings.
     """
+    folder = checkpoint.where
+    if target_size is not None and folder is not None and is_marian(folder):
+        return load_marian_tokenizer(folder, (vocab_size, target_size))
     where, tokenizer = str(checkpoint.where), None
     if checkpoint.container == "gguf":
         tokenizer = _from_gguf(checkpoint)
@@ -101,7 +116,8 @@ def _from_folder(folder: Path | None) -> tuple[str, Tokenizer]:
     if (path := folder / "vocab.txt").is_file():
         return str(path), _from_vocabulary(path)
     raise FileNotFoundError(
-        f"{folder} has no tokenizer: tokenizer.json or vocab.txt of the model is needed beside it"
+        f"{folder} has no tokenizer: tokenizer.json or vocab.txt of the model is needed beside it, "
+        "of Marian source.spm, target.spm and vocab.json"
     )
 
 

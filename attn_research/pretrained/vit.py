@@ -28,6 +28,7 @@ def common_network(
         "dropout": options.number("hidden_dropout_prob", 0.0),
         "attention_dropout": options.number("attention_probs_dropout_prob", 0.0),
         "attention_bias": options.flag("qkv_bias", True) or WITHOUT_INPUT_BIAS,
+        "resizing": "bicubic",
     }
     return ViT(
         num_classes=classes if "classifier.weight" in tensors else 0,

@@ -37,12 +37,20 @@ class Response(NamedTuple):
 
 
 def head_maps(
-    weights: np.ndarray, rows: Sequence[str], columns: Sequence[str]
+    weights: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    numbers: tuple[Sequence[int], Sequence[int]] | None = None,
 ) -> dict[str, AttentionMap]:
-    """The maps of one example's heads, of weights [L, N, T, S], by layer and head."""
+    """The maps of one example's heads, of weights [L, N, T, S], by layer and head.
+
+    `numbers` are those of the layers and of the heads, counted from 0; all of them where None.
+    """
+    layers, heads = numbers or map(range, weights.shape[:2])
     return {
-        f"layer {layer + 1}, head {head + 1}": AttentionMap(weights[layer, head], rows, columns)
-        for layer, head in np.ndindex(weights.shape[:2])
+        f"layer {layer + 1}, head {head + 1}": AttentionMap(weights[i, j], rows, columns)
+        for i, layer in enumerate(layers)
+        for j, head in enumerate(heads)
     }
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from absl import flags
 
 from attn_research.decoding import Beam, Sampling
+from attn_research.layers.contracts import Capture, CaptureSome
 from experiments.harness.machine import cache_programs
 from experiments.harness.path_flags import define_path
 from experiments.harness.task import Response
-from experiments.published import continuation, encoders
+from experiments.published import continuation, encoders, translation
 from experiments.published.model import ABILITIES, Published, load_published
 
 # Flags of continuations.
@@ -18,6 +19,8 @@ CONTINUATION = (
     "weights", "batch_size", "stream",
 )  # fmt: skip
 _SAMPLING = "temperature", "top_k", "top_p"
+# Those of them that translations have too.
+_OF_TRANSLATION = "num_tokens", "beam_size", "length_penalty", "batch_size"
 _MOST_PANELS = 64
 
 
@@ -25,7 +28,9 @@ def define_published() -> None:
     """Defines the flags."""
     define_path("checkpoint", "", "Folder of a published checkpoint, or a GGUF file.")
     flags.DEFINE_enum("do", "", ["", *ABILITIES], "What to do with a text; unset, by the model.")
-    flags.DEFINE_integer("num_tokens", 64, "Tokens of a continuation.", lower_bound=1)
+    flags.DEFINE_integer(
+        "num_tokens", 64, "Tokens of a continuation or translation.", lower_bound=1
+    )
     flags.DEFINE_float(
         "temperature", 0.0, "Divisor of the logits; 0: the most probable token.", lower_bound=0.0
     )
@@ -40,7 +45,7 @@ def define_published() -> None:
     flags.DEFINE_enum(
         "weights", "float32", ["float32", "int8"], "Weights of a continuation, on a CPU in int8."
     )
-    flags.DEFINE_integer("batch_size", 8, "Prompts of --file that are read at once.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 8, "Texts of --file that are read at once.", lower_bound=1)
     flags.DEFINE_bool("stream", None, "Show a continuation as it comes; unset, on a terminal.")
     flags.DEFINE_list("layers", [], "Layers to draw, from 1; unset, the last of --checkpoint.")
     flags.DEFINE_list("heads", [], "Heads to draw, from 1; unset, all.")
@@ -58,16 +63,43 @@ def respond_published(
     more = f" (also {' '.join(others)})" if others else ""
     print(f"{type(model.network).__name__}: {ability}{more}", file=sys.stderr, flush=True)
     if maps and not values.layers:
-        values.layers = [str(model.network.num_layers)]
+        values.layers = [str(model.num_layers)]
+    capture = _chosen(model) if maps and ability != "translate" else None
     if ability == "continue":
-        yield from _continue(model, read_inputs("text"), maps=maps)
+        yield from _continue(model, read_inputs("text"), capture)
         return
-    if given := [name for name in CONTINUATION if values[name].present]:
+    known = _OF_TRANSLATION if ability == "translate" else ()
+    if given := [name for name in CONTINUATION if values[name].present and name not in known]:
         raise ValueError(f"--{given[0]} is for --do=continue, and this is {ability}")
-    yield from encoders.respond(model, ability, read_inputs("text"), maps=maps)
+    if ability == "translate":
+        yield from translation.respond(model, read_inputs("text"), _options(), maps=maps)
+        return
+    yield from encoders.respond(model, ability, read_inputs("text"), capture=capture)
 
 
-def _continue(model: Published, inputs: Iterable[str], *, maps: bool) -> Iterator[Response]:
+def _chosen(model: Published) -> CaptureSome:
+    """The layers and heads that the flags ask for; ValueError where the model has none such."""
+    values, network = flags.FLAGS, model.network
+    found = []
+    for flag, count in (("layers", network.num_layers), ("heads", network.num_heads)):
+        given = values[flag].value or [str(number + 1) for number in range(count)]
+        for each in given:
+            if not each.isdecimal() or not 1 <= int(each) <= count:
+                raise ValueError(f"--{flag}={each}: the model has {flag} 1 to {count}")
+        found.append(tuple(dict.fromkeys(int(each) - 1 for each in given)))
+    return CaptureSome(*found)
+
+
+def _continue(model: Published, inputs: Iterable[str], capture: Capture) -> Iterator[Response]:
+    values, options = flags.FLAGS, _options()
+    asked = sys.stdout.isatty() if values.stream is None else values.stream
+    show = _show if asked and not values.json and values.beam_size == 1 else None
+    for response in continuation.respond(model, inputs, options, capture=capture, show=show):
+        yield response._replace(output="") if show else response
+
+
+def _options() -> continuation.Options:
+    """The options that the flags ask for; ValueError where they contradict each other."""
     values = flags.FLAGS
     strategy = Sampling(values.temperature, values.top_k, values.top_p)
     if values.beam_size > 1:
@@ -78,7 +110,7 @@ def _continue(model: Published, inputs: Iterable[str], *, maps: bool) -> Iterato
         raise ValueError("--length_penalty is of a beam: give --beam_size as well")
     elif not values.temperature and (values.top_k or values.top_p < 1):
         raise ValueError("--top_k and --top_p cut what is drawn from: give --temperature as well")
-    options = continuation.Options(
+    return continuation.Options(
         values.num_tokens,
         strategy,
         tuple(values.stop),
@@ -87,10 +119,6 @@ def _continue(model: Published, inputs: Iterable[str], *, maps: bool) -> Iterato
         # Lines of a terminal are answered one by one.
         values.batch_size if values.file else 1,
     )
-    asked = sys.stdout.isatty() if values.stream is None else values.stream
-    show = _show if asked and not values.json and values.beam_size == 1 else None
-    for response in continuation.respond(model, inputs, options, maps=maps, show=show):
-        yield response._replace(output="") if show else response
 
 
 def _show(text: str) -> None:

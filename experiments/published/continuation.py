@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from attn_research.decoding import GREEDY, Beam, Continuation, Sampling, generate, stream
+from attn_research.layers.contracts import Capture
 from attn_research.layers.decoders import Decoder
 from attn_research.layers.row_products import Weights, store_by_output
 from attn_research.types import PyTree
@@ -46,7 +47,7 @@ def respond(
     inputs: Iterable[str],
     options: Options,
     *,
-    maps: bool = False,
+    capture: Capture = None,
     show: Show | None = None,
 ) -> Iterator[Response]:
     """Each prompt with its continuation; what is drawn for one depends on its number and the seed.
@@ -75,7 +76,7 @@ def respond(
             news = stream(decoder, (params,), prompts, every=1, **arguments)
             found = [texts.show(news, show)]
         for (_, text), prompt, each in zip(batch, prompts, found, strict=True):
-            yield _response(model, texts, text, prompt, each, maps=maps)
+            yield _response(model, texts, text, prompt, each, capture)
 
 
 def _encode(model: Published, number: int, text: str) -> list[int]:
@@ -121,15 +122,15 @@ class _Texts:
         return len(text) - max((len(s) for s in starts if text.endswith(s)), default=0)
 
 
-def _response(model, texts, text, prompt, found, *, maps):
+def _response(model, texts, text, prompt, found, capture):
     notes = [f"{len(found.tokens)} tokens, over by {_REASONS[found.reason]}"]
     if texts.stops and found.reason != "stop":
         met = "none of the stop strings was met" if len(texts.stops) > 1 else "--stop was not met"
         notes.append(met)
     scores = {} if found.log_prob is None else {"log_probability": found.log_prob}
     whole, drawn = [*prompt, *found.tokens], {}
-    if maps:
-        drawn = model.maps(whole, model.read(whole, capture="all").weights)
+    if capture is not None:
+        drawn = model.maps(whole, model.read(whole, capture=capture).weights, capture)
     return Response(text, text + texts.read(found.tokens), scores, drawn, notes)
 
 

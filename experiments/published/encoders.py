@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from attn_research.layers.contracts import Capture
 from experiments.harness.task import Response
 from experiments.published.model import Published
 
@@ -12,16 +13,16 @@ BEST = 5  # words that are listed for a mask
 
 
 def respond(
-    model: Published, ability: str, inputs: Iterable[str], *, maps: bool
+    model: Published, ability: str, inputs: Iterable[str], *, capture: Capture = None
 ) -> Iterator[Response]:
-    """What an encoder does with each text, with its attention maps if asked for."""
+    """What an encoder does with each text, with the attention maps that are captured."""
     do = {"fill-mask": _fill_mask, "classify": _classify, "embed": _embed}[ability]
     for text in inputs:
         ids, types = model.encode(text)
         if ability == "fill-mask":
             _check_masks(model, ids, text)
-        found = model.read(ids, types, capture="all" if maps else None)
-        drawn = model.maps(ids, found.weights) if maps else {}
+        found = model.read(ids, types, capture=capture)
+        drawn = {} if capture is None else model.maps(ids, found.weights, capture)
         yield Response(text, *do(model, ids, found), drawn)
 
 

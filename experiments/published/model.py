@@ -10,15 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from attn_research.data.files import read_json_object
+from attn_research.layers.contracts import Capture, CaptureSome
+from attn_research.models.bert import Bert
 from attn_research.models.gpt import GPT
-from attn_research.pretrained import from_checkpoint, read_checkpoint
+from attn_research.models.transformer import Transformer
+from attn_research.pretrained import Checkpoint, from_checkpoint, read_checkpoint
+from attn_research.pretrained.marian_tokenizer import MarianTokenizer
 from attn_research.pretrained.tokenizers import PublishedTokenizer, load_tokenizer
 from attn_research.types import PyTree
 from experiments.harness.task import AttentionMap, head_maps
 
 # What the heads of an encoder do.
 OF_HEADS = {"masked_lm": "fill-mask", "classifier": "classify", "token_classifier": "classify"}
-ABILITIES = "fill-mask", "classify", "embed", "continue"
+ABILITIES = "fill-mask", "classify", "embed", "continue", "translate"
 _SHORTEST = 16  # rows are padded to this, and to powers of two above
 
 
@@ -28,7 +33,7 @@ class Published:
 
     network: nn.Module
     params: PyTree
-    tokenizer: PublishedTokenizer
+    tokenizer: PublishedTokenizer | MarianTokenizer
     config: dict[str, Any]
 
     @property
@@ -36,6 +41,8 @@ class Published:
         """What the model can do, its default first."""
         if isinstance(self.network, GPT):
             return ("continue",)
+        if isinstance(self.network, Transformer):
+            return ("translate",)
         return *dict.fromkeys(OF_HEADS[h] for h in self.network.heads if h in OF_HEADS), "embed"
 
     def choose(self, wanted: str) -> str:
@@ -62,12 +69,17 @@ class Published:
     @property
     def longest(self) -> int | None:
         """The number of positions; None where there is no limit."""
-        if isinstance(self.network, GPT):
+        if isinstance(self.network, GPT | Transformer):
             return getattr(self.network.positions, "max_length", None)
         return self.network.max_length - self.network.first_position
 
+    @property
+    def num_layers(self) -> int:
+        """The number of layers whose attention is drawn, of a translator those of the decoder."""
+        return getattr(self.network, "num_decoder_layers", None) or self.network.num_layers
+
     @functools.cached_property
-    def _on_device(self) -> PyTree:
+    def on_device(self) -> PyTree:
         return jax.tree.map(jnp.asarray, self.params)
 
     def read(self, ids: list[int], types: list[int] | None = None, *, capture: Any = None) -> Any:
@@ -82,12 +94,16 @@ class Published:
         options = {} if types is None else {"types": jnp.asarray(np.pad(types, padding)[None])}
         row, valid = np.pad(np.int32(ids), padding)[None], np.arange(size)[None] < len(ids)
         run = _compiled(self.network, capture)
-        return run(self._on_device, jnp.asarray(row), jnp.asarray(valid), **options)
+        return run(self.on_device, jnp.asarray(row), jnp.asarray(valid), **options)
 
-    def maps(self, ids: list[int], weights: jax.Array) -> dict[str, AttentionMap]:
-        """The attention maps of a text, of weights [1, L, N, T, T]."""
+    def maps(
+        self, ids: list[int], weights: jax.Array, capture: Capture = "all"
+    ) -> dict[str, AttentionMap]:
+        """The attention maps of a text, of the weights [1, L, N, T, T] that were captured."""
         labels, count = self.tokenizer.labels(ids), len(ids)
-        return head_maps(np.asarray(weights)[0, :, :, :count, :count], labels, labels)
+        found = np.asarray(weights)[0, :, :, :count, :count]
+        numbers = (capture.layers, capture.heads) if isinstance(capture, CaptureSome) else None
+        return head_maps(found, labels, labels, numbers)
 
 
 @functools.cache
@@ -96,8 +112,27 @@ def _compiled(network: nn.Module, capture: Any) -> Any:
 
 
 def load_published(path: str | Path) -> Published:
-    """The checkpoint in a folder, or in a GGUF file; ValueError or OSError where it is unfit."""
+    """The checkpoint in a folder, or in a GGUF file; ValueError or OSError where it is unfit.
+
+    That is also where it reads no text.
+    """
     checkpoint = read_checkpoint(path)
     network, params = from_checkpoint(checkpoint)
-    tokenizer = load_tokenizer(checkpoint, network.vocab_size)
-    return Published(network, params, tokenizer, checkpoint.config)
+    config = checkpoint.config
+    if isinstance(network, Transformer) and network.stem is None:
+        sizes = network.source_vocab, network.target_vocab
+        config = _generation(checkpoint) | config
+    elif isinstance(network, Bert | GPT):
+        sizes = (network.vocab_size,)
+    else:
+        raise ValueError(
+            f"{path}: this {checkpoint.architectures()[-1]} does not read text alone; models like "
+            "BERT, GPT, Llama, Marian and T5 do"
+        )
+    return Published(network, params, load_tokenizer(checkpoint, *sizes), config)
+
+
+def _generation(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The fields of generation_config.json, where newer folders keep the special tokens."""
+    path = (checkpoint.where or Path()) / "generation_config.json"
+    return read_json_object(path) if path.is_file() else {}

@@ -1,41 +1,25 @@
 """Published checkpoints at work: masks, classes, embeddings, continuations, and bad input."""
 
-import json
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from attn_research.decoding import Beam, Sampling
+from attn_research.layers.contracts import CaptureSome
 from experiments import perplexity
 from experiments.harness.task import AttentionMap, Response
 from experiments.published import continuation, encoders
 from experiments.published.commands import some_maps
 from experiments.published.continuation import Options
 from experiments.published.model import load_published
+from tests.experiments.folders import LETTERS, SPECIAL, write
 from tests.experiments.programs import call
 from tests.pretrained.golden import load
 from tests.pretrained.packages import FOLDERS, package_folder
 
 ROOT = Path(__file__).parents[2]
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-LETTERS = [chr(ord("a") + number) for number in range(24)]
-
-
-def write(folder, name, words):
-    golden = load(name).checkpoint
-    (folder / "config.json").write_text(json.dumps(golden.config))
-    save_file(dict(golden.tensors), folder / "model.safetensors")
-    if "gpt" in name or "llama" in name:
-        tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "?"))
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        tokenizer.save(str(folder / "tokenizer.json"))
-    else:
-        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +33,14 @@ def models_of(tmp_path_factory):
 
 
 def respond(model, ability, text, **options):
-    (found,) = encoders.respond(model, ability, [text], maps=options.pop("maps", False), **options)
+    (found,) = encoders.respond(model, ability, [text], **options)
     return found
 
 
 def test_masks_are_filled_in_with_the_most_probable_words(models_of):
     model = models_of["bert_pretraining"]
     assert model.abilities == ("fill-mask", "embed") and model.choose("") == "fill-mask"
-    found = respond(model, "fill-mask", "a b [MASK] d [MASK]", maps=True)
+    found = respond(model, "fill-mask", "a b [MASK] d [MASK]", capture="all")
     ids, _ = model.encode("a b [MASK] d [MASK]")
     logits = model.network.apply(model.params, jnp.array([ids])).heads["masked_lm"][0]
     best = np.asarray(logits).argmax(-1)
@@ -71,6 +55,10 @@ def test_masks_are_filled_in_with_the_most_probable_words(models_of):
     shapes = {each.weights.shape for each in found.maps.values()}
     assert shapes == {(len(ids), len(ids))} and len(found.maps) == 3 * 3
     assert found.maps["layer 2, head 3"].rows[3] == "[MASK]"
+    some = respond(model, "fill-mask", "a b [MASK] d [MASK]", capture=CaptureSome((2, 0), (1,)))
+    assert list(some.maps) == ["layer 3, head 2", "layer 1, head 2"]
+    for name, drawn in some.maps.items():
+        np.testing.assert_allclose(drawn.weights, found.maps[name].weights, atol=1e-6)
 
 
 def test_texts_are_classified_whole_and_by_token(models_of):

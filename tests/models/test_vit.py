@@ -169,6 +169,8 @@ def test_positions_of_another_grid_are_interpolated():
     wide = np.asarray(resize_positions(table, (2, 3), (4, 6))).reshape(4, 6, 2)
     np.testing.assert_allclose(wide.mean(axis=(0, 1)), table.mean(axis=0), rtol=1e-5)
     assert (np.diff(wide, axis=0) >= 0).all() and (np.diff(wide, axis=1) >= 0).all()
+    constant = resize_positions(jnp.ones((6, 2)), (2, 3), (5, 2), "bicubic")
+    np.testing.assert_allclose(constant, np.ones((10, 2)), rtol=1e-6)
     network, params, _ = make_case()
     larger = jnp.ones((1, 16, 12, 3))
     assert jax.jit(network.apply)(params, larger).logits.shape == (1, 5)

@@ -53,6 +53,12 @@ def test_the_first_part_that_departs_is_named(change, message):
     assert departure.startswith(message.partition(": .* ")[0])
 
 
+def test_positions_of_another_grid_that_depart_are_named():
+    rows, departure = compare("dinov2", resizing="bilinear")
+    assert not rows["hidden_states"].holds
+    assert departure.startswith("the embeddings: the order of a patch's pixels, positions of")
+
+
 def test_one_layer_can_be_named_and_wrong_names_are_refused():
     golden, model = load("gpt2"), pretrained("gpt2")
     found = run_network(model, golden.inputs)

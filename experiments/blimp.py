@@ -1,0 +1,92 @@
+"""Minimal pairs by a published decoder: how often it finds the acceptable sentence likelier.
+
+python -m experiments.blimp --checkpoint=FOLDER --data_dir=DIR
+python -m experiments.blimp --checkpoint=FOLDER --data_dir=DIR --pairs=0      all 67,000
+
+BLiMP has 1,000 pairs in each of 67 paradigms; --pairs are drawn of each by --seed. A pair is right
+where the log-probability of the whole acceptable sentence is the higher one (Warstadt et al. 2020,
+section 4). --begin is the token before a sentence, of which the first token is predicted.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from tqdm import tqdm
+
+from attn_research.data.text.minimal_pairs import MinimalPair, draw_pairs, read_blimp
+from attn_research.types import Bool, Float
+from experiments.harness.flags import one_line_errors, parse_flags
+from experiments.published.measuring import define_measuring, load_able, report, rows_of
+from experiments.published.model import Published
+
+
+def log_probs(
+    model: Published, texts: Sequence[str], begin: str = "", batch_size: int = 32
+) -> Float[np.ndarray, "texts"]:
+    """The log-probability of each text, after the token `begin` if there is one.
+
+    Without it the first token of a text is given. ValueError where the tokenizer has no such token,
+    or the model cannot read a text.
+    """
+    first = model.tokenizer.tokenizer.token_to_id(begin) if begin else None
+    if begin and first is None:
+        raise ValueError(f"--begin={begin}: the tokenizer has no such token")
+    before = [] if first is None else [first]
+    encoded = [[*before, *model.encode(text)[0]] for text in texts]
+    params = jax.tree.map(jnp.asarray, model.params)
+
+    @jax.jit
+    def score(params, ids, valid):
+        logits = model.network.apply(params, ids, valid).logits[:, :-1]
+        wide = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+        chosen = jnp.take_along_axis(wide, ids[:, 1:, None], axis=-1)[..., 0]
+        return jnp.sum(chosen, axis=-1, where=valid[:, 1:])
+
+    found = np.zeros(len(texts))
+    batches = list(rows_of(encoded, batch_size))
+    for rows in tqdm(batches, "texts", mininterval=10, disable=None):
+        found[rows.indices] = score(params, rows.ids, rows.valid)[: len(rows.indices)]
+    return found
+
+
+def judge(
+    model: Published, pairs: Sequence[MinimalPair], begin: str, batch_size: int
+) -> Bool[np.ndarray, "pairs"]:
+    """Which pairs are right."""
+    texts = [pair.good for pair in pairs] + [pair.bad for pair in pairs]
+    good, bad = np.split(log_probs(model, texts, begin, batch_size), 2)
+    return good > bad
+
+
+def table(pairs: Sequence[MinimalPair], right: Bool[np.ndarray, "pairs"]) -> list[dict[str, Any]]:
+    """The percentage of right pairs by paradigm, by field and of all."""
+    found = []
+    for kind in ("paradigm", "field"):
+        names = [getattr(pair, kind) for pair in pairs]
+        for name in dict.fromkeys(names):
+            chosen = right[[each == name for each in names]]
+            found.append({kind: name, "pairs": len(chosen), "right": 100 * float(chosen.mean())})
+    return [*found, {"all": "BLiMP", "pairs": len(right), "right": 100 * float(right.mean())}]
+
+
+def main(argv: Sequence[str]) -> None:
+    values = flags.FLAGS
+    with one_line_errors(argv):
+        paradigms = read_blimp(values.data_dir or None)
+        pairs = draw_pairs(paradigms, values.pairs or None, values.seed)
+        model = load_able("continue")
+        right = judge(model, pairs, values.begin, values.batch_size)
+        report("experiments.blimp", table(pairs, right))
+
+
+if __name__ == "__main__":
+    define_measuring()
+    flags.DEFINE_integer("pairs", 20, "Pairs of each paradigm; 0: all.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Seed of what is drawn.", lower_bound=0)
+    flags.DEFINE_string("begin", "", "Token before each sentence, such as <|endoftext|>.")
+    flags.DEFINE_integer("batch_size", 32, "Sentences that are read at once.", lower_bound=1)
+    app.run(main, flags_parser=parse_flags)
