@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from attn_research.attention.backends.xla_flash.cache import available_cores
 from attn_research.types import PyTree
 
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
@@ -39,13 +40,6 @@ def use_cores(count: int = 0) -> int:
     if count == cores:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_ONE_THREAD}".strip()
     return count
-
-
-def available_cores() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cores_in_use() -> int:

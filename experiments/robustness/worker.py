@@ -92,6 +92,8 @@ def _run_process(job: Job) -> Iterator[Outcome]:
         theirs.close()
         try:
             said = _receive(ours, SECONDS_TO_START)
+            if said is None:
+                raise RuntimeError(f"a reader did not start within {SECONDS_TO_START:g} s")
             if said != STARTED:
                 raise RuntimeError(f"a reader does not read its own files: {said}")
             for number in job.numbers:

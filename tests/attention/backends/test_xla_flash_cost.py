@@ -160,9 +160,10 @@ def test_the_program_does_not_grow_with_the_length():
     assert lines(65536) == lines(8192)
 
 
-def tiles(length, mask, monkeypatch, kib=2048):
-    monkeypatch.setattr(plan, "cache_bytes", lambda: kib * 1024)
-    monkeypatch.setattr(backend, "cache_bytes", lambda: kib * 1024)
+def tiles(length, mask, monkeypatch, kib=512, cores=1):
+    for module in (plan, backend):
+        monkeypatch.setattr(module, "cache_bytes", lambda: kib * 1024)
+        monkeypatch.setattr(module, "cores_of_device", lambda: cores)
     shape = jax.ShapeDtypeStruct((1, length, 1, 64), jnp.float32)
     row = verdict("tiled", *[shape] * 3, mask=mask, implementation="tiled")
     return row.reason.removeprefix("requested; tiles of ")
@@ -177,6 +178,21 @@ def test_tiles_are_as_small_as_a_mask_repays(monkeypatch):
     assert tiles(2**17, window, monkeypatch).startswith("128 queries and 128 keys")
     # A layout of more small tiles is not made.
     assert tiles(2**20, window, monkeypatch).startswith("512 queries and 256 keys")
+
+
+def test_cores_that_share_a_product_have_larger_tiles(monkeypatch):
+    assert tiles(1024, Causal(), monkeypatch, cores=2).startswith("512 queries and 256 keys")
+    window = Causal() & Window(255, 0)
+    found = tiles(4096, window, monkeypatch, cores=2)
+    assert found.startswith("128 queries and 128 keys, 524,288 scores at a time")
+    assert found.endswith("for a cache of 512 KiB and 2 cores that share a product")
+
+
+def test_the_cores_of_a_device_are_those_of_the_process(monkeypatch):
+    monkeypatch.setattr(cache, "available_cores", lambda: 16)
+    assert cache.cores_of_device() == 16 // jax.local_device_count()
+    monkeypatch.setattr(cache, "available_cores", lambda: 1)
+    assert cache.cores_of_device() == 1
 
 
 def test_scores_at_a_time_fill_a_cache(monkeypatch):

@@ -25,7 +25,7 @@ from attn_research.attention.backends.capabilities import (
 )
 from attn_research.attention.backends.recompute_weights import recompute_weights
 from attn_research.attention.backends.xla_flash import backward, online_softmax, plain
-from attn_research.attention.backends.xla_flash.cache import cache_bytes
+from attn_research.attention.backends.xla_flash.cache import cache_bytes, cores_of_device
 from attn_research.attention.backends.xla_flash.plan import Plan, make_plan, scores_at_a_time
 from attn_research.attention.backends.xla_flash.run_time import find_kinds
 from attn_research.attention.backends.xla_flash.terms import (
@@ -140,9 +140,11 @@ def choices(call: AttentionCall) -> str:
     """The tiles of a call, and how many scores are computed at a time."""
     _, plan = _abstract_plan(call)
     tile_q, tile_k = plan.tile
+    cores = cores_of_device()
+    sharing = f" and {cores} cores that share a product" if cores > 1 else ""
     return (
         f"tiles of {tile_q} queries and {tile_k} keys, {scores_at_a_time()[0]:,} scores at a time "
-        f"for a cache of {cache_bytes() // 1024:,} KiB"
+        f"for a cache of {cache_bytes() // 1024:,} KiB{sharing}"
     )
 
 

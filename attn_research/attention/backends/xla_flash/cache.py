@@ -1,6 +1,7 @@
-"""The size of a core's cache, which decides how many scores are computed at a time."""
+"""The cores of a device and their caches, which decide how many scores are computed at a time."""
 
 import functools
+import os
 from pathlib import Path
 
 import jax
@@ -13,6 +14,20 @@ UNITS = {"K": 2**10, "M": 2**20}
 def cache_bytes() -> int:
     """Bytes of the L2 cache of a core; 2 MiB where JAX uses no CPU or the size is not known."""
     return l2_bytes(CACHES) if jax.default_backend() == "cpu" else ASSUMED
+
+
+def cores_of_device() -> int:
+    """The cores that share the products of a device: those of the process over the CPU devices."""
+    if jax.default_backend() != "cpu":
+        return 1
+    return max(1, available_cores() // jax.local_device_count())
+
+
+def available_cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from attn_research.attention.backends.xla_flash.cache import cache_bytes
+from attn_research.attention.backends.xla_flash.cache import cache_bytes, cores_of_device
 from attn_research.attention.backends.xla_flash.rows import (
     Blocks,
     make_blocks,
@@ -26,12 +26,14 @@ from attn_research.types import Array, Int, PyTree
 # Chosen by measurement on cores with 512 KiB and with 2 MiB of L2 cache; tests make tiles smaller.
 QUERY_TILE = 512  # rows of a product: queries times the query heads of a key head
 KEY_TILE = 256
-# Divisors of both in smaller tiles, and how many times as long a score takes there. They fit a mask
-# more closely: of a window of 256 they visit half as many scores.
-SMALLER_TILES = ((2, 1, 1.1), (4, 2, 1.3))
+# Divisors of both in smaller tiles, and how many times as long a score takes there: on one core,
+# and where several share the product, for which it is then small. They fit a mask more closely: of
+# a window of 256 they visit half as many scores.
+SMALLER_TILES = ((2, 1, 1.1, 1.35), (4, 2, 1.3, 1.4))
 MOST_TILES = 2**22  # of a layout that is made to choose
 # Bytes of cache for each score at a time: forward a score or its weight, backward two arrays.
 FORWARD_BYTES, BACKWARD_BYTES = 4, 8
+SHARED = 4  # times as many scores where several cores share them
 
 
 class Visits(NamedTuple):
@@ -139,8 +141,11 @@ def make_plan(
 
 
 def scores_at_a_time() -> tuple[int, int]:
-    """The numbers of scores that fit the cache, forward and backward."""
-    size = cache_bytes()
+    """The numbers of scores at a time, forward and backward: as many as fit the cache of a core.
+
+    Cores that share a product take more.
+    """
+    size = cache_bytes() * (SHARED if cores_of_device() > 1 else 1)
     return size // FORWARD_BYTES, size // BACKWARD_BYTES
 
 
@@ -157,7 +162,8 @@ def _tile(structure: Mask, lengths: tuple[int, int], group: int) -> tuple[int, i
 
     tiles = [(divided((1, 1)), 1.0)]
     if not isinstance(structure, Full) and type(structure) is not Mask:
-        tiles += [(divided((q, k)), of_score) for q, k, of_score in SMALLER_TILES]
+        shared = cores_of_device() > 1
+        tiles += [(divided((q, k)), times[shared]) for q, k, *times in SMALLER_TILES]
     few = [each for each in tiles if math.prod(lengths) <= MOST_TILES * math.prod(each[0])]
     return min(few or tiles[:1], key=lambda each: time(*each))[0]
 
