@@ -25,10 +25,11 @@ from attn_research.attention import (
     big_bird,
     longformer,
 )
-from attn_research.attention.backends.xla_flash import backend, cache, plan, run_time
+from attn_research.attention.backends.xla_flash import backend, cache, plan, rows, run_time
 from attn_research.training.collectives import collectives
 from attn_research.trees import pytree
 from tests.attention.explained import verdict
+from tests.attention.inputs import random_arrays
 
 DROPOUT = Dropout(0.3, jax.random.key(3))
 
@@ -158,6 +159,33 @@ def test_the_program_does_not_grow_with_the_length():
         return len(re.findall(r"\n", jax.jit(loss).lower(shape, shape, shape).as_text()))
 
     assert lines(65536) == lines(8192)
+
+
+@pytest.mark.parametrize("most", [3, 1])  # key heads of a block: those of one element, or one
+def test_rows_of_one_device_are_one_loop(monkeypatch, most):
+    monkeypatch.setattr(plan, "SMALLER_TILES", ())
+    monkeypatch.setattr(plan, "partitioning_devices", lambda: 1)
+    monkeypatch.setattr(plan, "QUERY_TILE", 16)
+    monkeypatch.setattr(plan, "KEY_TILE", 16)
+    monkeypatch.setattr(plan, "scores_at_a_time", lambda: (most * 16 * 16, most * 16 * 16))
+    arrays = random_arrays((2, 2, 20, 3, 4), (2, 2, 24, 3, 4), (2, 2, 24, 3, 5))
+
+    def loss(query, key, value, implementation):
+        found = attend(query, key, value, mask=Causal(), implementation=implementation)
+        return (found.context**2).sum()
+
+    run = jax.jit(jax.value_and_grad(loss, (0, 1, 2)), static_argnums=3)
+    found, expected = (run(*arrays, name) for name in ("tiled", "reference"))
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=2e-5), found, expected
+    )
+    lowered = run.lower(*arrays, "tiled").as_text()
+    monkeypatch.setattr(rows, "_contiguous", lambda blocks: False)
+    jax.clear_caches()
+    nested = jax.jit(jax.value_and_grad(loss, (0, 1, 2)), static_argnums=3)
+    assert lowered.count("stablehlo.while") < nested.lower(*arrays, "tiled").as_text().count(
+        "stablehlo.while"
+    )
 
 
 def tiles(length, mask, monkeypatch, kib=512, cores=1):

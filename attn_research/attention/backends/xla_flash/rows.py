@@ -77,6 +77,8 @@ def map_blocks(
 
     `like` has the shapes of the result for all rows.
     """
+    if axis == 0 and _contiguous(blocks) and _all_by_head(rows, like, blocks):
+        return _map_flat(function, rows, like, blocks)
     while axis < len(blocks.sizes) and blocks.of_block[axis] == blocks.sizes[axis]:
         axis += 1
     if axis == len(blocks.sizes):
@@ -129,6 +131,38 @@ def map_blocks(
     totals, stacks = iter(totals), iter(stacks)
     found = [join(next(stacks)) if stacked else next(totals) for stacked in is_stacked]
     return jax.tree.structure(like).unflatten(found)
+
+
+def _contiguous(blocks: Blocks) -> bool:
+    """Whether several axes are cut, on one device, and blocks follow one another in memory."""
+    cut = [axis for axis, size in enumerate(blocks.sizes) if blocks.of_block[axis] < size]
+    return len(cut) > 1 and blocks.devices == 1 and math.prod(blocks.of_block[: cut[-1]]) == 1
+
+
+def _all_by_head(rows: Rows, like: Rows, blocks: Blocks) -> bool:
+    """Whether nothing is of a batch element alone, and no axis is shared by rows."""
+    rank = len(blocks.sizes)
+    every = jax.tree.leaves((rows.by_head, like.by_head))
+    alone = jax.tree.leaves((rows.by_batch, like.by_batch))
+    return not alone and all(x.shape[:rank] == blocks.sizes for x in every)
+
+
+def _map_flat(function: Callable[[Rows], Rows], rows: Rows, like: Rows, blocks: Blocks) -> Rows:
+    """As `map_blocks`, by one loop over all rows: a loop within another copies each row twice."""
+    rank, flat = len(blocks.sizes), math.prod(blocks.sizes)
+    of_block = math.prod(blocks.of_block)
+
+    def shaped(rows: Rows, shape: tuple[int, ...], count: int) -> Rows:
+        """The rows, whose first `count` axes become others."""
+        by_head = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[count:]), rows.by_head)
+        return rows._replace(by_head=by_head)
+
+    def of_rows(rows: Rows) -> Rows:
+        return shaped(function(shaped(rows, blocks.of_block, 1)), (of_block,), rank)
+
+    like = jax.eval_shape(lambda like: shaped(like, (flat,), rank), like)
+    found = map_blocks(of_rows, shaped(rows, (flat,), rank), like, Blocks((flat,), (of_block,), 1))
+    return shaped(found, blocks.sizes, 1)
 
 
 def _block_shape(shape: tuple[int, ...], count: int, blocks: Blocks, axis: int) -> tuple[int, ...]:
