@@ -47,7 +47,7 @@ QUICK = (
     "layers/test_recurrent.py",
     "layers/test_scoring.py",
     "layers/test_masking.py",
-    "models/test_vit.py",
+    "models/test_mechanisms.py",
     "pretrained/formats/",
     "pretrained/test_checkpoint.py",
     "training/test_step.py",
