@@ -42,13 +42,13 @@ class ViT(nn.Module):
     """`num_layers` blocks over the patches of an image, `patch` pixels a side.
 
     Positional embeddings are of `image_size`; for images of another size they are interpolated, by
-    the method `resizing`.
-    With a `stem` the patches are of its feature map, and `patch` counts positions of that map (the
-    paper's hybrids, section 3.1). `pooling` "mean" reads the mean of the patches and has no class
-    token; "class_and_mean" reads both, side by side, and "tanh" a layer of the class token. With
-    `num_classes` 0 there is no head, and what is pooled stands for the logits. `attention_bias` is
-    that of `MultiHeadAttention`, `layer_scale` that of `BlockConfig`; `embedding_norm` normalizes
-    the embeddings, and `patch_bias` is of the map of patches (CLIP has the first, not the second).
+    the method `resizing`. With a `stem` the patches are of its feature map, and `patch` counts
+    positions of that map (the paper's hybrids, section 3.1). `pooling` "mean" reads the mean of the
+    patches and has no class token; "class_and_mean" reads both, side by side, and "tanh" a layer of
+    the class token. With `num_classes` 0 there is no head, and what is pooled stands for the
+    logits. `attention_bias` is that of `MultiHeadAttention`, `layer_scale` that of `BlockConfig`;
+    `embedding_norm` normalizes the embeddings, and `patch_bias` is of the map of patches (CLIP has
+    the first, not the second).
     In training `drop_path` is the probability that an image skips a layer. `mask` is of the
     self-attention over class token and patches, `scoring` the score of every head.
     """

@@ -9,11 +9,11 @@ from experiments.harness.config import Config, OptimizerConfig, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.language_modeling.config import MaskedLanguageModelingConfig
 from experiments.tasks.language_modeling.masked import MaskedLanguageModelingTask
-from experiments.tasks.networks import TransformerConfig
+from experiments.tasks.networks import StackConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class BertConfig(TransformerConfig):
+class BertConfig(StackConfig):
     """The network; one that predicts next words attends to those before alone."""
 
     max_length: int = setting(128, "Positions with an embedding.", 2)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from attn_research.viewing.tables import Column, Table
 from experiments.harness.paper import Paper
-from experiments.harness.results import by_test, cell, mean, printed, read_results, write_tables
+from experiments.harness.results import cell, mean, printed, read_results, test_sets, write_tables
 
 _MEASURES = {
     "blank filled": "filled_accuracy", "nats": "filled_loss",
@@ -15,7 +15,8 @@ _MEASURES = {
 def report(folder: Path, paper: Paper) -> None:
     """Writes the table of each test text of a folder of results."""
     results = read_results(folder, paper.rows)
-    tables = by_test(results, "Words of the {} text", lambda name: _blanks(paper, results, name))
+    names = test_sets(results)
+    tables = {f"Words of the {name} text": _blanks(paper, results, name) for name in names}
     write_tables(folder, paper.title, tables, results, notes(results))
 
 
@@ -51,7 +52,7 @@ def notes(results: dict[str, list[dict]]) -> list[str]:
         "attention sees the words before alone in both. The perplexity is that of the row's own "
         "objective, so that of masked words is not comparable with that of next words.",
     ]
-    (name, *_) = next(iter(results.values()))[0]["scores"]["tests"]
+    name = test_sets(results)[0]
     filled = {
         label: mean(run["scores"]["tests"][name]["filled_accuracy"] for run in runs)
         for label, runs in results.items()

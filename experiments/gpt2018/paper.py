@@ -16,13 +16,13 @@ from experiments.harness.config import Config, OptimizerConfig, setting
 from experiments.harness.paper import Paper
 from experiments.tasks.language_modeling.config import LanguageModelingConfig
 from experiments.tasks.language_modeling.task import LanguageModelingTask
-from experiments.tasks.networks import TransformerConfig
+from experiments.tasks.networks import StackConfig
 
 BLOCKS = {"gpt": GPT1_BLOCK, "gpt2": GPT2_BLOCK, "llama": LLAMA_BLOCK}
 
 
 @dataclasses.dataclass(frozen=True)
-class GPTConfig(TransformerConfig):
+class GPTConfig(StackConfig):
     """The network."""
 
     num_kv_heads: int = setting(

@@ -6,7 +6,7 @@ from typing import Any
 from attn_research.viewing.tables import Column, Table
 from experiments.harness.config import run_name
 from experiments.harness.paper import Paper
-from experiments.harness.results import by_test, cell, printed, read_results, write_tables
+from experiments.harness.results import cell, printed, read_results, test_sets, write_tables
 
 _SHOWN = 600  # characters of a sample
 
@@ -14,9 +14,10 @@ _SHOWN = 600  # characters of a sample
 def report(folder: Path, paper: Paper) -> None:
     """Writes the tables of likelihoods and of networks, with a sample of each row."""
     results = read_results(folder, paper.rows)
-    tables = by_test(
-        results, "Likelihood of the {} text", lambda name: _likelihoods(paper, results, name)
-    )
+    names = test_sets(results)
+    tables = {
+        f"Likelihood of the {name} text": _likelihoods(paper, results, name) for name in names
+    }
     tables["Networks and training"] = _networks(paper, results)
     write_tables(folder, paper.title, tables, results, [*_NOTES, *_samples(folder, results)])
 

@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,9 @@ def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, 
     return found
 
 
-def by_test(
-    results: Mapping[str, list[dict[str, Any]]], title: str, make: Callable[[str], Table]
-) -> dict[str, Table]:
-    """A table of each test set, by a title with its name in place of {}."""
-    first = next(iter(results.values()))[0]
-    return {title.format(name): make(name) for name in first["scores"]["tests"]}
+def test_sets(results: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
+    """The names of the test sets, the same in all results."""
+    return list(next(iter(results.values()))[0]["scores"]["tests"])
 
 
 def row_of(label: str) -> str:

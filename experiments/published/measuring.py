@@ -13,9 +13,7 @@ from attn_research.types import Bool, Int
 from experiments.harness.machine import cache_programs
 from experiments.harness.path_flags import define_path
 from experiments.harness.results import command_line, environment
-from experiments.published.model import Published, load_published
-
-_ROUND = 8  # rows are padded to multiples of it, so that few programs are compiled
+from experiments.published.model import Published, load_published, pad_rows
 
 
 class Rows(NamedTuple):
@@ -32,13 +30,7 @@ def rows_of(texts: Sequence[Sequence[int]], batch_size: int) -> Iterator[Rows]:
     order = np.argsort(-lengths, kind="stable")
     for begin in range(0, len(order), batch_size):
         indices = order[begin : begin + batch_size]
-        width = -(-int(lengths[indices[0]]) // _ROUND) * _ROUND
-        ids = np.zeros((batch_size, width), np.int32)
-        for row, index in enumerate(indices):
-            ids[row, : lengths[index]] = texts[index]
-        valid = np.zeros(ids.shape, bool)
-        valid[: len(indices)] = np.arange(width) < lengths[indices, None]
-        yield Rows(indices, ids, valid)
+        yield Rows(indices, *pad_rows([texts[index] for index in indices], batch_size))
 
 
 def define_measuring() -> None:

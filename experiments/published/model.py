@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from attn_research.models.transformer import Transformer
 from attn_research.pretrained import Checkpoint, from_checkpoint, read_checkpoint
 from attn_research.pretrained.marian_tokenizer import MarianTokenizer
 from attn_research.pretrained.tokenizers import PublishedTokenizer, load_tokenizer
-from attn_research.types import PyTree
+from attn_research.types import Bool, Int, PyTree
 from experiments.harness.task import AttentionMap, head_maps
 
 # What the heads of an encoder do.
 OF_HEADS = {"masked_lm": "fill-mask", "classifier": "classify", "token_classifier": "classify"}
 ABILITIES = "fill-mask", "classify", "embed", "continue", "translate"
-_SHORTEST = 16  # rows are padded to this, and to powers of two above
+_ROUND = 8  # rows are padded to multiples of it, so that few programs are compiled
+_SHORTEST = 16  # one row alone is padded to this, and to powers of two above
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,6 +106,18 @@ class Published:
         found = np.asarray(weights)[0, :, :, :count, :count]
         numbers = (capture.layers, capture.heads) if isinstance(capture, CaptureSome) else None
         return head_maps(found, labels, labels, numbers)
+
+
+def pad_rows(
+    texts: Sequence[Sequence[int]], num_rows: int = 0
+) -> tuple[Int[np.ndarray, "rows T"], Bool[np.ndarray, "rows T"]]:
+    """Texts as rows of ids, and which of the ids are theirs; empty rows up to `num_rows`."""
+    longest = max(map(len, texts))
+    ids = np.zeros((max(num_rows, len(texts)), -(-longest // _ROUND) * _ROUND), np.int32)
+    valid = np.zeros(ids.shape, bool)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)], valid[row, : len(text)] = text, True
+    return ids, valid
 
 
 @functools.cache

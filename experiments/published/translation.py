@@ -12,9 +12,7 @@ import numpy as np
 from attn_research.decoding import Beam, Hypotheses, Vocabulary, beam_search
 from experiments.harness.task import Response, head_maps
 from experiments.published.continuation import Options
-from experiments.published.model import Published
-
-_ROUND = 8  # rows of a source are padded to multiples of it
+from experiments.published.model import Published, pad_rows
 
 
 def respond(
@@ -29,9 +27,7 @@ def respond(
     texts = iter(inputs)
     while batch := list(itertools.islice(texts, options.batch_size)):
         sources = [model.encode(text)[0] for text in batch]
-        width = -(-max(map(len, sources)) // _ROUND) * _ROUND
-        ids = np.array([source + [0] * (width - len(source)) for source in sources], np.int32)
-        valid = np.arange(width) < np.array([[len(source)] for source in sources])
+        ids, valid = pad_rows(sources)
         found = _search(
             model.network, beam, vocabulary, options.num_tokens, model.on_device, ids, valid
         )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from attn_research.data.batching import (
@@ -12,9 +13,19 @@ from attn_research.data.batching import (
     TokenBuckets,
     bucket_bounds,
 )
-from experiments.harness.config import Config, config_placement, padded_rows, setting
+from experiments.harness.config import Clause, Config, config_placement, padded_rows, setting
 
-_PACKED = {"batching": ("packed",)}
+PACKED = {"batching": ("packed",)}
+
+
+def bucket_width(default: int, needs: Clause | Sequence[Clause] = ()) -> Any:
+    """The field `bucket_width`, which a task may use in evaluation however it trains."""
+    return setting(
+        default,
+        "Tokens between two lengths that batches are padded to: fewer shapes, or less padding.",
+        1,
+        needs=needs,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +44,8 @@ class BatchingConfig:
         1,
         needs={"batching": ("tokens", "packed")},
     )
-    row_length: int = setting(128, "Tokens of a row of --batching=packed.", 2, needs=_PACKED)
-    bucket_width: int = setting(
-        10,
-        "Tokens between two lengths that batches are padded to: fewer shapes, or less padding.",
-        1,
-    )
+    row_length: int = setting(128, "Tokens of a row of --batching=packed.", 2, needs=PACKED)
+    bucket_width: int = bucket_width(10, {"batching": ("sorted", "tokens")})
 
     @property
     def packed_rows(self) -> int:

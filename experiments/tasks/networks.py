@@ -6,8 +6,8 @@ from experiments.harness.config import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformerConfig:
-    """The network."""
+class StackConfig:
+    """A stack of Transformer blocks."""
 
     num_layers: int = setting(4, "Layers.", 1)
     model_dim: int = setting(128, "Width of states and embeddings.", 1)

@@ -11,7 +11,7 @@ from experiments.harness.config import Config, OptimizerConfig, setting
 from experiments.harness.paper import Paper
 from experiments.tasks.image_classification.config import ImageClassificationConfig
 from experiments.tasks.image_classification.task import ImageClassificationTask
-from experiments.tasks.networks import TransformerConfig
+from experiments.tasks.networks import StackConfig
 from experiments.vit2020 import tables
 from experiments.vit2020.rows import ROWS, SCALES
 
@@ -19,7 +19,7 @@ _STEM = {"stem_stages": ()}
 
 
 @dataclasses.dataclass(frozen=True)
-class ViTConfig(TransformerConfig):
+class ViTConfig(StackConfig):
     """The network; sizes as in the paper's Table 1."""
 
     patch: int = setting(

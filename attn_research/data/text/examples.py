@@ -18,7 +18,7 @@ from jaxtyping import Int, Shaped
 
 from attn_research.data.batching import Batch, Rows, all_rows
 from attn_research.data.text.labelled import Example, Labels
-from attn_research.data.text.rows import PackedBatches, Packing
+from attn_research.data.text.rows import PackedRows, Packing
 from attn_research.data.text.tokenizers import EOS, PAD, Tokenizer
 
 EncodedLabel = int | float | list[int]
@@ -158,7 +158,7 @@ class CollateExamples:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PackedExamples(PackedBatches):
+class PackedExamples(PackedRows):
     """Endless batches of rows of `packing`, each of several examples, of which none is cut.
 
     "segments" number the examples of a row from 1 and are 0 at padding; the labels of a row [B, E]

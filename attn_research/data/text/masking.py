@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from attn_research.data.batching import Batch, Rows, all_rows
-from attn_research.data.text.rows import NOTHING, PackedBatches, Packing
+from attn_research.data.text.rows import NOTHING, PackedRows, Packing
 from attn_research.data.text.tokenizers import PAD
 
 Ids = Int32[np.ndarray, "_"]
@@ -88,7 +88,7 @@ def collate_masked(chosen: Sequence[Sequence[MaskedText]], length: int) -> Batch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MaskedTexts(PackedBatches):
+class MaskedTexts(PackedRows):
     """Endless packed batches of texts, each masked anew in every epoch."""
 
     texts: Sequence[Ids]

@@ -221,7 +221,7 @@ class RandomWindows:
             yield collate(self.stream, mine, self.length, segments=False)[0]
 
 
-class PackedBatches:
+class PackedRows:
     """Batches of the rows of a `packing`."""
 
     packing: Packing
@@ -237,7 +237,7 @@ class PackedBatches:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PackedDocuments(PackedBatches):
+class PackedDocuments(PackedRows):
     """Endless batches of `rows` rows of `length` tokens, packed with documents of a stream.
 
     An epoch has every document once. A longer document than a row is cut into pieces; each token is

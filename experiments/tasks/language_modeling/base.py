@@ -55,6 +55,12 @@ class TextTask:
         return self.data.about
 
     @property
+    def about(self) -> dict[str, Any]:
+        if not self._packed:
+            return self.contents
+        return self.contents | {"padding_efficiency": round(self._train.padding_efficiency(), 4)}
+
+    @property
     def steps_per_epoch(self) -> float:
         return self._train.per_epoch
 

@@ -59,10 +59,6 @@ class MaskedLanguageModelingTask(TextTask):
         return super().vocab_size + 1
 
     @property
-    def about(self) -> dict[str, Any]:
-        return self.contents | {"padding_efficiency": round(self._train.packing.efficiency, 4)}
-
-    @property
     def _packed(self) -> bool:
         return True
 

@@ -48,13 +48,6 @@ class LanguageModelingTask(TextTask):
 
     example: ClassVar[str] = '--text="the cat" --attention=map.png'
 
-    @property
-    def about(self) -> dict[str, Any]:
-        if not self._packed:
-            return self.data.about
-        efficiency = round(self._train.padding_efficiency(), 4)
-        return self.data.about | {"padding_efficiency": efficiency}
-
     def check(self) -> None:
         part = self.config.task
         data.check_text(part.text)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from attn_research.data.text.classification import DATA_SETS
 from experiments.harness.config import data_folder, setting
-from experiments.tasks.batching import BatchingConfig
+from experiments.tasks.batching import PACKED, BatchingConfig, bucket_width
 
 _FILES, _GRAMMAR = ({"data": (name,)} for name in ("text", "grammar"))
 
@@ -64,9 +64,11 @@ class LabelledTextConfig:
 class ExamplesConfig(BatchingConfig):
     """Batches: how training examples share them."""
 
-    row_examples: int = setting(
-        24, "Most examples of a packed row.", 1, needs={"batching": ("packed",)}
-    )
+    bucket_width: int = bucket_width(8)
+    row_examples: int = setting(24, "Most examples of a packed row.", 1, needs=PACKED)
+
+
+EXAMPLES = ExamplesConfig(batch_size=64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,7 @@ class TextClassificationConfig:
     """Text classification."""
 
     text: LabelledTextConfig = LabelledTextConfig()
-    batching: ExamplesConfig = ExamplesConfig(batch_size=64, bucket_width=8)
+    batching: ExamplesConfig = EXAMPLES
     label_smoothing: float = setting(
         0.0, "Label smoothing: probability spread over the classes.", 0.0
     )

@@ -16,7 +16,7 @@ from attn_research.pretrained.family import difference
 from experiments.harness.config import Config, setting
 from experiments.tasks.text_classification.batches import longest
 from experiments.tasks.text_classification.config import (
-    ExamplesConfig,
+    EXAMPLES,
     LabelledTextConfig,
     TextClassificationConfig,
 )
@@ -45,7 +45,7 @@ class EncoderConfig:
 # What BERT reads, and values of scale tiny.
 READS = TextClassificationConfig(
     LabelledTextConfig(tokenizer="given", class_token=True),
-    ExamplesConfig(batching="packed", batch_size=64, batch_tokens=1024, bucket_width=8),
+    dataclasses.replace(EXAMPLES, batching="packed", batch_tokens=1024),
 )
 TINY = dict(
     num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, max_length=48, tokenizer="words",
