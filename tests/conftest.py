@@ -1,5 +1,6 @@
 """Test environment: checked shapes, eight host devices, no rank promotion."""
 
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -13,6 +14,10 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
 os.environ["XLA_FLAGS"] = " ".join(XLA_FLAGS)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Programs that tests start compile as quickly as tests do.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Tracing makes objects by the million, most of which stay.
+gc.set_threshold(100_000, 20, 20)
 
 import jaxtyping
 

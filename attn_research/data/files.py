@@ -1,4 +1,4 @@
-"""Text files read line by line, JSON, gzip, and atomic writes of small files."""
+"""Text files read line by line, JSON, gzip and xz, and atomic writes of small files."""
 
 import codecs
 import contextlib
@@ -6,10 +6,11 @@ import gzip
 import io
 import itertools
 import json
+import lzma
 import os
 import re
 import zlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ MAX_JSON = 1 << 24  # bytes; the index of 100,000 tensors has fewer
 # that SentencePiece reserves (see `data.text.reserved`).
 NO_TEXT = re.compile("[\0\ufdd0-\ufdd2]")
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
+# How what is compressed begins, and what opens it.
+_COMPRESSED = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open}
+_DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _WIDE_MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -49,7 +51,7 @@ def check_files(files: Mapping[str, str]) -> None:
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, plain or gzip, without their ends, in constant memory.
+    """The lines of a UTF-8 file, plain, gzip or xz, without their ends, in constant memory.
 
     Lines are those of `decode_lines`; `~` is the user's home. Raises FileNotFoundError, or a
     ValueError that names the file and the line.
@@ -62,8 +64,10 @@ def read_lines(path: str | Path) -> Iterator[str]:
         try:
             for number, line in enumerate(decode_lines(file, str(path)), 1):  # noqa: B007 (below)
                 yield line
-        except _GZIP_DAMAGE as error:
-            raise ValueError(f"{path}: damaged gzip file after line {number} ({error})") from None
+        except _DAMAGE as error:
+            raise ValueError(
+                f"{path}: damaged compressed file after line {number} ({error})"
+            ) from None
 
 
 def decode_lines(file: io.BufferedIOBase, name: str) -> Iterator[str]:
@@ -123,14 +127,19 @@ def _without_mark(line: bytes, name: str) -> bytes:
 
 
 def open_content(path: Path) -> io.BufferedIOBase:
-    """A file open for reading, decompressed where it is gzip."""
+    """A file open for reading, decompressed where it is gzip or xz."""
     with path.open("rb") as file:
-        compressed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-    return gzip.open(path) if compressed else path.open("rb")
+        opener = _opener(file.read(max(map(len, _COMPRESSED))))
+    return opener(path) if opener else path.open("rb")
+
+
+def _opener(start: bytes) -> Callable[..., io.BufferedIOBase] | None:
+    """What opens compressed data that begins so; None where it is not compressed."""
+    return next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
 
 
 def read_content(path: Path, most: int | None = None) -> bytes:
-    """The content of a file, decompressed where it is gzip.
+    """The content of a file, decompressed where it is gzip or xz.
 
     A ValueError names a damaged file, or one of more than `most` bytes, MAX_CONTENT where None.
     """
@@ -153,16 +162,20 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def decompress(data: bytes, name: str) -> bytes:
-    """The data, decompressed where it is gzip; a ValueError for damaged data has its `name`."""
-    return _read(gzip.open(io.BytesIO(data)), name) if data.startswith(_GZIP_MAGIC) else data
+    """The data, decompressed where it is gzip or xz.
+
+    A ValueError for damaged data has its `name`.
+    """
+    opener = _opener(data)
+    return _read(opener(io.BytesIO(data)), name) if opener else data
 
 
 def _read(file: io.BufferedIOBase, name: str, most: int | None = None) -> bytes:
     most = MAX_CONTENT if most is None else most
     try:
         content = file.read(most + 1)
-    except _GZIP_DAMAGE as error:
-        raise ValueError(f"{name}: damaged gzip data ({error})") from None
+    except _DAMAGE as error:
+        raise ValueError(f"{name}: damaged compressed data ({error})") from None
     if len(content) > most:
         raise ValueError(f"{name}: more than {most:,} bytes when decompressed")
     return content

@@ -8,6 +8,7 @@ self-attention -> logits [B, T, V]. `begin` and `extend` read a text in chunks o
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -90,7 +91,7 @@ class GPT(nn.Module):
     Groups of heads share `num_kv_heads` keys and values. `tied` makes logits by the embedding. With
     pre-norm blocks the last states are normalized, and matrices that end in a residual connection
     start 1 / √(2 L) as large (Radford et al. 2019, section 2.3). `mask` holds beside causality, and
-    may differ by head and layer.
+    may differ by head and layer. `attention` makes the heads: `LSHAttention` is Reformer's.
     """
 
     vocab_size: int
@@ -110,6 +111,7 @@ class GPT(nn.Module):
     tied: bool = True
     scoring: Scoring = make_scoring("scaled_dot")
     mask: Mask = Full()
+    attention: Callable[..., MultiHeadAttention] = MultiHeadAttention
     implementation: str | None = None
     remat: Remat = "none"
     tensor_rules: ClassVar = (*BLOCK_RULES, ("words/embedding$", ("tensor", None)))
@@ -121,7 +123,7 @@ class GPT(nn.Module):
         if block.pre_norm and block.output_init is None:
             init = nn.initializers.normal(0.02 / math.sqrt(2 * self.num_layers))
             block = dataclasses.replace(block, output_init=init)
-        attention = MultiHeadAttention(
+        attention = self.attention(
             self.num_heads,
             width,
             num_kv_heads=self.num_kv_heads,

@@ -16,7 +16,6 @@ from absl import app, flags
 
 from attn_research.attention import api
 from attn_research.attention.testing.cases import MASKS, MECHANISMS
-from attn_research.attention.testing.interpret import interpret_kernels
 from experiments.conformance import matrix
 from experiments.harness.path_flags import define_path
 
@@ -28,8 +27,6 @@ def main(argv: Sequence[str]) -> None:
     if values.transformations:  # before kernels are interpreted, which takes minutes for these
         names = values.implementations
         transformations = matrix.transform(names, progress=values.progress)
-    if values.interpret:
-        interpret_kernels()
     wrong = matrix.run(
         values.implementations,
         values.mechanisms,
@@ -37,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
         samples=values.samples,
         transformations=transformations,
         optimized=values.optimized,
+        interpret=values.interpret,
         progress=values.progress,
         output=values.output,
     )

@@ -8,9 +8,9 @@ refuses are listed with its reason.
 
 import concurrent.futures
 import functools
-import os
+import multiprocessing
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,10 @@ from tqdm import tqdm
 
 from attn_research.attention.testing.cases import DTYPES, Case, matrix_cases, prepare
 from attn_research.attention.testing.comparison import compare
+from attn_research.attention.testing.interpret import interpret_kernels
 from attn_research.attention.testing.transformations import TRANSFORMATIONS, outcome
 from attn_research.data.files import write_whole
+from attn_research.training.cores import available_cores
 from experiments.conformance import tables
 from experiments.harness.results import command_line, environment
 
@@ -72,8 +74,9 @@ def make_samples(implementations: Iterable[str], count: int) -> list[Trial]:
     ]
 
 
-def run_trial(trial: Trial, transform: Callable[[Callable], Callable]) -> dict[str, Any]:
+def run_trial(trial: Trial, options: dict[str, Any] | None) -> dict[str, Any]:
     """The result of a trial as JSON: errors by name, or the reason of the refusal."""
+    compiled = functools.partial(jax.jit, compiler_options=options)
     implementation, mechanism, cases = trial
     # Weights are captured if the implementation supports it.
     calls = [(case, capture) for case in cases for capture in ("all", None)]
@@ -90,7 +93,7 @@ def run_trial(trial: Trial, transform: Callable[[Callable], Callable]) -> dict[s
     if refused[case, capture] is not None:
         return result | {"refused": refused[case, capture]}
     try:
-        comparison = compare(implementation, case, transform, capture)
+        comparison = compare(implementation, case, compiled, capture)
     except Exception as error:  # a failure of one implementation must not stop the others
         return result | {"wrong": [f"{type(error).__name__}: {error}".splitlines()[0]]}
     empty = int((~prepare(case).allowed.any(-1)).sum())
@@ -100,14 +103,29 @@ def run_trial(trial: Trial, transform: Callable[[Callable], Callable]) -> dict[s
 
 
 def measure(
-    trials: Sequence[Trial], *, optimized: bool = False, progress: bool = False
+    trials: Sequence[Trial],
+    *,
+    optimized: bool = False,
+    interpret: bool = False,
+    progress: bool = False,
 ) -> list[dict[str, Any]]:
-    """The results of all trials, in order; one program is compiled while another is traced."""
-    options = None if optimized else QUICK
-    compiled = functools.partial(jax.jit, compiler_options=options)
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(functools.partial(run_trial, transform=compiled), trials)
+    """The results of all trials, in order."""
+    attempt = functools.partial(run_trial, options=None if optimized else QUICK)
+    with _pool(len(trials), interpret) as pool:
+        results = pool.map(attempt, trials, chunksize=8)
         return list(tqdm(results, "conformance", len(trials), disable=not progress))
+
+
+def _pool(num_trials: int, interpret: bool) -> concurrent.futures.Executor:
+    """Threads for few trials, one of which is compiled while another is traced, else processes."""
+    cores = available_cores()
+    if num_trials < 200:  # a process takes seconds to start
+        if interpret:
+            interpret_kernels()
+        return concurrent.futures.ThreadPoolExecutor(cores)
+    context = multiprocessing.get_context("spawn")
+    start = interpret_kernels if interpret else None
+    return concurrent.futures.ProcessPoolExecutor(cores, context, start)
 
 
 def transform(implementations: Sequence[str], *, progress: bool = False) -> dict[str, list[str]]:
@@ -126,13 +144,14 @@ def run(
     samples: int,
     transformations: dict[str, list[str]] | None = None,
     optimized: bool = False,
+    interpret: bool = False,
     progress: bool = False,
     output: str = "",
 ) -> list[str]:
     """Measures, prints and writes the matrix; returns a line for each wrong case."""
     matrix = make_matrix(implementations, mechanisms, masks)
     trials = [*matrix, *make_samples(implementations, samples)]
-    results = measure(trials, optimized=optimized, progress=progress)
+    results = measure(trials, optimized=optimized, interpret=interpret, progress=progress)
     record = {
         "command": command_line("experiments.conformance", sys.argv[1:]),
         "environment": environment(),

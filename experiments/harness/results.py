@@ -114,6 +114,21 @@ def mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+def orderings(
+    values: Mapping[str, float | None], pairs: Iterable[tuple[str, str]], unit: str
+) -> list[str]:
+    """A line for each pair of which the paper's first is above its second: did it come out?"""
+    lines = []
+    for above, below in pairs:
+        first, second = values.get(above), values.get(below)
+        if first is not None and second is not None:
+            verb, gap = "came out" if first > second else "did not come out", first - second
+            lines.append(
+                f"The paper has {above} above {below}: here it {verb} ({gap:+.3g} {unit})."
+            )
+    return lines
+
+
 def cell(values: Iterable[float | None], paper: float | str | None = None) -> Cell:
     """Mean and deviation over seeds, beside the paper's figure."""
     known = [value for value in values if value is not None]

@@ -1,4 +1,4 @@
-"""Public data sets of text classification: SST-2, TREC, CoLA, MRPC, RTE, STS-B, WNUT17."""
+"""Public data sets of text classification: SST-2, TREC, CoLA, MRPC, RTE, STS-B, WNUT17, IMDb."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attn_research.data.download import find_data_dir, find_data_file
-from attn_research.data.files import decode_lines
+from attn_research.data.files import decode_lines, read_lines
 from attn_research.data.text.labelled import (
     Example,
     Labels,
@@ -42,6 +42,18 @@ def read_questions(path: Path, parse_label: ParseLabel) -> Iterator[Example]:
         yield make_example(label.partition(":")[0], [question], parse_label, where)
 
 
+def read_reviews(path: Path, parse_label: ParseLabel) -> Iterator[Example]:
+    """The reviews of a file with a label, a number of stars and a text in each line.
+
+    A ValueError names the file and the line at fault.
+    """
+    for number, line in enumerate(read_lines(path), 1):
+        where, columns = f"{path}, line {number}", line.split("\t", 2)
+        if len(columns) != 3:
+            raise ValueError(f"{where}: no label, stars and text with tabs between")
+        yield make_example(columns[0], columns[2:], parse_label, where)
+
+
 def _content(path: Path) -> bytes:
     archive = next((each for each in path.parents if each.suffix == ".zip"), None)
     if archive is None:
@@ -63,7 +75,7 @@ def _table(num_texts: int, label_column: int = 0) -> Read:
 class DataSet:
     """The layout of a data set: files in the data folder by split, and the names of its classes.
 
-    `classes` are ours by the file's own. A file may also stand there without its suffix .gz.
+    `classes` are ours by the file's own. A file may also stand there without its suffix .gz or .xz.
     """
 
     files: Mapping[str, str]
@@ -120,6 +132,7 @@ DATA_SETS = {
         read_tagged,
         "tags",
     ),
+    "imdb": DataSet(_files("imdb/{}.tsv.xz", train="train", test="test"), _SENTIMENT, read_reviews),
 }
 
 
@@ -178,7 +191,7 @@ class PublicCorpus:
         archive, inside, member = name.partition(".zip/")
         if inside:
             return find_data_file(f"{archive}.zip", self.data_dir) / member
-        plain = find_data_dir(self.data_dir) / name.removesuffix(".gz")
+        plain = find_data_dir(self.data_dir) / name.removesuffix(".gz").removesuffix(".xz")
         return plain if plain.is_file() else find_data_file(name, self.data_dir)
 
 

@@ -15,6 +15,7 @@ from attn_research.data.text.tokenizers import (
     Tokenizer,
     WordTokenizer,
 )
+from attn_research.data.text.utf8 import Utf8Tokenizer
 from attn_research.data.text.wordpiece import WordPieceTokenizer
 
 
@@ -47,6 +48,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
                 return _check_words(WordTokenizer(tuple(fields.pop("shortlist")), **fields))
             case "subwords":
                 model, sha256 = path.with_name(MODEL_FILE), fields.get("sha256")
+            case "utf8":
+                return Utf8Tokenizer(**fields)
             case "wordpiece":
                 return WordPieceTokenizer(tuple(fields.pop("vocabulary")), **fields)
             case kind:

@@ -53,9 +53,10 @@ class RowsConfig:
         "Rows of a batch: a window that begins anywhere in the text, or as many documents as fit, "
         "of which no token attends to another.",
     )
-    document: Literal["paragraph", "line"] = setting(
+    document: Literal["paragraph", "line", "text"] = setting(
         "line",
-        "Documents of --rows=packed: paragraphs, with an empty line between, or lines.",
+        "Documents of --rows=packed: paragraphs, with an empty line between, lines, or the whole "
+        "text in pieces of --context.",
         needs={"rows": ("packed",)},
     )
     context: int = setting(64, "Tokens of a row.", 2)

@@ -7,19 +7,22 @@ from attn_research.data.text.classification import DATA_SETS
 from experiments.harness.config import data_folder, setting
 from experiments.tasks.batching import PACKED, BatchingConfig, bucket_width
 
-_FILES, _GRAMMAR = ({"data": (name,)} for name in ("text", "grammar"))
+DRAWN = "grammar", "listops", "pathfinder"  # at random
+READ = *DATA_SETS, "pixels", "halves"  # from the data folder
+_FILES, _SIZED = {"data": ("text",)}, {"data": (*DRAWN, "pixels")}
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTextConfig:
     """Labelled text and its tokenizer."""
 
-    data: Literal["grammar", *DATA_SETS, "text"] = setting(
+    data: Literal[*DRAWN, *READ, "text"] = setting(
         "grammar",
-        "Data set: built-in number agreement, one of the public data sets, or files of labelled "
-        "text.",
+        "Data set: built-in number agreement, lists of operations (listops) or drawn paths "
+        "(pathfinder), one of the public data sets, gray images as sequences (pixels), halves of "
+        "reviews (halves), or files of labelled text.",
     )
-    data_dir: str = data_folder(*DATA_SETS)
+    data_dir: str = data_folder(*READ)
     train: str = setting(
         "",
         "Training file of --data=text, a label, a tab and a text on each line.",
@@ -37,12 +40,19 @@ class LabelledTextConfig:
         1, "Texts of a line of --data=text: 1, or 2 with a tab between.", 1, needs=_FILES
     )
     num_classes: int = setting(2, "Classes, or tags, of --data=text.", 1, needs=_FILES)
-    train_examples: int = setting(4000, "Training examples of --data=grammar.", 1, needs=_GRAMMAR)
-    test_examples: int = setting(1000, "Test examples of --data=grammar.", 2, needs=_GRAMMAR)
-    tokenizer: Literal["words", "moses", "bpe", "given"] = setting(
+    train_examples: int = setting(
+        4000, "Training examples that are drawn, or the first so many of pixels.", 1, needs=_SIZED
+    )
+    test_examples: int = setting(
+        1000, "Test examples that are drawn, or the first so many of pixels.", 2, needs=_SIZED
+    )
+    brackets: bool = setting(
+        True, "Brackets that close the lists of --data=listops.", needs={"data": ("listops",)}
+    )
+    tokenizer: Literal["words", "bytes", "moses", "bpe", "given"] = setting(
         "words",
-        "Tokenizer: words between spaces, Moses's rules for English, SentencePiece subwords, or "
-        "the one of --vocabulary.",
+        "Tokenizer: words between spaces, bytes, Moses's rules for English, SentencePiece "
+        "subwords, or the one of --vocabulary.",
     )
     vocabulary: str = setting(
         "",

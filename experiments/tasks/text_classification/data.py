@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from attn_research.data.files import check_files, user_path
-from attn_research.data.grammar.agreement import NUMBERS, AgreementCorpus
-from attn_research.data.text.classification import DATA_SETS, PublicCorpus
+from attn_research.data.grammar.agreement import AgreementCorpus
+from attn_research.data.sequences.listops import ListOps
+from attn_research.data.sequences.pathfinder import Pathfinder
+from attn_research.data.sequences.public import Halves, Pixels
+from attn_research.data.text.classification import PublicCorpus
 from attn_research.data.text.examples import (
     EncodedExamples,
     EncodedLabel,
@@ -18,6 +21,7 @@ from attn_research.data.text.examples import (
 from attn_research.data.text.labelled import Example, LabelledCorpus, LabelledFiles, Labels
 from attn_research.data.text.saved_tokenizers import load_tokenizer
 from attn_research.data.text.tokenizers import BOS, EOS, SubwordTokenizer, Tokenizer, WordTokenizer
+from attn_research.data.text.utf8 import Utf8Tokenizer
 from attn_research.data.text.wordpiece import WordPieceTokenizer
 from experiments.tasks.text_classification.config import LabelledTextConfig
 
@@ -38,25 +42,19 @@ class Data:
 
 def labels_of(config: LabelledTextConfig) -> Labels:
     """The kind of labels of a config's data."""
-    if config.data in DATA_SETS:
-        return DATA_SETS[config.data].labels
-    return config.labels if config.data == "text" else "classes"
+    return corpus(config).labels
 
 
 def num_texts(config: LabelledTextConfig) -> int:
     """The number of texts of an example."""
-    if config.data in DATA_SETS:
-        return DATA_SETS[config.data].num_texts
-    return config.num_texts if config.data == "text" else 1
+    return corpus(config).num_texts
 
 
 def num_outputs(config: LabelledTextConfig) -> int:
     """The number of logits: of classes, or 1 for numbers."""
     if labels_of(config) == "numbers":
         return 1
-    if config.data in DATA_SETS:
-        return len(DATA_SETS[config.data].classes)
-    return config.num_classes if config.data == "text" else len(NUMBERS)
+    return config.num_classes if config.data == "text" else len(corpus(config).classes)
 
 
 def check(config: LabelledTextConfig) -> None:
@@ -71,8 +69,8 @@ def check(config: LabelledTextConfig) -> None:
             raise ValueError("--num_texts=2: tags are of the words of one text")
     if config.tokenizer == "given":
         read_tokenizer(config.vocabulary)
-    if config.data in DATA_SETS:
-        PublicCorpus(config.data, config.data_dir or None).check()
+    if isinstance(found := corpus(config), PublicCorpus | Halves):
+        found.check()
     if config.data == "text":
         if config.num_texts > 2:
             raise ValueError(f"--num_texts={config.num_texts}: a line has 1 text, or 2")
@@ -80,14 +78,25 @@ def check(config: LabelledTextConfig) -> None:
 
 
 def corpus(config: LabelledTextConfig) -> LabelledCorpus:
-    """The corpus that a config names."""
-    if config.data == "grammar":
-        half = config.test_examples // 2
-        return AgreementCorpus(0, config.train_examples, half, config.test_examples)
-    if config.data in DATA_SETS:
-        return PublicCorpus(config.data, config.data_dir or None)
-    files = {split: getattr(config, split) for split in SPLITS}
-    return LabelledFiles(files, config.labels, config.num_texts)
+    """The corpus that a config names, of which nothing is read yet."""
+    folder = config.data_dir or None
+    sizes = 0, config.train_examples, config.test_examples // 2, config.test_examples
+    match config.data:
+        case "grammar":
+            return AgreementCorpus(*sizes)
+        case "listops":
+            shortest = config.max_words // 4
+            return ListOps(*sizes, shortest, config.max_words, config.brackets)
+        case "pathfinder":
+            return Pathfinder(*sizes)
+        case "pixels":
+            return Pixels(folder, config.train_examples, config.test_examples)
+        case "halves":
+            return Halves(folder)
+        case "text":
+            files = {split: getattr(config, split) for split in SPLITS}
+            return LabelledFiles(files, config.labels, config.num_texts)
+    return PublicCorpus(config.data, folder)
 
 
 def examples(config: LabelledTextConfig, split: str) -> Sequence[Example]:
@@ -102,6 +111,8 @@ def make_tokenizer(config: LabelledTextConfig) -> Tokenizer:
     """The tokenizer: the given one, or one that is made from the training texts."""
     if config.tokenizer == "given":
         return read_tokenizer(config.vocabulary)
+    if config.tokenizer == "bytes":
+        return Utf8Tokenizer()
     texts = (text for example in examples(config, "train") for text in example.texts)
     if config.tokenizer == "bpe":
         return SubwordTokenizer.train(texts, vocab_size=config.vocab_size)

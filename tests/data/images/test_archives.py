@@ -77,8 +77,8 @@ def test_a_file_of_mnist_that_is_missing_is_named(tmp_path):
         (lambda data: b"<html>404</html>" * 99, "no idx file"),
         (lambda data: data[:4] + b"\xff" * 12 + data[16:], "31,360 values"),
         (lambda data: data[:4] + bytes(12), "0 values"),
-        (lambda data: gzip.compress(data)[:-9], "damaged gzip data"),
-        (lambda data: b"\x1f\x8b" + data, "damaged gzip data"),
+        (lambda data: gzip.compress(data)[:-9], "damaged compressed data"),
+        (lambda data: b"\x1f\x8b" + data, "damaged compressed data"),
     ],
 )
 def test_a_damaged_file_of_mnist_is_named(tmp_path, damage, message):

@@ -1,0 +1,1 @@
+"""Zaheer et al. 2020: Big Bird."""

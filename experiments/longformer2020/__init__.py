@@ -1,0 +1,1 @@
+"""Beltagy, Peters, Cohan 2020: Longformer."""

@@ -1,0 +1,86 @@
+"""The reach of windows, layers times window: how far before the end is a needle still found?
+
+Beltagy et al. 2020, section 3.1, and Child et al. 2019 count the reach so; here it is measured.
+"""
+
+import dataclasses
+from typing import Literal
+
+from attn_research.attention import Dilated, Full, Mask, Window
+from attn_research.layers.embeddings import LearnedPositions
+from attn_research.models.gpt import GPT, GPT2_BLOCK
+from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
+from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
+from experiments.longformer2020.reach import tables
+from experiments.tasks.copying.config import CopyingConfig
+from experiments.tasks.copying.task import CopyingTask
+from experiments.tasks.networks import StackConfig
+
+_WINDOWED = {"pattern": ("window", "dilated")}
+
+
+@dataclasses.dataclass(frozen=True)
+class ReachConfig(StackConfig):
+    """The network."""
+
+    pattern: Literal["window", "dilated", "full"] = setting(
+        "window", "Attention: a window, a window with gaps of two tokens, or to all."
+    )
+    window: int = setting(16, "Tokens before one that a window holds.", 1, needs=_WINDOWED)
+
+
+STEP = 3  # of the dilated window
+
+
+def make_mask(model: ReachConfig) -> Mask:
+    """The mask of every layer."""
+    if model.pattern == "full":
+        return Full()
+    if model.pattern == "dilated":
+        return Dilated(model.window, 0, STEP)
+    return Window(model.window, 0)
+
+
+def make_network(config: Config, task: CopyingTask) -> GPT:
+    """The network of a config."""
+    model = config.model
+    return GPT(
+        task.vocab_size,
+        **model.sizes(),
+        block=dataclasses.replace(GPT2_BLOCK, dropout=model.dropout),
+        positions=LearnedPositions(config.task.length),
+        mask=make_mask(model),
+        implementation=config.execution.named_implementation,
+        remat=config.execution.remat,
+    )
+
+
+ROWS = {
+    "full": Row({"pattern": "full", "num_layers": 2}),
+    "1-layer": Row({"num_layers": 1}),
+    "2-layers": Row({"num_layers": 2}),
+    "4-layers": Row({"num_layers": 4}),
+    "2-layers-dilated": Row({"pattern": "dilated", "num_layers": 2}),
+}
+SCALES = {
+    "tiny": Scale(dict(
+        model_dim=16, mlp_dim=32, num_heads=2, window=2, length=16, symbols=4, num_steps=12,
+        eval_every=6, save_every=6, warmup_steps=2, batch_size=8, dev_batches=1, test_batches=2,
+    ), time=TINY_TIME),
+    "small": Scale(),
+}  # fmt: skip
+
+
+TITLE = "Longformer: is the reach of a window layers times window?"
+CONFIG = Config(
+    train=TrainConfig(num_steps=3000, eval_every=500, save_every=1000, best_by="+accuracy"),
+    optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=200),
+    task=CopyingConfig(
+        data="needle", length=128, symbols=16, batch_size=64, dev_batches=4, test_batches=32
+    ),
+    model=ReachConfig(num_layers=2, model_dim=64, mlp_dim=128, num_heads=4),
+)
+PAPER = Paper(
+    name="longformer2020.reach", title=TITLE, config=CONFIG, rows=ROWS, default_row="2-layers",
+    scales=SCALES, task=CopyingTask, network=make_network, report=tables.report,
+)  # fmt: skip

@@ -1,0 +1,66 @@
+"""How far before the end needles are found, beside layers times window, from results."""
+
+from pathlib import Path
+
+from attn_research.viewing import plots
+from attn_research.viewing.plots import Curve
+from attn_research.viewing.tables import Column, Table
+from experiments.harness.paper import Paper
+from experiments.harness.results import cell, read_results, write_tables
+
+BIN = 8  # distances of a point of the figure
+
+
+def report(folder: Path, paper: Paper) -> None:
+    """Writes tables.md, tables.json and reach.png of what a folder holds results of."""
+    results = read_results(folder, paper.rows)
+    columns = [Column("network", ""), Column("layers", "d"), Column("window", "d")]
+    columns += [Column("reach", "d"), Column("found within"), Column("found beyond")]
+    columns += [Column("parameters", ",.0f"), Column("minutes", ".1f"), Column("seeds", "d")]
+    lines, curves = [], []
+    for label, runs in results.items():
+        config = runs[0]["config"]
+        reach = reach_of(config)
+        lines.append(
+            {
+                "network": label,
+                "layers": config["num_layers"],
+                "window": None if config["pattern"] == "full" else config["window"],
+                "reach": reach,
+                "found within": cell([_found(run, 0, reach + 1) for run in runs]),
+                "found beyond": cell([_found(run, reach + 1, config["length"]) for run in runs]),
+                "parameters": cell([run["parameters"] for run in runs]),
+                "minutes": cell([run["seconds"] / 60 for run in runs]),
+                "seeds": len(runs),
+            }
+        )
+        curves.append(_curve(f"{label}, reach {reach}", runs[0]))
+    config = next(iter(results.values()))[0]["config"]
+    notes = [
+        f"The needle is one of {config['symbols']} symbols, anywhere before the end of "
+        f"{config['length']} tokens: chance finds {1 / config['symbols']:.2f} of them. The reach "
+        "is layers x window, times 3 where keys are 3 apart; within are distances up to it."
+    ]
+    write_tables(folder, paper.title, {"Needles": Table(columns, lines)}, results, notes)
+    figure = plots.learning_figure(curves, x_label="tokens before the end", y_label="needles found")
+    plots.save(figure, folder / "reach.png")
+
+
+def reach_of(config: dict) -> int:
+    """The tokens before the last that it may depend on, by the rule of layers times window."""
+    step = {"full": config["length"], "window": config["window"], "dilated": 3 * config["window"]}
+    return min(config["length"] - 1, config["num_layers"] * step[config["pattern"]])
+
+
+def _found(run: dict, least: int, below: int) -> float | None:
+    """The fraction of the needles in a range of distances that were found."""
+    every = run["scores"]["tests"]["test"]["by_distance"]
+    counts = [each for each in every if least <= each[0] < below]
+    total = sum(count for *_, count in counts)
+    return sum(found for _, found, _ in counts) / total if total else None
+
+
+def _curve(label: str, run: dict) -> Curve:
+    edges = range(0, run["config"]["length"], BIN)
+    found = [_found(run, low, low + BIN) for low in edges]
+    return Curve(label, [low + BIN / 2 for low in edges], found)

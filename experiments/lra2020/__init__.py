@@ -1,0 +1,1 @@
+"""Tay et al. 2020: Long Range Arena."""

@@ -1,0 +1,1 @@
+"""Kitaev, Kaiser, Levskaya 2020: Reformer."""

@@ -1,0 +1,105 @@
+"""Long labelled sequences: lists, drawn paths, pixels and halves of reviews."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from attn_research.data.images.datasets import CIFAR_10, ImageSet
+from attn_research.data.sequences import public
+from attn_research.data.sequences.listops import END, ListOps, evaluate
+from attn_research.data.sequences.pathfinder import Pathfinder
+from attn_research.data.sequences.public import Halves, Pixels
+from attn_research.data.text.labelled import LabelledCorpus
+
+LISTS = ListOps(train_size=200, dev_size=5, test_size=5, shortest=20, longest=80)
+
+
+def test_a_list_comes_to_its_label():
+    examples = LISTS.split("train")
+    for example in examples:
+        assert evaluate(example.texts[0]) == int(example.label)
+        assert 20 < len(example.texts[0].split()) < 80
+    assert len(set(examples)) == 200 and len({x.label for x in examples}) == 10
+    operators = collections.Counter(w for x in examples for w in x.texts[0].split() if w[0] == "[")
+    assert set(operators) == {"[MIN", "[MAX", "[MED", "[SM"}
+    assert min(operators.values()) > 0.7 * max(operators.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("7", 7),
+        ("[MAX 2 9 [MIN 4 7 ] 0 ]", 9),
+        ("[MED 1 2 4 9 ]", 3),
+        ("[MED 9 1 3 ]", 3),
+        ("[SM 5 6 7 ]", 8),
+    ],
+)
+def test_values_of_lists(text, value):
+    assert evaluate(text) == value
+
+
+@pytest.mark.parametrize("text", ["[MAX 2 9", "1 2", "[AVG 1 2 ]", "] 1", "12", ""])
+def test_what_is_no_list_is_refused(text):
+    with pytest.raises(ValueError, match=r"not of a list|not one list"):
+        evaluate(text)
+
+
+def test_without_brackets_the_lists_are_the_same():
+    plain = ListOps(0, 3, 1, 1, 20, 80)
+    bare = ListOps(0, 3, 1, 1, 20, 80, brackets=False)
+    for with_ends, without in zip(plain.split("train"), bare.split("train"), strict=True):
+        kept = [token for token in with_ends.texts[0].split() if token != END]
+        assert without.texts[0].split() == kept and without.label == with_ends.label
+
+
+def test_an_example_is_a_function_of_seed_split_and_index():
+    few, many = (ListOps(0, n, 2, 2, 20, 80) for n in (3, 6))
+    assert many.split("train")[:3] == few.split("train")
+    assert many.split("dev") != many.split("test")
+    assert ListOps(1, 3, 2, 2, 20, 80).split("train") != few.split("train")
+    assert few.fingerprint("train") != many.fingerprint("train")
+    with pytest.raises(ValueError, match="no split 'all'"):
+        few.split("all")
+
+
+def test_pictures_of_paths():
+    corpus = Pathfinder(train_size=100, dev_size=1, test_size=1)
+    examples = corpus.split("train")
+    labels = collections.Counter(x.label for x in examples)
+    assert set(labels) == set(corpus.classes) and min(labels.values()) > 30
+    levels = np.array([x.texts[0].split() for x in examples], int)
+    assert levels.shape == (100, 1024) and levels.min() == 0 and levels.max() == 15
+    # Both classes have as much white, so that counting it does not tell them apart.
+    white = {name: levels[[x.label == name for x in examples]].mean() for name in corpus.classes}
+    assert abs(white["joined"] / white["apart"] - 1) < 0.1
+
+
+def test_pixels_are_gray_levels_by_row(monkeypatch):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
+    images[0] = np.arange(32, dtype=np.uint8)[:, None, None]
+    splits = dict.fromkeys(("train", "dev", "test"), ImageSet(images, np.arange(6) % 3, CIFAR_10))
+    monkeypatch.setattr(public, "load_images", lambda *_: splits)
+    corpus = Pixels(monkeypatch, train_size=4, test_size=2)
+    assert isinstance(corpus, LabelledCorpus)
+    assert [len(corpus.split(name)) for name in ("train", "dev", "test")] == [4, 6, 2]
+    first = corpus.split("train")[0]
+    assert first.label == "airplane"
+    assert first.texts[0].split() == [str(row) for row in range(32) for _ in range(32)]
+    assert corpus.fingerprint("train") != corpus.fingerprint("dev")
+
+
+def test_halves_of_reviews(data_dir):
+    corpus = Halves(data_dir)
+    assert isinstance(corpus, LabelledCorpus) and corpus.num_texts == 2
+    examples = corpus.split("dev")
+    labels = [example.label for example in examples]
+    assert labels[:4] == ["other", "same", "other", "same"]
+    assert len({example.texts[1] for example in examples}) > 0.9 * len(examples)
+
+
+def test_absent_files_are_known_before_any_is_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"imdb/train\.tsv\.xz"):
+        Halves(tmp_path).check()
