@@ -201,4 +201,4 @@ def _bias_rows(call: AttentionCall, plan: Plan, padding: tuple[int, int]) -> Arr
         for axis, amount in enumerate(padding)
         if bias.shape[axis - 2] > 1
     }
-    return plan.terms.split_heads(pad_end(bias, more))
+    return plan.terms.split_heads(pad_end(bias, more), len(call.batch))

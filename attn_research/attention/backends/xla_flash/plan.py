@@ -125,7 +125,6 @@ def make_plan(
     if num_keys % tile_k:
         layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)
     terms = Terms(
-        batch_rank=len(batch),
         group=group,
         num_keys=num_keys,
         bias_function=None,

@@ -29,14 +29,15 @@ class Rows(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """The number of rows, and of rows in a block, of each row axis.
+    """The number of rows, and of rows in a block, of each row axis; those in `whole` are not cut.
 
     Where XLA may shard an axis over `devices`, a block has rows of all: those at equal distances.
     """
 
     sizes: tuple[int, ...]
     of_block: tuple[int, ...]
-    devices: int
+    devices: int = 1
+    whole: frozenset[int] = frozenset()
 
 
 def make_blocks(
@@ -59,7 +60,7 @@ def make_blocks(
             counts = [n for n in counts if n == size or n % devices == 0]
             fits = [n for n in counts if n * others <= most and axis not in apart]
             of_block[axis] = max(fits, default=counts[0])
-    return Blocks(sizes, tuple(of_block), devices)
+    return Blocks(sizes, tuple(of_block), devices, whole)
 
 
 def partitioning_devices() -> int:
@@ -75,7 +76,8 @@ def map_blocks(
 ) -> Rows:
     """`function` of each block in turn: its results side by side, or added where rows share them.
 
-    `like` has the shapes of the result for all rows.
+    `like` has the shapes of the result for all rows. `function` takes and gives rows with the row
+    axes of `blocks`, or with a single one where nothing is of a batch element alone.
     """
     if axis == 0 and _contiguous(blocks) and _all_by_head(rows, like, blocks):
         return _map_flat(function, rows, like, blocks)
@@ -134,9 +136,10 @@ def map_blocks(
 
 
 def _contiguous(blocks: Blocks) -> bool:
-    """Whether several axes are cut, on one device, and blocks follow one another in memory."""
+    """Whether several axes may be one, on one device: blocks follow one another in memory."""
     cut = [axis for axis, size in enumerate(blocks.sizes) if blocks.of_block[axis] < size]
-    return len(cut) > 1 and blocks.devices == 1 and math.prod(blocks.of_block[: cut[-1]]) == 1
+    joint = len(blocks.sizes) > 1 and blocks.devices == 1 and not blocks.whole
+    return joint and bool(cut) and math.prod(blocks.of_block[: cut[-1]]) == 1
 
 
 def _all_by_head(rows: Rows, like: Rows, blocks: Blocks) -> bool:
@@ -148,20 +151,20 @@ def _all_by_head(rows: Rows, like: Rows, blocks: Blocks) -> bool:
 
 
 def _map_flat(function: Callable[[Rows], Rows], rows: Rows, like: Rows, blocks: Blocks) -> Rows:
-    """As `map_blocks`, by one loop over all rows: a loop within another copies each row twice."""
+    """As `map_blocks`, by one loop over all rows, which have one axis: `function` finds it so.
+
+    A loop within another copies each row twice, and XLA is slower where an axis of one is left.
+    """
     rank, flat = len(blocks.sizes), math.prod(blocks.sizes)
-    of_block = math.prod(blocks.of_block)
 
     def shaped(rows: Rows, shape: tuple[int, ...], count: int) -> Rows:
         """The rows, whose first `count` axes become others."""
         by_head = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[count:]), rows.by_head)
         return rows._replace(by_head=by_head)
 
-    def of_rows(rows: Rows) -> Rows:
-        return shaped(function(shaped(rows, blocks.of_block, 1)), (of_block,), rank)
-
     like = jax.eval_shape(lambda like: shaped(like, (flat,), rank), like)
-    found = map_blocks(of_rows, shaped(rows, (flat,), rank), like, Blocks((flat,), (of_block,), 1))
+    one_axis = Blocks((flat,), (math.prod(blocks.of_block),))
+    found = map_blocks(function, shaped(rows, (flat,), rank), like, one_axis)
     return shaped(found, blocks.sizes, 1)
 
 

@@ -74,7 +74,6 @@ class TileBounds(NamedTuple):
 class Terms:
     """The static part: sizes, and the functions of bias and dropout."""
 
-    batch_rank: int
     group: int
     num_keys: int  # from here on keys are padding
     bias_function: Callable[..., Array] | None  # of its arrays and positions
@@ -87,7 +86,8 @@ class Terms:
         """The bias of a tile, from an array or from the arrays of a function."""
         if self.bias_function is not None:
             positions = self._positions(rows, bounds)
-            return self.split_heads(self.bias_function(arrays, rows.shared["of_bias"], *positions))
+            found = self.bias_function(arrays, rows.shared["of_bias"], *positions)
+            return self.split_heads(found, _batch_rank(rows))
         if bias is None:
             return None
         if bias.shape[-2] > 1:
@@ -96,9 +96,9 @@ class Terms:
             bias = lax.dynamic_slice_in_dim(bias, bounds.key, bounds.keys, -1)
         return bias
 
-    def split_heads(self, array: Array) -> Array:
+    def split_heads(self, array: Array, batch_rank: int) -> Array:
         """[*#B, #N, ...] with all axes, as [*#B, #K, #G, ...]."""
-        array = array.reshape((1,) * (self.batch_rank + 3 - array.ndim) + array.shape)
+        array = array.reshape((1,) * (batch_rank + 3 - array.ndim) + array.shape)
         heads = (1, 1) if array.shape[-3] == 1 else (-1, self.group)
         return array.reshape(*array.shape[:-3], *heads, *array.shape[-2:])
 
@@ -117,10 +117,8 @@ class Terms:
         q_index, k_index = _indices(bounds)
         mask = rows.by_batch["mask"].of_queries(q_index)
         allowed = mask(*self._positions(rows, bounds))
-        return (
-            jnp.expand_dims(allowed, -3)
-            & (k_index < self.num_keys)[(None,) * (self.batch_rank + 3)]
-        )
+        real = (k_index < self.num_keys)[(None,) * (_batch_rank(rows) + 3)]
+        return jnp.expand_dims(allowed, -3) & real
 
     def factor(
         self, normalizer: Callable[..., Array], rows: Rows, bounds: TileBounds
@@ -140,7 +138,7 @@ class Terms:
     def _positions(self, rows: Rows, bounds: TileBounds) -> tuple[Array, Array]:
         """[*#B, 1, tile_q, 1] and [*#B, 1, 1, tile_k], as masks take them."""
         q_pos, k_pos = (
-            index[(None,) * self.batch_rank]
+            index[(None,) * _batch_rank(rows)]
             if pos is None
             else jnp.take(pos, index, axis=-1, mode="clip")
             for pos, index in zip(
@@ -148,6 +146,11 @@ class Terms:
             )
         )
         return q_pos[..., None, :, None], k_pos[..., None, None, :]
+
+
+def _batch_rank(rows: Rows) -> int:
+    """The number of batch axes *B of the rows *R of a block; none where rows have one axis."""
+    return rows.by_head["key"].ndim - 3
 
 
 def _indices(bounds: TileBounds) -> tuple[Int[Array, "tile_q"], Int[Array, "tile_k"]]:
