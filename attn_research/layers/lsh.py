@@ -3,7 +3,6 @@
 Kitaev, Kaiser, Levskaya 2020, section 2.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -14,7 +13,6 @@ from attn_research.attention import (
     Attended,
     Capture,
     Mask,
-    Positions,
     Rotation,
     bucket_attend,
     lsh_buckets,
@@ -51,17 +49,16 @@ class LSHAttention(MultiHeadAttention):
         memory: KeyValues,
         mask: Mask,
         *,
-        positions: Positions | None = None,
-        bias: Float[Array, "*#B #N #T #S"] | Callable[..., Array] | None = None,
-        rotation: Rotation | None = None,
         train: bool = False,
+        rotation: Rotation | None = None,
         capture: Literal["all"] | Capture | None = None,
+        **others,
     ) -> Attended:
         """Contexts of the heads [*B, T, N, Hv], and weights if captured.
 
         ValueError for positions of a cache, for a bias, and for the capture of some heads.
         """
-        if positions is not None or bias is not None:
+        if any(other is not None for other in others.values()):  # "positions" and "bias"
             raise ValueError(
                 "LSH attention is of whole sequences without a bias: decode without a cache, and "
                 "give positions to the embeddings or by a rotation"

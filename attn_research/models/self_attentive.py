@@ -45,10 +45,10 @@ class SelfAttentive(nn.Module):
         ids: Int[Array, "B S"],
         valid: Bool[Array, "B S"],
         *,
-        types: Int[Array, "B S"] | None = None,
-        segments: Int[Array, "B S"] | None = None,
         train: bool = False,
         capture: Capture = None,
+        types: Int[Array, "B S"] | None = None,
+        segments: Int[Array, "B S"] | None = None,
     ) -> Classified:
         """The classification of texts: see `TextClassifier`."""
         if segments is not None:

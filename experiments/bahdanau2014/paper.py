@@ -28,8 +28,8 @@ class RNNSearchConfig:
         True, "Attend to annotations (RNNsearch), or read one vector (RNNencdec)."
     )
     hidden: int = setting(256, "Units n of each recurrence.", 1)
-    embedding: int = setting(128, "Width m of word embeddings.", 1)
     maxout: int = setting(128, "Maxout units l of the output layer.", 1)
+    embedding: int = setting(128, "Width m of word embeddings.", 1)
     alignment: int = setting(
         128, "Hidden units n' of the score, or the width it projects to.", 1,
         needs=[ATTENTION, {"score": PROJECTED}],

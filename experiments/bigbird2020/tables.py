@@ -4,16 +4,8 @@ import itertools
 from pathlib import Path
 
 from attn_research.viewing.tables import Column, Table
+from experiments.harness import results
 from experiments.harness.paper import Paper
-from experiments.harness.results import (
-    cell,
-    mean,
-    orderings,
-    printed,
-    read_results,
-    test_sets,
-    write_tables,
-)
 
 # The order of the paper's table 1, from the most to the fewest masked words.
 ORDER = ("full", "random-window", "random", "window")
@@ -21,39 +13,38 @@ ORDER = ("full", "random-window", "random", "window")
 
 def report(folder: Path, paper: Paper) -> None:
     """Writes tables.md and tables.json of what a folder holds results of."""
-    results = read_results(folder, paper.rows)
-    (name,) = test_sets(results)
+    rows = results.read_results(folder, paper.rows)
+    (name,) = results.test_sets(rows)
     filled = {
         label: [100 * run["scores"]["tests"][name]["filled_accuracy"] for run in runs]
-        for label, runs in results.items()
+        for label, runs in rows.items()
     }
     columns = [Column("attention", ""), Column("keys", "d"), Column("blank filled", ".1f")]
-    columns += [Column("dev perplexity"), Column("parameters", ",.0f")]
-    columns += [Column("minutes", ".1f"), Column("seeds", "d")]
+    columns += [Column("dev perplexity"), *results.RUN_COLUMNS]
     lines = [
         {
             "attention": label,
             "keys": keys_of(runs[0]["config"]),
-            "blank filled": cell(filled[label], printed(paper, label).get("accuracy")),
-            "dev perplexity": cell([run["dev_perplexity"] for run in runs]),
-            "parameters": cell([run["parameters"] for run in runs]),
-            "minutes": cell([run["seconds"] / 60 for run in runs]),
-            "seeds": len(runs),
+            "blank filled": results.cell(
+                filled[label], results.printed(paper, label).get("accuracy")
+            ),
+            "dev perplexity": results.cell([run["dev_perplexity"] for run in runs]),
+            **results.run_cells(runs),
         }
-        for label, runs in results.items()
+        for label, runs in rows.items()
     ]
-    context = next(iter(results.values()))[0]["config"]["context"]
+    context = next(iter(rows.values()))[0]["config"]["context"]
     notes = [
         f"Rows have {context} tokens, those of the paper's figures 512. Keys are those that a "
         "token attends to, of a block in the middle; the first and last block of bigbird attend to "
         "all. A blank is one masked word, in percent found.",
-        *orderings(
-            {label: mean(values) for label, values in filled.items()},
+        *results.orderings(
+            {label: results.mean(values) for label, values in filled.items()},
             itertools.pairwise(ORDER),
             "points",
         ),
     ]
-    write_tables(folder, paper.title, {"Masked words": Table(columns, lines)}, results, notes)
+    results.write_tables(folder, paper.title, {"Masked words": Table(columns, lines)}, rows, notes)
 
 
 def keys_of(config: dict) -> int:

@@ -43,11 +43,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _define_flags() -> None:
-    known = {
-        "implementations": [each.name for each in api.IMPLEMENTATIONS],
-        "mechanisms": list(MECHANISMS),
-        "masks": list(MASKS),
-    }
+    names = [each.name for each in api.IMPLEMENTATIONS]
+    known = dict(implementations=names, mechanisms=list(MECHANISMS), masks=list(MASKS))
     for flag, names in known.items():
         flags.DEFINE_list(flag, names, f"{flag.capitalize()} to compare, with commas.")
         flags.register_validator(

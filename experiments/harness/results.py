@@ -16,7 +16,7 @@ import numpy as np
 from attn_research.data.files import write_whole
 from attn_research.training.cores import available_cores
 from attn_research.viewing.plots import Curve
-from attn_research.viewing.tables import Cell, Table, to_dict, to_markdown
+from attn_research.viewing.tables import Cell, Column, Table, to_dict, to_markdown
 from experiments.harness.config import run_name
 from experiments.harness.paper import Paper
 
@@ -134,6 +134,19 @@ def cell(values: Iterable[float | None], paper: float | str | None = None) -> Ce
     known = [value for value in values if value is not None]
     deviation = statistics.stdev(known) if len(known) > 1 else None
     return Cell(mean(known), deviation, paper)
+
+
+# What every table may end with; `run_cells` has the values.
+RUN_COLUMNS = (Column("parameters", ",.0f"), Column("minutes", ".1f"), Column("seeds", "d"))
+
+
+def run_cells(runs: Sequence[Mapping[str, Any]]) -> dict[str, Cell | int]:
+    """The parameters, the minutes of training and the number of the runs of a row."""
+    return {
+        "parameters": cell([run["parameters"] for run in runs]),
+        "minutes": cell([run["seconds"] / 60 for run in runs]),
+        "seeds": len(runs),
+    }
 
 
 def mean_curve(label: str, runs: Sequence[Sequence[tuple[float, float | None]]]) -> Curve:

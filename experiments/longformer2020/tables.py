@@ -3,16 +3,8 @@
 from pathlib import Path
 
 from attn_research.viewing.tables import Column, Table
+from experiments.harness import results
 from experiments.harness.paper import Paper
-from experiments.harness.results import (
-    cell,
-    mean,
-    orderings,
-    printed,
-    read_results,
-    test_sets,
-    write_tables,
-)
 
 # In each pair the paper's first has more bits per character than its second (table 4).
 ORDERINGS = (("decreasing", "fixed"), ("fixed", "increasing"), ("increasing", "increasing-dilated"))
@@ -20,17 +12,17 @@ ORDERINGS = (("decreasing", "fixed"), ("fixed", "increasing"), ("increasing", "i
 
 def report(folder: Path, paper: Paper) -> None:
     """Writes tables.md and tables.json of what a folder holds results of."""
-    results = read_results(folder, paper.rows)
-    (name,) = test_sets(results)
+    rows = results.read_results(folder, paper.rows)
+    (name,) = results.test_sets(rows)
 
     def bits(run: dict) -> float:
         return run["scores"]["tests"][name]["strided"]["bits_per_character"]
 
     columns = [Column("windows", ""), Column("smallest", "d"), Column("largest", "d")]
     columns += [Column("bits per character", ".3f"), Column("dev loss", ".4f")]
-    columns += [Column("parameters", ",.0f"), Column("minutes", ".1f"), Column("seeds", "d")]
+    columns += results.RUN_COLUMNS
     lines = []
-    for label, runs in results.items():
+    for label, runs in rows.items():
         config = runs[0]["config"]
         windowed = config["windows"] != "none"
         lines.append(
@@ -38,20 +30,20 @@ def report(folder: Path, paper: Paper) -> None:
                 "windows": label,
                 "smallest": config["smallest"] if windowed else None,
                 "largest": config["largest"] if windowed else None,
-                "bits per character": cell(
-                    map(bits, runs), printed(paper, label).get("bits_per_character")
+                "bits per character": results.cell(
+                    map(bits, runs), results.printed(paper, label).get("bits_per_character")
                 ),
-                "dev loss": cell([run["dev_loss"] for run in runs]),
-                "parameters": cell([run["parameters"] for run in runs]),
-                "minutes": cell([run["seconds"] / 60 for run in runs]),
-                "seeds": len(runs),
+                "dev loss": results.cell([run["dev_loss"] for run in runs]),
+                **results.run_cells(runs),
             }
         )
-    found = {label: mean(map(bits, runs)) for label, runs in results.items()}
+    found = {label: results.mean(map(bits, runs)) for label, runs in rows.items()}
     notes = [
         f"The text is {name}; every character has at least half a context before it, where there "
         "is so much. Windows count the tokens before one; all rows but full have the same sum of "
         "them. The paper's figures are of text8 with windows from 32 to 512.",
-        *orderings(found, ORDERINGS, "bits"),
+        *results.orderings(found, ORDERINGS, "bits"),
     ]
-    write_tables(folder, paper.title, {"Language modelling": Table(columns, lines)}, results, notes)
+    results.write_tables(
+        folder, paper.title, {"Language modelling": Table(columns, lines)}, rows, notes
+    )

@@ -28,15 +28,15 @@ _NARROW = ("local", "longformer", "bigbird", "reformer")
 class ArenaConfig(StackConfig):
     """The network."""
 
+    block: int = setting(
+        64, "Tokens on each side of a window, of a block, or of a chunk.", 1,
+        needs={"attention": _NARROW},
+    )  # fmt: skip
     attention: Literal["full", *_NARROW] = setting(
         "full",
         "Attention: to all, to a window, to a window and the first token, BigBird's, or by four "
         "rounds of hashing.",
     )
-    block: int = setting(
-        64, "Tokens on each side of a window, of a block, or of a chunk.", 1,
-        needs={"attention": _NARROW},
-    )  # fmt: skip
 
 
 class _Attention(NamedTuple):

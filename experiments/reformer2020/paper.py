@@ -5,14 +5,14 @@ import functools
 
 from flax import linen as nn
 
-from attn_research.layers.embeddings import LearnedPositions
 from attn_research.layers.lsh import LSHAttention
-from attn_research.models.gpt import GPT, GPT2_BLOCK
+from attn_research.models.gpt import GPT
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.reformer2020 import tables
 from experiments.reformer2020.tables import READERS
-from experiments.tasks.copying.config import CopyingConfig
+from experiments.tasks.copying.config import TINY, CopyingConfig
+from experiments.tasks.copying.network import make_decoder
 from experiments.tasks.copying.task import CopyingTask
 from experiments.tasks.networks import StackConfig
 
@@ -36,17 +36,8 @@ class DuplicationTask(CopyingTask):
 
 def make_network(config: Config, task: CopyingTask) -> GPT:
     """The network of a config."""
-    model = config.model
-    return GPT(
-        task.vocab_size,
-        **model.sizes(),
-        block=dataclasses.replace(GPT2_BLOCK, dropout=model.dropout),
-        positions=LearnedPositions(config.task.length),
-        attention=_heads(model.rounds, model.chunk),
-        tied=False,
-        implementation=config.execution.named_implementation,
-        remat=config.execution.remat,
-    )
+    heads = _heads(config.model.rounds, config.model.chunk)
+    return make_decoder(config, task, attention=heads, tied=False)
 
 
 @functools.cache
@@ -70,10 +61,7 @@ ROWS = {
     }.items()
 }
 SCALES = {
-    "tiny": Scale(dict(
-        model_dim=16, mlp_dim=16, num_heads=2, symbols=5, length=16, chunk=4, num_steps=12,
-        eval_every=6, save_every=6, warmup_steps=2, batch_size=8, dev_batches=1, test_batches=1,
-    ), time=TINY_TIME),
+    "tiny": Scale(TINY | dict(chunk=4), time=TINY_TIME),
     "small": Scale(),
     # Section 5, "Effect of sharing QK" and "Effect of LSH": sequences of 1,024 tokens; as we recall
     # it, 127 symbols and a width of 256. What is not known is as in the scale small.

@@ -45,10 +45,9 @@ def test_every_target_stands_before(kind):
 
 @pytest.fixture(scope="module")
 def hashed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reformer")
-    run(REFORMER, "LSH-2", folder, **TINY)
-    REFORMER.report(folder / "results", REFORMER)
-    return folder
+    path = run(REFORMER, "LSH-2", tmp_path_factory.mktemp("reformer"), **TINY)
+    REFORMER.report(path.parent, REFORMER)
+    return path.parents[1]
 
 
 def test_duplication_is_read_with_every_number_of_hashes(hashed):

@@ -25,13 +25,7 @@ ENCODER = dict(
     layer_norm_eps=1e-3,  # so large that it shows
 )
 DECODER = dict(
-    vocab_size=29,
-    n_embd=12,
-    n_layer=3,
-    n_head=3,
-    n_positions=23,
-    bos_token_id=0,
-    eos_token_id=None,
+    n_embd=12, n_layer=3, n_head=3, n_positions=23, vocab_size=29, bos_token_id=0, eos_token_id=None
 )
 LLAMA = ENCODER | dict(
     num_attention_heads=4,

@@ -7,12 +7,12 @@ import dataclasses
 from typing import Literal
 
 from attn_research.attention import Dilated, Full, Mask, Window
-from attn_research.layers.embeddings import LearnedPositions
-from attn_research.models.gpt import GPT, GPT2_BLOCK
+from attn_research.models.gpt import GPT
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.longformer2020.reach import tables
-from experiments.tasks.copying.config import CopyingConfig
+from experiments.tasks.copying.config import TINY, CopyingConfig
+from experiments.tasks.copying.network import make_decoder
 from experiments.tasks.copying.task import CopyingTask
 from experiments.tasks.networks import StackConfig
 
@@ -43,16 +43,7 @@ def make_mask(model: ReachConfig) -> Mask:
 
 def make_network(config: Config, task: CopyingTask) -> GPT:
     """The network of a config."""
-    model = config.model
-    return GPT(
-        task.vocab_size,
-        **model.sizes(),
-        block=dataclasses.replace(GPT2_BLOCK, dropout=model.dropout),
-        positions=LearnedPositions(config.task.length),
-        mask=make_mask(model),
-        implementation=config.execution.named_implementation,
-        remat=config.execution.remat,
-    )
+    return make_decoder(config, task, mask=make_mask(config.model))
 
 
 ROWS = {
@@ -63,12 +54,9 @@ ROWS = {
     "2-layers-dilated": Row({"pattern": "dilated", "num_layers": 2}),
 }
 SCALES = {
-    "tiny": Scale(dict(
-        model_dim=16, mlp_dim=32, num_heads=2, window=2, length=16, symbols=4, num_steps=12,
-        eval_every=6, save_every=6, warmup_steps=2, batch_size=8, dev_batches=1, test_batches=2,
-    ), time=TINY_TIME),
+    "tiny": Scale(TINY | dict(window=2), time=TINY_TIME),
     "small": Scale(),
-}  # fmt: skip
+}
 
 
 TITLE = "Longformer: is the reach of a window layers times window?"

@@ -5,20 +5,20 @@ from pathlib import Path
 from attn_research.viewing import plots
 from attn_research.viewing.plots import Curve
 from attn_research.viewing.tables import Column, Table
+from experiments.harness import results
 from experiments.harness.paper import Paper
-from experiments.harness.results import cell, read_results, write_tables
 
 BIN = 8  # distances of a point of the figure
 
 
 def report(folder: Path, paper: Paper) -> None:
     """Writes tables.md, tables.json and reach.png of what a folder holds results of."""
-    results = read_results(folder, paper.rows)
+    rows = results.read_results(folder, paper.rows)
     columns = [Column("network", ""), Column("layers", "d"), Column("window", "d")]
     columns += [Column("reach", "d"), Column("found within"), Column("found beyond")]
-    columns += [Column("parameters", ",.0f"), Column("minutes", ".1f"), Column("seeds", "d")]
+    columns += results.RUN_COLUMNS
     lines, curves = [], []
-    for label, runs in results.items():
+    for label, runs in rows.items():
         config = runs[0]["config"]
         reach = reach_of(config)
         lines.append(
@@ -27,21 +27,21 @@ def report(folder: Path, paper: Paper) -> None:
                 "layers": config["num_layers"],
                 "window": None if config["pattern"] == "full" else config["window"],
                 "reach": reach,
-                "found within": cell([_found(run, 0, reach + 1) for run in runs]),
-                "found beyond": cell([_found(run, reach + 1, config["length"]) for run in runs]),
-                "parameters": cell([run["parameters"] for run in runs]),
-                "minutes": cell([run["seconds"] / 60 for run in runs]),
-                "seeds": len(runs),
+                "found within": results.cell([_found(run, 0, reach + 1) for run in runs]),
+                "found beyond": results.cell(
+                    [_found(run, reach + 1, config["length"]) for run in runs]
+                ),
+                **results.run_cells(runs),
             }
         )
         curves.append(_curve(f"{label}, reach {reach}", runs[0]))
-    config = next(iter(results.values()))[0]["config"]
+    config = next(iter(rows.values()))[0]["config"]
     notes = [
         f"The needle is one of {config['symbols']} symbols, anywhere before the end of "
         f"{config['length']} tokens: chance finds {1 / config['symbols']:.2f} of them. The reach "
         "is layers x window, times 3 where keys are 3 apart; within are distances up to it."
     ]
-    write_tables(folder, paper.title, {"Needles": Table(columns, lines)}, results, notes)
+    results.write_tables(folder, paper.title, {"Needles": Table(columns, lines)}, rows, notes)
     figure = plots.learning_figure(curves, x_label="tokens before the end", y_label="needles found")
     plots.save(figure, folder / "reach.png")
 

@@ -26,3 +26,10 @@ class CopyingConfig:
     batch_size: int = setting(32, "Sequences of a batch.", 1)
     dev_batches: int = setting(2, "Batches of the development set.", 1)
     test_batches: int = setting(8, "Batches of the test set.", 1)
+
+
+# Values of scale tiny, of a decoder too.
+TINY = dict(
+    length=16, symbols=5, batch_size=8, dev_batches=1, test_batches=2, model_dim=16, mlp_dim=16,
+    num_heads=2, num_steps=12, eval_every=6, save_every=6, warmup_steps=2,
+)  # fmt: skip
