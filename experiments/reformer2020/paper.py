@@ -66,18 +66,18 @@ SCALES = {
     # Section 5, "Effect of sharing QK" and "Effect of LSH": sequences of 1,024 tokens; as we recall
     # it, 127 symbols and a width of 256. What is not known is as in the scale small.
     "paper": Scale(dict(
-        length=1024, chunk=64, num_steps=150_000, eval_every=5000, save_every=5000,
-        test_batches=32,
+        length=1024, model_dim=256, mlp_dim=256, chunk=64, num_steps=150_000,
+        eval_every=5000, save_every=5000, test_batches=32,
     )),
 }  # fmt: skip
 
 
 TITLE = "Kitaev et al. 2020: how many hashes find what attention to all finds?"
 CONFIG = Config(
-    train=TrainConfig(num_steps=4000, eval_every=500, save_every=1000, best_by="+accuracy"),
+    train=TrainConfig(num_steps=1000, eval_every=200, save_every=200, best_by="+accuracy"),
     optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=200),
     task=CopyingConfig(),
-    model=ReformerConfig(num_layers=1, model_dim=256, mlp_dim=256, num_heads=4),
+    model=ReformerConfig(num_layers=1, model_dim=128, mlp_dim=128, num_heads=4),
 )
 PAPER = Paper(
     name="reformer2020", title=TITLE, config=CONFIG, rows=ROWS, default_row="LSH-4",
