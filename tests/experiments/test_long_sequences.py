@@ -1,0 +1,100 @@
+"""The papers on long sequences: their masks, and a row of each at tiny scale."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attn_research.attention import ByHead, Causal
+from attn_research.layers.lsh import LSHAttention
+from experiments.bigbird2020.paper import PAPER as BIGBIRD
+from experiments.bigbird2020.paper import make_mask
+from experiments.bigbird2020.tables import keys_of
+from experiments.harness.paper import resolve
+from experiments.harness.results import orderings
+from experiments.harness.verify import verify
+from experiments.longformer2020 import paper as longformer
+from experiments.longformer2020.reach import paper as reach
+from experiments.longformer2020.reach.tables import reach_of
+from experiments.lra2020.paper import PAPER as ARENA
+from experiments.lra2020.paper import make_attention
+from experiments.papers import find
+from tests.experiments.runs import run
+
+
+def dense(mask, length):
+    q_pos = jnp.arange(length).reshape(1, -1, 1)
+    return np.asarray(jnp.broadcast_to(mask(q_pos, q_pos.reshape(1, 1, -1)), (1, length, length)))
+
+
+@pytest.mark.parametrize("row", BIGBIRD.rows)
+def test_keys_of_a_query_in_the_middle(row):
+    config = resolve(BIGBIRD, row, {"context": 160, "block": 8, "num_heads": 1, "data": "grammar"})
+    allowed = dense(make_mask(config.model, 160).of_head(0), 160)[0]
+    assert allowed[80].sum() == keys_of(config.values())
+    assert allowed[0].all() == allowed[-1].all() == (row in ("full", "bigbird"))
+
+
+def test_windows_of_the_layers():
+    def sizes(row, **given):
+        return longformer.window_sizes(resolve(longformer.PAPER, row, given).model)
+
+    assert sizes("increasing") == [16, 32, 64, 128] == sizes("decreasing")[::-1]
+    assert sizes("fixed") == [60] * 4 and sum(sizes("increasing")) == 240
+    model = resolve(longformer.PAPER, "increasing-dilated", {}).model
+    lower, upper = (longformer.make_mask(model).masks[layer] for layer in (1, 2))
+    assert isinstance(upper, ByHead) and len(upper.masks) == 4 and not isinstance(lower, ByHead)
+    keys = [dense(upper.of_head(head) & Causal(), 256)[0, 200].nonzero()[0] for head in (0, 3)]
+    assert [len(found) for found in keys] == [65, 65]
+    assert keys[0][0] == 200 - 2 * 64 and keys[1][0] == 200 - 64
+
+
+@pytest.mark.parametrize("row", [row for row in reach.ROWS if row != "full"])
+def test_the_reach_is_that_of_the_masks(row):
+    config = resolve(reach.PAPER, row, {"length": 256})
+    seen = np.zeros(256, bool)
+    seen[-1] = True
+    allowed = dense(reach.make_mask(config.model) & Causal(), 256)[0]
+    for _ in range(config.model.num_layers):
+        seen = (allowed[seen]).any(axis=0)
+    assert 255 - seen.argmax() == reach_of(config.values())
+
+
+def test_every_attention_of_the_arena():
+    model = resolve(ARENA, "Transformer", {"data": "listops"}).model
+    for row in ARENA.rows:
+        changed = resolve(ARENA, row, {"data": "listops"}).model
+        mask, heads = make_attention(changed, 1024)
+        counts = dense(mask.of_head(0), 1024)[0].sum(axis=1)
+        narrow = row in ("local", "Longformer", "BigBird")
+        assert (counts[500] < 1024) == narrow and (counts[0] == 1024) == (row != "local")
+        assert (getattr(heads, "func", None) is LSHAttention) == (row == "Reformer")
+        assert changed.sizes() == model.sizes()
+
+
+@pytest.mark.parametrize(
+    ("paper", "row", "given", "words"),
+    [
+        (BIGBIRD, "bigbird", {}, ("blank filled", "| bigbird")),
+        (longformer.PAPER, "increasing-dilated", {}, ("bits per character",)),
+        (ARENA, "Reformer", {"data": "listops"}, ("## ListOps", "(paper 37.27)")),
+    ],
+)
+def test_a_row_writes_a_verifiable_table(paper, row, given, words, tmp_path):
+    path = run(paper, row, tmp_path, scale="tiny", **given)
+    paper.report(path.parent, paper)
+    assert all(holds for *_, holds in verify(path.parent, find))
+    table = (path.parent / "tables.md").read_text()
+    assert all(word in table for word in words)
+    assert np.isfinite(json.loads(path.read_text())["dev_loss"])
+
+
+def test_orderings_say_what_came_out():
+    found = orderings(
+        {"a": 2.0, "b": 1.0, "c": None}, [("a", "b"), ("b", "a"), ("a", "c")], "points"
+    )
+    assert found == [
+        "The paper has a above b: here it came out (+1 points).",
+        "The paper has b above a: here it did not come out (-1 points).",
+    ]
