@@ -37,7 +37,7 @@ class DuplicationTask(CopyingTask):
 def make_network(config: Config, task: CopyingTask) -> GPT:
     """The network of a config."""
     heads = _heads(config.model.rounds, config.model.chunk)
-    return make_decoder(config, task, attention=heads, tied=False)
+    return make_decoder(config, task, "duplication", attention=heads, tied=False)
 
 
 @functools.cache

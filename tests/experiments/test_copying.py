@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from experiments.harness.paper import resolve
 from experiments.harness.run_folder import load_run
 from experiments.harness.verify import verify
 from experiments.longformer2020.reach.paper import PAPER as REACH
@@ -13,6 +14,7 @@ from experiments.papers import find
 from experiments.reformer2020.paper import PAPER as REFORMER
 from experiments.tasks.copying import data
 from experiments.tasks.copying.config import KINDS, CopyingConfig
+from experiments.tasks.copying.task import CopyingTask
 from tests.experiments.runs import run
 
 TINY = {"scale": "tiny"}
@@ -95,11 +97,17 @@ def test_the_reach_of_windows(tmp_path):
     assert sum(count for *_, count in by_distance) == 16
 
 
+def test_a_distance_is_within_the_sequence():
+    config = resolve(REFORMER, "LSH-2", TINY | {"data": "distance", "distance": 16})
+    with pytest.raises(ValueError, match="--distance=16 is not within --length=16"):
+        CopyingTask(config).check()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (dict(length=17), "--length=17: two halves"),
-        (dict(data="distance", distance=16), "--distance=16 is not within --length=16"),
+        (dict(data="needle"), "--data=needle: this table is of --data=duplication"),
     ],
 )
 def test_sequences_that_cannot_be_are_refused(given, message, tmp_path):

@@ -43,7 +43,7 @@ def make_mask(model: ReachConfig) -> Mask:
 
 def make_network(config: Config, task: CopyingTask) -> GPT:
     """The network of a config."""
-    return make_decoder(config, task, mask=make_mask(config.model))
+    return make_decoder(config, task, "needle", mask=make_mask(config.model))
 
 
 ROWS = {

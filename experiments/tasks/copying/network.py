@@ -9,9 +9,14 @@ from experiments.harness.config import Config
 from experiments.tasks.copying.task import CopyingTask
 
 
-def make_decoder(config: Config, task: CopyingTask, **options: Any) -> GPT:
-    """A decoder of the sizes of a config, a `StackConfig`, with learned positions."""
+def make_decoder(config: Config, task: CopyingTask, data: str, **options: Any) -> GPT:
+    """A decoder of the sizes of a config, a `StackConfig`, with learned positions.
+
+    ValueError where the sequences are not those that the table is of.
+    """
     model, execution = config.model, config.execution
+    if config.task.data != data:
+        raise ValueError(f"--data={config.task.data}: this table is of --data={data}")
     return GPT(
         task.vocab_size,
         **model.sizes(),
