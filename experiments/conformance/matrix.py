@@ -118,13 +118,10 @@ def measure(
 
 def _pool(num_trials: int, interpret: bool) -> concurrent.futures.Executor:
     """Threads for few trials, one of which is compiled while another is traced, else processes."""
-    cores = available_cores()
+    cores, start = available_cores(), interpret_kernels if interpret else None
     if num_trials < 200:  # a process takes seconds to start
-        if interpret:
-            interpret_kernels()
-        return concurrent.futures.ThreadPoolExecutor(cores)
+        return concurrent.futures.ThreadPoolExecutor(cores, initializer=start)
     context = multiprocessing.get_context("spawn")
-    start = interpret_kernels if interpret else None
     return concurrent.futures.ProcessPoolExecutor(cores, context, start)
 
 

@@ -13,7 +13,15 @@ from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.tables import Column, Table
 from experiments.harness.config import file_name, run_name
 from experiments.harness.paper import Paper
-from experiments.harness.results import cell, mean, read_results, row_of, write_tables
+from experiments.harness.results import (
+    RUN_COLUMNS,
+    cell,
+    mean,
+    read_results,
+    row_of,
+    run_cells,
+    write_tables,
+)
 from experiments.tasks.text_classification.predictions import ATTENTION
 
 Results = Mapping[str, list[dict]]
@@ -43,7 +51,7 @@ def report(folder: Path, paper: Paper) -> None:
     best = "dev_accuracy" if "accuracy" in first else "dev_pearson"
     columns += [Column(best.replace("_", " "), ".4f"), Column("rows", "d")]
     columns += [Column("redundancy"), Column("attends to head", ".3f")]
-    columns += [Column("parameters", ",.0f"), Column("minutes", ".1f"), Column("seeds", "d")]
+    columns += RUN_COLUMNS
     lines = []
     for label, runs in results.items():
         tests, config = [run["scores"]["tests"]["test"] for run in runs], runs[0]["config"]
@@ -59,9 +67,7 @@ def report(folder: Path, paper: Paper) -> None:
                 "rows": config["num_rows"] if attends else None,
                 "redundancy": cell([_redundancy(folder, label, run) for run in runs]),
                 "attends to head": cell([one.get("attends_to_head") for one in tests]),
-                "parameters": cell([run["parameters"] for run in runs]),
-                "minutes": cell([run["seconds"] / 60 for run in runs]),
-                "seeds": len(runs),
+                **run_cells(runs),
             }
         )
     columns = [c for c in columns if any(_known(line.get(c.title)) for line in lines)]

@@ -1,4 +1,4 @@
-"""What a run goes on with, what it refuses to go on with, and when that is said."""
+"""Continuation of runs: values that may change, refusals, and their time."""
 
 import dataclasses
 import json

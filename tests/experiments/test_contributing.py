@@ -26,7 +26,6 @@ def call(folder, *words):
     """The output of a command in a folder, compiled as quickly as tests are."""
     environ = {k: v for k, v in os.environ.items() if k != "ATTN_DATA_DIR"}
     environ["XLA_FLAGS"] = re.sub(r"--xla_force_host\S*", "", environ.get("XLA_FLAGS", ""))
-    environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     done = subprocess.run(
         [sys.executable, *words], cwd=folder, env=environ, capture_output=True, text=True
     )

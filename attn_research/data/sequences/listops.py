@@ -31,6 +31,7 @@ class ListOps(DrawnCorpus):
     most. Without `brackets` the tokens that close a list are left out, so that its end is nowhere.
     """
 
+    _: dataclasses.KW_ONLY
     shortest: int = 500
     longest: int = 2000
     brackets: bool = True

@@ -34,6 +34,7 @@ class Pathfinder(DrawnCorpus):
     at one end of the first path; the other is at its other end, or at one of the second path.
     """
 
+    _: dataclasses.KW_ONLY
     size: int = 32
     dashes: int = 6
     distractors: int = 4

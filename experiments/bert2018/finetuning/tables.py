@@ -4,7 +4,7 @@ from pathlib import Path
 
 from attn_research.viewing.tables import Column, Table
 from experiments.harness.paper import Paper
-from experiments.harness.results import cell, read_results, write_tables
+from experiments.harness.results import cell, read_results, run_cells, write_tables
 from experiments.tasks.text_classification.scores import measured
 
 # GLUE's test sets, as printed: Devlin et al. 2018 of base, Turc et al. 2019 of the sizes below.
@@ -29,11 +29,9 @@ def report(folder: Path, paper: Paper) -> None:
         {
             "model": label,
             **{title: cell(values) for title, values in measured(runs).items()},
-            "parameters": cell([run["parameters"] for run in runs]),
             "epochs": cell([run["epochs"] for run in runs]),
             "tokens in rows": cell([run["about"]["padding_efficiency"] for run in runs]),
-            "minutes": cell([run["seconds"] / 60 for run in runs]),
-            "seeds": len(runs),
+            **run_cells(runs),
         }
         for label, runs in results.items()
     ]

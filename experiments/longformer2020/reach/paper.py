@@ -1,6 +1,7 @@
-"""The reach of windows, layers times window: how far before the end is a needle still found?
+"""The reach of windows, by the distances from which a decoder finds a needle.
 
-Beltagy et al. 2020, section 3.1, and Child et al. 2019 count the reach so; here it is measured.
+Beltagy et al. 2020, section 3.1, and Child et al. 2019 count it as layers times window; here it is
+measured.
 """
 
 import dataclasses
@@ -29,15 +30,12 @@ class ReachConfig(StackConfig):
     window: int = setting(16, "Tokens before one that a window holds.", 1, needs=_WINDOWED)
 
 
-STEP = 3  # of the dilated window
-
-
 def make_mask(model: ReachConfig) -> Mask:
     """The mask of every layer."""
     if model.pattern == "full":
         return Full()
     if model.pattern == "dilated":
-        return Dilated(model.window, 0, STEP)
+        return Dilated(model.window, 0, tables.STEP)
     return Window(model.window, 0)
 
 

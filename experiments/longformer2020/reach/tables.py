@@ -1,4 +1,4 @@
-"""How far before the end needles are found, beside layers times window, from results."""
+"""Table and figure of needles found by their distance from the end, from results."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from experiments.harness import results
 from experiments.harness.paper import Paper
 
 BIN = 8  # distances of a point of the figure
+STEP = 3  # tokens from key to key of the dilated window
 
 
 def report(folder: Path, paper: Paper) -> None:
@@ -39,7 +40,8 @@ def report(folder: Path, paper: Paper) -> None:
     notes = [
         f"The needle is one of {config['symbols']} symbols, anywhere before the end of "
         f"{config['length']} tokens: chance finds {1 / config['symbols']:.2f} of them. The reach "
-        "is layers x window, times 3 where keys are 3 apart; within are distances up to it."
+        f"is layers x window, times {STEP} where keys are {STEP} apart; within are distances up to "
+        "it."
     ]
     results.write_tables(folder, paper.title, {"Needles": Table(columns, lines)}, rows, notes)
     figure = plots.learning_figure(curves, x_label="tokens before the end", y_label="needles found")
@@ -48,7 +50,11 @@ def report(folder: Path, paper: Paper) -> None:
 
 def reach_of(config: dict) -> int:
     """The tokens before the last that it may depend on, by the rule of layers times window."""
-    step = {"full": config["length"], "window": config["window"], "dilated": 3 * config["window"]}
+    step = {
+        "full": config["length"],
+        "window": config["window"],
+        "dilated": STEP * config["window"],
+    }
     return min(config["length"] - 1, config["num_layers"] * step[config["pattern"]])
 
 

@@ -1,1 +1,1 @@
-"""Sequences of which a part is to be repeated: what reach does attention have?"""
+"""Copying: prediction of symbols that stood earlier in a sequence."""

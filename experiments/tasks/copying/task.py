@@ -17,7 +17,7 @@ from attn_research.data.files import write_whole
 from attn_research.training.objectives import cross_entropy
 from attn_research.training.step import Sums
 from attn_research.types import Array, Float, Int, PyTree
-from experiments.harness.config import Config, config_placement, padded_rows
+from experiments.harness.config import Config, padded_rows
 from experiments.harness.task import Response, head_maps, kept_file
 from experiments.tasks.copying import data
 from experiments.tasks.copying.data import NOTHING, Sequences
@@ -69,16 +69,13 @@ class CopyingTask:
         return (jnp.zeros((1, self.config.task.length), jnp.int32),)
 
     def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
-        multiple = config_placement(self.config).row_multiple
+        count = self.config.task.batch_size
+        padded = padded_rows(self.config, count)
+        around, chosen = [(0, padded - count), (0, 0)], rows(padded)
         while True:
-            batch = self._draw("train", start)
-            more = -len(batch.ids) % multiple
-            padded = Sequences(
-                np.pad(batch.ids, [(0, more), (0, 0)]),
-                np.pad(batch.targets, [(0, more), (0, 0)], constant_values=NOTHING),
-            )
-            chosen = rows(len(padded.ids))
-            yield Sequences(*(array[chosen] for array in padded))
+            ids, targets = self._draw("train", start)
+            targets = np.pad(targets, around, constant_values=NOTHING)
+            yield Sequences(np.pad(ids, around)[chosen], targets[chosen])
             start += 1
 
     def eval_batches(self, split: str) -> Iterator[PyTree]:
@@ -106,13 +103,13 @@ class CopyingTask:
     def predict(
         self, networks: Sequence[nn.Module], params: Sequence[PyTree], folder: Path
     ) -> None:
-        readers = [self.readers(network) for network in networks]
+        readers, test = [self.readers(network) for network in networks], self._test()
         for name in readers[0]:
             members = tuple(each[name] for each in readers)
             found = [
                 row[places]
-                for number in range(self.config.task.test_batches)
-                for row, places in self._predictions(members, params, self._draw("test", number))
+                for batch in test
+                for row, places in self._predictions(members, params, batch)
             ]
             lines = "".join(" ".join(map(str, row)) + "\n" for row in found)
             write_whole(folder / f"{name}.txt", lines.encode())
@@ -122,8 +119,7 @@ class CopyingTask:
 
         Of needles also, for each distance, how many were found and how many there are.
         """
-        batches = [self._draw("test", number) for number in range(self.config.task.test_batches)]
-        test = Sequences(*map(np.concatenate, zip(*batches, strict=True)))
+        test = Sequences(*map(np.concatenate, zip(*self._test(), strict=True)))
         paths = sorted(folder.glob("*.txt")) or [kept_file(folder / "test.txt")]
         return {
             "tests": {path.stem: self._score(path, test) for path in paths},
@@ -132,11 +128,12 @@ class CopyingTask:
 
     def _score(self, path: Path, test: Sequences) -> dict[str, Any]:
         lines = [line.split() for line in path.read_text().splitlines()]
-        if [len(line) for line in lines] != (test.targets != NOTHING).sum(axis=1).tolist():
+        valid = test.targets != NOTHING
+        if [len(line) for line in lines] != valid.sum(axis=1).tolist():
             raise ValueError(f"{path} has not one symbol for each that is predicted")
         found = np.full(test.targets.shape, NOTHING)
-        found[test.targets != NOTHING] = np.concatenate(lines).astype(int)
-        right, valid = found == test.targets, test.targets != NOTHING
+        found[valid] = np.concatenate(lines).astype(int)
+        right = found == test.targets
         result = {
             "accuracy": round(float(right[valid].mean()), 6),
             "sequences": round(float((right | ~valid).all(axis=1).mean()), 6),
@@ -194,6 +191,10 @@ class CopyingTask:
         probs = _mean_probs(networks)(tuple(params), batch.ids)
         found = np.asarray(probs.argmax(axis=-1))
         return zip(found, batch.targets != NOTHING, strict=True)
+
+    def _test(self) -> list[Sequences]:
+        """The batches of the test set."""
+        return [self._draw("test", number) for number in range(self.config.task.test_batches)]
 
     def _draw(self, split: str, number: int) -> Sequences:
         part, seed = self.config.task, self.config.train.seed

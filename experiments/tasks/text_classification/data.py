@@ -85,8 +85,9 @@ def corpus(config: LabelledTextConfig) -> LabelledCorpus:
         case "grammar":
             return AgreementCorpus(*sizes)
         case "listops":
-            shortest = config.max_words // 4
-            return ListOps(*sizes, shortest, config.max_words, config.brackets)
+            longest = config.max_words
+            lengths = dict(shortest=longest // 4, longest=longest)
+            return ListOps(*sizes, **lengths, brackets=config.brackets)
         case "pathfinder":
             return Pathfinder(*sizes)
         case "pixels":

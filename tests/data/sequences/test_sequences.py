@@ -12,7 +12,8 @@ from attn_research.data.sequences.pathfinder import Pathfinder
 from attn_research.data.sequences.public import Halves, Pixels
 from attn_research.data.text.labelled import LabelledCorpus
 
-LISTS = ListOps(train_size=200, dev_size=5, test_size=5, shortest=20, longest=80)
+SHORT = dict(shortest=20, longest=80)
+LISTS = ListOps(train_size=200, dev_size=5, test_size=5, **SHORT)
 
 
 def test_a_list_comes_to_its_label():
@@ -47,18 +48,18 @@ def test_what_is_no_list_is_refused(text):
 
 
 def test_without_brackets_the_lists_are_the_same():
-    plain = ListOps(0, 3, 1, 1, 20, 80)
-    bare = ListOps(0, 3, 1, 1, 20, 80, brackets=False)
+    plain = ListOps(0, 3, 1, 1, **SHORT)
+    bare = ListOps(0, 3, 1, 1, **SHORT, brackets=False)
     for with_ends, without in zip(plain.split("train"), bare.split("train"), strict=True):
         kept = [token for token in with_ends.texts[0].split() if token != END]
         assert without.texts[0].split() == kept and without.label == with_ends.label
 
 
 def test_an_example_is_a_function_of_seed_split_and_index():
-    few, many = (ListOps(0, n, 2, 2, 20, 80) for n in (3, 6))
+    few, many = (ListOps(0, n, 2, 2, **SHORT) for n in (3, 6))
     assert many.split("train")[:3] == few.split("train")
     assert many.split("dev") != many.split("test")
-    assert ListOps(1, 3, 2, 2, 20, 80).split("train") != few.split("train")
+    assert ListOps(1, 3, 2, 2, **SHORT).split("train") != few.split("train")
     assert few.fingerprint("train") != many.fingerprint("train")
     with pytest.raises(ValueError, match="no split 'all'"):
         few.split("all")
