@@ -8,12 +8,15 @@ import pytest
 import soundfile
 
 from attn_research.data.audio.files import RATE
+from attn_research.data.audio.mel import log_mel
+from attn_research.data.audio.utterances import Utterance
 from attn_research.data.batching import all_rows
 from experiments.harness.paper import resolve
 from experiments.harness.run_folder import load_run
 from experiments.harness.verify import verify
 from experiments.papers import find
 from experiments.tasks.speech import alignments
+from experiments.tasks.speech.data import hear
 from experiments.tasks.speech.inference import word_rows
 from experiments.whisper2022.classification.paper import PAPER as WORDS
 from experiments.whisper2022.paper import PAPER
@@ -165,6 +168,17 @@ def test_own_sounds_with_transcripts_by_bytes(tmp_path):
     assert task.tokenizer.decode(batch["target"][0]).startswith("no ")
     with pytest.raises(ValueError, match=r"lasts 0.20 seconds, in which 'no .' is said"):
         PAPER.task(resolve(PAPER, "transcribe", given | {"seconds": 0.25})).load()
+
+
+def test_silence_after_a_sound_needs_no_computation():
+    config = resolve(PAPER, "transcribe", {"scale": "tiny"}).task
+    sound = np.random.default_rng(0).normal(size=9_999).astype(np.float32)
+    heard = hear(config.sound, config.augment, Utterance(sound, "", np.array([[0.1, 0.2]])))
+    whole = np.zeros(round(2.5 * RATE), np.float32)
+    whole[800 : 800 + len(sound)] = sound
+    np.testing.assert_allclose(heard.features, log_mel(whole, 16), atol=1e-6)
+    assert heard.features.shape == (250, 16) and heard.frames == 69
+    np.testing.assert_allclose(heard.times, [[0.15, 0.25]])
 
 
 def test_rows_of_words_are_the_means_of_their_tokens():

@@ -12,6 +12,7 @@ WINDOW, HOP = 400, 160  # samples of a frame, and from frame to frame: 25 and 10
 FRAME_SECONDS = HOP / RATE
 _FLOOR = 1e-10  # of a power
 _RANGE = 8.0  # powers of ten below the largest that are kept
+SPAN = _RANGE / 4  # from the least to the largest of features, at most
 
 
 def log_mel(

@@ -9,7 +9,7 @@ from attn_research.data.audio import folders
 from attn_research.data.audio.augment import change_speed, spec_augment
 from attn_research.data.audio.files import RATE, normalize, read_audio
 from attn_research.data.audio.fsdd import load_fsdd
-from attn_research.data.audio.mel import FRAME_SECONDS, HOP, log_mel
+from attn_research.data.audio.mel import FRAME_SECONDS, HOP, SPAN, log_mel
 from attn_research.data.audio.tones import make_recordings
 from attn_research.data.audio.utterances import Corpus, Joined, Utterance, hold_out
 from attn_research.data.download import find_data_file
@@ -52,7 +52,7 @@ def load_strings(config: StringSoundsConfig) -> Corpus:
     """The strings of words that a config names."""
     if config.data == "audio":
         return folders.read_transcripts(user_path(config.audio_dir))
-    counts = (0, config.dev_strings, config.test_strings)
+    counts = (config.dev_strings, config.dev_strings, config.test_strings)
     return Corpus(
         *(
             Joined(words, count, config.max_words, FILLED * config.seconds)
@@ -109,13 +109,15 @@ def hear(
         if augment.speed > 1:
             samples = change_speed(samples, augment.speed ** rng.uniform(-1, 1))
     size, before = num_frames(config), round(shift * RATE)
-    whole = np.zeros(size * HOP, np.float32)
-    kept = samples[: len(whole) - before]
-    whole[before : before + len(kept)] = kept
+    kept = samples[: size * HOP - before]
+    frames = min(size, -(-(before + len(kept)) // HOP) + 1)
+    whole = np.zeros(frames * HOP, np.float32)
+    whole[before : before + len(kept)] = kept[: len(whole) - before]
     features = log_mel(whole, config.num_mels)
+    silence = features.max() - SPAN  # what features of more silence would be
+    features = np.pad(features, [(0, size - frames), (0, 0)], constant_values=silence)
     if rng is not None and augment.time_mask + augment.mel_mask:
         features = spec_augment(features, rng, augment.time_mask, augment.mel_mask)
-    frames = min(size, -(-(before + len(kept)) // HOP) + 1)
     return Heard(features, frames, None if times is None else times + before / RATE)
 
 
@@ -125,6 +127,7 @@ def read(name: str) -> Utterance:
 
 
 def about(corpus: Corpus) -> dict[str, Any]:
-    """The fingerprints of the splits, and the size of train."""
+    """The fingerprints of the splits, and the number of recordings to train on."""
     hashes = {split: [each.fingerprint] for split, each in zip(SPLITS, corpus, strict=True)}
-    return {"sha256": hashes, "train_sounds": len(corpus.train)}
+    train = corpus.train.words if isinstance(corpus.train, Joined) else corpus.train
+    return {"sha256": hashes, "train_sounds": len(train)}

@@ -44,6 +44,8 @@ class WordNetworkConfig(StackConfig):
 def make_network(config: Config, task: SpeechClassificationTask) -> nn.Module:
     """The network of a config."""
     model, sound = config.model, config.task.sound
+    if model.network == "additive" and config.execution.remat != "none":
+        raise ValueError(f"--remat={config.execution.remat}: this network has none to give")
     frames, named = num_frames(sound), config.execution.named_implementation
     if model.network == "vit":
         vit = ViT(
@@ -102,4 +104,5 @@ CONFIG = Config(
 PAPER = Paper(
     name="whisper2022.classification", title=TITLE, config=CONFIG, rows=ROWS, default_row="vit",
     scales=SCALES, task=SpeechClassificationTask, network=make_network, report=tables.report,
+    needs=dict.fromkeys(("num_layers", "num_heads"), (_PATCHES,)),
 )  # fmt: skip
