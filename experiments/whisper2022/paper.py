@@ -62,7 +62,7 @@ SCALES = {
         dev_strings=4, test_strings=6, max_words=3, seconds=2.5, num_mels=16, max_tokens=6,
     ), time=TINY_TIME),
     "small": Scale(data={
-        "tones": dict(num_steps=600, eval_every=150, save_every=300),
+        "tones": dict(seconds=3.0, max_words=4, num_steps=500, eval_every=125, save_every=500),
         "fsdd_strings": _AUGMENTED,
         "audio": _AUGMENTED | dict(seconds=10.0, max_tokens=120, tokenizer="bytes"),
     }),
