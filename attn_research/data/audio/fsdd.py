@@ -48,4 +48,4 @@ def _read(path: Path) -> tuple[Recordings, list[int]]:
     sounds = [normalize(to_rate(audio[begin:end], _RATE)) for begin, end in bounds]
     names = [str(name) for name in found["speaker_names"]]
     texts = [WORDS[label] for label in found["labels"]]
-    return Recordings(sounds, texts, [names[i] for i in found["speakers"]]), list(found["index"])
+    return Recordings(sounds, texts, [names[i] for i in found["speakers"]]), found["index"].tolist()

@@ -21,11 +21,11 @@ _BANDWIDTH = 90
 
 
 def make_recordings(split: str, count: int) -> Recordings:
-    """`count` recordings of the words in turn, by speakers in turn."""
+    """`count` recordings of the words in turn, by speakers in turn, each of whom says all."""
     sounds, texts, speakers = [], [], []
     for index in range(count):
         rng = np.random.default_rng((zlib.crc32(split.encode()), index))
-        word, speaker = WORDS[index % len(WORDS)], index // len(WORDS) % SPEAKERS
+        word, speaker = WORDS[index % len(WORDS)], (index + index // len(WORDS)) % SPEAKERS
         sounds.append(_say(word, speaker, rng))
         texts.append(word)
         speakers.append(f"voice {speaker + 1}")

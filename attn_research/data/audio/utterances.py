@@ -118,7 +118,7 @@ class Joined:
     def _join(self, rng: np.random.Generator) -> Utterance:
         of_speaker = self.words.by_speaker
         chosen = of_speaker[int(rng.integers(len(of_speaker)))]
-        parts, texts, times, at = [], [], [], 0
+        parts, texts, times, at, after = [], [], [], 0, 0
         for index in rng.choice(chosen, int(rng.integers(1, self.max_words + 1))):
             pause, last = (round(float(rng.uniform(*PAUSE)) * RATE) for _ in range(2))
             sound = self.words.sounds[index]
@@ -128,8 +128,8 @@ class Joined:
             parts += [np.zeros(pause, np.float32), sound]
             texts.append(self.words.texts[index])
             times.append((begin / RATE, end / RATE))
-            at = end
-        parts.append(np.zeros(last, np.float32))
+            at, after = end, last
+        parts.append(np.zeros(after, np.float32))
         return Utterance(np.concatenate(parts), " ".join(texts), np.array(times))
 
     @functools.cached_property
@@ -166,5 +166,7 @@ def hold_out(splits: Mapping[str, Recordings], number: int) -> dict[str, Recordi
         own = [i for i, who in enumerate(each.speakers) if who == name]
         tests.append(each.choose(own))
         found[split] = each.choose([i for i in range(len(each)) if i not in set(own)])
+    if empty := [split for split, each in found.items() if split != "test" and not len(each)]:
+        raise ValueError(f"--held_out_speaker={number}: {empty[0]} has no recordings but of {name}")
     parts = zip(*((one.sounds, one.texts, one.speakers) for one in tests), strict=True)
     return found | {"test": Recordings(*([x for each in part for x in each] for part in parts))}
