@@ -71,8 +71,8 @@ def big_bird(
 class BigBird(Mask):
     """`big_bird` for rows of any length, with a window of 3 blocks and the ends global.
 
-    Rows of at most 5 + 2 x `random_blocks` blocks have full attention, as in published models. It
-    is no predicate before `of_length` says how long rows are.
+    Rows of at most 5 + 2 x `random_blocks` blocks have full attention, as in published models; the
+    last block may be a part of one. It is no predicate before `of_length` says how long rows are.
     """
 
     block: int = dataclasses.field(default=64, metadata={"static": True})
@@ -81,10 +81,11 @@ class BigBird(Mask):
     seed: int = dataclasses.field(default=0, metadata={"static": True})
 
     def of_length(self, length: int) -> Mask:
-        if length <= (5 + 2 * self.random_blocks) * self.block:
+        blocks = -(-length // self.block)
+        if blocks <= 5 + 2 * self.random_blocks:
             return Full()
         options = dict(block=self.block, random_blocks=self.random_blocks, seed=self.seed)
-        return big_bird(length, self.num_heads, **options)
+        return big_bird(blocks * self.block, self.num_heads, **options)
 
     def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
         raise ValueError(

@@ -84,10 +84,14 @@ class LongformerAttention(MultiHeadAttention):
         )
         index = self._global_index(mask, inputs.shape[:-1])
         tokens = jnp.take_along_axis(inputs, jnp.maximum(index, 0)[..., None], axis=-2)
+        # Its parameters are there also where no token is global.
+        queries = self._heads(self.query_global(tokens))
+        if not index.shape[-1]:
+            return Attended(context, weights)
         if isinstance(capture, Capture):
             capture = dataclasses.replace(capture, rows=tuple(range(index.shape[-1])))
         found = self.attend_projected(
-            self._heads(self.query_global(tokens)),
+            queries,
             (memory.global_keys, memory.global_values),
             mask,
             positions=Positions(query=index),
