@@ -116,7 +116,8 @@ def run(model, types, has_global=False):
 def outputs(found, length=None):
     """The arrays of an output, of which hidden states and weights are cut to a length."""
     arrays = {key: found[key].numpy() for key in OUTPUTS if key in found}
-    arrays["hidden_states"] = torch.stack(found.hidden_states, 1)[:, :, :length].numpy()
+    states = [each[:, :length] for each in found.hidden_states]
+    arrays["hidden_states"] = torch.stack(states, 1).numpy()
     if len({each.shape for each in found.attentions}) == 1:
         weights = torch.stack(found.attentions, 1)
         arrays["attentions"] = weights[..., :length, :length].numpy()

@@ -13,10 +13,10 @@ import torch
 from make_pretrained import ENCODER, FOLDER, make_model, outputs, run, write
 from make_sparse import record
 
-WINDOWS = ENCODER | dict(pad_token_id=1, attention_window=[2, 4, 2])
+WINDOWS = ENCODER | dict(pad_token_id=1, attention_window=[4, 8, 4])
 BLOCKS = ENCODER | dict(
     block_size=2, num_random_blocks=1, max_position_embeddings=23, attention_type="block_sparse",
-    hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    sep_token_id=None, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
 )  # fmt: skip
 LONGFORMERS = {
     "longformer_masked_lm": ("LongformerForMaskedLM", WINDOWS),
