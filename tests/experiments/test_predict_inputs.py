@@ -19,7 +19,7 @@ def read(monkeypatch):
 
     def make(*words, kind="text", stdin=b""):
         values = flags.FlagValues()
-        for name in ("text", "file", "image"):
+        for name in ("text", "file", "image", "audio"):
             flags.DEFINE_string(name, "", "", flag_values=values)
         values(["predict", *words])
         monkeypatch.setattr(predict.flags, "FLAGS", values)
