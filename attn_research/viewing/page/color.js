@@ -1,0 +1,84 @@
+// Colors of weights: one hue from faint to strong, and two hues for differences. Both can be told
+// apart without red and green.
+
+const RAMPS = {
+  light: {
+    weights: ["#ffffff", "#d3e4f6", "#86b6e2", "#3a7fc0", "#174f8c", "#0a2748"],
+    less: ["#ffffff", "#fbdcc0", "#f0a868", "#c96a16", "#874208", "#4a2302"],
+  },
+  dark: {
+    weights: ["#12161c", "#17324f", "#1f5a94", "#3f8fd6", "#8fc4f3", "#eaf5ff"],
+    less: ["#12161c", "#452608", "#8a4a0e", "#cf7f2c", "#f3b677", "#fff1e0"],
+  },
+};
+
+function channels(color) {
+  return [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
+}
+
+function theme() {
+  return document.documentElement.dataset.theme === "dark" ? "dark" : "light";
+}
+
+const tables = {};
+
+// 256 colors [red, green, blue] of a ramp.
+function colors(name) {
+  const key = `${theme()} ${name}`;
+  if (!tables[key]) {
+    const stops = RAMPS[theme()][name].map(channels);
+    tables[key] = Array.from({ length: 256 }, (_, i) => {
+      const place = (i / 255) * (stops.length - 1);
+      const at = Math.min(Math.floor(place), stops.length - 2);
+      return stops[at].map((low, c) => Math.round(low + (place - at) * (stops[at + 1][c] - low)));
+    });
+  }
+  return tables[key];
+}
+
+// The color of a weight, as a part of the largest; negative parts have the other hue.
+function colorOf(part) {
+  const table = colors(part < 0 ? "less" : "weights");
+  return table[Math.min(255, Math.round(Math.abs(part) * 255))];
+}
+
+function css(color) {
+  return `rgb(${color.join(", ")})`;
+}
+
+// Black or white, whichever is read better on a color.
+function ink(color) {
+  const linear = color.map((x) => {
+    const part = x / 255;
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  const light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  return light > 0.179 ? "#000000" : "#ffffff";
+}
+
+// What the darkest color stands for in a row: the scale that the reader chose.
+function darkest(source, at, row, shade) {
+  if (shade === "row" && row !== null) {
+    let most = 0;
+    for (const value of source.row(at, row).values) most = Math.max(most, Math.abs(value));
+    return most || 1;
+  }
+  return shade === "one" ? 1 : source.largest(at) || 1;
+}
+
+function svg(name, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+function html(name, properties = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.includes("-") || key === "role") element.setAttribute(key, value);
+    else element[key] = value;
+  }
+  element.append(...children);
+  return element;
+}

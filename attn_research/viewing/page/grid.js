@@ -1,0 +1,54 @@
+// Thumbnails of all layers and heads, a button each.
+
+const THUMBNAIL = 44; // pixels of a side of the canvas, at most
+
+class HeadGrid {
+  constructor(host, choose) {
+    this.host = host;
+    this.choose = choose;
+  }
+
+  // Draws the heads of a source; where there is a picture of two dimensions, of one row.
+  draw(source, row, shade) {
+    const { layers, heads, picture } = source.about;
+    const table = html("table");
+    table.append(
+      html("thead", {}, html("tr", {}, html("td"), ...heads.map((name) => html("th", { scope: "col", textContent: name })))),
+    );
+    const body = html("tbody");
+    this.buttons = layers.map((layer, l) => {
+      const line = html("tr", {}, html("th", { scope: "row", textContent: layer }));
+      const buttons = heads.map((head, h) => {
+        const at = { layer: l, head: h };
+        const overPatches = picture && picture.grid[0] > 1;
+        const canvas = overPatches
+          ? patchCanvas(source, at, row, "row", false)
+          : headCanvas(source, at, shade, THUMBNAIL);
+        canvas.setAttribute("aria-hidden", "true");
+        const name = /^\d/.test(head) ? `head ${head}` : head;
+        const button = html("button", { type: "button", tabIndex: -1, "aria-pressed": "false" }, canvas);
+        button.setAttribute("aria-label", `layer ${layer}, ${name}`);
+        button.addEventListener("click", () => this.choose(at));
+        line.append(html("td", { className: /^\d/.test(head) ? "" : "derived" }, button));
+        return button;
+      });
+      body.append(line);
+      return buttons;
+    });
+    table.append(body);
+    this.host.replaceChildren(table);
+  }
+
+  select(at) {
+    for (const button of this.host.querySelectorAll("[aria-pressed=true]")) {
+      button.setAttribute("aria-pressed", "false");
+      button.tabIndex = -1;
+    }
+    const button = this.buttons[at.layer][at.head];
+    button.setAttribute("aria-pressed", "true");
+    button.tabIndex = 0;
+    if (this.host.contains(document.activeElement)) button.focus();
+    const [table, box] = [this.host.getBoundingClientRect(), button.getBoundingClientRect()];
+    if (box.top < table.top || box.bottom > table.bottom) this.host.scrollTop += box.top - table.top - 40;
+  }
+}

@@ -1,0 +1,99 @@
+// A head as lines from the tokens that attend, on the left, to those attended to, on the right.
+
+const MOST_LINES = 160; // tokens of a side
+const STEP = 20; // pixels from a token to the next
+
+class LinesFigure {
+  static fits(about) {
+    return Math.max(about.rows.length, about.columns.length) <= MOST_LINES;
+  }
+
+  constructor(source, at, options) {
+    const { rows, columns } = source.about;
+    Object.assign(this, { source, at, options });
+    const [left, right] = [rows, columns].map((each) => margin(each, STEP).size);
+    const between = Math.min(360, Math.max(120, options.width - left - right));
+    this.ends = [left + 6, left + between - 6];
+    const width = Math.ceil(left + between + right);
+    const height = STEP * Math.max(rows.length, columns.length) + 8;
+    this.labels = [rows, columns].map((texts, side) =>
+      texts.map((text, i) => {
+        const x = side ? left + between : left, y = this.y(i) + LABEL / 3;
+        const anchor = side ? "start" : "end";
+        return svgLabel(text, { x, y, "text-anchor": anchor, "data-side": side, "data-i": i });
+      }),
+    );
+    const all = svg("g", { class: "all" });
+    const top = source.largest(at) || 1;
+    for (let row = 0; row < rows.length; row++) all.append(...this.lines(row, top, 0.08));
+    this.all = all;
+    this.strong = svg("g");
+    this.element = svg(
+      "svg",
+      { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": options.label },
+      all,
+      this.strong,
+      ...this.labels.flat(),
+    );
+    this.element.addEventListener("pointermove", (event) => this.report("hover", event));
+    this.element.addEventListener("pointerleave", () => options.on("leave"));
+    this.element.addEventListener("click", (event) => this.report("keep", event));
+  }
+
+  y(index) {
+    return STEP * (index + 0.5) + 4;
+  }
+
+  line(row, column, part) {
+    const [x, end] = this.ends, middle = (x + end) / 2;
+    const from = this.y(row), to = this.y(column);
+    return svg("path", {
+      d: `M${x} ${from}C${middle} ${from} ${middle} ${to} ${end} ${to}`,
+      fill: "none",
+      stroke: part < 0 ? "#c96a16" : "#3a7fc0",
+      "stroke-width": 1 + 3 * Math.abs(part),
+      "stroke-opacity": Math.min(1, 0.12 + Math.abs(part)),
+    });
+  }
+
+  lines(row, top, least) {
+    const found = this.source.row(this.at, row), lines = [];
+    for (let i = 0; i < found.columns.length; i++) {
+      const part = found.values[i] / top;
+      if (Math.abs(part) >= least) lines.push(this.line(row, found.columns[i], part));
+    }
+    return lines;
+  }
+
+  report(kind, event) {
+    const box = this.element.getBoundingClientRect(), view = this.element.viewBox.baseVal;
+    const x = ((event.clientX - box.left) / box.width) * view.width;
+    const y = ((event.clientY - box.top) / box.height) * view.height;
+    const axis = x < (this.ends[0] + this.ends[1]) / 2 ? "row" : "column";
+    const index = Math.floor((y - 4) / STEP);
+    const count = this.source.about[axis === "row" ? "rows" : "columns"].length;
+    this.options.on(kind, index >= 0 && index < count ? { axis, index } : null);
+  }
+
+  show(focus) {
+    const { source, at } = this;
+    const byRow = focus.axis === "row";
+    const found = byRow ? source.row(at, focus.index) : source.column(at, focus.index);
+    const others = byRow ? found.columns : found.rows;
+    const top = darkest(source, at, byRow ? focus.index : null, this.options.shade);
+    const lines = Array.from(others, (other, i) =>
+      this.line(...(byRow ? [focus.index, other] : [other, focus.index]), found.values[i] / top),
+    );
+    this.strong.replaceChildren(...lines.filter((_, i) => Math.abs(found.values[i]) > 0.01 * top));
+    this.all.setAttribute("opacity", 0.25);
+    const near = new Map(Array.from(others, (other, i) => [other, Math.abs(found.values[i]) / top]));
+    this.labels.forEach((side, number) => {
+      const own = (number === 0) === byRow;
+      side.forEach((label, i) => {
+        const part = own ? Number(i === focus.index) : (near.get(i) ?? 0);
+        label.setAttribute("opacity", own ? 1 : 0.65 + 0.35 * Math.min(1, 3 * part));
+        label.setAttribute("font-weight", part > 0.25 ? 700 : 400);
+      });
+    });
+  }
+}
