@@ -14,6 +14,7 @@ of a spectrogram. `--compare` names a second run, checkpoint, folder of predicti
 is shown beside the first with the difference of the two.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def _write(argv: Sequence[str]) -> None:
         cache_programs()
         path = values[source].value
         found = {_name(path): SOURCES[source](path, given)}
+        if values.layer is not None or values.head is not None:
+            found = {name: _begin(each, values.layer, values.head) for name, each in found.items()}
         if values.compare:
             other = look_at(values.compare, given)
             name = _name(values.compare)
@@ -78,6 +81,21 @@ def _write(argv: Sequence[str]) -> None:
 def _name(path: str) -> str:
     """A short name of what is looked at: the folders of a run tell it from others."""
     return "/".join(Path(path).resolve().parts[-2:])
+
+
+def _begin(found: Looked, layer: int | None, head: int | None) -> Looked:
+    """What was found, shown from a layer and a head on; ValueError where there are none such."""
+    views = []
+    for view in found.views:
+        start = list(view.start)
+        names = (("layer", layer), ("head", head))
+        for axis, ((name, given), numbers) in enumerate(zip(names, view.numbers, strict=True)):
+            if given is not None and given not in numbers:
+                raise ValueError(f"--{name}={given}: {view.name} has {name}s {numbers}")
+            if given is not None:
+                start[axis] = numbers.index(given)
+        views.append(dataclasses.replace(view, start=tuple(start)))
+    return found._replace(views=views)
 
 
 def _page(found: dict[str, Looked], max_bytes: int) -> str:
@@ -103,6 +121,8 @@ if __name__ == "__main__":
     define_path("image", "", "Image file to give to the model.")
     define_path("audio", "", "Sound file to give to the model.")
     define_path("output", "attention.html", "HTML file to write.")
+    flags.DEFINE_integer("layer", None, "Layer to begin with, from 1.")
+    flags.DEFINE_integer("head", None, "Head to begin with, from 1.")
     flags.DEFINE_float(
         "megabytes", 4.4, "Size of the weights; the smallest are left out.", lower_bound=0.0
     )

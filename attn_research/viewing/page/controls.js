@@ -28,7 +28,6 @@ function fillControls(sources, modes, mode) {
   radios(part("modes"), "mode", modes.map(([name, text]) => [name, text]), mode);
   options(part("layer"), about.layers, state.layer);
   options(part("head"), about.heads, state.head);
-  document.querySelector(".heads").hidden = about.layers.length * about.heads.length === 1;
 }
 
 for (const name of ["layer", "head"]) {

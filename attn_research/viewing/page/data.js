@@ -82,6 +82,13 @@ class Weights extends Source {
     return (at.layer * heads + at.head) * this.about.rows.length + row;
   }
 
+  largest(at) {
+    let most = 0;
+    const end = this.starts[this.place(at, this.about.rows.length)];
+    for (let i = this.starts[this.place(at, 0)]; i < end; i++) most = Math.max(most, this.values[i]);
+    return (most * this.about.scale) / STEPS;
+  }
+
   // The kept columns of a row, in order, and their weights.
   row(at, row) {
     const place = this.place(at, row);
@@ -156,6 +163,12 @@ function visible(text) {
     .replace(/[\0-\x1f]/g, (found) => String.fromCharCode(0x2400 + found.charCodeAt(0)))
     .replace(/[\ufffe\uffff]/g, "\ufffd");
   return /^\s+$/.test(shown) ? "␣".repeat(shown.length) : shown;
+}
+
+// The names of the marks on a row, by column.
+function marksOf(about, focus) {
+  const own = focus.axis === "row" ? about.marks.filter(([row]) => row === focus.index) : [];
+  return new Map(own.map(([, column, name]) => [column, name]));
 }
 
 // The beginning of a long text; no character of two halves is cut.

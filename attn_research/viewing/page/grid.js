@@ -44,10 +44,11 @@ class HeadGrid {
       button.setAttribute("aria-pressed", "false");
       button.tabIndex = -1;
     }
+    const inside = this.host.contains(document.activeElement);
     const button = this.buttons[at.layer][at.head];
     button.setAttribute("aria-pressed", "true");
     button.tabIndex = 0;
-    if (this.host.contains(document.activeElement)) button.focus();
+    if (inside) button.focus({ preventScroll: true });
     const [table, box] = [this.host.getBoundingClientRect(), button.getBoundingClientRect()];
     if (box.top < table.top || box.bottom > table.bottom) this.host.scrollTop += box.top - table.top - 40;
   }

@@ -1,6 +1,7 @@
 // A head as lines from the tokens that attend, on the left, to those attended to, on the right.
 
 const MOST_LINES = 160; // tokens of a side
+const MOST_DRAWN = 2000; // lines of all rows together
 const STEP = 20; // pixels from a token to the next
 
 class LinesFigure {
@@ -23,10 +24,7 @@ class LinesFigure {
         return svgLabel(text, { x, y, "text-anchor": anchor, "data-side": side, "data-i": i });
       }),
     );
-    const all = svg("g", { class: "all" });
-    const top = source.largest(at) || 1;
-    for (let row = 0; row < rows.length; row++) all.append(...this.lines(row, top, 0.08));
-    this.all = all;
+    const all = this.all = svg("g", {}, ...this.strongest());
     this.strong = svg("g");
     this.element = svg(
       "svg",
@@ -56,13 +54,16 @@ class LinesFigure {
     });
   }
 
-  lines(row, top, least) {
-    const found = this.source.row(this.at, row), lines = [];
-    for (let i = 0; i < found.columns.length; i++) {
-      const part = found.values[i] / top;
-      if (Math.abs(part) >= least) lines.push(this.line(row, found.columns[i], part));
+  // Lines of all rows: those of the largest weights of the head.
+  strongest() {
+    const top = this.source.largest(this.at) || 1, found = [];
+    for (let row = 0; row < this.source.about.rows.length; row++) {
+      const { columns, values } = this.source.row(this.at, row);
+      for (let i = 0; i < columns.length; i++) found.push([row, columns[i], values[i] / top]);
     }
-    return lines;
+    const best = found.filter((each) => Math.abs(each[2]) >= 0.08);
+    best.sort((a, b) => Math.abs(b[2]) - Math.abs(a[2]));
+    return best.slice(0, MOST_DRAWN).map((each) => this.line(...each));
   }
 
   report(kind, event) {
@@ -87,11 +88,13 @@ class LinesFigure {
     this.strong.replaceChildren(...lines.filter((_, i) => Math.abs(found.values[i]) > 0.01 * top));
     this.all.setAttribute("opacity", 0.25);
     const near = new Map(Array.from(others, (other, i) => [other, Math.abs(found.values[i]) / top]));
+    const marked = marksOf(source.about, focus);
     this.labels.forEach((side, number) => {
       const own = (number === 0) === byRow;
       side.forEach((label, i) => {
         const part = own ? Number(i === focus.index) : (near.get(i) ?? 0);
         label.setAttribute("opacity", own ? 1 : 0.65 + 0.35 * Math.min(1, 3 * part));
+        label.setAttribute("text-decoration", number && marked.has(i) ? "underline" : "none");
         label.setAttribute("font-weight", part > 0.25 ? 700 : 400);
       });
     });

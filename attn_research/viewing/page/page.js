@@ -45,6 +45,8 @@ async function draw() {
   const { about } = sources[0].source;
   state.layer = Math.min(state.layer, ...sources.map((each) => each.source.about.layers.length - 1));
   state.head = Math.min(state.head, ...sources.map((each) => each.source.about.heads.length - 1));
+  kept ??= { axis: "row", index: about.start[2] };
+  thumbnails(sources);
   const fitting = MODES.filter(([, , fits]) => sources.every((each) => fits(each.source.about)));
   const mode = fitting.find(([name]) => name === state.mode) ?? fitting[0];
   const at = { layer: state.layer, head: state.head };
@@ -62,19 +64,30 @@ async function draw() {
     boxes.push(html("div", { className: "column" }, ...(heading.textContent ? [heading] : []), box, legend(source, at), top));
     return { title: label, source, at, figure, top };
   });
-  part("figure").replaceChildren(...boxes);
+  replaceFigure(boxes);
   fillControls(sources, fitting, mode[0]);
-  kept ??= { axis: "row", index: about.start[2] };
-  thumbnails();
   emphasize(kept);
   explainExactness(sources[0].source.about);
 }
 
-function thumbnails() {
-  const { source } = panels[panels.length - 1];
-  const row = kept.axis === "row" ? kept.index : 0;
-  grid.draw(source, Math.min(row, source.about.rows.length - 1), state.shade);
-  grid.select(panels[0].at);
+// The heads of the last source, drawn anew where they look otherwise.
+let drawnHeads = "";
+function thumbnails(sources) {
+  const { source } = sources[sources.length - 1], { about } = source;
+  part("grid").parentElement.hidden = about.layers.length * about.heads.length === 1;
+  const row = Math.min(kept.axis === "row" ? kept.index : 0, about.rows.length - 1);
+  const look = [theme(), state.view, state.run, state.shade, about.picture ? row : ""].join();
+  if (look !== drawnHeads) grid.draw(source, row, state.shade);
+  drawnHeads = look;
+  grid.select(state);
+}
+
+// Puts boxes into the figure; the keyboard stays where it was.
+function replaceFigure(boxes) {
+  const stops = () => [...part("figure").querySelectorAll('[tabindex="0"]')];
+  const place = stops().indexOf(document.activeElement);
+  part("figure").replaceChildren(...boxes);
+  stops()[place]?.focus({ preventScroll: true });
 }
 
 const grid = new HeadGrid(part("grid"), (at) => select(at));
@@ -98,7 +111,7 @@ function pointed(kind, found) {
 
 function keep(found) {
   kept = { axis: found.axis, index: found.index };
-  if (panels[0].source.about.picture?.grid[0] > 1) thumbnails();
+  thumbnails(panels);
   emphasize(found);
   part("said").textContent = panels.map((panel) => sentence(panel)).join(" ");
 }
@@ -139,11 +152,13 @@ function strongest(panel, here) {
   const verb = here.axis === "row" ? "attends to" : "is attended to by";
   const title = html("h4", {}, html("bdi", { textContent: shorten(own, 40) }), ` ${verb}`);
   const top = Math.max(...best.map((each) => Math.abs(each.value)), 1e-9);
+  const marked = marksOf(about, here);
   const lines = best.map((each) => {
     const bar = html("span", { className: each.value < 0 ? "bar less" : "bar" });
     bar.style.width = `${(100 * Math.abs(each.value)) / top}%`;
     const chosen = each.index === here.other ? "chosen-line" : "";
-    return html("li", { className: chosen }, html("bdi", { textContent: shorten(each.text, 40) }), html("span", { className: "track" }, bar), html("span", { className: "number", textContent: number(each.value) }));
+    const name = marked.has(each.index) ? ` · ${marked.get(each.index)}` : "";
+    return html("li", { className: chosen }, html("bdi", { textContent: shorten(each.text, 40) + name }), html("span", { className: "track" }, bar), html("span", { className: "number", textContent: number(each.value) }));
   });
   const remarks = [];
   if (here.other !== undefined && here.axis === "row") {

@@ -39,6 +39,7 @@ class WordsFigure {
     const { rows, columns } = source.about;
     Object.assign(this, { source, at, options });
     this.shaded = [];
+    this.marked = [];
     this.lists = [
       tokenList("row", rows, "Attends", options),
       tokenList("column", columns, "Is attended to", options),
@@ -58,6 +59,10 @@ class WordsFigure {
     const top = darkest(source, at, byRow ? focus.index : null, this.options.shade);
     for (const token of this.shaded) token.style.backgroundColor = token.style.color = "";
     this.shaded = [];
+    for (const token of this.marked) token.classList.remove("marked");
+    const marks = [...marksOf(source.about, focus).keys()];
+    this.marked = marks.map((column) => this.lists[1].tokens[column]);
+    for (const token of this.marked) token.classList.add("marked");
     this.lists[byRow ? 0 : 1].own(focus.index);
     this.lists[byRow ? 1 : 0].own(-1);
     const side = this.lists[byRow ? 1 : 0];
