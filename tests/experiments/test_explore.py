@@ -102,7 +102,7 @@ def test_rxnmapper_maps_the_atoms_of_a_product(tmp_path):
 
 
 def test_a_committed_sentence_is_looked_at_with_its_antecedent():
-    (encoder, _, decoder, *alignments) = look_at(
+    (encoder, _, decoder, *_) = look_at(
         str(RESULTS / "vaswani2017" / "grammar-small" / "base.seed0"), None
     ).views
     assert [encoder.rows[mark.column] for mark in encoder.marks] == ["mouse", "path"]
