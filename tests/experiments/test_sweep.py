@@ -49,7 +49,7 @@ def test_runs_share_devices_and_a_failure_stops_the_rest(tmp_path, capsys):
 
 
 def test_bad_sweeps_are_refused_before_anything_runs():
-    with pytest.raises(ValueError, match="--row=mea: .*; did you mean mean"):
+    with pytest.raises(ValueError, match=r"--row=mea: .*; did you mean mean"):
         jobs_of(PAPER, ["mea"], [0], [])
     for word in ("--seed=3", "mean"):
         with pytest.raises(ValueError, match=f"{word}: after -- come flags of the paper"):
