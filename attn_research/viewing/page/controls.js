@@ -15,17 +15,34 @@ function radios(host, name, choices, chosen) {
 }
 
 function options(host, texts, chosen) {
-  host.replaceChildren(...texts.map((textContent, value) => html("option", { textContent, value })));
+  host.replaceChildren(
+    ...texts.map((textContent, value) => html("option", { textContent, value })),
+  );
   host.value = String(chosen);
   host.closest(".field").hidden = texts.length < 2;
 }
 
 function fillControls(sources, modes, mode) {
   const { about } = sources[0].source;
-  radios(part("views"), "view", names.map((name) => [name, name]), state.view);
+  radios(
+    part("views"),
+    "view",
+    names.map((name) => [name, name]),
+    state.view,
+  );
   const runs = data.runs.map((run, i) => [String(i), run.name || `run ${i + 1}`]);
-  radios(part("runs"), "run", runs.length > 1 ? [...runs, ["both", "side by side"]] : runs, state.run);
-  radios(part("modes"), "mode", modes.map(([name, text]) => [name, text]), mode);
+  radios(
+    part("runs"),
+    "run",
+    runs.length > 1 ? [...runs, ["both", "side by side"]] : runs,
+    state.run,
+  );
+  radios(
+    part("modes"),
+    "mode",
+    modes.map(([name, text]) => [name, text]),
+    mode,
+  );
   options(part("layer"), about.layers, state.layer);
   options(part("head"), about.heads, state.head);
 }
@@ -77,7 +94,10 @@ part("save-png").addEventListener("click", async () => {
 });
 
 const STEPS_OF_KEYS = {
-  ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0],
+  ArrowRight: [0, 1],
+  ArrowLeft: [0, -1],
+  ArrowDown: [1, 0],
+  ArrowUp: [-1, 0],
 };
 
 function press(event) {
@@ -87,7 +107,10 @@ function press(event) {
   const step = STEPS_OF_KEYS[event.key];
   if (step && (event.shiftKey || inGrid)) {
     const turn = (place, by, all) => (place + by + all.length) % all.length;
-    select({ layer: turn(state.layer, step[0], about.layers), head: turn(state.head, step[1], about.heads) });
+    select({
+      layer: turn(state.layer, step[0], about.layers),
+      head: turn(state.head, step[1], about.heads),
+    });
   } else if (inGrid) return;
   else if (event.key === "Escape") keep({ axis: "row", index: about.start[2] });
   else {
@@ -96,6 +119,7 @@ function press(event) {
     const by = step ? step[0] + step[1] : moves[event.key];
     if (by === undefined) return;
     keep({ axis: kept.axis, index: Math.max(0, Math.min(last, kept.index + by)) });
+    document.activeElement.tokens?.[kept.index]?.scrollIntoView({ block: "nearest" });
   }
   event.preventDefault();
 }
@@ -110,7 +134,9 @@ addEventListener("resize", () => {
 });
 
 part("title").textContent = document.title = data.title;
-part("notes").replaceChildren(...data.notes.map((textContent) => html("li", { textContent, dir: "auto" })));
+part("notes").replaceChildren(
+  ...data.notes.map((textContent) => html("li", { textContent, dir: "auto" })),
+);
 const first = data.runs[0].views[0];
 state.layer = first.start[0];
 state.head = first.start[1];

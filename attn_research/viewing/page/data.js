@@ -21,7 +21,8 @@ class Source {
 
   // The weights on one column: {rows, values}.
   column(at, column) {
-    const rows = [], values = [];
+    const rows = [],
+      values = [];
     for (let row = 0; row < this.about.rows.length; row++) {
       const found = this.cell(at, row, column);
       if (found.kept) {
@@ -85,14 +86,16 @@ class Weights extends Source {
   largest(at) {
     let most = 0;
     const end = this.starts[this.place(at, this.about.rows.length)];
-    for (let i = this.starts[this.place(at, 0)]; i < end; i++) most = Math.max(most, this.values[i]);
+    for (let i = this.starts[this.place(at, 0)]; i < end; i++)
+      most = Math.max(most, this.values[i]);
     return (most * this.about.scale) / STEPS;
   }
 
   // The kept columns of a row, in order, and their weights.
   row(at, row) {
     const place = this.place(at, row);
-    const start = this.starts[place], end = this.starts[place + 1];
+    const start = this.starts[place],
+      end = this.starts[place + 1];
     const values = Float32Array.from(this.values.subarray(start, end));
     const step = this.about.scale / STEPS;
     for (let i = 0; i < values.length; i++) values[i] *= step;
@@ -102,7 +105,8 @@ class Weights extends Source {
   // One weight, which is exact within `error`.
   cell(at, row, column) {
     const place = this.place(at, row);
-    let low = this.starts[place], high = this.starts[place + 1];
+    let low = this.starts[place],
+      high = this.starts[place + 1];
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.columns[middle] < column) low = middle + 1;
@@ -126,7 +130,8 @@ class Difference extends Source {
 
   static exists(first, second) {
     const same = (name) => {
-      const a = first.about[name], b = second.about[name];
+      const a = first.about[name],
+        b = second.about[name];
       return a.length === b.length && a.every((each, i) => each === b[i]);
     };
     return ["layers", "heads", "rows", "columns"].every(same);
@@ -134,8 +139,10 @@ class Difference extends Source {
 
   row(at, row) {
     const [first, second] = this.both.map((each) => each.row(at, row));
-    const columns = [], values = [];
-    let i = 0, j = 0;
+    const columns = [],
+      values = [];
+    let i = 0,
+      j = 0;
     while (i < first.columns.length || j < second.columns.length) {
       const a = i < first.columns.length ? first.columns[i] : Infinity;
       const b = j < second.columns.length ? second.columns[j] : Infinity;
@@ -174,7 +181,9 @@ function marksOf(about, focus) {
 // The beginning of a long text; no character of two halves is cut.
 function shorten(text, most = 24) {
   const start = Array.from(visible(text.slice(0, 4 * most)));
-  return start.length > most || text.length > 4 * most ? start.slice(0, most - 1).join("") + "…" : start.join("");
+  return start.length > most || text.length > 4 * most
+    ? start.slice(0, most - 1).join("") + "…"
+    : start.join("");
 }
 
 function number(value) {

@@ -13,7 +13,16 @@ class HeadGrid {
     const { layers, heads, picture } = source.about;
     const table = html("table");
     table.append(
-      html("thead", {}, html("tr", {}, html("td"), ...heads.map((name) => html("th", { scope: "col", textContent: name })))),
+      html(
+        "thead",
+        {},
+        html(
+          "tr",
+          {},
+          html("td"),
+          ...heads.map((name) => html("th", { scope: "col", textContent: name })),
+        ),
+      ),
     );
     const body = html("tbody");
     this.buttons = layers.map((layer, l) => {
@@ -26,7 +35,11 @@ class HeadGrid {
           : headCanvas(source, at, shade, THUMBNAIL);
         canvas.setAttribute("aria-hidden", "true");
         const name = /^\d/.test(head) ? `head ${head}` : head;
-        const button = html("button", { type: "button", tabIndex: -1, "aria-pressed": "false" }, canvas);
+        const button = html(
+          "button",
+          { type: "button", tabIndex: -1, "aria-pressed": "false" },
+          canvas,
+        );
         button.setAttribute("aria-label", `layer ${layer}, ${name}`);
         button.addEventListener("click", () => this.choose(at));
         line.append(html("td", { className: /^\d/.test(head) ? "" : "derived" }, button));
@@ -50,6 +63,7 @@ class HeadGrid {
     button.tabIndex = 0;
     if (inside) button.focus({ preventScroll: true });
     const [table, box] = [this.host.getBoundingClientRect(), button.getBoundingClientRect()];
-    if (box.top < table.top || box.bottom > table.bottom) this.host.scrollTop += box.top - table.top - 40;
+    if (box.top < table.top || box.bottom > table.bottom)
+      this.host.scrollTop += box.top - table.top - 40;
   }
 }

@@ -19,16 +19,23 @@ class LinesFigure {
     const height = STEP * Math.max(rows.length, columns.length) + 8;
     this.labels = [rows, columns].map((texts, side) =>
       texts.map((text, i) => {
-        const x = side ? left + between : left, y = this.y(i) + LABEL / 3;
+        const x = side ? left + between : left,
+          y = this.y(i) + LABEL / 3;
         const anchor = side ? "start" : "end";
         return svgLabel(text, { x, y, "text-anchor": anchor, "data-side": side, "data-i": i });
       }),
     );
-    const all = this.all = svg("g", {}, ...this.strongest());
+    const all = (this.all = svg("g", {}, ...this.strongest()));
     this.strong = svg("g");
     this.element = svg(
       "svg",
-      { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": options.label },
+      {
+        viewBox: `0 0 ${width} ${height}`,
+        width,
+        height,
+        role: "img",
+        "aria-label": options.label,
+      },
       all,
       this.strong,
       ...this.labels.flat(),
@@ -43,8 +50,10 @@ class LinesFigure {
   }
 
   line(row, column, part) {
-    const [x, end] = this.ends, middle = (x + end) / 2;
-    const from = this.y(row), to = this.y(column);
+    const [x, end] = this.ends,
+      middle = (x + end) / 2;
+    const from = this.y(row),
+      to = this.y(column);
     return svg("path", {
       d: `M${x} ${from}C${middle} ${from} ${middle} ${to} ${end} ${to}`,
       fill: "none",
@@ -56,7 +65,8 @@ class LinesFigure {
 
   // Lines of all rows: those of the largest weights of the head.
   strongest() {
-    const top = this.source.largest(this.at) || 1, found = [];
+    const top = this.source.largest(this.at) || 1,
+      found = [];
     for (let row = 0; row < this.source.about.rows.length; row++) {
       const { columns, values } = this.source.row(this.at, row);
       for (let i = 0; i < columns.length; i++) found.push([row, columns[i], values[i] / top]);
@@ -67,7 +77,8 @@ class LinesFigure {
   }
 
   report(kind, event) {
-    const box = this.element.getBoundingClientRect(), view = this.element.viewBox.baseVal;
+    const box = this.element.getBoundingClientRect(),
+      view = this.element.viewBox.baseVal;
     const x = ((event.clientX - box.left) / box.width) * view.width;
     const y = ((event.clientY - box.top) / box.height) * view.height;
     const axis = x < (this.ends[0] + this.ends[1]) / 2 ? "row" : "column";
@@ -87,7 +98,9 @@ class LinesFigure {
     );
     this.strong.replaceChildren(...lines.filter((_, i) => Math.abs(found.values[i]) > 0.01 * top));
     this.all.setAttribute("opacity", 0.25);
-    const near = new Map(Array.from(others, (other, i) => [other, Math.abs(found.values[i]) / top]));
+    const near = new Map(
+      Array.from(others, (other, i) => [other, Math.abs(found.values[i]) / top]),
+    );
     const marked = marksOf(source.about, focus);
     this.labels.forEach((side, number) => {
       const own = (number === 0) === byRow;

@@ -7,10 +7,12 @@ const MOST_PIXELS = 1024; // of a side of the canvas; larger matrices show the l
 // The pixels of a head, of which each is the largest weight of a block.
 function headCanvas(source, at, shade, most = MOST_PIXELS) {
   const { rows, columns } = source.about;
-  const height = Math.min(rows.length, most), width = Math.min(columns.length, most);
+  const height = Math.min(rows.length, most),
+    width = Math.min(columns.length, most);
   const parts = new Float32Array(height * width);
   for (let row = 0; row < rows.length; row++) {
-    const found = source.row(at, row), top = darkest(source, at, row, shade);
+    const found = source.row(at, row),
+      top = darkest(source, at, row, shade);
     const start = Math.floor((row * height) / rows.length) * width;
     for (let i = 0; i < found.columns.length; i++) {
       const place = start + Math.floor((found.columns[i] * width) / columns.length);
@@ -37,7 +39,10 @@ function paint(parts, width, height, alpha = false) {
 // How many pixels labels take, and every how many of them there is room for one.
 function margin(labels, cell) {
   const longest = labels.reduce((most, each) => Math.max(most, Math.min(each.length, 24)), 1);
-  return { size: Math.min(170, 14 + 7 * longest), every: Math.max(1, Math.ceil((LABEL + 2) / cell)) };
+  return {
+    size: Math.min(170, 14 + 7 * longest),
+    every: Math.max(1, Math.ceil((LABEL + 2) / cell)),
+  };
 }
 
 // A label of an SVG, whose direction of writing does not spread to its neighbours.
@@ -56,33 +61,50 @@ class MatrixFigure {
     const room = Math.max(160, options.width - this.left - 8);
     this.across = Math.min(26, room / columns.length);
     this.down = Math.min(26, Math.max(this.across, 480 / rows.length), 760 / rows.length);
-    const names = margin(columns, this.across), lines = margin(rows, this.down);
+    const names = margin(columns, this.across),
+      lines = margin(rows, this.down);
     this.top = names.size + strip;
     this.wide = this.across * columns.length;
     this.high = this.down * rows.length;
-    const width = Math.ceil(this.left + this.wide + 8), height = Math.ceil(this.top + this.high + 4);
+    const width = Math.ceil(this.left + this.wide + 8),
+      height = Math.ceil(this.top + this.high + 4);
 
     const canvas = headCanvas(source, at, options.shade);
     const crisp = this.across >= 1 ? "pixelated" : "auto";
     const place = { x: this.left, y: this.top, width: this.wide, height: this.high };
     const image = svg("image", {
-      ...place, href: canvas.toDataURL(), preserveAspectRatio: "none", "image-rendering": crisp,
+      ...place,
+      href: canvas.toDataURL(),
+      preserveAspectRatio: "none",
+      "image-rendering": crisp,
     });
     this.row = svg("rect", { x: this.left, width: this.wide, height: this.down, class: "chosen" });
-    this.column = svg("rect", { y: this.top, width: this.across, height: this.high, class: "chosen" });
+    this.column = svg("rect", {
+      y: this.top,
+      width: this.across,
+      height: this.high,
+      class: "chosen",
+    });
     this.labels = svg("g");
     for (let row = 0; row < rows.length; row += lines.every) {
       const y = this.top + (row + 0.5) * this.down + LABEL / 3;
       this.labels.append(svgLabel(rows[row], { x: this.left - 6, y, "text-anchor": "end" }));
     }
     for (let column = 0; column < columns.length; column += names.every) {
-      const x = this.left + (column + 0.5) * this.across, y = names.size - 4;
+      const x = this.left + (column + 0.5) * this.across,
+        y = names.size - 4;
       const turned = `rotate(-90 ${x} ${y}) translate(0 ${LABEL / 3})`;
       this.labels.append(svgLabel(columns[column], { x, y, transform: turned }));
     }
     this.element = svg(
       "svg",
-      { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": options.label },
+      {
+        viewBox: `0 0 ${width} ${height}`,
+        width,
+        height,
+        role: "img",
+        "aria-label": options.label,
+      },
       image,
       svg("rect", { ...place, fill: "none", stroke: "currentColor", "stroke-opacity": 0.35 }),
       this.labels,
@@ -116,7 +138,8 @@ class MatrixFigure {
 
   // What the pointer is over: a cell, or the label of a row or of a column.
   find(event) {
-    const box = this.element.getBoundingClientRect(), view = this.element.viewBox.baseVal;
+    const box = this.element.getBoundingClientRect(),
+      view = this.element.viewBox.baseVal;
     const x = ((event.clientX - box.left) / box.width) * view.width - this.left;
     const y = ((event.clientY - box.top) / box.height) * view.height - this.top;
     const { rows, columns } = this.source.about;

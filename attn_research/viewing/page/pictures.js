@@ -36,7 +36,8 @@ class PictureFigure {
     const ratio = picture.size[1] / picture.size[0];
     const limit = picture.grid[0] === 1 ? options.width - 8 : SIDE;
     this.wide = Math.min(limit, options.width - 8, ratio > 1 ? SIDE / ratio : Infinity);
-    this.high = picture.grid[0] === 1 ? Math.min(240, Math.max(120, this.wide * ratio)) : this.wide * ratio;
+    this.high =
+      picture.grid[0] === 1 ? Math.min(240, Math.max(120, this.wide * ratio)) : this.wide * ratio;
     this.cells = [this.wide / picture.grid[1], this.high / picture.grid[0]];
     const place = { x: 0, y: 0, width: this.wide, height: this.high };
     const crisp = { preserveAspectRatio: "none", "image-rendering": "pixelated" };
@@ -45,9 +46,19 @@ class PictureFigure {
     const size = { width: Math.ceil(this.wide), height: Math.ceil(this.high) };
     this.svg = svg(
       "svg",
-      { viewBox: `0 0 ${size.width} ${size.height}`, ...size, role: "img", "aria-label": options.label },
+      {
+        viewBox: `0 0 ${size.width} ${size.height}`,
+        ...size,
+        role: "img",
+        "aria-label": options.label,
+      },
       pictureImage(picture, place, "none"),
-      svg("rect", { ...place, class: "veil", fill: theme() === "dark" ? "#12161c" : "#ffffff", "fill-opacity": 0.45 }),
+      svg("rect", {
+        ...place,
+        class: "veil",
+        fill: theme() === "dark" ? "#12161c" : "#ffffff",
+        "fill-opacity": 0.45,
+      }),
       this.over,
       this.own,
     );
@@ -92,7 +103,8 @@ class PictureFigure {
   }
 
   shadeToken(row, part) {
-    const token = this.tokens.tokens[row], color = colorOf(part);
+    const token = this.tokens.tokens[row],
+      color = colorOf(part);
     if (!token || Math.abs(part) < 0.01) return;
     token.style.backgroundColor = css(color);
     token.style.color = ink(color);

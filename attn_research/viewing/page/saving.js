@@ -5,7 +5,8 @@ const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-se
 // All panels beside each other, on the ground of the page, with their titles.
 function savedSvg(panels) {
   const space = 24;
-  let x = 16, height = 0;
+  let x = 16,
+    height = 0;
   const parts = panels.map(({ title, figure }) => {
     const copy = figure.toSvg ? figure.toSvg() : figure.element.cloneNode(true);
     const width = Number(copy.getAttribute("width"));
@@ -15,7 +16,13 @@ function savedSvg(panels) {
       box.setAttribute("fill", "none");
       box.setAttribute("stroke", "#d9480f");
     }
-    const name = svg("text", { x, y: 26, "font-size": 14, "font-weight": 600, fill: "currentColor" });
+    const name = svg("text", {
+      x,
+      y: 26,
+      "font-size": 14,
+      "font-weight": 600,
+      fill: "currentColor",
+    });
     name.textContent = title;
     x += width + space;
     height = Math.max(height, Number(copy.getAttribute("height")));
@@ -25,7 +32,12 @@ function savedSvg(panels) {
   const style = getComputedStyle(document.body);
   return svg(
     "svg",
-    { ...size, viewBox: `0 0 ${size.width} ${size.height}`, color: style.color, "font-family": FONT },
+    {
+      ...size,
+      viewBox: `0 0 ${size.width} ${size.height}`,
+      color: style.color,
+      "font-family": FONT,
+    },
     svg("rect", { ...size, fill: style.backgroundColor }),
     ...parts.flat(),
   );

@@ -7,7 +7,12 @@ function tokenList(axis, texts, title, options) {
   list.setAttribute("aria-label", `${title}: ${texts.length} tokens, ${options.label}`);
   const prefix = `${axis}-${options.number}-`;
   list.tokens = texts.map((text, i) => {
-    const token = html("span", { role: "option", dir: "auto", id: prefix + i, "aria-selected": "false" });
+    const token = html("span", {
+      role: "option",
+      dir: "auto",
+      id: prefix + i,
+      "aria-selected": "false",
+    });
     token.dataset.i = i;
     token.textContent = visible(text);
     if (text.length > 24) token.title = text.slice(0, 1000);
@@ -69,7 +74,8 @@ class WordsFigure {
     for (let i = 0; i < others.length; i++) {
       const part = found.values[i] / top;
       if (Math.abs(part) < 0.01) continue;
-      const token = side.tokens[others[i]], color = colorOf(part);
+      const token = side.tokens[others[i]],
+        color = colorOf(part);
       token.style.backgroundColor = css(color);
       token.style.color = ink(color);
       this.shaded.push(token);
@@ -81,17 +87,26 @@ class WordsFigure {
     const frame = this.element.getBoundingClientRect();
     const parts = [];
     for (const token of this.element.querySelectorAll("h4, [data-i]")) {
-      const box = token.getBoundingClientRect(), style = getComputedStyle(token);
+      const box = token.getBoundingClientRect(),
+        style = getComputedStyle(token);
       const [x, y] = [box.left - frame.left, box.top - frame.top];
       if (token.style.backgroundColor || token.classList.contains("own")) {
-        parts.push(svg("rect", {
-          x, y, width: box.width, height: box.height, rx: 3,
-          fill: token.style.backgroundColor || "none",
-          stroke: token.classList.contains("own") ? "#d9480f" : "none",
-        }));
+        parts.push(
+          svg("rect", {
+            x,
+            y,
+            width: box.width,
+            height: box.height,
+            rx: 3,
+            fill: token.style.backgroundColor || "none",
+            stroke: token.classList.contains("own") ? "#d9480f" : "none",
+          }),
+        );
       }
       const label = svgLabel(token.textContent, {
-        x: x + parseFloat(style.paddingLeft), y: y + box.height * 0.7, fill: style.color,
+        x: x + parseFloat(style.paddingLeft),
+        y: y + box.height * 0.7,
+        fill: style.color,
         "font-size": parseFloat(style.fontSize),
       });
       if (!this.clipped(token)) label.textContent = `\u2068${token.textContent}\u2069`;
