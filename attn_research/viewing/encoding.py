@@ -2,7 +2,7 @@
 
 A value is kept in steps of the largest weight / 65,535, which is exact to 0.000008 where weights
 are at most 1. What is not kept lies between 0 and the bound; as half the bound it is read back
-within 1/255. Small arrays are kept whole.
+within 1/255. Small arrays are kept whole. Where more weights are large than fit, steps are 1/4,095.
 """
 
 import base64
@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,27 @@ from attn_research.evaluation.rollout import rollouts
 from attn_research.types import Float, Int
 from attn_research.viewing.views import View
 
-STEPS = 65_535
 MAX_BYTES = 4_400_000  # of the weights of a page
-# Bounds, in units of the largest weight or of 1; the first keeps whatever is not rounded to 0.
-_BOUNDS = (0.5 / STEPS, 1 / 4096, 1 / 1024, 1 / 510, 1 / 255, 2 / 255)
-_BYTES = 3  # a kept weight takes two to three, compressed and in base64
+
+
+class Precision(NamedTuple):
+    """What is kept: weights above a bound, in so many steps up to the largest.
+
+    The bound is in units of the largest weight, or of 1 where that is less; bytes are those of a
+    weight, compressed and in base64, as measured on random weights.
+    """
+
+    bound: float
+    steps: int = 65_535
+    bytes: float = 3.1
+
+
+# The first keeps whatever is not rounded to 0.
+WHOLE = Precision(0.5 / 65_535)
+_COARSER = (
+    *map(Precision, (1 / 4096, 1 / 1024, 1 / 510, 1 / 255, 2 / 255)),
+    Precision(2 / 255, 4_095, 2.5),
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,9 +61,9 @@ class Heads:
         )
         return largest or 1.0
 
-    def bound(self, relative: float) -> float:
-        """A bound of the weights of this view."""
-        return relative * (self.scale if relative == _BOUNDS[0] else max(1.0, self.scale))
+    def bound(self, precision: Precision) -> float:
+        """The bound of the weights of this view."""
+        return precision.bound * (self.scale if precision == WHOLE else max(1.0, self.scale))
 
     def layers(self) -> Iterator[Float[np.ndarray, "N T S"]]:
         """The weights of all names, layer by layer."""
@@ -70,23 +86,27 @@ class Heads:
         return rollouts(self.view.weights)
 
 
-def choose_bound(views: Sequence[Heads], max_bytes: int = MAX_BYTES) -> float:
-    """The lowest bound whose kept weights take no more bytes; the highest where none does."""
-    for bound in _BOUNDS[:-1]:
-        count = sum(
-            int(np.count_nonzero(layer > each.bound(bound)))
-            for each in views
-            for layer in each.layers()
-        )
-        if count * _BYTES <= max_bytes:
-            return bound
-    return _BOUNDS[-1]
+def choose_precision(views: Sequence[Heads], max_bytes: int = MAX_BYTES) -> Precision:
+    """The finest one whose kept weights take no more bytes; the coarsest where none does."""
+    choices = (WHOLE, *_COARSER)
+    counts = np.zeros(len(choices), np.int64)
+    for each in views:
+        bounds = [each.bound(precision) for precision in choices]
+        for layer in each.layers():
+            counts += [np.count_nonzero(layer > bound) for bound in bounds]
+    fitting = (
+        precision
+        for precision, count in zip(choices, counts.tolist(), strict=True)
+        if count * precision.bytes <= max_bytes
+    )
+    return next(fitting, choices[-1])
 
 
-def encode(heads: Heads, bound: float) -> dict[str, Any]:
+def encode(heads: Heads, precision: Precision) -> dict[str, Any]:
     """The kept weights of a view, the names of its layers and heads, and how to read them."""
-    absolute, weights = heads.bound(bound), heads.view.weights
-    parts = [_keep(layer, absolute, heads.scale) for layer in heads.layers()]
+    bound, weights = heads.bound(precision), heads.view.weights
+    unit = heads.scale / precision.steps
+    parts = [_keep(layer, bound, unit) for layer in heads.layers()]
     planes = [np.concatenate(each) for each in zip(*parts, strict=True)]
     # Low and high bytes apart: most of the latter are alike.
     data = b"".join(
@@ -97,21 +117,22 @@ def encode(heads: Heads, bound: float) -> dict[str, Any]:
         "layers": [str(number) for number in heads.view.numbers[0]],
         "heads": heads.names,
         "scale": heads.scale,
-        "bound": absolute,
+        "steps": precision.steps,
+        "bound": bound,
         "sums_to_one": bool(np.abs(sums - 1).max() < 1e-3),
         "data": base64.b64encode(zlib.compress(data, 6)).decode(),
     }
 
 
 def _keep(
-    layer: Float[np.ndarray, "N T S"], bound: float, scale: float
+    layer: Float[np.ndarray, "N T S"], bound: float, unit: float
 ) -> tuple[Int[np.ndarray, "_"], ...]:
-    """Numbers of kept columns by row, distances between them, and values, of 16 bits each."""
+    """Numbers of kept columns by row, distances between them, and values in units."""
     kept = layer > bound
     counts = np.count_nonzero(kept, axis=-1).ravel()
     columns = np.nonzero(kept)[-1]
     gaps = np.diff(columns, prepend=0)
     starts = (np.cumsum(counts) - counts)[counts > 0]
     gaps[starts] = columns[starts]
-    values = np.rint(layer[kept].astype(np.float64) / scale * STEPS)
+    values = np.rint(layer[kept].astype(np.float64) / unit)
     return counts, gaps, values.astype(np.int64)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_research.viewing.encoding import MAX_BYTES, Heads, choose_bound, encode
+from attn_research.viewing.encoding import MAX_BYTES, Heads, Precision, choose_precision, encode
 from attn_research.viewing.views import Picture, View, as_weights, spectrogram
 
 _FOLDER = importlib.resources.files("attn_research.viewing") / "page"
@@ -29,6 +29,7 @@ _SCRIPTS = (
     "pictures",
     "words",
     "grid",
+    "details",
     "saving",
     "page",
     "controls",
@@ -49,12 +50,12 @@ def make_page(
     if not 1 <= len(runs) <= 2 or not all(runs.values()):
         raise ValueError("there is no attention to show: give views of one run, or of two")
     heads = {name: [Heads(view) for view in each] for name, each in runs.items()}
-    bound = choose_bound([each for some in heads.values() for each in some], max_bytes)
+    precision = choose_precision([each for some in heads.values() for each in some], max_bytes)
     data = {
         "title": title,
         "notes": list(notes),
         "runs": [
-            {"name": name, "views": [_encode(each, bound) for each in some]}
+            {"name": name, "views": [_encode(each, precision) for each in some]}
             for name, some in heads.items()
         ],
     }
@@ -147,9 +148,9 @@ def _patches(image: np.ndarray, grid: tuple[int, int] | None, columns: int) -> P
     return Picture(image, (down, across), columns - down * across)
 
 
-def _encode(heads: Heads, bound: float) -> dict[str, Any]:
+def _encode(heads: Heads, precision: Precision) -> dict[str, Any]:
     view, (rows, columns) = heads.view, heads.view.labels
-    found = {"name": view.name, "rows": rows, "columns": columns, **encode(heads, bound)}
+    found = {"name": view.name, "rows": rows, "columns": columns, **encode(heads, precision)}
     found |= {"same": view.same, "marks": view.marks, "start": [int(x) for x in view.start]}
     if view.picture is not None:
         height, width = view.picture.pixels.shape[:2]

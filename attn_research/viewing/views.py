@@ -69,11 +69,13 @@ class View:
                     f"{where}: {size} {axis} of weights and {len(labels)} labels; give one for each"
                 )
         picture = self.picture
-        if picture and picture.grid[0] * picture.grid[1] + picture.first != self.weights.shape[3]:
-            raise ValueError(
-                f"{where}: {picture.first} columns before a grid of {picture.grid[0]} x "
-                f"{picture.grid[1]} patches are not the {self.weights.shape[3]} of the weights"
-            )
+        if picture is not None:
+            patches = picture.grid[0] * picture.grid[1]
+            if picture.first < 0 or picture.first + patches != self.weights.shape[3]:
+                raise ValueError(
+                    f"{where}: {self.weights.shape[3]} columns do not end with the {patches} "
+                    f"patches of a grid of {picture.grid[0]} x {picture.grid[1]}"
+                )
 
     @property
     def labels(self) -> tuple[list[str], list[str]]:

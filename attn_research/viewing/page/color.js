@@ -4,11 +4,13 @@
 const RAMPS = {
   light: {
     weights: ["#ffffff", "#d3e4f6", "#86b6e2", "#3a7fc0", "#174f8c", "#0a2748"],
-    less: ["#ffffff", "#fbdcc0", "#f0a868", "#c96a16", "#874208", "#4a2302"],
+    more: ["#ffffff", "#d3e4f6", "#86b6e2", "#3a7fc0", "#174f8c"],
+    less: ["#ffffff", "#fbdcc0", "#f0a868", "#c96a16", "#874208"],
   },
   dark: {
     weights: ["#12161c", "#17324f", "#1f5a94", "#3f8fd6", "#8fc4f3", "#eaf5ff"],
-    less: ["#12161c", "#452608", "#8a4a0e", "#cf7f2c", "#f3b677", "#fff1e0"],
+    more: ["#12161c", "#17324f", "#1f5a94", "#3f8fd6", "#8fc4f3"],
+    less: ["#12161c", "#452608", "#8a4a0e", "#cf7f2c", "#f3b677"],
   },
 };
 
@@ -36,9 +38,9 @@ function colors(name) {
   return tables[key];
 }
 
-// The color of a weight, as a part of the largest; negative parts have the other hue.
-function colorOf(part) {
-  const table = colors(part < 0 ? "less" : "weights");
+// The color of a weight, or with `signed` of a difference, as a part of the largest.
+function colorOf(part, signed) {
+  const table = colors(!signed ? "weights" : part < 0 ? "less" : "more");
   return table[Math.min(255, Math.round(Math.abs(part) * 255))];
 }
 
@@ -58,12 +60,8 @@ function ink(color) {
 
 // What the darkest color stands for in a row: the scale that the reader chose.
 function darkest(source, at, row, shade) {
-  if (shade === "row" && row !== null) {
-    let most = 0;
-    for (const value of source.row(at, row).values) most = Math.max(most, Math.abs(value));
-    return most || 1;
-  }
-  return shade === "one" ? 1 : source.largest(at) || 1;
+  if (shade === "one") return 1;
+  return (shade === "row" && row !== null ? source.largestOf(at, row) : source.largest(at)) || 1;
 }
 
 function svg(name, attributes = {}, ...children) {

@@ -137,9 +137,7 @@ part("title").textContent = document.title = data.title;
 part("notes").replaceChildren(
   ...data.notes.map((textContent) => html("li", { textContent, dir: "auto" })),
 );
-const first = data.runs[0].views[0];
-state.layer = first.start[0];
-state.head = first.start[1];
+[state.layer, state.head] = startOf(state.view);
 followSystem();
 
 // For the console of the browser: choose what is shown, and read a weight, exact within `error`.

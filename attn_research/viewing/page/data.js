@@ -1,7 +1,5 @@
 // Weights by layer and head, as the page keeps them: of each row of a head the columns above a
-// bound, with values in steps of scale / 65535. All others lie between 0 and the bound.
-
-const STEPS = 65535;
+// bound, with values in steps of scale / steps. All others lie between 0 and the bound.
 
 async function inflate(text) {
   const packed = atob(text);
@@ -39,11 +37,15 @@ class Source {
     if (!this.known.has(key)) {
       let most = 0;
       for (let row = 0; row < this.about.rows.length; row++) {
-        for (const value of this.row(at, row).values) most = Math.max(most, Math.abs(value));
+        most = Math.max(most, this.largestOf(at, row));
       }
       this.known.set(key, most);
     }
     return this.known.get(key);
+  }
+
+  largestOf(at, row) {
+    return this.row(at, row).values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   }
 }
 
@@ -83,12 +85,13 @@ class Weights extends Source {
     return (at.layer * heads + at.head) * this.about.rows.length + row;
   }
 
-  largest(at) {
+  largestOf(at, row) {
+    const place = this.place(at, row);
     let most = 0;
-    const end = this.starts[this.place(at, this.about.rows.length)];
-    for (let i = this.starts[this.place(at, 0)]; i < end; i++)
+    for (let i = this.starts[place]; i < this.starts[place + 1]; i++) {
       most = Math.max(most, this.values[i]);
-    return (most * this.about.scale) / STEPS;
+    }
+    return (most * this.about.scale) / this.about.steps;
   }
 
   // The kept columns of a row, in order, and their weights.
@@ -97,7 +100,7 @@ class Weights extends Source {
     const start = this.starts[place],
       end = this.starts[place + 1];
     const values = Float32Array.from(this.values.subarray(start, end));
-    const step = this.about.scale / STEPS;
+    const step = this.about.scale / this.about.steps;
     for (let i = 0; i < values.length; i++) values[i] *= step;
     return { columns: this.columns.subarray(start, end), values };
   }
@@ -112,7 +115,7 @@ class Weights extends Source {
       if (this.columns[middle] < column) low = middle + 1;
       else high = middle;
     }
-    const half = this.about.scale / STEPS / 2;
+    const half = this.about.scale / this.about.steps / 2;
     if (low < this.starts[place + 1] && this.columns[low] === column) {
       return { value: 2 * half * this.values[low], error: half, kept: true };
     }

@@ -86,7 +86,7 @@ function sentence(panel) {
 }
 
 function explainExactness(about) {
-  const step = (about.scale / STEPS / 2).toPrecision(1);
+  const step = (about.scale / about.steps / 2).toPrecision(1);
   const small = `Those below ${number(about.bound)} are not in this file, and stand for half of that.`;
   part("exact").textContent = `Weights are exact to ${step}. ${about.bound < 5e-5 ? "" : small}`;
 }

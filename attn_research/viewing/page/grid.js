@@ -49,6 +49,10 @@ class HeadGrid {
       return buttons;
     });
     table.append(body);
+    this.host.style.setProperty(
+      "--side",
+      heads.length > 16 ? "26px" : heads.length > 10 ? "34px" : "",
+    );
     this.host.replaceChildren(table);
   }
 

@@ -13,7 +13,7 @@ class LinesFigure {
     const { rows, columns } = source.about;
     Object.assign(this, { source, at, options });
     const [left, right] = [rows, columns].map((each) => margin(each, STEP).size);
-    const between = Math.min(360, Math.max(120, options.width - left - right));
+    const between = Math.min(460, Math.max(120, options.width - left - right));
     this.ends = [left + 6, left + between - 6];
     const width = Math.ceil(left + between + right);
     const height = STEP * Math.max(rows.length, columns.length) + 8;
@@ -57,7 +57,7 @@ class LinesFigure {
     return svg("path", {
       d: `M${x} ${from}C${middle} ${from} ${middle} ${to} ${end} ${to}`,
       fill: "none",
-      stroke: part < 0 ? "#c96a16" : "#3a7fc0",
+      stroke: css(colors(part < 0 ? "less" : "weights")[150]),
       "stroke-width": 1 + 3 * Math.abs(part),
       "stroke-opacity": Math.min(1, 0.12 + Math.abs(part)),
     });

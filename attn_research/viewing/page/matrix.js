@@ -20,17 +20,21 @@ function headCanvas(source, at, shade, most = MOST_PIXELS) {
       if (Math.abs(part) > Math.abs(parts[place])) parts[place] = part;
     }
   }
-  return paint(parts, width, height);
+  return paint(parts, width, height, { signed: source.signed });
 }
 
-// A canvas of parts, from -1 to 1, a pixel each.
-function paint(parts, width, height, alpha = false) {
+// A canvas of parts, from -1 to 1, a pixel each. Over a picture small parts let it shine through.
+function paint(parts, width, height, { signed = false, over = false } = {}) {
   const canvas = html("canvas", { width, height });
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
   for (let i = 0; i < parts.length; i++) {
-    const [red, green, blue] = colorOf(parts[i]);
-    image.data.set([red, green, blue, alpha ? 255 * Math.abs(parts[i]) ** 0.5 : 255], 4 * i);
+    const size = Math.min(1, Math.abs(parts[i]));
+    const [red, green, blue] = colorOf(
+      over ? Math.sign(parts[i]) * (0.5 + size / 2) : parts[i],
+      signed,
+    );
+    image.data.set([red, green, blue, over ? 235 * size ** 0.7 : 255], 4 * i);
   }
   context.putImageData(image, 0, 0);
   return canvas;
@@ -129,7 +133,7 @@ class MatrixFigure {
       height: this.down + 1,
       class: "mark",
       fill: "none",
-      stroke: "#d9480f",
+      stroke: "#a855f7",
       "stroke-width": 2,
     });
     box.append(svg("title", {}, name));

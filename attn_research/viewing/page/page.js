@@ -15,7 +15,7 @@ const state = {
   mode: "",
   layer: 0,
   head: 0,
-  shade: "head",
+  shade: "",
 };
 let panels = [],
   focus = null,
@@ -48,7 +48,14 @@ async function chosenSources() {
   ];
 }
 
+// How a view is drawn unless the reader chooses: lines would cross too often in long texts.
+function usual(about) {
+  if (about.picture) return "picture";
+  return Math.max(about.rows.length, about.columns.length) <= 40 ? "lines" : "words";
+}
+
 function where(about) {
+  if (about.layers.length * about.heads.length === 1) return "";
   const head = about.heads[state.head];
   return `layer ${about.layers[state.layer]}, ${/^\d/.test(head) ? `head ${head}` : head}`;
 }
@@ -66,12 +73,15 @@ async function draw() {
   kept ??= { axis: "row", index: about.start[2] };
   thumbnails(sources);
   const fitting = MODES.filter(([, , fits]) => sources.every((each) => fits(each.source.about)));
-  const mode = fitting.find(([name]) => name === state.mode) ?? fitting[0];
+  const mode = fitting.find(([name]) => name === (state.mode || usual(about))) ?? fitting[0];
+  const shade = state.shade || (["words", "picture"].includes(mode[0]) ? "row" : "head");
+  part("shade").value = shade;
   const at = { layer: state.layer, head: state.head };
-  part("stage-title").textContent = `${state.view}, ${where(about)}`;
+  part("stage-title").textContent = [state.view, where(about)].filter(Boolean).join(", ");
   const room = part("figure").clientWidth,
     gap = 28;
-  const width = Math.max(280, (room - gap * (sources.length - 1)) / sources.length);
+  const beside = sources.length === 1 && room > 900 ? 400 : 0; // of the largest weights
+  const width = Math.max(280, (room - beside - gap * (sources.length - 1)) / sources.length);
   const boxes = [];
   panels = sources.map(({ title, source }, number) => {
     const label = [title, state.view, where(source.about)].filter(Boolean).join(", ");
@@ -79,7 +89,7 @@ async function draw() {
       label,
       width,
       number,
-      shade: state.shade,
+      shade,
       on: pointed,
     });
     const box = html(
@@ -88,18 +98,10 @@ async function draw() {
       figure.element,
     );
     if (mode[0] !== "words") box.tabIndex = 0;
-    const heading = html("h3", { textContent: sources.length > 1 ? title : "" });
+    const drawn = html("div", {}, box, legend(source, at, shade));
+    if (sources.length > 1) drawn.prepend(html("h3", { textContent: title }));
     const top = html("div", { className: "top" });
-    boxes.push(
-      html(
-        "div",
-        { className: "column" },
-        ...(heading.textContent ? [heading] : []),
-        box,
-        legend(source, at),
-        top,
-      ),
-    );
+    boxes.push(html("div", { className: beside ? "column beside" : "column" }, drawn, top));
     return { title: label, source, at, figure, top };
   });
   replaceFigure(boxes);
@@ -116,7 +118,7 @@ function thumbnails(sources) {
   part("grid").parentElement.hidden = about.layers.length * about.heads.length === 1;
   const row = Math.min(kept.axis === "row" ? kept.index : 0, about.rows.length - 1);
   const look = [theme(), state.view, state.run, state.shade, about.picture ? row : ""].join();
-  if (look !== drawnHeads) grid.draw(source, row, state.shade);
+  if (look !== drawnHeads) grid.draw(source, row, state.shade || "head");
   drawnHeads = look;
   grid.select(state);
 }
@@ -131,17 +133,15 @@ function replaceFigure(boxes) {
 
 const grid = new HeadGrid(part("grid"), (at) => select(at));
 
-function legend(source, at) {
-  const top = state.shade === "one" ? 1 : source.largest(at);
+function legend(source, at, shade) {
+  const top = shade === "one" ? 1 : source.largest(at);
   const parts = Float32Array.from({ length: 128 }, (_, i) =>
     source.signed ? i / 63.5 - 1 : i / 127,
   );
-  const canvas = paint(parts, 128, 1);
+  const canvas = paint(parts, 128, 1, { signed: source.signed });
   canvas.setAttribute("aria-hidden", "true");
   const ends =
-    state.shade === "row"
-      ? ["0", "row's largest"]
-      : [source.signed ? number(-top) : "0", number(top)];
+    shade === "row" ? ["0", "row's largest"] : [source.signed ? number(-top) : "0", number(top)];
   return html(
     "div",
     { className: "legend" },
@@ -183,9 +183,17 @@ function emphasize(found) {
   }
 }
 
+// The layer and the head that a view begins with.
+function startOf(name) {
+  return data.runs.flatMap((run) => run.views).find((view) => view.name === name).start;
+}
+
 let lastDrawn = Promise.resolve();
 function select(changes) {
-  if (changes.view !== undefined && changes.view !== state.view) kept = null;
+  if (changes.view !== undefined && changes.view !== state.view) {
+    kept = null;
+    [state.layer, state.head] = startOf(changes.view);
+  }
   Object.assign(state, changes);
   lastDrawn = draw();
   return lastDrawn;

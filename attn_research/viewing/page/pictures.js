@@ -14,7 +14,7 @@ function pictureImage(picture, place, ratio) {
 }
 
 // A canvas of a pixel a patch, with the weights of a row.
-function patchCanvas(source, at, row, shade, alpha) {
+function patchCanvas(source, at, row, shade, over) {
   const { grid, first } = source.about.picture;
   const parts = new Float32Array(grid[0] * grid[1]);
   const found = source.row(at, row);
@@ -26,7 +26,7 @@ function patchCanvas(source, at, row, shade, alpha) {
   for (let i = 0; i < found.columns.length; i++) {
     if (found.columns[i] >= first) parts[found.columns[i] - first] = found.values[i] / (top || 1);
   }
-  return paint(parts, grid[1], grid[0], alpha);
+  return paint(parts, grid[1], grid[0], { signed: source.signed, over });
 }
 
 class PictureFigure {
@@ -104,7 +104,7 @@ class PictureFigure {
 
   shadeToken(row, part) {
     const token = this.tokens.tokens[row],
-      color = colorOf(part);
+      color = colorOf(part, this.source.signed);
     if (!token || Math.abs(part) < 0.01) return;
     token.style.backgroundColor = css(color);
     token.style.color = ink(color);

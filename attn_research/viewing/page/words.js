@@ -75,7 +75,7 @@ class WordsFigure {
       const part = found.values[i] / top;
       if (Math.abs(part) < 0.01) continue;
       const token = side.tokens[others[i]],
-        color = colorOf(part);
+        color = colorOf(part, source.signed);
       token.style.backgroundColor = css(color);
       token.style.color = ink(color);
       this.shaded.push(token);
