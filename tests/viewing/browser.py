@@ -26,24 +26,21 @@ OPTIONS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",
     "--remote-debugging-pipe",
 )
-# Moves over tokens or over the matrix, each answered with the layout that it leads to.
+# Calls `done` after the next frame.
+FRAME = "requestAnimationFrame(() => setTimeout(done))"
+# Moves over tokens or over the matrix, each until it is painted.
 HOVER = """async (count) => {
   const tokens = document.querySelectorAll("[role=listbox]")[0]?.children;
   const target = tokens ?? [document.querySelector(".panel svg")];
   const box = target[0].getBoundingClientRect();
-  let slowest = 0;
   for (let i = 0; i < count; i++) {
     const [clientX, clientY] = [box.x + 0.3 * box.width + 7 * i, box.y + 0.4 * box.height + 5 * i];
     const place = { bubbles: true, clientX, clientY };
-    const start = performance.now();
     const token = target[tokens ? Math.floor((i * target.length) / count) : 0];
     token.dispatchEvent(new PointerEvent(tokens ? "pointerover" : "pointermove", place));
-    document.body.getBoundingClientRect();
-    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-    slowest = Math.max(slowest, performance.now() - start);
+    await new Promise((done) => FRAME);
   }
-  return slowest;
-}"""
+}""".replace("FRAME", FRAME)
 
 
 @contextlib.contextmanager
@@ -55,7 +52,7 @@ def browser(folder: Path):
     (read, told), (heard, write) = os.pipe(), os.pipe()
     # The protocol has fixed descriptors: 3 is read and 4 is written to.
     words = [program, *OPTIONS, f"--user-data-dir={folder}", "about:blank"]
-    shell = ["sh", "-c", f'exec "$0" "$@" 3<&{read} 4>&{write}', *words]
+    shell = ["bash", "-c", f'exec "$0" "$@" 3<&{read} 4>&{write}', *words]
     process = subprocess.Popen(
         shell, pass_fds=(read, write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -81,6 +78,7 @@ class Page:
         self._session = attached["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
             self(f"{domain}.enable")
+        self("Performance.enable", timeDomain="threadTicks")
         self.size(1280, 900)
 
     def __call__(self, method: str, **params):
@@ -97,18 +95,22 @@ class Page:
                 return answer["result"]
 
     def open(self, path: Path) -> float:
-        """Opens a file; seconds until its first figure is painted."""
+        """Opens a file; seconds that the page computes until its first figure is painted."""
         self.events.clear()
+        self("Page.navigate", url="about:blank")
+        before = self._computed()
         self("Page.navigate", url=path.as_uri())
-        self("Runtime.evaluate", expression="0")
         deadline = time.monotonic() + WAIT
-        while not self.run("window.attention !== undefined && document.readyState === 'complete'"):
+        while not self.run("window.attention !== undefined"):
             assert time.monotonic() < deadline, self.errors()
             time.sleep(0.02)
-        painted = "new Promise((d) => requestAnimationFrame(() => setTimeout(d)))"
-        return (
-            self.run(f"attention.ready.then(() => {painted}).then(() => performance.now())") / 1e3
-        )
+        self.run(f"attention.ready.then(() => new Promise((done) => {FRAME}))")
+        return self._computed() - before
+
+    def _computed(self) -> float:
+        """Seconds of processor time of the page's main thread, whatever else a machine does."""
+        found = self("Performance.getMetrics")["metrics"]
+        return next(each["value"] for each in found if each["name"] == "TaskDuration")
 
     def run(self, expression: str):
         """The value of an expression, or what it promises."""
@@ -125,12 +127,12 @@ class Page:
         """Moves the pointer."""
         self("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
-    def slowest_hover(self, count: int) -> float:
-        """The longest of so many moves of the pointer over the figure, in seconds, until painted.
-
-        Times are the page's own, from the event to the frame after it.
-        """
-        return self.run(f"({HOVER})({count})") / 1e3
+    def hover(self, count: int) -> float:
+        """Seconds of computing for one move of the pointer over the figure, a mean of so many."""
+        self.run("attention.drawn()")
+        before = self._computed()
+        self.run(f"({HOVER})({count})")
+        return (self._computed() - before) / count
 
     def wait_for(self, path: Path) -> Path:
         """A file that the browser writes."""
@@ -154,6 +156,7 @@ class Page:
         """Sets what the system prefers: light or dark."""
         feature = {"name": "prefers-color-scheme", "value": name}
         self("Emulation.setEmulatedMedia", features=[feature])
+        self.run(f"new Promise((done) => {FRAME})")
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
         """Writes what is seen as a PNG."""

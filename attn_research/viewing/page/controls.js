@@ -145,7 +145,7 @@ window.attention = {
   ready: select({}),
   state,
   select,
-  drawn: () => lastDrawn,
+  drawn: () => lastDrawn.then(() => grid.finished),
   svg: () => svgText(savedSvg(panels)),
   cell: async ({ run = 0, view = state.view, layer, head, row, column }) =>
     (await load(run, view)).cell({ layer, head }, row, column),

@@ -171,7 +171,7 @@ function visible(text) {
     .replace(/\n/g, "↵")
     .replace(/\t/g, "⇥")
     .replace(/[\0-\x1f]/g, (found) => String.fromCharCode(0x2400 + found.charCodeAt(0)))
-    .replace(/[\ufffe\uffff]/g, "\ufffd");
+    .replace(/\p{Surrogate}|[\ufffe\uffff]/gu, "\ufffd");
   return /^\s+$/.test(shown) ? "␣".repeat(shown.length) : shown;
 }
 

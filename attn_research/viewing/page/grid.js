@@ -6,6 +6,7 @@ class HeadGrid {
   constructor(host, choose) {
     this.host = host;
     this.choose = choose;
+    this.turn = 0;
   }
 
   // Draws the heads of a source; where there is a picture of two dimensions, of one row.
@@ -24,22 +25,22 @@ class HeadGrid {
         ),
       ),
     );
-    const body = html("tbody");
+    const body = html("tbody"),
+      jobs = [];
+    const overPatches = picture && picture.grid[0] > 1;
     this.buttons = layers.map((layer, l) => {
       const line = html("tr", {}, html("th", { scope: "row", textContent: layer }));
       const buttons = heads.map((head, h) => {
         const at = { layer: l, head: h };
-        const overPatches = picture && picture.grid[0] > 1;
-        const canvas = overPatches
-          ? patchCanvas(source, at, row, "row", false)
-          : headCanvas(source, at, shade, THUMBNAIL);
-        canvas.setAttribute("aria-hidden", "true");
         const name = /^\d/.test(head) ? `head ${head}` : head;
-        const button = html(
-          "button",
-          { type: "button", tabIndex: -1, "aria-pressed": "false" },
-          canvas,
-        );
+        const button = html("button", { type: "button", tabIndex: -1, "aria-pressed": "false" });
+        jobs.push(() => {
+          const canvas = overPatches
+            ? patchCanvas(source, at, row, "row", false)
+            : headCanvas(source, at, shade, THUMBNAIL);
+          // An image: browsers paint many canvases slowly.
+          button.replaceChildren(html("img", { src: canvas.toDataURL(), alt: "" }));
+        });
         button.setAttribute("aria-label", `layer ${layer}, ${name}`);
         button.addEventListener("click", () => this.choose(at));
         line.append(html("td", { className: /^\d/.test(head) ? "" : "derived" }, button));
@@ -54,6 +55,21 @@ class HeadGrid {
       heads.length > 16 ? "26px" : heads.length > 10 ? "34px" : "",
     );
     this.host.replaceChildren(table);
+    this.finished = this.work(jobs);
+  }
+
+  // Does jobs after the next frame, a few at a time, so that the figure is not waited for.
+  work(jobs) {
+    const turn = ++this.turn;
+    return new Promise((done) => {
+      const some = () => {
+        const end = performance.now() + 12;
+        while (jobs.length && performance.now() < end) jobs.shift()();
+        if (jobs.length && turn === this.turn) setTimeout(some);
+        else done();
+      };
+      requestAnimationFrame(() => setTimeout(some));
+    });
   }
 
   select(at) {

@@ -94,7 +94,11 @@ async function draw() {
     });
     const box = html(
       "div",
-      { className: "panel", role: "group", "aria-label": label },
+      {
+        className: `panel ${mode[0] === "words" ? "text" : ""}`,
+        role: "group",
+        "aria-label": label,
+      },
       figure.element,
     );
     if (mode[0] !== "words") box.tabIndex = 0;
@@ -115,7 +119,9 @@ let drawnHeads = "";
 function thumbnails(sources) {
   const { source } = sources[sources.length - 1],
     { about } = source;
-  part("grid").parentElement.hidden = about.layers.length * about.heads.length === 1;
+  const alone = about.layers.length * about.heads.length === 1;
+  part("grid").parentElement.hidden = alone;
+  document.querySelector("main").classList.toggle("alone", alone);
   const row = Math.min(kept.axis === "row" ? kept.index : 0, about.rows.length - 1);
   const look = [theme(), state.view, state.run, state.shade, about.picture ? row : ""].join();
   if (look !== drawnHeads) grid.draw(source, row, state.shade || "head");
