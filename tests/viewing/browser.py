@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,10 +101,7 @@ class Page:
         self("Page.navigate", url="about:blank")
         before = self._computed()
         self("Page.navigate", url=path.as_uri())
-        deadline = time.monotonic() + WAIT
-        while not self.run("window.attention !== undefined"):
-            assert time.monotonic() < deadline, self.errors()
-            time.sleep(0.02)
+        self.until(lambda: self.run("window.attention !== undefined"))
         self.run(f"attention.ready.then(() => new Promise((done) => {FRAME}))")
         return self._computed() - before
 
@@ -136,11 +134,15 @@ class Page:
 
     def wait_for(self, path: Path) -> Path:
         """A file that the browser writes."""
-        deadline = time.monotonic() + WAIT
-        while not path.exists():
-            assert time.monotonic() < deadline, f"{path} was not written"
-            time.sleep(0.02)
+        self.until(path.exists)
         return path
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Waits until something holds."""
+        deadline = time.monotonic() + WAIT
+        while not holds():
+            assert time.monotonic() < deadline, self.errors()
+            time.sleep(0.02)
 
     def key(self, name: str, *, shift: bool = False) -> None:
         """Presses a key."""
@@ -156,7 +158,9 @@ class Page:
         """Sets what the system prefers: light or dark."""
         feature = {"name": "prefers-color-scheme", "value": name}
         self("Emulation.setEmulatedMedia", features=[feature])
-        self.run(f"new Promise((done) => {FRAME})")
+        if self.run("window.attention !== undefined"):
+            theme = "document.documentElement.dataset.theme"
+            self.until(lambda: self.run(theme) == name)
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
         """Writes what is seen as a PNG."""

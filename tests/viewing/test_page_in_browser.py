@@ -87,7 +87,7 @@ def test_layers_heads_kinds_of_attention_and_ways_to_draw_are_chosen(page, show)
     best = views[1].weights[2, 3, 0].argmax()
     weight = views[1].weights[2, 3, 0, best]
     # The row that is chosen, its strongest column and its weight.
-    assert text(page, ".top h4").split() == ["mot0", "attends", "to"]
+    assert text(page, ".top h3").split() == ["mot0", "attends", "to"]
     line = text(page, ".top li").split()
     assert line[-2:] == ["<end>" if best == 5 else f"word{best}", f"{weight:.4f}"]
     for mode in ("words", "lines", "matrix"):
@@ -97,9 +97,9 @@ def test_layers_heads_kinds_of_attention_and_ways_to_draw_are_chosen(page, show)
         page.key("Escape")
         page.key("ArrowDown")
         page.key("ArrowRight")
-        assert text(page, ".top h4").split()[0] == "mot2", mode
+        assert text(page, ".top h3").split()[0] == "mot2", mode
         page.key("End")
-        assert text(page, ".top h4").split()[0] == "<end>"
+        assert text(page, ".top h3").split()[0] == "<end>"
         page.key("ArrowUp", shift=True)
         page.key("ArrowRight", shift=True)
         page.run("attention.drawn()")
@@ -118,7 +118,7 @@ def test_the_pointer_shows_where_a_token_attends_and_a_click_keeps_it(page, show
     def at(side, index):
         box = page.run(f"(({{x, y}}) => [x + 8, y + 8])({place.format(side, index)})")
         page.move(*box)
-        return text(page, ".top h4").split()
+        return text(page, ".top h3").split()
 
     assert at(0, 3) == ["mot3", "attends", "to"]
     shades = page.run(
@@ -129,13 +129,13 @@ def test_the_pointer_shows_where_a_token_attends_and_a_click_keeps_it(page, show
     assert at(1, 2) == ["word2", "is", "attended", "to", "by"]
     page.run("document.querySelectorAll('[role=listbox]')[0].children[4].click()")
     page.move(2, 2)
-    assert text(page, ".top h4").split()[0] == "mot4"
+    assert text(page, ".top h3").split()[0] == "mot4"
 
 
 def test_two_runs_are_beside_each_other_with_their_difference(page, show):
     first, second = translator(0), translator(1)
     show({"one": first, "two": second})
-    titles = page.run("[...document.querySelectorAll('h3')].map((x) => x.innerText)")
+    titles = page.run("[...document.querySelectorAll('h3.run')].map((x) => x.innerText)")
     assert titles == ["one", "two", "two minus one"]
     page.select(layer=1, head=2)
     change = second[0].weights[1, 2, 0] - first[0].weights[1, 2, 0]
@@ -156,10 +156,10 @@ def test_patches_are_shown_over_their_image(page, show):
     weights = draw(2, 3, 13, 13)
     show({"": [patches_view(weights, pixels, (4, 3))]})
     assert text(page, "#stage-title") == "self-attention, layer 2, mean"
-    assert text(page, ".top h4").split() == ["class", "token", "attends", "to"]
+    assert text(page, ".top h3").split() == ["class", "token", "attends", "to"]
     image = "document.querySelector('.panel svg').getBoundingClientRect()"
     page.move(*page.run(f"(({{x, y, width}}) => [x + width / 2, y + 2])({image})"))
-    assert text(page, ".top h4").split()[:2] == ["1,", "2"]
+    assert text(page, ".top h3").split()[:2] == ["1,", "2"]
 
 
 def test_labels_are_shown_and_never_run(page, show):

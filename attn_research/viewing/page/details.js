@@ -28,7 +28,7 @@ function strongest(panel, here) {
   const { own, best, total, count, all } = ranked(panel, here, 8);
   const { about, signed } = panel.source;
   const verb = here.axis === "row" ? "attends to" : "is attended to by";
-  const title = html("h4", {}, html("bdi", { textContent: shorten(own, 40) }), ` ${verb}`);
+  const title = html("h3", {}, html("bdi", { textContent: shorten(own, 40) }), ` ${verb}`);
   const top = Math.max(...best.map((each) => Math.abs(each.value)), 1e-9);
   const marked = marksOf(about, here);
   const lines = best.map((each) => {

@@ -103,7 +103,7 @@ async function draw() {
     );
     if (mode[0] !== "words") box.tabIndex = 0;
     const drawn = html("div", {}, box, legend(source, at, shade));
-    if (sources.length > 1) drawn.prepend(html("h3", { textContent: title }));
+    if (sources.length > 1) drawn.prepend(html("h3", { className: "run", textContent: title }));
     const top = html("div", { className: "top" });
     boxes.push(html("div", { className: beside ? "column beside" : "column" }, drawn, top));
     return { title: label, source, at, figure, top };

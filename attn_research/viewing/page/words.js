@@ -51,7 +51,7 @@ class WordsFigure {
     ];
     this.element = html("div", { className: "words" });
     this.lists.forEach((list, side) => {
-      const title = html("h4", { textContent: side ? "to" : "from" });
+      const title = html("h3", { textContent: side ? "to" : "from" });
       this.element.append(html("div", {}, title, list));
     });
   }
@@ -86,7 +86,7 @@ class WordsFigure {
   toSvg() {
     const frame = this.element.getBoundingClientRect();
     const parts = [];
-    for (const token of this.element.querySelectorAll("h4, [data-i]")) {
+    for (const token of this.element.querySelectorAll("h3, [data-i]")) {
       const box = token.getBoundingClientRect(),
         style = getComputedStyle(token);
       const [x, y] = [box.left - frame.left, box.top - frame.top];
