@@ -143,7 +143,7 @@ def patches_view(
     return View("self-attention", weights, labels, labels, same=True, picture=picture, start=start)
 
 
-# The names of what encoder-decoders attend by.
+# The titles of what encoder-decoders attend by, in order.
 _OF_PAIRS = {
     "alignment": "alignment",
     "encoder": "encoder self-attention",
@@ -154,8 +154,8 @@ _OF_PAIRS = {
 
 def pair_views(
     words: tuple[Sequence[str], Sequence[str]], weights: Mapping[str, Float[np.ndarray, "L N T S"]]
-) -> list[View]:
-    """Views of an encoder-decoder over source and target words, by what it attends by.
+) -> dict[str, View]:
+    """Views of an encoder-decoder over source and target words, by what it attends by, in order.
 
     That is "alignment", of a recurrent network, or "encoder", "cross" and "decoder". A row stands
     for the target word that its step predicts. The columns of the decoder's self-attention are the
@@ -163,11 +163,13 @@ def pair_views(
     """
     source, target = words
     sides = {"encoder": (source, source), "decoder": (target, ["<start>", *target])}
-    found = []
-    for name, array in weights.items():
-        rows, columns = sides.get(name, (target, source))
-        rows, columns = rows[: array.shape[2]], columns[: array.shape[3]]
-        found.append(View(_OF_PAIRS[name], array, rows, columns, same=name in sides))
+    found = {}
+    for name, title in _OF_PAIRS.items():
+        if name in weights:
+            _, _, *sizes = weights[name].shape
+            both = sides.get(name, (target, source))
+            rows, columns = (labels[:size] for labels, size in zip(both, sizes, strict=True))
+            found[name] = View(title, weights[name], rows, columns, same=name in sides)
     return found
 
 

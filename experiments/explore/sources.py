@@ -108,14 +108,14 @@ def look_at_predictions(folder: Path) -> Looked:
         text = [" ".join(side) for side in words]
         weights = {name: np.float32(each) for name, each in maps.items()}
         marked = _places(folder, words)
-        for name, view in zip(weights, pair_views(words, weights), strict=True):
+        for name, view in pair_views(words, weights).items():
             views.append(_with_marks(view, *marked[name]) if marked else view)
     if (folder / ALIGNMENTS).is_file():
         for number, panel in enumerate(json.loads((folder / ALIGNMENTS).read_bytes()), 1):
             weights = np.float32(panel["weights"])[None, None]
-            (view,) = pair_views(panel["words"], {"alignment": weights})
-            text = text or [" ".join(side) for side in panel["words"]]
-            views.append(View(f"alignment {number}", weights, view.rows, view.columns))
+            source, target = panel["words"]
+            text = text or [" ".join(source), " ".join(target)]
+            views.append(View(f"alignment {number}", weights, target, source))
     if not views:
         raise ValueError(f"{folder}: no sentence was kept")
     return Looked(Response(*text, {}, {}), views)

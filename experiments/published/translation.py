@@ -33,7 +33,8 @@ def respond(
 def look(model: Published, text: str, options: Options) -> Looked:
     """All attention over a text and its translation."""
     ((response, *ids),) = _translate(model, [text], options)
-    return Looked(response, pair_views(_labels(model, *ids), _weights(model, *ids)))
+    views = pair_views(_labels(model, *ids), _weights(model, *ids))
+    return Looked(response, [*views.values()])
 
 
 def _translate(

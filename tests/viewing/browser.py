@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 PROGRAMS = "chromium", "chromium-browser", "google-chrome"
-WAIT = 30  # seconds for an answer
+WAIT = 120  # seconds for an answer
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",

@@ -137,7 +137,8 @@ def test_pictures_lie_over_the_last_columns():
 def test_views_of_a_pair_have_the_words_that_are_read_and_predicted():
     words = ["a", "b"], ["c", "d", "e"]
     weights = {"encoder": draw(1, 2, 3, 3), "cross": draw(1, 2, 4, 3), "decoder": draw(1, 2, 4, 4)}
-    encoder, cross, decoder = pair_views(words, weights)
+    shuffled = {name: weights[name] for name in ("cross", "decoder", "encoder")}
+    encoder, cross, decoder = pair_views(words, shuffled).values()
     assert encoder.labels == (["a", "b", "<end>"], ["a", "b", "<end>"]) and encoder.same
     assert cross.labels == (["c", "d", "e", "<end>"], ["a", "b", "<end>"]) and not cross.same
     assert decoder.labels[1] == ["<start>", "c", "d", "e"] and decoder.name[:7] == "decoder"

@@ -51,7 +51,8 @@ def translator(seed):
     """Views of an encoder-decoder."""
     words = labels(5), [f"mot{number}" for number in range(6)]
     sizes = {"encoder": (6, 6), "cross": (7, 6), "decoder": (7, 7)}
-    return pair_views(words, {name: draw(3, 4, *each, seed=seed) for name, each in sizes.items()})
+    weights = {name: draw(3, 4, *each, seed=seed) for name, each in sizes.items()}
+    return [*pair_views(words, weights).values()]
 
 
 def text(page, selector):

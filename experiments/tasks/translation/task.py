@@ -203,7 +203,7 @@ class TranslationTask:
                 for tokenizer, side in zip(self.tokenizers, ids, strict=True)
             )
             weights = maps.look_at_pair(network, params, *ids)
-            yield Looked(response, pair_views(words, weights))
+            yield Looked(response, [*pair_views(words, weights).values()])
 
     def _translate(self, members: Members, line: str) -> tuple[Response, *tuple[np.ndarray, ...]]:
         """The translation of a line, its log probability and its alignment; and both sides' ids."""
