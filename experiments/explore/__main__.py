@@ -73,7 +73,7 @@ def _write(argv: Sequence[str]) -> None:
             other = look_at(values.compare, given)
             name = _name(values.compare)
             found[f"{name} (2)" if name in found else name] = other
-        page = _page(found, int(values.megabytes * 1e6))
+        page = _page(found, kind, int(values.megabytes * 1e6))
         write_whole(user_path(values.output), page.encode())
     print(f"{values.output}: {len(page) / 1e6:.1f} MB, open it in a browser")
 
@@ -98,7 +98,7 @@ def _begin(found: Looked, layer: int | None, head: int | None) -> Looked:
     return found._replace(views=views)
 
 
-def _page(found: dict[str, Looked], max_bytes: int) -> str:
+def _page(found: dict[str, Looked], kind: str | None, max_bytes: int) -> str:
     notes = []
     for name, (response, _) in found.items():
         start = f"{name}: " if len(found) > 1 else ""
@@ -106,7 +106,9 @@ def _page(found: dict[str, Looked], max_bytes: int) -> str:
         scores = ", ".join(f"{key} {value:.4g}" for key, value in response.scores.items())
         if remarks := [each for each in (output, scores, *response.notes) if each]:
             notes.append(start + "; ".join(remarks))
+    # Of a file its name: where it lies is nobody's business.
     title = next(iter(found.values())).response.input
+    title = title if kind in (None, "text") else Path(title).name
     runs = {name: each.views for name, each in found.items()}
     return make_page(shorten(title, 200), runs, notes=notes, max_bytes=max_bytes)
 

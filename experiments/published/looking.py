@@ -32,7 +32,7 @@ def look_at_text(path: str, text: str) -> Looked:
     ]
     labels = model.tokenizer.labels(ids)
     maps = head_maps(weights, labels, labels)
-    return Looked(Response(text, "", {}, maps, [name]), views_of_maps(maps))
+    return Looked(Response(text, "", {}, maps, [f"model: {name}"]), views_of_maps(maps))
 
 
 def look_at_image(path: str, image: str) -> Looked:
