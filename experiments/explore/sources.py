@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attn_research.data.files import one_line, read_json_object, user_path
+from attn_research.data.files import read_json_object, read_npz, user_path
 from attn_research.data.grammar.grammar import Grammar
 from attn_research.viewing.page import make_view
 from attn_research.viewing.views import Mark, View, pair_views
@@ -69,16 +69,7 @@ def _of_kind(given: Given | None, kind: str) -> str:
 
 def look_at_arrays(path: Path) -> Looked:
     """What a file of arrays holds; ValueError where that is not what `make_view` takes."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # of many kinds, where a file is damaged
-        hint = ""
-        if "allow_pickle" in str(error):
-            hint = "; save labels as np.array(labels, dtype=str), which needs no pickle"
-        raise ValueError(f"{path} is no .npz of arrays ({one_line(error)}){hint}") from None
+    arrays = read_npz(path, str(path))
     known = ("weights", "rows", "columns", "image", "grid", "sound", "name")
     if unknown := sorted(arrays.keys() - set(known)):
         raise ValueError(f"{path}: array {unknown[0]!r}; known are {', '.join(known)}")

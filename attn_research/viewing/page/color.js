@@ -64,6 +64,35 @@ function darkest(source, at, row, shade) {
   return (shade === "row" && row !== null ? source.largestOf(at, row) : source.largest(at)) || 1;
 }
 
+// What a row attends to, or what attends to a column: `others`, their `values`, and what the
+// darkest color stands for.
+function focused({ source, at, options }, focus) {
+  const byRow = focus.axis === "row";
+  const found = byRow ? source.row(at, focus.index) : source.column(at, focus.index);
+  const top = darkest(source, at, byRow ? focus.index : null, options?.shade);
+  return { byRow, others: byRow ? found.columns : found.rows, values: found.values, top };
+}
+
+// An SVG that is a figure, and reports what `find` says that the pointer is over.
+function figureSvg([width, height], { label, on }, find, ...children) {
+  const size = { viewBox: `0 0 ${width} ${height}`, width, height };
+  const element = svg("svg", { ...size, role: "img", "aria-label": label }, ...children);
+  element.addEventListener("pointermove", (event) => on("hover", find(event)));
+  element.addEventListener("pointerleave", () => on("leave"));
+  element.addEventListener("click", (event) => on("keep", find(event)));
+  return element;
+}
+
+// Where the pointer is in an SVG, in its own units.
+function pointIn(element, event) {
+  const box = element.getBoundingClientRect();
+  const { width, height } = element.viewBox.baseVal;
+  return [
+    ((event.clientX - box.left) / box.width) * width,
+    ((event.clientY - box.top) / box.height) * height,
+  ];
+}
+
 function svg(name, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);

@@ -2,19 +2,16 @@
 
 // The largest weights of a row, or on a column, with their labels.
 function ranked(panel, here, most) {
-  const { source, at } = panel,
-    { rows, columns } = source.about;
-  const byRow = here.axis === "row";
-  const found = byRow ? source.row(at, here.index) : source.column(at, here.index);
-  const others = byRow ? found.columns : found.rows;
+  const { rows, columns } = panel.source.about;
+  const { byRow, others, values } = focused(panel, here);
   const order = Array.from(others, (_, i) => i).sort(
-    (a, b) => Math.abs(found.values[b]) - Math.abs(found.values[a]),
+    (a, b) => Math.abs(values[b]) - Math.abs(values[a]),
   );
-  const total = found.values.reduce((sum, value) => sum + value, 0);
+  const total = values.reduce((sum, value) => sum + value, 0);
   const texts = byRow ? columns : rows;
   const best = order
     .slice(0, most)
-    .map((i) => ({ index: others[i], text: texts[others[i]], value: found.values[i] }));
+    .map((i) => ({ index: others[i], text: texts[others[i]], value: values[i] }));
   return {
     own: (byRow ? rows : columns)[here.index],
     best,

@@ -27,22 +27,14 @@ class LinesFigure {
     );
     const all = (this.all = svg("g", {}, ...this.strongest()));
     this.strong = svg("g");
-    this.element = svg(
-      "svg",
-      {
-        viewBox: `0 0 ${width} ${height}`,
-        width,
-        height,
-        role: "img",
-        "aria-label": options.label,
-      },
+    this.element = figureSvg(
+      [width, height],
+      options,
+      (event) => this.find(event),
       all,
       this.strong,
       ...this.labels.flat(),
     );
-    this.element.addEventListener("pointermove", (event) => this.report("hover", event));
-    this.element.addEventListener("pointerleave", () => options.on("leave"));
-    this.element.addEventListener("click", (event) => this.report("keep", event));
   }
 
   y(index) {
@@ -76,32 +68,23 @@ class LinesFigure {
     return best.slice(0, MOST_DRAWN).map((each) => this.line(...each));
   }
 
-  report(kind, event) {
-    const box = this.element.getBoundingClientRect(),
-      view = this.element.viewBox.baseVal;
-    const x = ((event.clientX - box.left) / box.width) * view.width;
-    const y = ((event.clientY - box.top) / box.height) * view.height;
+  find(event) {
+    const [x, y] = pointIn(this.element, event);
     const axis = x < (this.ends[0] + this.ends[1]) / 2 ? "row" : "column";
     const index = Math.floor((y - 4) / STEP);
     const count = this.source.about[axis === "row" ? "rows" : "columns"].length;
-    this.options.on(kind, index >= 0 && index < count ? { axis, index } : null);
+    return index >= 0 && index < count ? { axis, index } : null;
   }
 
   show(focus) {
-    const { source, at } = this;
-    const byRow = focus.axis === "row";
-    const found = byRow ? source.row(at, focus.index) : source.column(at, focus.index);
-    const others = byRow ? found.columns : found.rows;
-    const top = darkest(source, at, byRow ? focus.index : null, this.options.shade);
+    const { byRow, others, values, top } = focused(this, focus);
     const lines = Array.from(others, (other, i) =>
-      this.line(...(byRow ? [focus.index, other] : [other, focus.index]), found.values[i] / top),
+      this.line(...(byRow ? [focus.index, other] : [other, focus.index]), values[i] / top),
     );
-    this.strong.replaceChildren(...lines.filter((_, i) => Math.abs(found.values[i]) > 0.01 * top));
+    this.strong.replaceChildren(...lines.filter((_, i) => Math.abs(values[i]) > 0.01 * top));
     this.all.setAttribute("opacity", 0.25);
-    const near = new Map(
-      Array.from(others, (other, i) => [other, Math.abs(found.values[i]) / top]),
-    );
-    const marked = marksOf(source.about, focus);
+    const near = new Map(Array.from(others, (other, i) => [other, Math.abs(values[i]) / top]));
+    const marked = marksOf(this.source.about, focus);
     this.labels.forEach((side, number) => {
       const own = (number === 0) === byRow;
       side.forEach((label, i) => {

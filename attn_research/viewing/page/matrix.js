@@ -100,15 +100,10 @@ class MatrixFigure {
       const turned = `rotate(-90 ${x} ${y}) translate(0 ${LABEL / 3})`;
       this.labels.append(svgLabel(columns[column], { x, y, transform: turned }));
     }
-    this.element = svg(
-      "svg",
-      {
-        viewBox: `0 0 ${width} ${height}`,
-        width,
-        height,
-        role: "img",
-        "aria-label": options.label,
-      },
+    this.element = figureSvg(
+      [width, height],
+      options,
+      (event) => this.find(event),
       image,
       svg("rect", { ...place, fill: "none", stroke: "currentColor", "stroke-opacity": 0.35 }),
       this.labels,
@@ -120,9 +115,6 @@ class MatrixFigure {
       const shown = { x: this.left, y: names.size, width: this.wide, height: strip - 6 };
       this.element.append(pictureImage(picture, shown, "none"));
     }
-    this.element.addEventListener("pointermove", (event) => options.on("hover", this.find(event)));
-    this.element.addEventListener("pointerleave", () => options.on("leave"));
-    this.element.addEventListener("click", (event) => options.on("keep", this.find(event)));
   }
 
   mark([row, column, name]) {
@@ -142,10 +134,8 @@ class MatrixFigure {
 
   // What the pointer is over: a cell, or the label of a row or of a column.
   find(event) {
-    const box = this.element.getBoundingClientRect(),
-      view = this.element.viewBox.baseVal;
-    const x = ((event.clientX - box.left) / box.width) * view.width - this.left;
-    const y = ((event.clientY - box.top) / box.height) * view.height - this.top;
+    const point = pointIn(this.element, event);
+    const [x, y] = [point[0] - this.left, point[1] - this.top];
     const { rows, columns } = this.source.about;
     const row = Math.min(rows.length - 1, Math.floor(y / this.down));
     const column = Math.min(columns.length - 1, Math.floor(x / this.across));

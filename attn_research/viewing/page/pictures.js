@@ -44,14 +44,10 @@ class PictureFigure {
     this.over = svg("image", { ...place, ...crisp });
     this.own = svg("rect", { width: this.cells[0], height: this.cells[1], class: "chosen" });
     const size = { width: Math.ceil(this.wide), height: Math.ceil(this.high) };
-    this.svg = svg(
-      "svg",
-      {
-        viewBox: `0 0 ${size.width} ${size.height}`,
-        ...size,
-        role: "img",
-        "aria-label": options.label,
-      },
+    this.svg = figureSvg(
+      [size.width, size.height],
+      options,
+      (event) => this.find(event),
       pictureImage(picture, place, "none"),
       svg("rect", {
         ...place,
@@ -67,17 +63,16 @@ class PictureFigure {
     this.tokens = tokenList("row", tokens, "Attends", options);
     this.element = html("div", {}, this.svg);
     if (tokens.length) this.element.append(this.tokens);
-    const patch = (event) => {
-      const box = this.svg.getBoundingClientRect();
-      const across = Math.floor(((event.clientX - box.left) / box.width) * picture.grid[1]);
-      const down = Math.floor(((event.clientY - box.top) / box.height) * picture.grid[0]);
-      const index = picture.first + down * picture.grid[1] + across;
-      if (index < picture.first || index >= source.about.columns.length) return null;
-      return { axis: same ? "row" : "column", index };
-    };
-    this.svg.addEventListener("pointermove", (event) => options.on("hover", patch(event)));
-    this.svg.addEventListener("pointerleave", () => options.on("leave"));
-    this.svg.addEventListener("click", (event) => options.on("keep", patch(event)));
+  }
+
+  find(event) {
+    const { picture, columns } = this.source.about;
+    const [x, y] = pointIn(this.svg, event);
+    const across = Math.floor(x / this.cells[0]),
+      down = Math.floor(y / this.cells[1]);
+    const index = picture.first + down * picture.grid[1] + across;
+    const outside = across < 0 || down < 0 || across >= picture.grid[1] || index >= columns.length;
+    return outside ? null : { axis: this.same ? "row" : "column", index };
   }
 
   show(focus) {

@@ -57,11 +57,8 @@ class WordsFigure {
   }
 
   show(focus) {
-    const { source, at } = this;
-    const byRow = focus.axis === "row";
-    const found = byRow ? source.row(at, focus.index) : source.column(at, focus.index);
-    const others = byRow ? found.columns : found.rows;
-    const top = darkest(source, at, byRow ? focus.index : null, this.options.shade);
+    const { source } = this;
+    const { byRow, others, values, top } = focused(this, focus);
     for (const token of this.shaded) token.style.backgroundColor = token.style.color = "";
     this.shaded = [];
     for (const token of this.marked) token.classList.remove("marked");
@@ -72,7 +69,7 @@ class WordsFigure {
     this.lists[byRow ? 1 : 0].own(-1);
     const side = this.lists[byRow ? 1 : 0];
     for (let i = 0; i < others.length; i++) {
-      const part = found.values[i] / top;
+      const part = values[i] / top;
       if (Math.abs(part) < 0.01) continue;
       const token = side.tokens[others[i]],
         color = colorOf(part, source.signed);
