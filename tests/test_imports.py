@@ -41,9 +41,10 @@ EXPERIMENTS_MAY_IMPORT = {
         "harness.path_flags",
         "harness.results",
     },
+    "report": {"report", "harness", "papers"},
 }
 # And command lines beside them.
-FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance", "robustness", "published"}
+FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance", "robustness", "published", "report"}
 
 
 def modules_in(folder):
