@@ -50,7 +50,7 @@ def grid(title: str, heads: str, lines: str, *, about: str = "") -> str:
     """A table of header cells and rows in HTML, in a region that scrolls by keyboard too."""
     more = f" <span>{about}</span>" if about else ""
     return (
-        f'<div class="scroll" role="region" aria-label="{escape(title)}" tabindex="0"><table>'
+        f'<div class="scroll" role="group" aria-label="{escape(title)}" tabindex="0"><table>'
         f"<caption>{escape(title)}{more}</caption><thead><tr>{heads}</tr></thead>"
         f"<tbody>{lines}</tbody></table></div>"
     )
@@ -108,7 +108,7 @@ def figure(image: tuple[str, int, int], text: str, caption: str) -> str:
 def code(text: str, label: str) -> str:
     """A block of code, which scrolls by keyboard too."""
     return (
-        f'<pre tabindex="0" role="region" aria-label="{escape(label)}">'
+        f'<pre tabindex="0" role="group" aria-label="{escape(label)}">'
         f"<code>{escape(text)}</code></pre>"
     )
 

@@ -30,12 +30,12 @@ _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 
 
 def to_mathml(formula: str) -> str:
-    """A formula as a block; a line break is `\\\\`."""
+    """A formula in a block of its own; a line break is `\\\\`."""
     lines = [_Reader(line).read() for line in formula.split("\\\\") if line.strip()]
     rows = "".join(f"<mtr><mtd>{line}</mtd></mtr>" for line in lines)
     table = f'<mtable displaystyle="true">{rows}</mtable>'
     label = html.escape(" ".join(formula.split()), quote=True)
-    return f'<math display="block" alttext="{label}">{table}</math>'
+    return f'<div class="formula"><math alttext="{label}">{table}</math></div>'
 
 
 class _Reader:

@@ -105,7 +105,9 @@ def _contents(report: Report, found: Mapping[str, list[Folder]], others: Sequenc
         links = "".join(link(folder.name, folder.path.name) for folder in found.get(name, []))
         return f"<ul>{links}</ul>" if links and report.complete else ""
 
-    links = [link("introduction", "Attention")]
+    links = [link("verification", "Verification")] if report.verified else []
+    links += [link("moved", "What moved")] if report.difference else []
+    links += [link("introduction", "Attention")]
     links += [link("papers", "Papers")] if report.complete else []
     for entry in report.history.papers:
         links.append(link(entry.name, f"{entry.year} {_family(entry)}", below(entry.name)))
