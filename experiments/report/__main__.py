@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from attn_research.data.files import write_whole
+from attn_research.data.files import shorten, write_whole
 from experiments.harness.flags import one_line_errors, parse_flags
 from experiments.harness.paper import RESULTS
 from experiments.harness.path_flags import define_path
@@ -49,7 +49,7 @@ def _main(argv: Sequence[str]) -> None:
         if verified is not None:
             for name, text, holds in (check.finding for check in verified.checks.values()):
                 if holds is False:
-                    print(f"FAILED  {name}: {text}")
+                    print(f"FAILED  {name}: {shorten(text, 300)}")
             counts = [verified.count(holds) for holds in (True, False, None)]
             print("{} results verified, {} differ, {} not verified".format(*counts))
             if verified.failed():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from experiments.harness.verify import Check, Find, check_results, tables_again
 from experiments.report.collect import Folder
-from experiments.report.shown import ShownTable, read_tables
+from experiments.report.shown import Cell, ShownTable, read_tables
 
 # By (row, column) of a table, what stands there when scores are computed again.
 Wrong = dict[tuple[int, int], str]
@@ -57,7 +57,14 @@ def _changed(table: ShownTable, again: ShownTable | None) -> Wrong:
     if again is None or [len(row) for row in again.rows] != [len(row) for row in table.rows]:
         return dict.fromkeys(places, "no such cell")
     return {
-        (y, x): again.rows[y][x].text
+        (y, x): _told(table.rows[y][x], again.rows[y][x])
         for y, x in places
         if table.rows[y][x].plain != again.rows[y][x].plain
     }
+
+
+def _told(cell: Cell, again: Cell) -> str:
+    """The text of a cell, or its value where rounding hides the difference."""
+    if again.text != cell.text or not isinstance(again.value, float):
+        return again.text
+    return f"{again.value:.8g}"

@@ -62,23 +62,26 @@ def show_measurements(root: Path, moves: Sequence[Move]) -> list[str]:
         ahead, count = _count_ahead(here)
         if count:
             parts.append(f"<p>Peers are ahead in {ahead} of {count} ratios.</p>")
-        parts += [_show(each, moves) for each in here]
+        parts += [_show(each, moves, "h4") for each in here]
     for path in sorted((root / "benchmarks").rglob("*.png")):
         title = path.stem.replace("_", " ")
         parts.append(figure(data_uri(path), title, title))
     published = read_measurements(root, "published")
-    shown = "".join(_show(each, moves) for each in published) or "<p>None is measured here.</p>"
+    shown = (
+        "".join(_show(each, moves, "h3") for each in published) or "<p>None is measured here.</p>"
+    )
     title = '<section><h2 id="published">Published checkpoints</h2>'
     return ["".join([*parts, "</section>"]), f"{title}{shown}</section>"]
 
 
-def _show(found: Measurement, moves: Sequence[Move]) -> str:
+def _show(found: Measurement, moves: Sequence[Move], level: str) -> str:
     tables = "".join(
         table(each, _ahead(each, found) | marks_of(each, found.name, moves))
         for each in found.tables
     )
     return (
-        f"<h4>{escape(found.path.stem.replace('_', ' '))}</h4><p><code>{escape(found.command)}"
+        f"<{level}>{escape(found.path.stem.replace('_', ' '))}</{level}>"
+        f"<p><code>{escape(found.command)}"
         f'</code><br><span class="quiet">{escape(found.versions())}</span></p>{tables}'
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from attn_research.data.files import shorten
 from experiments.report.checking import Verified
 from experiments.report.collect import Folder
 from experiments.report.comparing import Difference, Move, read_all_tables
@@ -152,7 +153,7 @@ def _verification(report: Report) -> str:
             f'<p class="state wrong">{cells} cells of tables are not what the predictions give; '
             "they are marked.</p>"
         )
-        rows = [[escape(name), escape(text)] for name, text, _ in failed]
+        rows = [[escape(name), escape(shorten(text, 300))] for name, text, _ in failed]
         parts.append(simple_table("Result files that differ", ["result", "what differs"], rows))
     return "".join([*parts, "</section>"])
 
@@ -228,9 +229,9 @@ def _paper(report: Report, entry: Entry, folders: Sequence[Folder]) -> str:
     elif entry.mask:
         drawn = draw_mask(mask_matrix(entry.mask), entry.caption)
         right.append(f"<figure>{drawn}<figcaption>{escape(entry.caption)}</figcaption></figure>")
-    right += _chosen(entry, folders)
+    left += _chosen(entry, folders)
     if not folders:
-        right.append("<p>No results are committed yet: run the command.</p>")
+        left.append('<p class="quiet">No results are committed yet.</p>')
     shown = _results(report, folders, [picture] if entry.picture else [])
     return (
         f'<section><h2 id="{anchor(entry.name)}">{entry.year}: {escape(entry.question)}</h2>'

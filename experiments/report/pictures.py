@@ -13,7 +13,7 @@ from PIL import Image
 from experiments.report.collect import Line
 
 _WIDTH, _HEIGHT = 640, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 26, 12, 38
 _COLORS = 7  # of curves in page.css, after which dashes change
 _DASHES = ("", "6 3", "2 3")
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from attn_research.data.files import shorten
 from experiments.report.checking import Verified
 from experiments.report.collect import Folder, RunLine
 from experiments.report.comparing import Move
@@ -137,7 +138,7 @@ def _state(run: RunLine, verified: Verified) -> str:
     findings = [verified.checks[path].finding for path in run.files]
     for _, text, holds in findings:
         if holds is False:
-            return f'<b class="state wrong">differ</b><small>{escape(text)}</small>'
+            return f'<b class="state wrong">differ</b><small>{escape(shorten(text, 300))}</small>'
     if any(holds is None for _, _, holds in findings):
         return "not verified"
     return '<span class="state good">recomputed</span>'
