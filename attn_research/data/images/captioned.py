@@ -46,7 +46,7 @@ class CaptionedImages:
 
     images: UInt8[np.ndarray, "N size size 3"] | ImageFiles
     captions: tuple[tuple[str, ...], ...]
-    regions: tuple[Bool[np.ndarray, "T grid grid"], ...] | None = None
+    regions: tuple[Bool[np.ndarray, "_ grid grid"], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.captions)
