@@ -78,7 +78,7 @@ def test_an_image_of_ones_own(finished, tmp_path):
         for each in found.maps.values():
             assert each.weights.shape == (6, 6) and each.pixels.shape == (48, 48, 3)
         assert found.scores["log_probability"] < 0
-        with pytest.raises(ValueError, match="nowhere.png cannot be read"):
+        with pytest.raises(ValueError, match=r"nowhere\.png cannot be read"):
             respond(str(tmp_path / "nowhere.png"))
         path.with_suffix(".txt").write_text("no image")
         with pytest.raises(ValueError, match="is no image that can be read"):
@@ -86,7 +86,7 @@ def test_an_image_of_ones_own(finished, tmp_path):
 
 
 def test_names_of_words_that_stand_twice():
-    assert numbered("a red 7 is left of a 7".split()) == [
+    assert numbered(["a", "red", "7", "is", "left", "of", "a", "7"]) == [
         "a", "red", "7", "is", "left", "of", "a 7", "7 8",
     ]  # fmt: skip
 

@@ -127,8 +127,7 @@ class Scenes:
         words = _caption(objects)
         regions = np.zeros((len(words), self.grid, self.grid), bool)
         for each in objects:
-            for word in (each.color, each.kind):
-                regions[words.index(word)] = self.region(each.box)
+            regions[[words.index(each.color), words.index(each.kind)]] = self.region(each.box)
         return Scene(self._picture(rng, objects), objects, words, regions)
 
     def region(self, box: Sequence[int]) -> Bool[np.ndarray, "grid grid"]:
