@@ -16,8 +16,8 @@ from attn_research.rng import per_example_key
 from tests.models.shapes import num_parameters
 
 B, GRID, CHANNELS, D, HIDDEN, WIDTH, V, FEATURES = 2, (2, 3), 3, 7, 5, 4, 11, 6
-PREVIOUS = np.array([[1, 4, 5, 6], [1, 9, 4, 10]])
-IMAGES = np.random.default_rng(1).normal(size=(B, *GRID, CHANNELS)).astype(np.float32)
+PREVIOUS = jnp.array([[1, 4, 5, 6], [1, 9, 4, 10]])
+IMAGES = jnp.asarray(np.random.default_rng(1).normal(size=(B, *GRID, CHANNELS)), jnp.float32)
 
 
 def attention():
@@ -85,7 +85,7 @@ def caption(params, image, previous, kind):
 def test_the_equations_of_the_paper(kind):
     _, params, found = make(kind)
     for row in range(B):
-        logits, weights = caption(params, IMAGES[row], PREVIOUS[row], kind)
+        logits, weights = caption(params, np.asarray(IMAGES[row]), np.asarray(PREVIOUS[row]), kind)
         np.testing.assert_allclose(found.logits[row], logits, rtol=1e-4, atol=1e-4)
         if kind == "mean":
             assert found.weights is None
@@ -123,19 +123,20 @@ def test_regions_are_drawn_by_their_weights(drawn, taken):
     """The context of a region drawn is that region, and of the others the mean by weights."""
     rows = 3000
     layer = HardRegions(attention(), drawn)
-    annotations = np.eye(4, dtype=np.float32)[None]
-    states = np.ones((1, 1, 2), np.float32)
+    annotations = jnp.eye(4)[None]
+    states = jnp.ones((1, 1, 2))
 
-    def read(layer, states, annotations, train):
+    def read(layer, states, annotations):
+        train = not layer.is_initializing()
         return layer(states, layer.project(annotations), train=train)
 
     shapes = jax.eval_shape(
-        functools.partial(layer.init, method=read), jax.random.key(0), states, annotations, False
+        functools.partial(layer.init, method=read), jax.random.key(0), states, annotations
     )
     rng = np.random.default_rng(3)
     params = jax.tree.map(lambda x: jnp.float32(rng.normal(size=x.shape)), shapes)
     found = layer.apply(
-        params, np.repeat(states, rows, 0), np.repeat(annotations, rows, 0), True, method=read,
+        params, jnp.repeat(states, rows, 0), jnp.repeat(annotations, rows, 0), method=read,
         rngs={"sample": per_example_key(jax.random.key(5))},
     )  # fmt: skip
     weights, context = np.asarray(found.weights[0, 0]), np.asarray(found.context[:, 0])
