@@ -83,6 +83,7 @@ ROWS = {
 }
 _PHOTOGRAPHS = dict(
     image_size=112, grid=7, max_words=20, bucket_width=10, batch_size=64, dropout=0.5,
+    num_steps=1500, eval_every=100, save_every=500,
 )  # fmt: skip
 SCALES = {
     "tiny": Scale(dict(
@@ -105,8 +106,8 @@ SCALES = {
 
 TITLE = "Xu et al. 2015: does a captioner look at what it names?"
 CONFIG = Config(
-    train=TrainConfig(num_steps=2000, eval_every=250, save_every=500),
-    optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=100),
+    train=TrainConfig(num_steps=500, eval_every=100, save_every=250),
+    optimizer=OptimizerConfig(optimizer="muon", learning_rate=5e-3, warmup_steps=50),
     task=CaptioningConfig(),
     model=CaptionerConfig(),
 )

@@ -28,8 +28,9 @@ class CaptionDataConfig:
     image_size: int = setting(48, "Height and width of an image, in pixels.", 4)
     grid: int = setting(6, "Regions down and across an image.", 1)
     vocab_size: int = setting(10_000, "Vocabulary size, special ids included.", 5)
+    max_objects: int = setting(2, "Objects of a scene, at most.", 1, needs=_DRAWN)
     max_words: int = setting(
-        16, "Words of a caption: longer ones are not trained on, and none longer is written.", 1
+        10, "Words of a caption: longer ones are not trained on, and none longer is written.", 1
     )
     train_examples: int = setting(6000, "Training scenes.", 1, needs=_DRAWN)
     test_examples: int = setting(500, "Test scenes, and as many of dev.", 1, needs=_DRAWN)
@@ -40,7 +41,7 @@ class CaptioningConfig:
     """Captioning."""
 
     images: CaptionDataConfig = CaptionDataConfig()
-    batch_size: int = setting(64, "Captions of a batch.", 1)
+    batch_size: int = setting(32, "Captions of a batch.", 1)
     bucket_width: int = setting(
         100,
         "Words between two lengths that batches of captions of similar length are padded to.",

@@ -114,7 +114,7 @@ def load_test(part: CaptionDataConfig) -> CaptionedImages:
 
 
 def _scenes(part: CaptionDataConfig) -> Scenes:
-    return Scenes(part.image_size, part.grid)
+    return Scenes(part.image_size, part.grid, max_objects=part.max_objects)
 
 
 def make_tokenizer(part: CaptionDataConfig, train: CaptionedImages) -> WordTokenizer:
