@@ -157,7 +157,9 @@ def mean_curve(label: str, runs: Sequence[Sequence[tuple[float, float | None]]])
 
 def command_line(module: str, arguments: Sequence[str]) -> str:
     """The command that made a result, with machine-specific paths replaced by PATH."""
-    paths = ("--peer_python=", "--data_dir=", "--output=", "--checkpoint=")
+    paths = tuple(
+        f"--{name}=" for name in ("peer_python", "data_dir", "output", "checkpoint", "init_from")
+    )
     words = [f"{x.split('=')[0]}=PATH" if x.startswith(paths) else x for x in arguments]
     return shlex.join(["python", "-m", module, *words])
 

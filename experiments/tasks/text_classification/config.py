@@ -46,6 +46,9 @@ class LabelledTextConfig:
     test_examples: int = setting(
         1000, "Test examples that are drawn, or the first so many of pixels.", 2, needs=_SIZED
     )
+    num_labelled: int = setting(
+        0, "Training examples that are kept, drawn by the seed; 0: all of them.", 0
+    )
     brackets: bool = setting(
         True, "Brackets that close the lists of --data=listops.", needs={"data": ("listops",)}
     )
