@@ -50,7 +50,7 @@ class CaptioningConfig:
     penalty: float = setting(
         0.0, "Weight λ of the penalty on regions whose weights do not sum to 1 over a caption.", 0.0
     )
-    reward: float = setting(1.0, "Weight of the gradient through regions that are drawn.", 0.0)
+    reward: float = setting(0.2, "Weight λ_r of the gradient through regions that are drawn.", 0.0)
     entropy: float = setting(
         0.0, "Weight of the entropy of the weights that regions are drawn by.", 0.0
     )
