@@ -24,13 +24,14 @@ from absl import flags
 from experiments.benchmarks.idle import exit_if_busy
 from experiments.benchmarks.peers import LEARNING_RATE
 from experiments.harness.path_flags import define_path
+from experiments.huge_pages import TUNABLE
 
 PAD, BOS = 0, 1
 PACKAGES = ("torch", "joeynmt", "transformers", "ctranslate2", "flax")
-# Environment variables of this code's process: "huge-pages" is this code again, with huge pages,
-# "one-device" with the whole CPU as one device.
-HUGE_PAGES, ONE_DEVICE = "huge-pages", "one-device"
-SETTINGS = {"ours": {}, HUGE_PAGES: {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, ONE_DEVICE: {}}
+# Environment variables of this code's process: "small-pages" is this code again, without the huge
+# pages that all systems have else, "one-device" with the whole CPU as one device.
+SMALL_PAGES, ONE_DEVICE = "small-pages", "one-device"
+SETTINGS = {"ours": {}, SMALL_PAGES: {"GLIBC_TUNABLES": f"{TUNABLE}=0"}, ONE_DEVICE: {}}
 
 Batch = dict[str, np.ndarray]
 Run = Callable[[Batch], object]
@@ -177,7 +178,7 @@ def write_batches(folder: Path, config: dict, batches: Iterable[Batch]) -> dict:
 
 
 def _peers(comparison: Comparison) -> list[str]:
-    return [*comparison.peers, HUGE_PAGES, ONE_DEVICE]
+    return [*comparison.peers, SMALL_PAGES, ONE_DEVICE]
 
 
 def _work(comparison: Comparison, name: str, folder: Path) -> None:

@@ -92,6 +92,9 @@ class Published:
         """
         size = max(_SHORTEST, 1 << (len(ids) - 1).bit_length())
         size = size if self.longest is None else min(size, self.longest)
+        # A mask may depend on the length of a row, and is that of the text's own.
+        mask, own = self.network.mask, self.network.mask.of_length(len(ids))
+        size = next(each for each in range(size, 0, -1) if mask.of_length(each) == own)
         padding = [(0, size - len(ids))]
         options = {} if types is None else {"types": jnp.asarray(np.pad(types, padding)[None])}
         row, valid = np.pad(np.int32(ids), padding)[None], np.arange(size)[None] < len(ids)

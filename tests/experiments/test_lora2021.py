@@ -101,3 +101,27 @@ def test_what_is_frozen_stays_as_it_was_and_the_run_can_be_merged(folder):
 def test_what_does_not_fit_is_refused(tmp_path, row, given, message):
     with pytest.raises(ValueError, match=message):
         run(PAPER, row, tmp_path, **TINY, **given)
+
+
+def test_few_sentences_are_drawn_by_the_seed(tmp_path):
+    few = find("lora2021.few")
+    folder = tmp_path / "grammar-tiny"
+    run(few, "lora-100", folder, **TINY)
+    few.report(folder / "results", few)
+    assert (folder / "results" / "few.png").stat().st_size > 1000
+    result = json.loads(next((folder / "results").glob("lora-100*.json")).read_text())
+    assert result["config"]["num_labelled"] == 5  # a twentieth, as of every row at scale tiny
+    drawn = [
+        few.task(resolve(few, "lora-500", dict(TINY, seed=seed))).load().data.train
+        for seed in (0, 0, 1)
+    ]
+    texts = [[tuple(each.ids) for each in examples] for examples in drawn]
+    assert texts[0] == texts[1] != texts[2]
+    assert [len(each) for each in texts] == [25, 25, 25]
+
+
+def test_more_sentences_than_there_are_is_refused():
+    few = find("lora2021.few")
+    config = resolve(few, "lora-500", dict(TINY, num_labelled=201))
+    with pytest.raises(ValueError, match="--num_labelled=201: there are 200 training examples"):
+        few.task(config).load()

@@ -178,7 +178,6 @@ def test_each_model_has_the_expected_alignment_spec():
         "stacked": None,
         "stacked, dot": AlignmentSpec("input"),
         "stacked, local-p dot": AlignmentSpec("input"),
-        "stacked, location": AlignmentSpec("predicted"),
     }
     assert {name: NETWORKS[name].alignment for name in expected} == expected
 

@@ -78,6 +78,14 @@ def _longest(examples: EncodedExamples) -> int:
     return int(examples.lengths.max(initial=1))
 
 
+def draw(examples: EncodedExamples, count: int, seed: int) -> EncodedExamples:
+    """So many examples, drawn by a seed; ValueError for more than there are."""
+    if count > len(examples):
+        raise ValueError(f"--num_labelled={count}: there are {len(examples)} training examples")
+    drawn = np.random.default_rng(seed).choice(len(examples), count, replace=False)
+    return EncodedExamples([examples[i] for i in sorted(drawn)])
+
+
 def sample(examples: EncodedExamples, count: int = 1000) -> EncodedExamples:
     """Examples evenly spread over a corpus: enough to estimate a loss on it."""
     every = max(1, len(examples) // count)

@@ -90,6 +90,9 @@ class TextClassificationTask:
                 f"{found.tokenizer.vocab_size}"
             )
         frame = data.make_frame(text, found.tokenizer)
+        if text.num_labelled:
+            kept = batches.draw(found.train, text.num_labelled, self.config.train.seed)
+            found = dataclasses.replace(found, train=kept)
         return dataclasses.replace(
             self,
             tokenizer=found.tokenizer,

@@ -1,0 +1,1 @@
+"""Few labelled sentences: full fine-tuning beside low-rank updates."""

@@ -1,0 +1,48 @@
+"""Accuracy by the number of labelled sentences, a line for each method, from results."""
+
+from pathlib import Path
+
+from attn_research.viewing import plots
+from attn_research.viewing.plots import Curve
+from attn_research.viewing.tables import Column, Table
+from experiments.harness.paper import Paper
+from experiments.harness.results import (
+    RUN_COLUMNS,
+    cell,
+    mean,
+    read_results,
+    run_cells,
+    write_tables,
+)
+
+
+def report(folder: Path, paper: Paper) -> None:
+    """Writes tables.md, tables.json and few.png of what a folder holds results of."""
+    results = read_results(folder, paper.rows)
+    columns = [Column("model", ""), Column("sentences", ",.0f"), Column("test accuracy", ".4f")]
+    columns += [Column("dev accuracy", ".4f"), *RUN_COLUMNS]
+    lines, curves = [], {}
+    for label, runs in results.items():
+        config = runs[0]["config"]
+        tests = [run["scores"]["tests"]["test"]["accuracy"] for run in runs]
+        lines.append(
+            {
+                "model": label,
+                "sentences": config["num_labelled"],
+                "test accuracy": cell(tests),
+                "dev accuracy": cell([run["dev_accuracy"] for run in runs]),
+                **run_cells(runs),
+            }
+        )
+        curves.setdefault(config["method"], []).append((config["num_labelled"], mean(tests)))
+    notes = [
+        "Sentences are drawn by the seed. The parameters are those of the best accuracy on the "
+        "whole development set."
+    ]
+    write_tables(folder, paper.title, {"Scores": Table(columns, lines)}, results, notes)
+    figure = plots.learning_figure(
+        [Curve(method, *zip(*points, strict=True)) for method, points in curves.items()],
+        x_label="labelled sentences",
+        y_label="test accuracy",
+    )
+    plots.save(figure, folder / "few.png")
