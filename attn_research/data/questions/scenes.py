@@ -105,10 +105,12 @@ def _query(rng: np.random.Generator, objects: Sequence[SceneObject]) -> Query:
 def _other(
     rng: np.random.Generator, drawn: Sequence[Scene], query: Query, answer: str | None
 ) -> int:
-    """A scene in which the answer is another, or the last one looked at."""
-    found = 0
+    """A scene in which the answer is another, or else one in which there is none."""
+    found, without = 0, None
     for found in rng.integers(len(drawn), size=_TRIES).tolist():
         there, _ = query.ask(drawn[found].objects)
-        if there not in (None, answer):
-            break
-    return found
+        if there is None:
+            without = found
+        elif there != answer:
+            return found
+    return found if without is None else without
