@@ -68,9 +68,9 @@ class GridEncoder(nn.Module):
     """Features of the cells of a grid over an image, from the image around each cell alone.
 
     `stages` of a 3 x 3 convolution, a norm, max(0, ·) and max pooling, which halves both sides; the
-    first has `width` channels, each further one twice as many. Then a linear map of every cell to `model_dim` and a
-    learned embedding of its place. With 3 stages a cell of 8 pixels sees 22. ValueError where the
-    cells do not divide the image.
+    first has `width` channels, each further one twice as many. Then a linear map of every cell to
+    `model_dim` and a learned embedding of its place. With 3 stages a cell of 8 pixels sees 22.
+    ValueError where the cells do not divide the image.
     """
 
     width: int
