@@ -114,6 +114,11 @@ class Scenes:
         if self.size < 32:
             raise ValueError(f"{self.size} pixels hold no scene: give 32 or more")
 
+    @property
+    def longest_caption(self) -> int:
+        """The most words of a caption."""
+        return max(6, 6 * self.max_objects - 2)
+
     def draw(self, seed: int | tuple[int, ...], index: int) -> Scene:
         """The scene of that number. `seed` may be several numbers, such as a seed and a split."""
         numbers = (seed,) if isinstance(seed, int) else seed
@@ -122,8 +127,7 @@ class Scenes:
         words = _caption(objects)
         regions = np.zeros((len(words), self.grid, self.grid), bool)
         for each in objects:
-            for word in (each.color, each.kind):
-                regions[words.index(word)] = self.region(each.box)
+            regions[[words.index(each.color), words.index(each.kind)]] = self.region(each.box)
         return Scene(self._picture(rng, objects), objects, words, regions)
 
     def region(self, box: Sequence[int]) -> Bool[np.ndarray, "grid grid"]:
