@@ -16,7 +16,7 @@ class ImageRetrievalConfig:
     test_groups: int = setting(10, "Groups of the test set, of --test_size pairs each.", 1)
     test_size: int = setting(100, "Images and captions that one is retrieved from.", 2)
     vocab_size: int = setting(48, "Words that are known, special ones included.", 8)
-    max_words: int = setting(24, "Words and marks of the longest caption.", 1)
+    max_words: int = setting(16, "Words and marks of the longest caption.", 1)
     num_groups: int = setting(
         2, "Groups of a batch; each is contrasted within itself, and a device has whole groups.", 1
     )
