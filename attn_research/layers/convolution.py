@@ -67,9 +67,9 @@ class ResidualStem(nn.Module):
 class GridEncoder(nn.Module):
     """Features of the cells of a grid over an image, from the image around each cell alone.
 
-    `stages` of a 3 x 3 convolution, a norm, max(0, ·) and max pooling, which halves both sides; the
-    first has `width` channels, each further one twice as many. Then a linear map of every cell to
-    `model_dim` and a learned embedding of its place. With 3 stages a cell of 8 pixels sees 22.
+    `stages` of a 4 x 4 convolution, which halves both sides, a norm and max(0, ·); the first has
+    `width` channels, each further one twice as many. Then a linear map of every cell to `model_dim`
+    and a learned embedding of its place. With 3 stages a cell of 8 pixels sees 22.
     ValueError where the cells do not divide the image.
     """
 
@@ -90,9 +90,9 @@ class GridEncoder(nn.Module):
             )
         maps = images
         for stage in range(self.stages):
-            maps = nn.Conv(self.width * 2**stage, (3, 3), use_bias=False)(maps)
+            channels = self.width * 2**stage
+            maps = nn.Conv(channels, (4, 4), strides=2, padding=1, use_bias=False)(maps)
             maps = nn.relu(nn.LayerNorm()(maps))  # of the channels of a place, which sees no other
-            maps = reduce(maps, "b (h p) (w q) c -> b h w c", "max", p=2, q=2)
         states = nn.Dense(self.model_dim, name="map")(rearrange(maps, "b h w c -> b (h w) c"))
         init = nn.initializers.normal(0.02)
         places = self.param("places", init, (states.shape[1], self.model_dim))
