@@ -3,6 +3,7 @@
 Alayrac et al. 2022, section 2.1 and figure 5; Jaegle et al. 2021.
 """
 
+import dataclasses
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -69,17 +70,27 @@ class PerceiverResampler(nn.Module):
 
         z_0 learned   z_l = block(z_{l-1}, x): queries of z, keys and values of [x; z]
 
-    Alayrac et al. 2022, figure 5. Tokens are as wide as features, and normalized at the end.
+    Alayrac et al. 2022, figure 5. Features and tokens have the width `model_dim`; tokens are
+    normalized at the end.
     """
 
     num_latents: int
     num_layers: int
+    model_dim: int
     mlp_dim: int
     num_heads: int
+    _: dataclasses.KW_ONLY
     config: BlockConfig
     implementation: str | None = None
 
-    @nn.compact
+    def setup(self):
+        init = nn.initializers.normal(0.02)
+        self.latents = self.param("latents", init, (self.num_latents, self.model_dim))
+        width = self.model_dim // self.num_heads
+        heads = MultiHeadAttention(self.num_heads, width, implementation=self.implementation)
+        self.blocks = ResamplerBlock(heads, self.mlp_dim, self.config)
+        self.norm = self.config.make_norm()
+
     def __call__(
         self,
         features: Float[Array, "B P D"],
@@ -88,18 +99,11 @@ class PerceiverResampler(nn.Module):
         capture: Literal["all"] | None = None,
     ) -> Resampled:
         """The visual tokens of features, and the weights of every layer if captured."""
-        width = features.shape[-1]
-        init = nn.initializers.normal(0.02)
-        latents = self.param("latents", init, (self.num_latents, width))
-        heads = MultiHeadAttention(
-            self.num_heads, width // self.num_heads, implementation=self.implementation
-        )
-        blocks = ResamplerBlock(heads, self.mlp_dim, self.config, name="blocks")
 
         def run(block, latents, layer, capture):
             del layer
             return block(latents, features, train=train, capture=capture)
 
-        start = jnp.broadcast_to(latents, (len(features), *latents.shape))
-        found = run_layers(run, blocks, start, num_layers=self.num_layers, capture=capture)
-        return Resampled(self.config.make_norm()(found.last), found.weights)
+        start = jnp.broadcast_to(self.latents, (len(features), *self.latents.shape))
+        found = run_layers(run, self.blocks, start, num_layers=self.num_layers, capture=capture)
+        return Resampled(self.norm(found.last), found.weights)

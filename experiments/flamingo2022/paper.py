@@ -79,9 +79,9 @@ def make_network(config: Config, task: VisualQuestionsTask) -> Flamingo:
         return Flamingo(language, None, None, IMAGE_ID)
     resampler = None
     if model.num_latents:
-        sizes = dict(mlp_dim=model.mlp_dim, num_heads=model.num_heads, implementation=named)
+        sizes = model.sizes() | dict(num_layers=model.resampler_layers)
         resampler = PerceiverResampler(
-            model.num_latents, model.resampler_layers, config=block, **sizes
+            model.num_latents, **sizes, config=block, implementation=named
         )
     vision = GridEncoder(model.vision_width, round(math.log2(CELL)), model.model_dim)
     mask, numbered = MASKS[model.sees], model.numbered

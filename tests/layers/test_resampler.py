@@ -15,7 +15,7 @@ R, D = 3, 4
 
 @pytest.fixture(scope="module")
 def resampler():
-    network = PerceiverResampler(R, 2, 7, 2, BlockConfig(pre_norm=True))
+    network = PerceiverResampler(R, 2, D, 7, 2, config=BlockConfig(pre_norm=True))
     features = jnp.array(np.random.default_rng(0).normal(size=(2, 5, D)), jnp.float32)
     params = network.init(jax.random.key(1), features)
     return functools.partial(network.apply, params), features, params["params"]

@@ -23,7 +23,7 @@ CONFIG = BlockConfig(pre_norm=True)
 def make(**options):
     language = GPT(11, 2, WIDTH, 12, 2, make_block=GatedDecoderBlock)
     vision = GridEncoder(16, 2, WIDTH)
-    resampler = PerceiverResampler(3, 1, 12, 2, CONFIG)
+    resampler = PerceiverResampler(3, 1, WIDTH, 12, 2, config=CONFIG)
     return dataclasses.replace(Flamingo(language, vision, resampler, IMAGE), **options)
 
 
