@@ -77,12 +77,13 @@ def _split(settings: SceneQuestions, number: int) -> QuestionSet:
 def _question(rng: np.random.Generator, drawn: Sequence[Scene], first: Sequence[int]) -> Question:
     index = int(rng.integers(len(drawn)))
     objects, place = drawn[index].objects, int(rng.integers(-1, len(ORDINALS)))
-    query = _query(rng, objects)
+    query, other = _query(rng, objects), 0
+    if place >= 0:
+        query, other = _with_other(rng, drawn, query, objects)
     answer, which = query.ask(objects)
     region = None if which is None else first[index] + which
     if place < 0:
         return Question((index,), query.text, answer, ONE, 0, region)
-    other = _other(rng, drawn, query, answer)
     images = (index, other) if place == 0 else (other, index)
     text = f"in the {ORDINALS[place]} image , {query.text}"
     return Question(images, text, answer, f"{ORDINALS[place]} of two", place, region)
@@ -102,15 +103,27 @@ def _query(rng: np.random.Generator, objects: Sequence[SceneObject]) -> Query:
     return Query(one.color, kind)
 
 
-def _other(
-    rng: np.random.Generator, drawn: Sequence[Scene], query: Query, answer: str | None
-) -> int:
-    """A scene in which the answer is another, or else one in which there is none."""
-    found, without = 0, None
+def _with_other(
+    rng: np.random.Generator,
+    drawn: Sequence[Scene],
+    query: Query,
+    objects: Sequence[SceneObject],
+) -> tuple[Query, int]:
+    """The query, and a scene in which its answer is another, or else one in which there is none.
+
+    Where it is answered by no, it is changed to ask for an object of that scene.
+    """
+    answer, without = query.ask(objects)[0], None
     for found in rng.integers(len(drawn), size=_TRIES).tolist():
+        if answer == "no":
+            one = drawn[found].objects[int(rng.integers(len(drawn[found].objects)))]
+            query = Query(one.color, one.kind)
+            if query.ask(objects)[0] == "no":
+                return query, found
+            continue
         there, _ = query.ask(drawn[found].objects)
         if there is None:
             without = found
         elif there != answer:
-            return found
-    return found if without is None else without
+            return query, found
+    return query, found if without is None else without

