@@ -3,16 +3,14 @@
 import json
 import re
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from attn_research.trees import named_leaves
-from experiments.flamingo2022.paper import PAPER, initial, is_frozen
+from experiments.flamingo2022.paper import PAPER, is_frozen
 from experiments.harness.describe import describe
 from experiments.harness.paper import trace
-from experiments.harness.program import make_program
 from experiments.harness.run_folder import load_run
 from experiments.harness.verify import verify
 from experiments.papers import find
@@ -26,7 +24,8 @@ TINY = {"scale": "tiny"}
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flamingo2022") / "scenes-tiny"
     run(PAPER, "last", folder, **TINY)
-    run(PAPER, "language", folder, **TINY)
+    # As long as the language model of the other row is trained before it is frozen.
+    run(PAPER, "language", folder, **TINY, num_steps=2, eval_every=2, save_every=2)
     PAPER.report(folder / "results", PAPER)
     return folder
 
@@ -58,20 +57,15 @@ def test_a_run_writes_a_verifiable_table(folder):
     assert changed == [f"{folder.name}/results/last.seed0"] or not changed
 
 
-def test_the_language_model_is_trained_first_and_then_frozen(kept):
-    task = kept.task.load()
-    begun = named_leaves(initial(kept.config, task))
-    drawn = named_leaves(jax.jit(make_program(PAPER, kept.config, task).init)(jax.random.key(0)))
+def test_the_language_model_is_trained_first_and_then_frozen(folder, kept):
     after = named_leaves(kept.params)
-    for path in filter(is_frozen, after):
-        np.testing.assert_array_equal(after[path], begun[path])
-    assert not np.array_equal(
-        begun["params/language/words/embedding"], drawn["params/language/words/embedding"]
-    )
-    moved = [path for path in after if not np.array_equal(after[path], begun[path])]
-    assert "params/language/blocks/gated/attention_gate" in moved
+    language = named_leaves(load_run(folder / "runs" / "language.seed0", find).params)
+    assert set(language) == set(filter(is_frozen, after))
+    for path, leaf in language.items():
+        np.testing.assert_array_equal(after[path], leaf)
+    assert after["params/language/blocks/gated/attention_gate"].all()
     about = describe(PAPER, "last", trace(PAPER, "last", TINY))
-    assert set(about["frozen"]) == set(filter(is_frozen, after))
+    assert set(about["frozen"]) == set(language)
 
 
 def test_a_question_of_ones_own(kept, tmp_path):

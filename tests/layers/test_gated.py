@@ -34,8 +34,14 @@ def layer():
     def sights(tokens, mask=ONE):
         return Sights(tokens, number_images(IS_IMAGE, 3, 2), mask)
 
-    params = network.init(jax.random.key(0), states, sights(tokens))
+    params = jax.jit(network.init)(jax.random.key(0), states, sights(tokens))
     return network, params, states, tokens, sights
+
+
+@pytest.fixture(scope="module")
+def apply(layer):
+    network, _, states, tokens, sights = layer
+    return jax.jit(lambda params: network.apply(params, states, sights(tokens), capture="all"))
 
 
 def opened(params, attention, mlp):
@@ -53,20 +59,18 @@ def test_words_attend_to_the_last_image_or_to_all_before():
     np.testing.assert_array_equal(before, LAST[..., None] >= OF_IMAGE)
 
 
-def test_closed_gates_change_nothing_and_have_gradients(layer):
-    network, params, states, tokens, sights = layer
-    found = network.apply(params, states, sights(tokens))
-    np.testing.assert_array_equal(found.context, states)
-    gradient = jax.grad(
-        lambda params: jnp.sum(network.apply(params, states, sights(tokens)).context ** 2)
-    )(params)["params"]
+def test_closed_gates_change_nothing_and_have_gradients(layer, apply):
+    _, params, states, *_ = layer
+    np.testing.assert_array_equal(apply(params).context, states)
+    gradient = jax.jit(jax.grad(lambda params: jnp.sum(apply(params).context ** 2)))(params)
+    gradient = gradient["params"]
     assert abs(gradient["attention_gate"]) > 1e-3 and abs(gradient["mlp_gate"]) > 1e-3
 
 
-def test_it_is_the_equation(layer):
-    network, params, states, tokens, sights = layer
+def test_it_is_the_equation(layer, apply):
+    _, params, states, tokens, _ = layer
     params = opened(params, 0.7, -0.4)
-    context, weights = network.apply(params, states, sights(tokens), capture="all")
+    context, weights = apply(params)
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
     x, y = np.asarray(states, np.float64), np.asarray(tokens, np.float64)
 
@@ -102,9 +106,8 @@ def test_a_word_before_all_images_has_no_context_and_no_gradient(layer):
         context = network.apply(params, states, sights(tokens, Causal())).context
         return jnp.sum((context - states)[0, 0] ** 2 + context[0, 0]), context
 
-    (_, context), gradients = jax.value_and_grad(of_first_word, (0, 1), has_aux=True)(
-        params, tokens
-    )
+    program = jax.jit(jax.value_and_grad(of_first_word, (0, 1), has_aux=True))
+    (_, context), gradients = program(params, tokens)
     np.testing.assert_array_equal(context[0, 0], states[0, 0])
     assert not np.array_equal(context[0, 1], states[0, 1])
     for leaf in jax.tree.leaves((gradients[0]["params"]["attention"], gradients[1])):
