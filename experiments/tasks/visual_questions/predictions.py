@@ -5,6 +5,7 @@ over all images of the question, and the weight inside the region asked for, "-"
 none. A network without images writes the answer alone.
 """
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -159,7 +160,7 @@ def respond(
 def _picture(config, source, index, row, word) -> ImageMaps:
     question = source.questions[index]
     images = source.images[list(question.images)]
-    title = f"{question.text} {word}"
+    title = textwrap.fill(f"{question.text} {word}", 24)
     return ImageMaps(_side_by_side(images), _maps(row, len(images), config.grid), title)
 
 
