@@ -3,9 +3,10 @@
 import dataclasses
 import logging
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import jax
+import optax
 from flax import traverse_util
 
 from attn_research.attention import Causal, Window
@@ -23,7 +24,7 @@ from attn_research.types import PyTree
 from experiments.flamingo2022 import tables
 from experiments.flamingo2022.rows import ROWS, SCALES
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
-from experiments.harness.paper import Paper
+from experiments.harness.paper import Paper, config_optimizer
 from experiments.harness.program import make_program
 from experiments.harness.training import train
 from experiments.tasks.networks import StackConfig
@@ -55,6 +56,9 @@ class FlamingoConfig(StackConfig):
         2, "Layers of the resampler.", 1, needs=(_SEES, {"num_latents": ()})
     )
     vision_width: int = setting(16, "Channels of the first of three convolutions.", 16, needs=_SEES)
+    gate_speed: float = setting(
+        20.0, "Learning rate of the gates, as a multiple of that of the rest.", 0.0, needs=_SEES
+    )
     language_steps: int = setting(
         1000, "Steps that the language model is trained for before it is frozen.", 1, needs=_SEES
     )
@@ -98,6 +102,22 @@ def trainable(config: Config) -> Trainable | None:
     return None if config.model.sees == "nothing" else lambda path: not is_frozen(path)
 
 
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """The optimizer of a config, with another learning rate for gates."""
+    plain = config_optimizer(config)
+    if config.model.sees == "nothing":
+        return plain
+    rate = config.model.gate_speed * config.optimizer.learning_rate
+
+    def label(params: PyTree) -> PyTree:
+        def of(path: tuple, leaf: Any) -> str:
+            return "gates" if jax.tree_util.keystr(path[-1:]).endswith("_gate']") else "rest"
+
+        return jax.tree_util.tree_map_with_path(of, params)
+
+    return optax.multi_transform({"gates": config_optimizer(config, rate), "rest": plain}, label)
+
+
 def initial(config: Config, task: VisualQuestionsTask) -> PyTree | None:
     """Parameters whose language model has been trained on the questions and answers alone."""
     if config.model.sees == "nothing":
@@ -125,5 +145,5 @@ CONFIG = Config(
 PAPER = Paper(
     name="flamingo2022", title=TITLE, config=CONFIG, rows=ROWS, default_row="last", scales=SCALES,
     task=VisualQuestionsTask, network=make_network, report=tables.report, initial=initial,
-    trainable=trainable,
+    trainable=trainable, optimizer=optimizer,
 )  # fmt: skip
