@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attn_research.data.text.tokenizers import PAD
 from experiments.clip2021.paper import PAPER, make_network
 from experiments.harness.paper import resolve
 from experiments.harness.run_folder import load_run
@@ -53,19 +54,19 @@ def test_a_run_writes_a_verifiable_table(folder):
 def test_the_loss_is_the_mean_over_both_directions_of_each_group(folder):
     kept = load_run(folder / "runs" / "hybrid.seed0", find)
     task = kept.task.load()
-    (pairs,) = (next(iter(task.eval_batches("dev"))),)
-    key = jax.random.key(0)
-    found = task.loss(kept.network, kept.params, pairs, key, train=False)
+    pairs = jax.tree.map(jnp.asarray, next(iter(task.eval_batches("dev"))))
+    loss = jax.jit(lambda *given: task.loss(kept.network, *given, None, train=False))
+    apply = jax.jit(kept.network.apply)
+    found = loss(kept.params, pairs)
     total = 0.0
     for images, ids in zip(pairs.images, pairs.ids, strict=True):
         pixels = jnp.asarray(images, jnp.float32) / 127.5 - 1
-        logits = np.asarray(kept.network.apply(kept.params, ids, None, pixels).logits, np.float64)
+        logits = np.asarray(apply(kept.params, ids, None, pixels).logits, np.float64)
         for each in (logits, logits.T):
             total += np.sum(np.log(np.exp(each).sum(axis=1)) - np.diag(each)) / 2
     assert float(found.weight) == 8
     np.testing.assert_allclose(found.total, total, rtol=1e-5)
-    empty = pairs._replace(ids=pairs.ids * np.array([1, 0])[:, None, None])
-    half = task.loss(kept.network, kept.params, empty, key, train=False)
+    half = loss(kept.params, pairs._replace(ids=pairs.ids.at[1].set(PAD)))
     assert float(half.weight) == 4 and float(half.total) < float(found.total)
 
 
@@ -80,5 +81,5 @@ def test_an_image_of_ones_own_gets_a_caption(folder, tmp_path):
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--vocab_size=20: captions have"):
         run(PAPER, "hybrid", tmp_path, **TINY, vocab_size=20)
-    with pytest.raises(ValueError, match="24 pairs do not fill --num_groups=8"):
+    with pytest.raises(ValueError, match="--num_scenes=24 do not fill --num_groups=8"):
         run(PAPER, "hybrid", tmp_path, **TINY, num_groups=8)

@@ -57,10 +57,6 @@ class PairSet:
         """Endless training batches of a number of groups and pairs, from number `start` on."""
         count, size = shape
         per_epoch = len(self) // (count * size)
-        if not per_epoch:
-            raise ValueError(
-                f"{len(self)} pairs do not fill --num_groups={count} of --group_size={size}"
-            )
 
         @functools.lru_cache(maxsize=2)
         def order(epoch: int) -> np.ndarray:

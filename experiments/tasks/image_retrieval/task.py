@@ -60,7 +60,13 @@ class ImageRetrievalTask:
         return len(self.splits["train"]) // (part.num_groups * part.group_size)
 
     def check(self) -> None:
-        data.make_tokenizer(self.config.task)
+        part = self.config.task
+        data.make_tokenizer(part)
+        if part.num_scenes < part.num_groups * part.group_size:
+            raise ValueError(
+                f"--num_scenes={part.num_scenes} do not fill --num_groups={part.num_groups} of "
+                f"--group_size={part.group_size}"
+            )
 
     def load(self) -> "ImageRetrievalTask":
         splits = {name: data.pair_set(self.config.task, name) for name in data.SPLITS}

@@ -70,8 +70,6 @@ class Split:
         Rows past the size are empty.
         """
         per_epoch = len(self) // size
-        if not per_epoch:
-            raise ValueError(f"{len(self)} questions do not fill --batch_size={size}")
 
         @functools.lru_cache(maxsize=2)
         def order(epoch: int) -> np.ndarray:

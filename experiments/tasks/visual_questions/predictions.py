@@ -57,7 +57,7 @@ def keep(
     """Writes the answers to all questions of a set, in order, and a picture of some."""
     lines, pictures = [], []
     for index, row in found:
-        word = tokenizer.decode([row.probs.argmax()])
+        word = tokenizer.decode(_likeliest(row, tokenizer)[:1])
         fields = [word]
         if row.weights is not None:
             gold = gold_cells(config, source, index)
@@ -146,15 +146,20 @@ def respond(
     notes: Sequence[str],
 ) -> Response:
     """The answer to the only question of a set, and where its last word attends to."""
-    order = np.argsort(-row.probs)[:3]
+    order = _likeliest(row, tokenizer)[:3]
     scores = {tokenizer.decode([i]): float(row.probs[i]) for i in order}
-    maps, word = {}, tokenizer.decode([order[0]])
+    maps, word = {}, tokenizer.decode(order[:1])
     if row.weights is not None:
         pixels = _side_by_side(source.images)
         for name, grid in _maps(row, len(source.images), config.grid).items():
             labels = (tuple(map(str, range(size))) for size in grid.shape)
             maps[name] = AttentionMap(grid, *labels, pixels)
     return Response(source.questions[0].text, word, scores, maps, notes)
+
+
+def _likeliest(row: Row, tokenizer: WordTokenizer) -> np.ndarray:
+    """Ids by their probability; there may be fewer words than logits."""
+    return np.argsort(-row.probs[: tokenizer.vocab_size])
 
 
 def _picture(config, source, index, row, word) -> ImageMaps:

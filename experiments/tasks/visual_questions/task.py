@@ -59,6 +59,8 @@ class VisualQuestionsTask:
     def load(self) -> "VisualQuestionsTask":
         part = self.config.task
         sets = {name: data.question_set(part, name) for name in data.SPLITS}
+        if (count := len(sets["train"])) < part.batch_size:
+            raise ValueError(f"{count} questions do not fill --batch_size={part.batch_size}")
         tokenizer = data.make_tokenizer(part, sets["train"])
         splits = {name: data.make_split(part, tokenizer, one) for name, one in sets.items()}
         return dataclasses.replace(self, splits=splits, tokenizer=tokenizer)
