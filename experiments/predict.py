@@ -4,6 +4,7 @@ python -m experiments.predict --run=FOLDER --text="the cat sleeps ." --attention
 python -m experiments.predict --run=FOLDER --file=lines.txt      one output for each line
 python -m experiments.predict --run=FOLDER --image=a.png,b.png   images
 python -m experiments.predict --run=FOLDER --audio=a.wav,b.wav   sounds
+python -m experiments.predict --run=FOLDER --image=a.png --question="what color is the circle ?"
 some command | python -m experiments.predict --run=FOLDER        standard input, a line at a time
 
 FOLDER is that of a finished or interrupted run, runs/PAPER/DATA-SCALE/ROW.seedN.
@@ -23,6 +24,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
@@ -44,18 +46,29 @@ from experiments.published.commands import (
 )
 
 FILES = {"image": "images", "audio": "sounds"}  # inputs that are files, by their flags
+QUESTION = "image and question"
 
 
-def read_inputs(kind: str) -> Iterator[str]:
+def read_inputs(kind: str) -> Iterator[Any]:
     """The inputs that the flags name, or the lines of standard input; ValueError for another kind.
 
-    `kind` is what the task of the run reads: text, image or audio.
+    `kind` is what the task of the run reads: text, image, audio, or image and question, which is
+    one question about all images.
     """
     values = flags.FLAGS
-    given = [name for name in ("text", "file", *FILES) if values[name].present]
+    given = [name for name in ("text", "file", *FILES, "question") if values[name].present]
+    if kind == QUESTION:
+        if sorted(given) != ["image", "question"]:
+            raise ValueError(
+                "this run's model answers a question about images: give --image=FILE, or several "
+                'with commas, and --question="..."'
+            )
+        return iter([(values.question, values.image.split(","))])
     if len(given) > 1:
         raise ValueError(f"--{given[0]} and --{given[1]}: give one of them")
     name = given[0] if given else None
+    if name == "question":
+        raise ValueError(f"--question: this run's model reads {kind} alone")
     if name is not None and name != kind and (name in FILES or kind in FILES):
         right = f"--{kind}=FILE" if kind in FILES else '--text="...", --file or standard input'
         raise ValueError(f"--{name}: this run's model reads {kind}; give {right}")
@@ -178,6 +191,7 @@ if __name__ == "__main__":
     define_path("file", "", "Text file, an input on each line.")
     define_path("image", "", "Image file, or several with commas.")
     define_path("audio", "", "Sound file, or several with commas.")
+    flags.DEFINE_string("question", "", "Question about the images of --image, taken together.")
     define_path("attention", "", "Picture file for the attention maps of the inputs.")
     flags.DEFINE_bool("json", False, "Print outputs, scores and maps as JSON, one line each.")
     flags.DEFINE_bool("debug", False, "Show where an error came from.")
