@@ -3,12 +3,11 @@
 python -m experiments.parity --checkpoint=FOLDER --arrays=FILE.npz
 
 The arrays are called input.NAME and output.NAME, by the argument and output names of the original:
-input_ids, attention_mask, token_type_ids, position_ids, decoder_input_ids, pixel_values,
-input_features; last_hidden_state, pooler_output, logits, prediction_logits, hidden_states [B, L +
-1, T, D], attentions [B, L, N, T, T], or hidden_states.N and attentions.N of one block, and those of
-encoders and decoders, such as encoder_last_hidden_state and cross_attentions. The exit status
-is 1 where a value v differs by more than
-1e-4 + 1e-4 |v|.
+input_ids, attention_mask, token_type_ids, position_ids, global_attention_mask, decoder_input_ids,
+pixel_values, input_features; last_hidden_state, pooler_output, logits, prediction_logits,
+hidden_states [B, L + 1, T, D], attentions [B, L, N, T, T], or hidden_states.N and attentions.N of
+one block, and those of encoders and decoders, such as encoder_last_hidden_state and
+cross_attentions. The exit status is 1 where a value v differs by more than 1e-4 + 1e-4 |v|.
 """
 
 import sys

@@ -1,162 +1,256 @@
-"""Rows of a paper with several seeds, over the devices of this machine or as a Slurm array.
+"""Rows and seeds of a paper over the local devices, or as a Slurm array; one table at the end.
 
-python -m experiments.sweep --paper=vaswani2017 --row=base,RNNsearch --seeds=0,1,2
-python -m experiments.sweep --paper=vit2020 --devices=0,1 -- --data=mnist --data_dir=DIR
-python -m experiments.sweep --paper=lin2017 --row=mean --slurm > sweep.sh; sbatch sweep.sh
+python -m experiments.sweep --paper=luong2015 --table --seeds=0,1,2 [flags of the paper]
+python -m experiments.sweep --paper=vit2020 --row=small,Ti/4 --seeds=0,1 --slurm=sweep.sh
 
-What follows -- are flags of the paper. A run is that paper's own command with --resume, so that
-finished ones are skipped and interrupted ones go on when a sweep is repeated. At the end comes the
-table of all of them. What a run says is in LOGS/ROW.seedN.log.
+A process has one accelerator, or on a CPU a group of cores (--processes). What is finished is
+skipped and what was interrupted goes on, so that the same command continues a sweep; after a Slurm
+array it computes the ensembles and writes the table.
 """
 
-import itertools
+import contextlib
+import functools
 import os
 import queue
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from absl import app, flags
 
-from attn_research.data.files import user_path
-from experiments.harness.config import run_name
-from experiments.harness.flags import one_line_errors, parse_flags
-from experiments.harness.paper import Paper, nearest
+from attn_research.attention.backends.xla_flash.cache import available_cores
+from attn_research.data.files import write_whole
+from experiments.harness.checks import check_place
+from experiments.harness.flags import (
+    chosen_folders,
+    define_flags,
+    fail,
+    given_values,
+    one_line_errors,
+    parse_flags,
+    resolve_rows,
+    summary,
+)
+from experiments.harness.given import check_given, folder_name
+from experiments.harness.paper import Paper, resolve
 from experiments.harness.path_flags import define_path
-from experiments.papers import find
+from experiments.harness.runner import make_place
+from experiments.papers import find, names
 
-# Flags of a paper that a sweep gives.
-OWN = "row", "seed", "resume", "table", "describe"
+# Flags of a paper that say nothing of a row and a seed.
+_NO_EFFECT = ("describe", "json", "resume", "coordinator", "num_processes", "process_id", "cluster")
+_CORES = 2  # of a process, unless --processes says otherwise
 
 
 class Job(NamedTuple):
-    """One run: its name, and the words of its command after `python`."""
+    """A row and a seed: the name of its files, its command, and whether it needs other rows."""
 
     name: str
     words: list[str]
+    is_ensemble: bool
 
 
-def jobs_of(
-    paper: Paper, rows: Sequence[str], seeds: Sequence[int], more: Sequence[str]
-) -> list[Job]:
-    """A run for each seed and row, the seeds of the first row first; ValueError for bad ones."""
-    if unknown := [row for row in rows if row not in paper.rows]:
-        raise ValueError(
-            f"--row={unknown[0]}: {paper.name} has {', '.join(paper.rows)}"
-            f"{nearest(unknown[0], list(paper.rows))}"
-        )
-    for word in more:
-        name = word.lstrip("-").partition("=")[0]
-        if not word.startswith("--") or name in OWN:
+class Slot(NamedTuple):
+    """What one process computes on: environment variables, and the cores it may use."""
+
+    environment: Mapping[str, str]
+    cores: frozenset[int] | None
+
+
+def main(paper: Paper, argv: Sequence[str]) -> None:
+    with one_line_errors(argv):
+        values, rows = flags.FLAGS, resolve_rows(paper)
+        if wrong := [name for name in _NO_EFFECT if flags.FLAGS[name].present]:
+            raise ValueError(f"--{wrong[0]} has no effect in a sweep: remove it")
+        given = given_values(paper.config)
+        if "seed" in given:
+            raise ValueError(f"--seed={given['seed']}: in a sweep give --seeds={given['seed']}")
+        seeds = [int(seed) for seed in values.seeds]
+        run_dir, results_dir = chosen_folders(paper, next(iter(rows.values())).config)
+        where = {"run_dir": run_dir, "results_dir": results_dir}
+        jobs = list(unfinished(paper, rows, seeds, given, where))
+        print(f"{len(rows) * len(seeds) - len(jobs)} of {len(rows) * len(seeds)} are finished")
+        first, ensembles = ([job for job in jobs if job.is_ensemble is x] for x in (False, True))
+        if values.slurm and first:
+            write_whole(Path(values.slurm), slurm_script(paper, first, run_dir).encode())
+            (run_dir / "logs").mkdir(parents=True, exist_ok=True)
+            print(f"{len(first)} jobs: sbatch {shlex.quote(values.slurm)} (with the partition, GPU")
+            print("and time of your cluster); then this command again, without --slurm: the table")
+            return
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            runner = Runner(slots(values.processes) if jobs else [], run_dir / "logs")
+            failed = runner.run(first) or runner.run(ensembles)
+        except KeyboardInterrupt:
+            print("interrupted; what ran is saved, and this command continues", file=sys.stderr)
+            sys.exit(130)
+        if failed:
             raise ValueError(
-                f"{word}: after -- come flags of the paper, but not --{', --'.join(OWN)}"
+                f"{len(failed)} failed: {', '.join(failed)}; the ends of {run_dir}/logs/*.txt say "
+                "why, and this command again runs what is missing"
             )
-    return [
-        Job(run_name(row, seed), _words(paper, f"--row={row}", f"--seed={seed}", *more))
-        for row, seed in itertools.product(rows, seeds)
+        paper.report(results_dir, paper)
+        print(summary(paper, rows, given | {"seed": seeds[0]}, **where))
+
+
+def unfinished(
+    paper: Paper, rows: Iterable[str], seeds: Sequence[int], given: Mapping[str, Any],
+    where: Mapping[str, Path],
+) -> Iterable[Job]:  # fmt: skip
+    """The jobs that have no result; ValueError for flags or folders that do not fit one of them."""
+    for seed in seeds:
+        for row in rows:
+            check_given(paper, row, given)
+            config = resolve(paper, row, {**given, "seed": seed})
+            place = make_place(paper, row, config, given=given, **where)
+            if check_place(place, paper, config, resume=True):
+                continue
+            shown = [f"--{name}={value}" for name, value in {**given, **where}.items()]
+            words = ["-m", f"experiments.{paper.name}", f"--row={row}", f"--seed={seed}", *shown]
+            name = folder_name(paper, row, given, config)
+            yield Job(name, [*words, "--resume", "--noprogress"], bool(paper.rows[row].members))
+
+
+def slots(count: int) -> list[Slot]:
+    """What processes compute on: an accelerator each, or a group of the cores of a CPU.
+
+    ValueError for more processes than there are of these.
+    """
+    probe = "import jax; print(jax.default_backend(), jax.local_device_count())"
+    said = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    if said.returncode:
+        raise ValueError(f"JAX finds no device: {said.stderr.strip().splitlines()[-1]}")
+    kind, number = said.stdout.split()[-2:]
+    if kind == "cpu":
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        most = max(1, len(cores) or available_cores())
+        chosen = count or max(1, most // _CORES)
+        parts = [frozenset(cores[i::chosen]) or None for i in range(chosen)]
+        found = [Slot({}, cores) for cores in parts]
+    else:
+        most = int(number) if kind == "gpu" else 1  # the devices of a TPU host work together
+        chosen = count or most
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        ids = visible.split(",") if visible else list(map(str, range(most)))
+        found = [Slot({"CUDA_VISIBLE_DEVICES": x} if kind == "gpu" else {}, None) for x in ids]
+    if chosen > most:
+        raise ValueError(f"--processes={count}: there are {most}, of {kind}")
+    return found[:chosen]
+
+
+class Runner:
+    """Jobs, as many at a time as there are slots; an interruption reaches each of them."""
+
+    def __init__(self, places: Sequence[Slot], logs: Path):
+        self._places, self._logs = places, logs
+        self._lock = threading.Lock()
+        self._running: list[subprocess.Popen] = []
+        self._stopped = False
+
+    def run(self, jobs: Sequence[Job]) -> list[str]:
+        """Runs jobs to their ends; returns the names of those that failed."""
+        if not jobs:
+            return []
+        self._logs.mkdir(parents=True, exist_ok=True)
+        free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        for slot in self._places:
+            free.put(slot)
+        print(f"{len(jobs)} jobs, {len(self._places)} at a time; output: {self._logs}", flush=True)
+        with ThreadPoolExecutor(len(self._places)) as pool:
+            ends = [(job, pool.submit(self._call, job, free)) for job in jobs]
+            try:
+                return [job.name for job, end in ends if end.result()]
+            except KeyboardInterrupt:
+                with self._lock:
+                    self._stopped = True
+                    for process in self._running:
+                        process.terminate()  # each saves its run
+                raise
+
+    def _call(self, job: Job, free: queue.SimpleQueue) -> int:
+        """Runs a job in the next free slot; its exit code."""
+        slot, began = free.get(), time.perf_counter()
+        try:
+            with (self._logs / f"{job.name}.txt").open("wb") as log:
+                with self._lock:
+                    if self._stopped:
+                        return 1
+                    process = subprocess.Popen(
+                        [sys.executable, *job.words],
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        env={**os.environ, **slot.environment},
+                        start_new_session=True,  # a signal comes from here alone
+                    )
+                    self._running.append(process)
+                if slot.cores:
+                    with contextlib.suppress(OSError):  # of a process that has ended
+                        os.sched_setaffinity(process.pid, slot.cores)
+                code = process.wait()
+            with self._lock:
+                self._running.remove(process)
+        finally:
+            free.put(slot)
+        minutes = (time.perf_counter() - began) / 60
+        print(f"{job.name}: {'failed' if code else 'finished'}, {minutes:.1f} minutes", flush=True)
+        return code
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def slurm_script(paper: Paper, jobs: Sequence[Job], run_dir: Path) -> str:
+    """A Slurm array, a task for each job."""
+    cases = [
+        f"  {number}) exec {shlex.join([sys.executable, *job.words])} ;;"
+        for number, job in enumerate(jobs)
     ]
-
-
-def table_of(
-    paper: Paper, rows: Sequence[str], seeds: Sequence[int], more: Sequence[str]
-) -> list[str]:
-    """The words of a command that finds all runs finished and prints their table."""
-    return _words(paper, f"--row={','.join(rows)}", f"--seed={seeds[-1]}", *more)
-
-
-def _words(paper, *given):
-    return ["-m", f"experiments.{paper.name}", *given, "--resume"]
-
-
-def slurm_script(paper: Paper, jobs: Sequence[Job], table: Sequence[str]) -> str:
-    """A script for sbatch, whose tasks are the runs."""
-    lines = [f"  {shlex.quote(shlex.join(['python', *job.words]))}" for job in jobs]
     return "\n".join(
         [
             "#!/bin/bash",
             f"#SBATCH --job-name={paper.name}",
             f"#SBATCH --array=0-{len(jobs) - 1}",
-            f"# When all have ended: {shlex.join(['python', *table])}",
-            "jobs=(",
-            *lines,
-            ")",
-            'eval "exec ${jobs[$SLURM_ARRAY_TASK_ID]}"',
+            f"#SBATCH --output={run_dir}/logs/%A_%a.txt",
+            'case "$SLURM_ARRAY_TASK_ID" in',
+            *cases,
+            '  *) echo "error: no task $SLURM_ARRAY_TASK_ID in this array" >&2; exit 1 ;;',
+            "esac",
+            "",
         ]
     )
 
 
-def run_jobs(jobs: Sequence[Job], devices: Sequence[str], logs: Path) -> list[Job]:
-    """Runs the jobs, one at a time on each device, and returns those that failed.
-
-    After a failure none is begun. An empty name of a device stands for whatever JAX takes.
-    """
-    free, failed = queue.SimpleQueue(), []
-    for device in devices:
-        free.put(device)
-    logs.mkdir(parents=True, exist_ok=True)
-
-    def run(job: Job) -> None:
-        if failed:
-            return
-        device = free.get()
-        try:
-            log = logs / f"{job.name}.log"
-            environment = {"CUDA_VISIBLE_DEVICES": device} if device else {}
-            with log.open("wb") as file:
-                done = subprocess.run(
-                    [sys.executable, *job.words],
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    env=os.environ | environment,
-                )
-            print(f"{job.name}: {_end_of(log) if done.returncode else 'finished'}", flush=True)
-            if done.returncode:
-                failed.append(job)
-        finally:
-            free.put(device)
-
-    with ThreadPoolExecutor(len(devices)) as pool:
-        list(pool.map(run, jobs))
-    return failed
+def _chosen_paper(argv: Sequence[str]) -> Paper:
+    """The paper that --paper names, whose flags are defined before any is read."""
+    found = [word.partition("=")[2] for word in argv if word.startswith("--paper=")]
+    if not found:
+        raise ValueError(f"give --paper=NAME, one of {', '.join(names())}")
+    return find(found[-1])
 
 
-def _end_of(log: Path) -> str:
-    lines = log.read_text("utf-8", errors="replace").strip().splitlines()
-    return f"{lines[-1] if lines else 'failed'} ({log})"
-
-
-def _main(argv: Sequence[str]) -> None:
-    values = flags.FLAGS
-    with one_line_errors(argv[:1]):
-        if not values.paper:
-            raise ValueError("--paper is missing: `python -m experiments` lists papers")
-        paper = find(values.paper)
-        rows = values.row or [paper.default_row]
-        if not all(seed.isdecimal() for seed in values.seeds):
-            raise ValueError(f"--seeds={','.join(values.seeds)}: numbers with commas, as in 0,1,2")
-        seeds, more = [int(seed) for seed in values.seeds], argv[1:]
-        jobs, table = jobs_of(paper, rows, seeds, more), table_of(paper, rows, seeds, more)
-        if values.slurm:
-            print(slurm_script(paper, jobs, table))
-            return
-        logs = user_path(values.logs or f"runs/{paper.name}/sweep")
-        print(f"{len(jobs)} runs, {len(values.devices) or 1} at a time; logs in {logs}", flush=True)
-        failed = run_jobs(jobs, values.devices or [""], logs)
-        if failed:
-            raise ValueError(f"{len(failed)} failed, as {failed[0].name}; the same command goes on")
-        sys.exit(subprocess.run([sys.executable, *table]).returncode)
+def _define_own(paper: Paper) -> None:
+    define_flags(paper)
+    flags.DEFINE_string("paper", paper.name, "Paper.")
+    flags.DEFINE_list("seeds", ["0"], "Seeds of each row, with commas.")
+    flags.DEFINE_integer("processes", 0, "Processes at a time; 0: one for each device.", 0)
+    define_path("slurm", "", "File for a Slurm array script; nothing is run.")
+    flags.register_validator(
+        "seeds", lambda seeds: seeds and all(x.isdecimal() for x in seeds), "numbers from 0 on"
+    )
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("paper", "", "Name of the paper, such as vaswani2017.")
-    flags.DEFINE_list("row", [], "Rows of its table; unset, its default row.")
-    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of each row.")
-    flags.DEFINE_list("devices", [], "Numbers of GPUs, a run at a time on each; unset, one at all.")
-    flags.DEFINE_bool("slurm", False, "Print a script for sbatch; run nothing.")
-    define_path("logs", "", "Folder of what runs say; unset, runs/PAPER/sweep.")
-    flags.DEFINE_bool("debug", False, "Show where an error came from.")
-    app.run(_main, flags_parser=parse_flags)
+    try:
+        chosen = _chosen_paper(sys.argv)
+    except ValueError as error:
+        fail(error)
+    _define_own(chosen)
+    app.run(functools.partial(main, chosen), flags_parser=parse_flags)

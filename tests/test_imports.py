@@ -41,9 +41,12 @@ EXPERIMENTS_MAY_IMPORT = {
         "harness.path_flags",
         "harness.results",
     },
+    "report": {"report", "harness", "papers"},
 }
 # And command lines beside them.
-FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance", "robustness", "published", "explore"}
+FLAGS_ARE_READ_BY = {
+    "harness", "benchmarks", "conformance", "robustness", "published", "explore", "report"
+}  # fmt: skip
 
 
 def modules_in(folder):

@@ -19,13 +19,16 @@ Rows = Callable[[int], slice]
 class AttentionMap(NamedTuple):
     """Attention weights of one example, with a label for each row and column.
 
-    With `pixels` [H, W, C] the map is a grid of patches that lies over them.
+    With `pixels` [H, W, C] the map is a grid of patches that lies over them. With `features`
+    [F, M] of a sound of some `seconds` its columns are equal steps of that time.
     """
 
     weights: np.ndarray
     rows: Sequence[str]
     columns: Sequence[str]
     pixels: np.ndarray | None = None
+    features: np.ndarray | None = None
+    seconds: float = 0.0
 
 
 class Response(NamedTuple):

@@ -1,59 +1,66 @@
-"""Sweeps: their runs, the script for Slurm, the devices they take, and what stops them."""
+"""Sweeps: what is left to run, several processes at a time, and Slurm arrays."""
 
-import os
-import stat
+import shutil
 import subprocess
 
 import pytest
 
-from experiments.lin2017.paper import PAPER
-from experiments.sweep import Job, jobs_of, run_jobs, slurm_script, table_of
-from tests.experiments.programs import error_of
+from experiments.harness.paper import RESULTS
+from experiments.papers import find
+from experiments.sweep import Job, Runner, Slot, slurm_script, unfinished
+from tests.experiments.programs import call
 
-MORE = ["--data=trec", "--data_dir=a folder"]
-
-
-def test_each_row_runs_with_each_seed_and_goes_on_where_it_was():
-    jobs = jobs_of(PAPER, ["mean", "rows-penalty"], [0, 1], MORE)
-    assert [job.name for job in jobs] == [
-        "mean.seed0", "mean.seed1", "rows-penalty.seed0", "rows-penalty.seed1",
-    ]  # fmt: skip
-    assert jobs[1].words == [
-        "-m", "experiments.lin2017", "--row=mean", "--seed=1", *MORE, "--resume",
-    ]  # fmt: skip
-    assert "--row=mean,rows-penalty" in table_of(PAPER, ["mean", "rows-penalty"], [0, 1], MORE)
+DIGITS = RESULTS / "vit2020" / "digits-small"
 
 
-def test_a_task_of_the_slurm_array_is_a_run(tmp_path):
-    jobs = jobs_of(PAPER, ["mean"], [0, 1, 2], MORE)
+def left(tmp_path, rows, seeds, **given):
+    where = {"run_dir": tmp_path / "runs", "results_dir": DIGITS}
+    return list(unfinished(find("vit2020"), rows, seeds, given, where))
+
+
+def test_finished_rows_are_skipped(tmp_path):
+    (job,) = left(tmp_path, ["small"], [0, 1, 2, 3])
+    assert job.name == "small.seed3" and not job.is_ensemble
+    assert job.words[1:4] == ["experiments.vit2020", "--row=small", "--seed=3"]
+    with pytest.raises(ValueError, match="another configuration"):
+        left(tmp_path, ["small"], [0], num_steps=7)
+
+
+def test_a_finished_sweep_ends_with_one_table(tmp_path):
+    results = shutil.copytree(DIGITS, tmp_path / "results")
+    (results / "tables.md").unlink()
+    words = ["--row=small", "--seeds=0,1,2", f"--run_dir={tmp_path}/runs"]
+    done = call("experiments.sweep", "--paper=vit2020", *words, f"--results_dir={results}")
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 are finished" in done.stdout and "| small |" in done.stdout
+    assert (results / "tables.md").read_bytes() == (DIGITS / "tables.md").read_bytes()
+
+
+def test_jobs_run_in_their_slots_and_failures_are_named(tmp_path):
+    code = "import os, sys; print(os.environ['PLACE']); sys.exit({})"
+    jobs = [Job(f"job{number}", ["-c", code.format(number == 2)], False) for number in range(4)]
+    runner = Runner([Slot({"PLACE": "a"}, None), Slot({"PLACE": "b"}, None)], tmp_path)
+    assert runner.run(jobs) == ["job2"]
+    said = [(tmp_path / f"job{number}.txt").read_text().strip() for number in range(4)]
+    assert set(said) <= {"a", "b"} and len(said) == 4
+
+
+def test_each_task_of_a_slurm_array_is_one_job(tmp_path):
+    jobs = [Job(f"job{number}", ["-c", f"print('it is {number}')"], False) for number in range(2)]
     script = tmp_path / "sweep.sh"
-    script.write_text(slurm_script(PAPER, jobs, ["table"]))
-    assert "--array=0-2\n" in script.read_text()
-    python = tmp_path / "python"
-    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    python.chmod(python.stat().st_mode | stat.S_IXUSR)
-    changes = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "2"}
-    said = subprocess.check_output(["bash", script], text=True, env=os.environ | changes)
-    assert said.splitlines() == jobs[2].words
+    script.write_text(slurm_script(find("vit2020"), jobs, tmp_path))
+    assert "#SBATCH --array=0-1\n" in script.read_text()
+    for number, code in ((0, 0), (1, 0), (2, 1)):
+        environment = {"SLURM_ARRAY_TASK_ID": str(number)}
+        done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True)
+        assert done.returncode == code and (code or done.stdout == f"it is {number}\n")
 
 
-def test_runs_share_devices_and_a_failure_stops_the_rest(tmp_path, capsys):
-    code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    jobs = [Job(f"row.seed{seed}", ["-c", code]) for seed in range(4)]
-    assert run_jobs(jobs, ["3", "5"], tmp_path / "logs") == []
-    assert {path.read_text() for path in (tmp_path / "logs").iterdir()} == {"3\n", "5\n"}
-    bad = Job("bad.seed0", ["-c", "raise SystemExit('error: no such data')"])
-    assert run_jobs([bad, *jobs], ["1"], tmp_path / "others") == [bad]
-    assert [path.name for path in (tmp_path / "others").iterdir()] == ["bad.seed0.log"]
-    assert "bad.seed0: error: no such data (" in capsys.readouterr().out
-
-
-def test_bad_sweeps_are_refused_before_anything_runs():
-    with pytest.raises(ValueError, match=r"--row=mea: .*; did you mean mean"):
-        jobs_of(PAPER, ["mea"], [0], [])
-    for word in ("--seed=3", "mean"):
-        with pytest.raises(ValueError, match=f"{word}: after -- come flags of the paper"):
-            jobs_of(PAPER, ["mean"], [0], [word])
-    assert "--paper is missing" in error_of("experiments.sweep")
-    words = ["--paper=lin2017", "--seeds=0,x"]
-    assert "--seeds=0,x: numbers with commas" in error_of("experiments.sweep", *words)
+def test_bad_input_is_one_line(tmp_path):
+    for words, said in (
+        ([], "give --paper=NAME, one of bahdanau2014"),
+        (["--paper=vit2020", "--seed=1"], "in a sweep give --seeds=1"),
+        (["--paper=vit2020", "--describe"], "--describe has no effect in a sweep"),
+    ):
+        done = call("experiments.sweep", *words)
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and said in done.stderr
