@@ -9,6 +9,7 @@ import numpy as np
 
 from attn_research.data.files import read_json_object, read_npz, user_path
 from attn_research.data.grammar.grammar import Grammar
+from attn_research.data.text.tokenizers import SPECIALS, UNK
 from attn_research.viewing.page import make_view
 from attn_research.viewing.views import Mark, View, pair_views
 from experiments.harness.continuation import ABOUT
@@ -123,11 +124,19 @@ def _places(folder: Path, words: tuple[list[str], list[str]]) -> pronouns.Places
         return None
     (corpus,) = corpora(config.task.text)
     assert isinstance(corpus, Grammar)
-    texts = tuple(" ".join(side) for side in words)
     for index, pair in enumerate(corpus.split("test")):
-        if (pair.source, pair.target) == texts and (found := corpus.pronouns("test", index)):
+        same = all(map(_same, (pair.source, pair.target), words))
+        if same and (found := corpus.pronouns("test", index)):
             return pronouns.places(pair, found[0])
     return None
+
+
+def _same(text: str, words: list[str]) -> bool:
+    """Whether a text has these words; an unknown one may be any."""
+    found = text.split()
+    return len(found) == len(words) and all(
+        other in (word, SPECIALS[UNK]) for word, other in zip(found, words, strict=True)
+    )
 
 
 def _with_marks(view: View, row: int, nouns: list[list[int]]) -> View:

@@ -147,7 +147,9 @@ function legend(source, at, shade) {
   const canvas = paint(parts, 128, 1, { signed: source.signed });
   canvas.setAttribute("aria-hidden", "true");
   const ends =
-    shade === "row" ? ["0", "row's largest"] : [source.signed ? number(-top) : "0", number(top)];
+    shade === "row"
+      ? [source.signed ? "less" : "0", "row's largest"]
+      : [source.signed ? number(-top) : "0", number(top)];
   return html(
     "div",
     { className: "legend" },
