@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from attn_research.data.prefetch import prefetch
 from attn_research.data.text.encoding import Ids
 from attn_research.data.text.tokenizers import EOS, PAD
 
-Batch = dict[str, Int[np.ndarray, "B _"]]
+Batch = dict[str, Shaped[np.ndarray, "B ..."]]
 # A batch of some items, padded to a number of rows and a length.
 Collate = Callable[[Sequence[Any], int, int], dict[str, np.ndarray]]
 # The rows that this process reads, of a total number of rows.

@@ -11,7 +11,10 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import sacrebleu
+
+from attn_research.types import Int
 
 # Perl's `split`, with which multi-bleu cuts words, knows ASCII whitespace alone; Python's knows
 # Unicode's too. The other blanks become private characters, so that both cut the same words.
@@ -22,6 +25,8 @@ Reference = str | Sequence[str]
 SubwordMarks = Literal["refuse", "keep"]
 Known = Callable[[str], bool] | Collection[str]
 Settings = tuple[tuple[str, str | bool], ...]  # of sacreBLEU
+Streams = list[list[str | None]]  # first references, second references, ...
+_TOKENIZED = dict(tokenize="none", smooth_method="none", force=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +69,19 @@ def tokenized_bleu(
     Scores of differently tokenized text do not compare. What looks like a mark of subwords is
     refused, or kept where it is known to be text.
     """
-    hypotheses, streams = _checked(hypotheses, references, subword_marks)
-    hypotheses = [line.translate(_KEPT_IN_WORDS) for line in hypotheses]
-    streams = [[line and line.translate(_KEPT_IN_WORDS) for line in lines] for lines in streams]
-    return _score(hypotheses, streams, tokenize="none", smooth_method="none", force=True)
+    return _score(*_words(hypotheses, references, subword_marks), **_TOKENIZED)
+
+
+def bleu_counts(
+    hypotheses: Sequence[str], references: Sequence[Reference]
+) -> Int[np.ndarray, "N 10"]:
+    """What `tokenized_bleu` adds up of each sentence, for `bootstrap` to score any of them.
+
+    The words, those of the closest reference, then the matches of 1- to 4-grams and their totals.
+    """
+    hypotheses, streams = _words(hypotheses, references, "keep")
+    pairs, key = _with_references(hypotheses, streams), tuple(_TOKENIZED.items())
+    return np.array([_matches(*pair, key) for pair in pairs])
 
 
 def sacre_bleu(
@@ -127,18 +141,32 @@ def without_unknown(
     ]
 
 
-def _score(hypotheses: list[str], streams: list[list[str | None]], **settings: Any) -> Bleu:
-    """Corpus BLEU; what was counted in a sentence serves every set of sentences with it."""
-    references = [
-        tuple(line for line in group if line is not None) for group in zip(*streams, strict=True)
+def _words(
+    hypotheses: Sequence[str], references: Sequence[Reference], subword_marks: SubwordMarks
+) -> tuple[list[str], Streams]:
+    """Checked lines whose words are cut at ASCII whitespace alone."""
+    hypotheses, streams = _checked(hypotheses, references, subword_marks)
+    hypotheses = [line.translate(_KEPT_IN_WORDS) for line in hypotheses]
+    return hypotheses, [
+        [line and line.translate(_KEPT_IN_WORDS) for line in lines] for lines in streams
     ]
-    metric, counts = sacrebleu.BLEU(**settings), {len(group) for group in references}
+
+
+def _with_references(hypotheses: list[str], streams: Streams) -> list[tuple[str, tuple[str, ...]]]:
+    references = (
+        tuple(line for line in group if line is not None) for group in zip(*streams, strict=True)
+    )
+    return list(zip(hypotheses, references, strict=True))
+
+
+def _score(hypotheses: list[str], streams: Streams, **settings: Any) -> Bleu:
+    """Corpus BLEU; what was counted in a sentence serves every set of sentences with it."""
+    pairs = _with_references(hypotheses, streams)
+    metric, counts = sacrebleu.BLEU(**settings), {len(group) for _, group in pairs}
     metric.num_refs = counts.pop() if len(counts) == 1 else -1
     key = tuple(settings.items())
     # sacreBLEU's own tests of significance add up counts by this method, for the same reason.
-    result = metric._aggregate_and_compute(
-        [_matches(*pair, key) for pair in zip(hypotheses, references, strict=True)]
-    )
+    result = metric._aggregate_and_compute([_matches(*pair, key) for pair in pairs])
     return Bleu(
         score=result.score,
         precisions=tuple(result.precisions),
@@ -170,7 +198,7 @@ def _metric(settings: Settings) -> sacrebleu.BLEU:
 
 def _checked(
     hypotheses: Sequence[str], references: Sequence[Reference], subword_marks: SubwordMarks
-) -> tuple[list[str], list[list[str | None]]]:
+) -> tuple[list[str], Streams]:
     """The hypotheses and sacreBLEU's reference streams: first references, second references, ..."""
     if isinstance(hypotheses, str) or isinstance(references, str):
         raise ValueError("score a list of lines, not one string")

@@ -68,7 +68,7 @@ def list_images(root: Path) -> LabelledFiles:
         logging.getLogger(__name__).warning(
             "%s: not read, as hidden, previews, texts or no split: %s",
             root,
-            _some(passed_over, root),
+            name_some(passed_over, root),
         )
     classes = tuple(sorted(found["train"]))
     labels = {name: label for label, name in enumerate(classes)}
@@ -124,7 +124,7 @@ def _sort(paths: Iterable[Path]) -> _Found:
             others.append(path)
     if others:
         raise ValueError(
-            f"{_some(others)}: no image file that is read; convert it to one of "
+            f"{name_some(others)}: no image file that is read; convert it to one of "
             f"{' '.join(SUFFIXES)}, or remove it"
         )
     return found
@@ -186,7 +186,7 @@ def _fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _some(paths: Sequence[Path], root: Path | None = None, count: int = 5) -> str:
+def name_some(paths: Sequence[Path], root: Path | None = None, count: int = 5) -> str:
     """The first of some paths, and how many more there are."""
     names = [str(path if root is None else path.relative_to(root)) for path in paths]
     more = f" and {len(names) - count} more" if len(names) > count else ""

@@ -3,9 +3,11 @@
 import itertools
 import math
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int, UInt8
 
 from attn_research.data.download import find_data_file
 from attn_research.data.files import MAX_CONTENT, one_line
@@ -46,17 +48,25 @@ def _read_gray(name: str, root: Path) -> Labelled:
 def _read_jpegs(name: str, root: Path) -> Labelled:
     """Images from an array of concatenated JPEG files."""
     arrays = _read_arrays(name, root, ("jpeg", "offsets", "labels"))
-    data, offsets, labels = arrays["jpeg"], arrays["offsets"], arrays["labels"]
-    if len(offsets) != len(labels) + 1 or not 0 <= offsets.min() <= offsets.max() <= len(data):
-        raise ValueError(f"{root / name} holds offsets that do not fit its images: replace it")
+    labels = arrays["labels"]
     images = np.empty((len(labels), *_CIFAR_SHAPE), np.uint8)
-    for i, (start, end) in enumerate(itertools.pairwise(offsets.tolist())):
+    for i, content in enumerate(cut_files(arrays["jpeg"], arrays["offsets"], root / name)):
         where = f"image {i} of {root / name}"
-        pixels = decode(data[start:end].tobytes(), where)
+        pixels = decode(content, where)
         if pixels.shape != _CIFAR_SHAPE:
             raise ValueError(f"{where} has {pixels.shape[:2]} pixels and not 32 x 32: replace it")
         images[i] = pixels
     return Labelled(images, labels.astype(np.uint8))
+
+
+def cut_files(
+    data: UInt8[np.ndarray, "_"], offsets: Int[np.ndarray, "N_plus_1"], path: Path
+) -> Iterator[bytes]:
+    """The files that stand one after another in `data`; a ValueError names `path`."""
+    if not len(offsets) or not 0 <= offsets.min() <= offsets.max() <= len(data):
+        raise ValueError(f"{path} holds offsets that do not fit its images: replace it")
+    for start, end in itertools.pairwise(offsets.tolist()):
+        yield data[start:end].tobytes()
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
@@ -79,16 +89,21 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     return np.frombuffer(content, dtype).reshape(shape, order="F" if by_columns else "C")
 
 
-def _read_arrays(name: str, root: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Some arrays of a file: bytes of pixels, and whole numbers, the labels from 0 to 9."""
-    path = find_data_file(name, root)
+def read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Some arrays of a file; a ValueError where it is none, or lacks one."""
     try:
         with zipfile.ZipFile(path) as archive:
-            found = {key: _read_array(archive, f"{key}.npy") for key in keys}
+            return {key: _read_array(archive, f"{key}.npy") for key in keys}
     except Exception as error:  # zip and NumPy raise many kinds for damaged files
         raise ValueError(
             f"{path} is not a file of arrays {', '.join(keys)} ({one_line(error)}): replace it"
         ) from None
+
+
+def _read_arrays(name: str, root: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Some arrays of a file: bytes of pixels, and whole numbers, the labels from 0 to 9."""
+    path = find_data_file(name, root)
+    found = read_arrays(path, keys)
     labels = found["labels"]
     wrong = [
         key
@@ -98,6 +113,8 @@ def _read_arrays(name: str, root: Path, keys: tuple[str, ...]) -> dict[str, np.n
     ]
     if not wrong and (not len(labels) or labels.min() < 0 or labels.max() > 9):
         wrong = ["labels"]
+    if not wrong and "offsets" in found and len(found["offsets"]) != len(labels) + 1:
+        wrong = ["offsets"]
     if wrong:
         raise ValueError(
             f"{path} is not a file of arrays {', '.join(keys)}, for {wrong[0]} is "

@@ -1,0 +1,43 @@
+"""REINFORCE: gradients through choices that were drawn, and the moving average of their reward."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from attn_research.types import Array, Bool, Float, PyTree
+
+BASELINE = "baseline"  # the name of the parameter that is a moving average
+DECAY = 0.9
+
+
+def reinforce(
+    rewards: Float[Array, "B"],
+    log_probs: Float[Array, "B"],
+    baseline: Float[Array, ""],
+    valid: Bool[Array, "B"],
+) -> Float[Array, ""]:
+    """A term 0 of a loss, whose gradient is that of the expected reward through the choices.
+
+        -Σ (r - b) ∇log p(s)
+
+    Williams 1992; Xu et al. 2015, equations 11 and 12. `log_probs` are those of the choices of an
+    example, all together; `baseline` is one for all examples. Its gradient is that of a squared
+    error, Σ (b - r), with which `moving_average` makes of it b ← 0.9 b + 0.1 mean(r).
+    """
+    rewards = jax.lax.stop_gradient(rewards)
+    advantages = rewards - jax.lax.stop_gradient(baseline)
+    losses = (baseline - rewards) ** 2 / 2 - advantages * log_probs
+    total = jnp.sum(jnp.where(valid, losses, 0))
+    return total - jax.lax.stop_gradient(total)
+
+
+def moving_average(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """An optimizer of all parameters but those named "baseline", which are moving averages."""
+
+    def label(params: PyTree) -> PyTree:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: BASELINE if BASELINE in jax.tree_util.keystr(path[-1:]) else "learned",
+            params,
+        )
+
+    return optax.partition({"learned": optimizer, BASELINE: optax.sgd(1 - DECAY)}, label)

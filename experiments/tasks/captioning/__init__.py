@@ -1,0 +1,1 @@
+"""Captioning of images: what is said of them, and where each word points."""
