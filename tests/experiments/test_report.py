@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from experiments.harness.paper import RESULTS
-from experiments.harness.verify import render
+from experiments.harness.verify import render, tables_again
 from experiments.papers import find, names
 from experiments.report.comparing import compare, read_all_tables, read_older
 from experiments.report.history import ROOT, find_line, read_history
@@ -172,6 +172,7 @@ def test_tables_alone_are_those_that_stand_beside_figures(tmp_path):
     kept = {path.name: path.read_bytes() for path in folder.glob("tables.*")}
     for name in kept:
         (folder / name).unlink()
+    assert tables_again(folder, find) == kept
     render(folder, find)
     assert {path.name: path.read_bytes() for path in folder.glob("tables.*")} == kept
 
