@@ -3,12 +3,11 @@
 python -m experiments.parity --checkpoint=FOLDER --arrays=FILE.npz
 
 The arrays are called input.NAME and output.NAME, by the argument and output names of the original:
-input_ids, attention_mask, token_type_ids, position_ids, decoder_input_ids, pixel_values,
-input_features; last_hidden_state, pooler_output, logits, prediction_logits, hidden_states [B, L +
-1, T, D], attentions [B, L, N, T, T], or hidden_states.N and attentions.N of one block, and those of
-encoders and decoders, such as encoder_last_hidden_state and cross_attentions. The exit status
-is 1 where a value v differs by more than
-1e-4 + 1e-4 |v|.
+input_ids, attention_mask, token_type_ids, position_ids, global_attention_mask, decoder_input_ids,
+pixel_values, input_features; last_hidden_state, pooler_output, logits, prediction_logits,
+hidden_states [B, L + 1, T, D], attentions [B, L, N, T, T], or hidden_states.N and attentions.N of
+one block, and those of encoders and decoders, such as encoder_last_hidden_state and
+cross_attentions. The exit status is 1 where a value v differs by more than 1e-4 + 1e-4 |v|.
 """
 
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from attn_research.data.files import one_line, user_path
+from attn_research.data.files import read_npz, user_path
 from attn_research.pretrained import from_checkpoint, read_checkpoint
 from attn_research.pretrained.parity import differences, first_departure
 from attn_research.pretrained.running import run_network
@@ -28,13 +27,7 @@ from experiments.harness.path_flags import define_path
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The inputs and outputs in a file; ValueError where it has none, or is damaged."""
-    if not path.is_file():
-        raise FileNotFoundError(f"--arrays={path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # of many kinds, where a file is damaged
-        raise ValueError(f"--arrays={path} is no .npz of arrays ({one_line(error)})") from None
+    arrays = read_npz(path, f"--arrays={path}")
     kinds = [
         {name.removeprefix(kind): x for name, x in arrays.items() if name.startswith(kind)}
         for kind in ("input.", "output.")

@@ -3,6 +3,8 @@
 python -m experiments.predict --run=FOLDER --text="the cat sleeps ." --attention=map.png
 python -m experiments.predict --run=FOLDER --file=lines.txt      one output for each line
 python -m experiments.predict --run=FOLDER --image=a.png,b.png   images
+python -m experiments.predict --run=FOLDER --audio=a.wav,b.wav   sounds
+python -m experiments.predict --run=FOLDER --image=a.png --question="what color is the circle ?"
 some command | python -m experiments.predict --run=FOLDER        standard input, a line at a time
 
 FOLDER is that of a finished or interrupted run, runs/PAPER/DATA-SCALE/ROW.seedN.
@@ -11,6 +13,7 @@ python -m experiments.predict --checkpoint=FOLDER --text="Paris is the [MASK] of
 python -m experiments.predict --checkpoint=FOLDER --do=embed --file=sentences.txt
 python -m experiments.predict --checkpoint=FOLDER --text="Once upon a time" --temperature=0.8
 python -m experiments.predict --checkpoint=FOLDER --file=sentences.txt --beam_size=6   translates
+python -m experiments.predict --checkpoint=FOLDER --audio=a.wav --attention=map.png    transcribes
 
 FOLDER is that of a published checkpoint, with config.json, weights and tokenizer, or a GGUF file.
 """
@@ -21,6 +24,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
@@ -28,6 +32,7 @@ from attn_research.data.files import decode_lines, read_lines, user_path
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.image_maps import ImageMaps, image_figure
+from attn_research.viewing.sound_maps import SoundMap, sound_figure
 from experiments.harness.flags import one_line_errors, parse_flags
 from experiments.harness.path_flags import define_path
 from experiments.harness.run_folder import load_run
@@ -40,31 +45,44 @@ from experiments.published.commands import (
     some_maps,
 )
 
+FILES = {"image": "images", "audio": "sounds"}  # inputs that are files, by their flags
+QUESTION = "image and question"
 
-def read_inputs(kind: str) -> Iterator[str]:
+
+def read_inputs(kind: str) -> Iterator[Any]:
     """The inputs that the flags name, or the lines of standard input; ValueError for another kind.
 
-    `kind` is what the task of the run reads: text or image.
+    `kind` is what the task of the run reads: text, image, audio, or image and question, which is
+    one question about all images.
     """
     values = flags.FLAGS
-    given = [name for name in ("text", "file", "image") if values[name].present]
+    given = [name for name in ("text", "file", *FILES, "question") if values[name].present]
+    if kind == QUESTION:
+        if sorted(given) != ["image", "question"]:
+            raise ValueError(
+                "this run's model answers a question about images: give --image=FILE, or several "
+                'with commas, and --question="..."'
+            )
+        return iter([(values.question, values.image.split(","))])
     if len(given) > 1:
         raise ValueError(f"--{given[0]} and --{given[1]}: give one of them")
     name = given[0] if given else None
-    if name is not None and (name == "image") != (kind == "image"):
-        right = "--image=FILE" if kind == "image" else '--text="...", --file or standard input'
+    if name == "question":
+        raise ValueError(f"--question: this run's model reads {kind} alone")
+    if name is not None and name != kind and (name in FILES or kind in FILES):
+        right = f"--{kind}=FILE" if kind in FILES else '--text="...", --file or standard input'
         raise ValueError(f"--{name}: this run's model reads {kind}; give {right}")
     if name == "text":
         return iter([values.text])
-    if name == "image":
-        return iter(values.image.split(","))
+    if name in FILES:
+        return iter(values[name].value.split(","))
     if name == "file":
         try:
             return iter(list(read_lines(values.file)))
         except (OSError, ValueError) as error:
             raise ValueError(f"--file={values.file}: cannot be read as text ({error})") from None
-    if kind == "image":
-        raise ValueError("this run's model reads images: give --image=FILE")
+    if kind in FILES:
+        raise ValueError(f"this run's model reads {FILES[kind]}: give --{kind}=FILE")
     if sys.stdin.isatty():
         print("A line at a time; end with Ctrl-D.", file=sys.stderr)
     return decode_lines(sys.stdin.buffer, "standard input")
@@ -72,21 +90,31 @@ def read_inputs(kind: str) -> Iterator[str]:
 
 def draw(responses: Sequence[Response], path: Path) -> None:
     """Draws the attention maps of responses; ValueError where there are none."""
-    over_pixels, panels = [], []
+    over_pixels, sounds, panels = [], [], []
     for response in responses:
         grids = {name: each for name, each in response.maps.items() if each.pixels is not None}
         if grids:
             pixels = next(iter(grids.values())).pixels
             weights = {name: each.weights for name, each in grids.items()}
             over_pixels.append(ImageMaps(pixels, weights, response.output))
+        sounds += [
+            SoundMap(each.features, each.weights, each.rows, each.seconds, name)
+            for name, each in response.maps.items()
+            if each.features is not None
+        ]
         panels += [
             Panel(each.weights, each.columns, each.rows, title=name)
             for name, each in response.maps.items()
-            if each.pixels is None
+            if each.pixels is None and each.features is None
         ]
-    if not over_pixels and not panels:
+    if over_pixels:
+        figure = image_figure(over_pixels)
+    elif sounds:
+        figure = sound_figure(sounds)
+    elif panels:
+        figure = attention_figure(panels)
+    else:
         raise ValueError(f"--attention={path}: this model has no attention to draw")
-    figure = image_figure(over_pixels) if over_pixels else attention_figure(panels)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         plots.save(figure, path)
@@ -162,6 +190,8 @@ if __name__ == "__main__":
     flags.DEFINE_string("text", "", "Text to give to the model.")
     define_path("file", "", "Text file, an input on each line.")
     define_path("image", "", "Image file, or several with commas.")
+    define_path("audio", "", "Sound file, or several with commas.")
+    flags.DEFINE_string("question", "", "Question about the images of --image, taken together.")
     define_path("attention", "", "Picture file for the attention maps of the inputs.")
     flags.DEFINE_bool("json", False, "Print outputs, scores and maps as JSON, one line each.")
     flags.DEFINE_bool("debug", False, "Show where an error came from.")

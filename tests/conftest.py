@@ -27,7 +27,7 @@ import jaxtyping
 # grammar have no arrays of JAX and make a million calls: these are left out.
 CODE = pathlib.Path(__file__).parents[1] / "attn_research"
 CHECKED = [found.name for found in pkgutil.iter_modules([str(CODE)]) if found.name != "data"]
-CHECKED += ["data.batching", "data.images", "data.packing"]
+CHECKED += ["data.audio", "data.batching", "data.images", "data.packing"]
 jaxtyping.install_import_hook([f"attn_research.{name}" for name in CHECKED], "beartype.beartype")
 
 import jax
@@ -46,6 +46,7 @@ QUICK = (
     "data/test_packing.py",
     "data/text/test_tokenizers.py",
     "data/images/test_images.py",
+    "data/audio/",
     "decoding/test_cache.py",
     "evaluation/",
     "experiments/test_harness.py",

@@ -1,8 +1,8 @@
 """Import rules by folder: types < trees, rng, loops < derivatives < attention < all others.
 
-Of the others layers imports decoding, models imports both, and pretrained these three and data. In
-experiments/ papers import tasks and the harness, tasks import harness.task and harness.config, and
-the harness imports neither.
+Of the others layers imports decoding, models imports both, pretrained these three and data, and
+viewing imports evaluation. In experiments/ papers import tasks and the harness, tasks import
+harness.task and harness.config, and the harness imports neither.
 """
 
 import ast
@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "training": BESIDE,
     "decoding": BESIDE,
     "evaluation": BESIDE,
-    "viewing": BESIDE,
+    "viewing": BESIDE | {"evaluation"},
     "pretrained": BESIDE | {"decoding", "layers", "models", "data"},
 }
 # Each folder of experiments/ that is not a paper, and the parts of experiments/ it may import.
@@ -41,9 +41,12 @@ EXPERIMENTS_MAY_IMPORT = {
         "harness.path_flags",
         "harness.results",
     },
+    "report": {"report", "harness", "papers"},
 }
 # And command lines beside them.
-FLAGS_ARE_READ_BY = {"harness", "benchmarks", "conformance", "robustness", "published"}
+FLAGS_ARE_READ_BY = {
+    "harness", "benchmarks", "conformance", "robustness", "published", "explore", "report"
+}  # fmt: skip
 
 
 def modules_in(folder):
@@ -162,7 +165,8 @@ def test_every_paper_has_the_same_files():
 
 def test_files_have_at_most_300_lines():
     for folder in ("attn_research", "experiments", "tests"):
-        for path in modules_in(folder):
+        scripts = (path for kind in ("js", "css") for path in (ROOT / folder).rglob(f"*.{kind}"))
+        for path in (*modules_in(folder), *scripts):
             lines = path.read_text().count("\n")
             assert lines <= 300, f"{path.relative_to(ROOT)} has {lines} lines"
 

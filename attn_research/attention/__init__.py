@@ -11,6 +11,7 @@ from attn_research.attention.lsh import bucket_attend, lsh_buckets, shared_keys
 from attn_research.attention.masks import Causal, Full, Mask, Window
 from attn_research.attention.normalizers import Dropout, Gaussian, softmax
 from attn_research.attention.patterns import (
+    BigBird,
     big_bird,
     longformer,
     prefix_lm,
@@ -33,6 +34,7 @@ __all__ = [
     "Additive",
     "Around",
     "Attended",
+    "BigBird",
     "BlockWindow",
     "ByHead",
     "ByLayer",

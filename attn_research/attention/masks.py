@@ -84,6 +84,10 @@ class Mask:
         """The mask of a layer, counted from 0; the index may be traced."""
         return self.map_parts(lambda part: part.of_layer(index))
 
+    def of_length(self, length: int) -> "Mask":
+        """The mask of rows of `length` positions, for patterns that depend on it."""
+        return self.map_parts(lambda part: part.of_length(length))
+
     def of_head(self, index: int) -> "Mask":
         """The mask of a head, counted from 0."""
         return self.map_parts(lambda part: part.of_head(index))

@@ -3,12 +3,16 @@
 Each is what its paper calls the attention pattern; causality and padding are joined by &.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
-from attn_research.attention.masks import Causal, Mask, Window
+from attn_research.attention.masks import Causal, Full, Mask, Window
+from attn_research.attention.positions import Pos
 from attn_research.attention.random_blocks import RandomBlocks
 from attn_research.attention.sparse_masks import BlockWindow, Dilated, Global, Prefix, Strided
 from attn_research.attention.varied_masks import ByHead
+from attn_research.trees import pytree
+from attn_research.types import ArrayLike
 
 FIRST_TOKEN = Global(0, 1)
 
@@ -33,7 +37,7 @@ def longformer(
 
 def big_bird(
     length: int,
-    num_heads: int,
+    num_heads: int | None,
     *,
     block: int = 64,
     window_blocks: int = 3,
@@ -44,7 +48,8 @@ def big_bird(
     """BigBird in internal construction (ITC): a window of blocks, global and random blocks.
 
     Zaheer et al. 2020, section 2 and table 8, for texts of `length` positions. Half of the global
-    blocks are the first ones, the other half the last.
+    blocks are the first ones, the other half the last. Heads share random blocks where `num_heads`
+    is None.
     """
     if window_blocks % 2 == 0 or global_blocks % 2:
         raise ValueError(
@@ -59,6 +64,37 @@ def big_bird(
     )
     window = BlockWindow(block, near, near)
     return window | Global(0, ends * block) | Global(last, max(last, length)) | random
+
+
+@pytree
+@dataclasses.dataclass(frozen=True)
+class BigBird(Mask):
+    """`big_bird` for rows of any length, with a window of 3 blocks and the ends global.
+
+    Rows of at most 5 + 2 x `random_blocks` blocks have full attention, as in published models; the
+    last block may be a part of one. It is no predicate before `of_length` says how long rows are.
+    """
+
+    block: int = dataclasses.field(default=64, metadata={"static": True})
+    random_blocks: int = dataclasses.field(default=3, metadata={"static": True})
+    num_heads: int | None = dataclasses.field(default=None, metadata={"static": True})
+    seed: int = dataclasses.field(default=0, metadata={"static": True})
+
+    def of_length(self, length: int) -> Mask:
+        blocks = -(-length // self.block)
+        if blocks <= 5 + 2 * self.random_blocks:
+            return Full()
+        options = dict(block=self.block, random_blocks=self.random_blocks, seed=self.seed)
+        return big_bird(blocks * self.block, self.num_heads, **options)
+
+    def __call__(self, q_pos: Pos, k_pos: Pos) -> ArrayLike:
+        raise ValueError(
+            "BigBird is a mask for each length of rows: attend with that of one, "
+            "mask.of_length(length)"
+        )
+
+    def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
+        self(0, 0)
 
 
 def sparse_transformer(stride: int) -> Mask:

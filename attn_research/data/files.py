@@ -1,4 +1,4 @@
-"""Text files read line by line, JSON, gzip and xz, and atomic writes of small files."""
+"""Text files read line by line, JSON, arrays, gzip and xz, and atomic writes of small files."""
 
 import codecs
 import contextlib
@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 MAX_LINE = 1 << 24  # bytes; a longer line is no sentence, and may not fit the memory
 MAX_CONTENT = 1 << 30  # bytes of a file that is read whole, decompressed
@@ -145,6 +147,21 @@ def read_content(path: Path, most: int | None = None) -> bytes:
     """
     with open_content(path) as file:
         return _read(file, str(path), most)
+
+
+def read_npz(path: Path, name: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; nothing in it is run. Errors begin with `name`.
+
+    FileNotFoundError, or ValueError for a file that is damaged or holds objects.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{name}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except Exception as error:  # of many kinds, where a file is damaged
+        hint = "; save labels as np.array(labels, dtype=str)" * ("allow_pickle" in str(error))
+        raise ValueError(f"{name} is no .npz of arrays ({one_line(error)}){hint}") from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

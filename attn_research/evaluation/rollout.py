@@ -1,4 +1,4 @@
-"""Attention rollout through all layers of a network."""
+"""Attention rollout through the layers of a network."""
 
 import numpy as np
 
@@ -11,8 +11,13 @@ def rollout(weights: Float[np.ndarray, "L N P P"]) -> Float[np.ndarray, "P P"]:
     Abnar, Zuidema 2020: a residual connection keeps half of the information of a position. Row i
     is the distribution over inputs of output i; rows sum to 1 where rows of weights do.
     """
-    num_positions = weights.shape[-1]
-    total = np.eye(num_positions)
+    return rollouts(weights)[-1]
+
+
+def rollouts(weights: Float[np.ndarray, "L N P P"]) -> Float[np.ndarray, "L P P"]:
+    """The rollout up to each layer."""
+    identity = np.eye(weights.shape[-1])
+    found = [identity]
     for layer in weights.mean(axis=1):
-        total = (layer + np.eye(num_positions)) / 2 @ total
-    return total
+        found.append((layer + identity) / 2 @ found[-1])
+    return np.stack(found[1:])

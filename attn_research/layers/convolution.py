@@ -1,8 +1,9 @@
-"""Residual convolutional stem, whose feature maps a Vision Transformer reads."""
+"""Convolutions: a residual stem for Vision Transformers, and features of the cells of a grid."""
 
-from einops import reduce
+from einops import rearrange, reduce
 from flax import linen as nn
 
+from attn_research.layers.contracts import EncodedStates
 from attn_research.types import Array, Float
 
 GROUP = 16  # channels that are normalized together
@@ -61,3 +62,38 @@ class ResidualStem(nn.Module):
             for _ in range(self.blocks):
                 maps = ResidualBlock()(maps)
         return _normalized(maps)
+
+
+class GridEncoder(nn.Module):
+    """Features of the cells of a grid over an image, from the image around each cell alone.
+
+    `stages` of a 4 x 4 convolution, which halves both sides, a norm and max(0, ·); the first has
+    `width` channels, each further one twice as many. Then a linear map of every cell to `model_dim`
+    and a learned embedding of its place. With 3 stages a cell of 8 pixels sees 22.
+    ValueError where the cells do not divide the image.
+    """
+
+    width: int
+    stages: int
+    model_dim: int
+
+    @nn.compact
+    def read(self, images: Float[Array, "B H W C"], *, train: bool = False) -> EncodedStates:
+        """The states of the cells, row by row."""
+        del train  # nothing is dropped
+        height, width = images.shape[1:3]
+        cell = 2**self.stages
+        if height % cell or width % cell:
+            raise ValueError(
+                f"images of {height} x {width} pixels are not made of cells of {cell}: give "
+                "another number of stages, or another size"
+            )
+        maps = images
+        for stage in range(self.stages):
+            channels = self.width * 2**stage
+            maps = nn.Conv(channels, (4, 4), strides=2, padding=1, use_bias=False)(maps)
+            maps = nn.relu(nn.LayerNorm()(maps))  # of the channels of a place, which sees no other
+        states = nn.Dense(self.model_dim, name="map")(rearrange(maps, "b h w c -> b (h w) c"))
+        init = nn.initializers.normal(0.02)
+        places = self.param("places", init, (states.shape[1], self.model_dim))
+        return EncodedStates(states + places[None], None, None)

@@ -3,6 +3,7 @@
 Beltagy et al. 2020, section 3.1. The mask says which tokens are global.
 """
 
+import dataclasses
 from typing import Literal, NamedTuple
 
 import jax
@@ -65,12 +66,12 @@ class LongformerAttention(MultiHeadAttention):
         """Contexts of the heads [*B, T, N, Hv], and weights if captured.
 
         ValueError for positions that do not count from 0, a rotation, or a bias, and for the
-        capture of some heads.
+        capture of some rows.
         """
-        if capture not in (None, "all"):
+        if isinstance(capture, Capture) and capture.rows != tuple(range(inputs.shape[-2])):
             raise ValueError(
-                "global tokens with projections of their own capture all weights of a layer, not "
-                'those of some heads: give capture="all"'
+                "global tokens with projections of their own capture the weights of all queries, "
+                f"not of {len(capture.rows)}: name every row"
             )
         if positions is not None or rotation is not None or options.get("bias") is not None:
             raise ValueError(
@@ -83,8 +84,14 @@ class LongformerAttention(MultiHeadAttention):
         )
         index = self._global_index(mask, inputs.shape[:-1])
         tokens = jnp.take_along_axis(inputs, jnp.maximum(index, 0)[..., None], axis=-2)
+        # Its parameters are there also where no token is global.
+        queries = self._heads(self.query_global(tokens))
+        if not index.shape[-1]:
+            return Attended(context, weights)
+        if isinstance(capture, Capture):
+            capture = dataclasses.replace(capture, rows=tuple(range(index.shape[-1])))
         found = self.attend_projected(
-            self._heads(self.query_global(tokens)),
+            queries,
             (memory.global_keys, memory.global_values),
             mask,
             positions=Positions(query=index),
@@ -124,6 +131,16 @@ def global_part(mask: Mask) -> Global | GlobalTokens:
             "for one: join one Global or GlobalTokens to it, as `longformer` does"
         )
     return found[0]
+
+
+def with_global_tokens(mask: Mask, tokens: Global | GlobalTokens) -> Mask:
+    """The mask with these global tokens in place of its own; ValueError unless it has some once."""
+    global_part(mask)
+
+    def replace(part: Mask) -> Mask:
+        return tokens if isinstance(part, Global | GlobalTokens) else part.map_parts(replace)
+
+    return replace(mask)
 
 
 def keys_alone(mask: Mask) -> Mask:

@@ -135,6 +135,7 @@ class Bert(nn.Module):
         types: Int[Array, "B T"] | None = None,
         segments: Int[Array, "B T"] | None = None,
         positions: Int[Array, "B T"] | None = None,
+        mask: Mask | None = None,
         train: bool = False,
         capture: Capture = None,
     ) -> BertOutput:
@@ -143,10 +144,12 @@ class Bert(nn.Module):
         `valid` is false at padding, which no word attends to; its states mean nothing. `segments`
         number the texts of packed rows, of which none attends to another; pooling reads the first
         of a row. `types` of tokens are 0 where None. `positions` count from 0 in each text, and
-        padding takes none; rows of the table count from `first_position`.
+        padding takes none; rows of the table count from `first_position`. `mask`, such as one with
+        the global tokens of these texts, stands for that of the network.
         """
         states = self._embed(ids, types, self._rows(ids, valid, segments, positions), train=train)
-        mask = within_texts(self.mask, valid, segments)
+        mask = (self.mask if mask is None else mask).of_length(ids.shape[-1])
+        mask = within_texts(mask, valid, segments)
 
         def run(block, states, layer, capture):
             return block(states, mask.of_layer(layer), train=train, capture=capture)

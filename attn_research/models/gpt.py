@@ -35,7 +35,7 @@ from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.layers.stack import run_layers, unstack, with_params
 from attn_research.layers.transformer import BLOCK_RULES, DecoderBlock
-from attn_research.types import Array, Bool, Float, Int
+from attn_research.types import Array, Bool, Float, Int, PyTree
 
 # Layers, width, feed-forward width and heads of GPT-2 (Radford et al. 2019, table 2); those of GPT
 # (2018) are those of "small".
@@ -92,6 +92,7 @@ class GPT(nn.Module):
     pre-norm blocks the last states are normalized, and matrices that end in a residual connection
     start 1 / √(2 L) as large (Radford et al. 2019, section 2.3). `mask` holds beside causality, and
     may differ by head and layer. `attention` makes the heads: `LSHAttention` is Reformer's.
+    `make_block` makes the blocks, of which some take a `memory`: `GatedDecoderBlock` is Flamingo's.
     """
 
     vocab_size: int
@@ -112,6 +113,7 @@ class GPT(nn.Module):
     scoring: Scoring = make_scoring("scaled_dot")
     mask: Mask = Full()
     attention: Callable[..., MultiHeadAttention] = MultiHeadAttention
+    make_block: Callable[..., DecoderBlock] = DecoderBlock
     implementation: str | None = None
     remat: Remat = "none"
     tensor_rules: ClassVar = (*BLOCK_RULES, ("words/embedding$", ("tensor", None)))
@@ -135,7 +137,7 @@ class GPT(nn.Module):
             implementation=self.implementation,
         )
         self.words = nn.Embed(self.vocab_size, self.model_dim, embedding_init=NORMAL)
-        self.blocks = DecoderBlock(attention, self.mlp_dim, block)
+        self.blocks = self.make_block(attention, self.mlp_dim, block)
         if block.pre_norm:
             self.norm = block.make_norm()
         if not self.tied:
@@ -156,6 +158,7 @@ class GPT(nn.Module):
         *,
         segments: Int[Array, "B T"] | None = None,
         positions: Int[Array, "B T"] | None = None,
+        memory: PyTree | None = None,
         train: bool = False,
         capture: Capture = None,
     ) -> EncodedStates:
@@ -164,18 +167,19 @@ class GPT(nn.Module):
         `valid` is false at padding, which no token attends to; its states mean nothing. `segments`
         number the texts of packed rows, of which none attends to another. `positions` count from 0
         in each text, and padding takes none; `mask` and `position_bias` go by the place in the row,
-        so with these no padding may stand between tokens.
+        so with these no padding may stand between tokens. Weights are those over the `memory` that
+        blocks take, if they do.
         """
         if positions is None:
             positions = token_positions(ids, valid, segments)
             self._check_length(ids.shape[-1] if segments is None else 0)
         states, rotation = self._embed(ids, positions, train=train)
         mask = within_texts(intersect(self.mask, Causal()), valid, segments)
-        options = {"bias": self._bias(), "rotation": rotation, "train": train}
+        options = {"bias": self._bias(), "rotation": rotation, "train": train, "memory": memory}
 
         def run(block, states, layer, capture):
             after, _, weights = block(states, mask.of_layer(layer), capture=capture, **options)
-            return after, weights.attention
+            return after, weights.attention if memory is None else weights.cross
 
         loop = dict(num_layers=self.num_layers, policy=self.remat)
         last, *captured = run_layers(run, self.blocks, states, capture=capture, **loop)

@@ -23,7 +23,8 @@ class SelfAttentive(nn.Module):
 
     `penalty` is the coefficient of the redundancy of the rows of attention in the loss (section
     2.2). In training `word_dropout` drops whole words, `dropout` units of embeddings, of the pooled
-    vector and of the hidden layer. A pair of texts is read as one sequence.
+    vector and of the hidden layer. A pair of texts is read as one sequence. A `stem` makes states
+    of inputs that are no ids, such as sounds, of `vocab_size` features.
     """
 
     vocab_size: int
@@ -37,12 +38,13 @@ class SelfAttentive(nn.Module):
     dropout: float = 0.0
     word_dropout: float = 0.0
     init_limit: float = 0.1
+    stem: nn.Module | None = None
     tensor_rules: ClassVar = ()
 
     @nn.compact
     def __call__(
         self,
-        ids: Int[Array, "B S"],
+        ids: Array,
         valid: Bool[Array, "B S"],
         *,
         train: bool = False,
@@ -59,8 +61,14 @@ class SelfAttentive(nn.Module):
         init = symmetric_uniform(self.init_limit)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         drop_word = nn.Dropout(self.word_dropout, (-1,), deterministic=not train)
-        embed = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=init, name="embedding")
-        pooled = self.pooling(self._read(drop(drop_word(embed(ids))), valid, init), capture=capture)
+        if self.stem is None:
+            embed = nn.Embed(
+                self.vocab_size, self.embedding_dim, embedding_init=init, name="embedding"
+            )
+            embedded = embed(ids)
+        else:
+            embedded, valid = self.stem(ids, valid)
+        pooled = self.pooling(self._read(drop(drop_word(embedded)), valid, init), capture=capture)
         hidden = nn.relu(nn.Dense(self.mlp_dim, name="hidden")(drop(pooled.vector)))
         logits = nn.Dense(self.num_classes, name="output")(drop(hidden))
         auxiliary = None

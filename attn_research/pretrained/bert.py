@@ -1,4 +1,4 @@
-"""BERT's format; also what RoBERTa's and ALBERT's share with it."""
+"""BERT's format; also what those of RoBERTa, ALBERT, Longformer and BigBird share with it."""
 
 from collections.abc import Collection
 from typing import Any
@@ -26,7 +26,7 @@ SIZES = {
 
 
 def common_network(options: Options, heads: tuple[str, ...], **changes: Any) -> Bert:
-    """The encoder of a config, of fields that BERT, RoBERTa and ALBERT name alike."""
+    """The encoder of a config, of fields that BERT and its like name alike."""
     options.only("position_embedding_type", "absolute", None)
     options.only("tie_word_embeddings", True)
     options.without_effect(
@@ -59,7 +59,7 @@ def classifier_dropout(options: Options) -> float:
 
 
 def common_config(network: nn.Module) -> dict[str, Any]:
-    """The config of an encoder, of fields that the three name alike."""
+    """The config of an encoder, of fields that all name alike."""
     if not isinstance(network, Bert):
         raise ValueError(f"{type(network).__name__} is no Bert")
     return {theirs: getattr(network, ours) for theirs, ours in SIZES.items()} | {
@@ -85,6 +85,16 @@ def architecture(start: str, network: Bert) -> str:
     return start + ("ForNextSentencePrediction" if next_sentence else "Model")
 
 
+def pretraining_heads(options: Options, tensors: Collection[str], pooler: str) -> tuple[str, ...]:
+    """The heads of BERT's kind, by a tensor of each; `pooler` is the pooler's layer."""
+    tests = {
+        "pooler": f"{pooler}.weight",
+        "masked_lm": "cls.predictions.transform.dense.weight",
+        "next_sentence": "cls.seq_relationship.weight",
+    }
+    return find_heads(options, tensors, tests)
+
+
 def find_heads(
     options: Options, tensors: Collection[str], tests: dict[str, str]
 ) -> tuple[str, ...]:
@@ -101,11 +111,14 @@ def find_heads(
     return (*heads, "classifier" if "pooler" in heads else "token_classifier")
 
 
-def encoder_names(prefix: str) -> tuple[Name, ...]:
-    """Embeddings and blocks, as BERT and RoBERTa name them."""
+PROJECTIONS = "query", "key", "value"
+
+
+def encoder_names(prefix: str, projections: tuple[str, ...] = PROJECTIONS) -> tuple[Name, ...]:
+    """Embeddings and blocks, as all but ALBERT name them."""
     layer = f"{prefix}encoder.layer.{{layer}}"
     names = embedding_names(prefix)
-    for part in ("query", "key", "value"):
+    for part in projections:
         names += linear(f"{layer}.attention.self.{part}", f"blocks/attention/{part}")
     return (
         *names,
@@ -118,7 +131,7 @@ def encoder_names(prefix: str) -> tuple[Name, ...]:
 
 
 def embedding_names(prefix: str) -> tuple[Name, ...]:
-    """Embeddings of words, positions and types, as all three name them."""
+    """Embeddings of words, positions and types, as all name them."""
     start = f"{prefix}embeddings."
     return (
         *embedding(f"{start}word_embeddings", "words/embedding"),
@@ -149,12 +162,7 @@ def masked_lm_names(head: str, transform: str, layer_norm: str) -> tuple[Name, .
 
 
 def _network(options: Options, tensors: Collection[str]) -> Bert:
-    tests = {
-        "pooler": "bert.pooler.dense.weight",
-        "masked_lm": "cls.predictions.transform.dense.weight",
-        "next_sentence": "cls.seq_relationship.weight",
-    }
-    heads = find_heads(options, tensors, tests)
+    heads = pretraining_heads(options, tensors, "bert.pooler.dense")
     return common_network(options, heads, classifier_dropout=classifier_dropout(options))
 
 
@@ -166,9 +174,14 @@ def _config(network: nn.Module) -> dict[str, Any]:
 
 
 def _names(network: nn.Module) -> tuple[Name, ...]:
+    return pretraining_names("bert.pooler.dense")
+
+
+def pretraining_names(pooler: str) -> tuple[Name, ...]:
+    """The tensors of BERT's kind, by the name of the pooler's layer."""
     return (
         *encoder_names("bert."),
-        *linear("bert.pooler.dense", "pooler/dense"),
+        *linear(pooler, "pooler/dense"),
         *masked_lm_names("cls.predictions", "transform.dense", "transform.LayerNorm"),
         *linear("cls.seq_relationship", "next_sentence"),
         *linear("classifier", "classifier"),

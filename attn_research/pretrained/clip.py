@@ -89,6 +89,7 @@ def _config(network: nn.Module) -> dict[str, Any]:
         raise ValueError("the towers are no ViT and GPT")
     if not isinstance(reader.positions, LearnedPositions):
         raise ValueError("the texts' tower has no learned positions")
+    vit.check_resizing(vision)
     return {
         "architectures": ["CLIPModel"],
         "projection_dim": network.embedding_dim,

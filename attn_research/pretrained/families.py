@@ -12,11 +12,13 @@ from flax import traverse_util
 from attn_research.pretrained import (
     albert,
     bert,
+    big_bird,
     clip,
     dinov2,
     gpt,
     gpt2,
     llama,
+    longformer,
     marian,
     roberta,
     t5,
@@ -39,7 +41,10 @@ from attn_research.pretrained.options import Options
 from attn_research.pretrained.whisper_ctranslate2 import from_ctranslate2
 from attn_research.types import PyTree
 
-MODULES = bert, roberta, albert, gpt, gpt2, llama, t5, marian, whisper, vit, dinov2, clip
+MODULES = (
+    bert, roberta, albert, longformer, big_bird, gpt, gpt2, llama, t5, marian, whisper, vit, dinov2,
+    clip,
+)  # fmt: skip
 FAMILIES: dict[str, Family] = {module.FAMILY.model_type: module.FAMILY for module in MODULES}
 # A container's name, the architecture of which it is read, and the checkpoint as published.
 CONVERTERS = {

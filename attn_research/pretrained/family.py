@@ -54,8 +54,7 @@ TOWERS = "vision", "text"  # fields of networks that have networks
 def comparable(network: nn.Module) -> nn.Module:
     """The network without what no file holds: initialization, execution, unread choices."""
     fields = {field.name for field in dataclasses.fields(network)}
-    # Images of the size in the config need no resizing of positions.
-    unread = {"implementation": None, "remat": "none", "resizing": "bicubic"}
+    unread = {"implementation": None, "remat": "none"}
     changes: dict[str, Any] = {k: v for k, v in unread.items() if k in fields}
     changes |= {name: comparable(getattr(network, name)) for name in TOWERS if name in fields}
     if "block" in fields:

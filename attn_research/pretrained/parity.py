@@ -62,7 +62,8 @@ def first_departure(found: Arrays, expected: Arrays, inputs: Arrays) -> str | No
         if departs(WEIGHTS, block):
             return (
                 f"the attention weights of block {block}: the mask, the scale of the scores, the "
-                "order of heads, or rotary positions"
+                "order of heads, rotary positions, or BigBird's random blocks, which the original "
+                "draws otherwise and in evaluation not at all"
             )
         if departs(LAYERS, block + 1):
             return (

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attn_research.attention import GlobalTokens, Mask
+from attn_research.layers.longformer import LongformerAttention, with_global_tokens
 from attn_research.models.bert import Bert
 from attn_research.models.clip import Clip
 from attn_research.models.gpt import GPT
@@ -17,6 +19,7 @@ from attn_research.pretrained.families import Pretrained
 
 IDS, VALID, TARGETS = "input_ids", "attention_mask", "decoder_input_ids"
 TYPES, POSITIONS = "token_type_ids", "position_ids"
+GLOBAL = "global_attention_mask"
 IMAGES, SOUNDS = "pixel_values", "input_features"
 LAYERS, WEIGHTS = "hidden_states", "attentions"
 # Our heads by the names of their logits.
@@ -32,9 +35,10 @@ Arrays = Mapping[str, np.ndarray]
 def run_network(pretrained: Pretrained, inputs: Arrays) -> dict[str, np.ndarray]:
     """The outputs of a network for the original library's inputs, by the names it gives them.
 
-    Of IDS, VALID, TYPES, POSITIONS, TARGETS, IMAGES and SOUNDS a network takes those that it has a
-    use for; positions count every place of a row, as they do there. `hidden_states` [B, L + 1, T,
-    D] are the embeddings and the states after each block, `attentions` [B, L, N, T, T] the weights.
+    Of IDS, VALID, TYPES, POSITIONS, GLOBAL, TARGETS, IMAGES and SOUNDS a network takes those that
+    it has a use for; positions count every place of a row, as they do there. `hidden_states` [B, L
+    + 1, T, D] are the embeddings and the states after each block, `attentions` [B, L, N, T, T] the
+    weights.
     ValueError for an input of another name or shape, and for ids that the network does not have.
     """
     network, _ = pretrained
@@ -73,6 +77,9 @@ def _run_text(pretrained: Pretrained, inputs: Arrays) -> dict[str, jax.Array]:
         if decoder:
             raise ValueError("token_type_ids: this model has no token types")
         options["types"] = _whole(inputs, TYPES, network.num_types)
+    if GLOBAL in inputs:
+        chosen = np.asarray(_whole(inputs, GLOBAL, 2) > 0) & np.asarray(valid)
+        pretrained, options["mask"] = _with_global(pretrained, chosen)
     method = "read" if decoder else None
     found = _apply(pretrained, ids, valid, capture="all", method=method, **options)
     outputs = {"last_hidden_state": found.states, LAYERS: found.layers, WEIGHTS: found.weights}
@@ -88,6 +95,17 @@ def _run_text(pretrained: Pretrained, inputs: Arrays) -> dict[str, jax.Array]:
     if len(heads) == 1:
         outputs["logits"] = next(iter(heads.values()))
     return outputs
+
+
+def _with_global(pretrained: Pretrained, chosen: np.ndarray) -> tuple[Pretrained, Mask]:
+    """The network with room for the global tokens [B, T], and its mask with them."""
+    network, params = pretrained
+    if getattr(network, "attention", None) is not LongformerAttention:
+        raise ValueError(f"{GLOBAL}: this model has no projections of global tokens")
+    most = max(1, int(chosen.sum(axis=-1).max()))
+    room = network.clone(attention=functools.partial(LongformerAttention, max_global=most))
+    tokens = GlobalTokens(jnp.asarray(chosen), jnp.asarray(chosen))
+    return Pretrained(room, params), with_global_tokens(network.mask, tokens)
 
 
 def _run_images(pretrained: Pretrained, inputs: Arrays) -> dict[str, jax.Array]:
@@ -138,7 +156,7 @@ def _run_targets(pretrained: Pretrained, inputs: Arrays) -> dict[str, jax.Array]
 
 # What runs a network, by its kind: the inputs that it needs, and others that it takes.
 _RUNNERS: dict[type, tuple[tuple[str, ...], tuple[str, ...], Callable]] = {
-    Bert: ((IDS,), (VALID, TYPES, POSITIONS), _run_text),
+    Bert: ((IDS,), (VALID, TYPES, POSITIONS, GLOBAL), _run_text),
     GPT: ((IDS,), (VALID, TYPES, POSITIONS), _run_text),
     ViT: ((IMAGES,), (), _run_images),
     Clip: ((IDS, IMAGES), (VALID, POSITIONS), _run_pairs),

@@ -63,6 +63,7 @@ def common_config(network: nn.Module, architectures: str) -> dict[str, Any]:
     """The config of a network, of fields that ViT and DINOv2 name alike."""
     if not isinstance(network, ViT):
         raise ValueError(f"{type(network).__name__} is no ViT")
+    check_resizing(network)
     classes = range(network.num_classes or 2)
     height, width = network.image_size
     return {
@@ -83,6 +84,15 @@ def common_config(network: nn.Module, architectures: str) -> dict[str, Any]:
         "id2label": {str(i): f"LABEL_{i}" for i in classes},
         "label2id": {f"LABEL_{i}": i for i in classes},
     }
+
+
+def check_resizing(network: ViT) -> None:
+    """ValueError unless positions are resized as the original library does it."""
+    if network.resizing != "bicubic":
+        raise ValueError(
+            f'resizing is "{network.resizing}", and the original\'s is "bicubic": write '
+            'network.clone(resizing="bicubic"), which is the same for images of image_size'
+        )
 
 
 def common_names(prefix: str, block: str, patch: int) -> tuple[Name, ...]:

@@ -51,7 +51,7 @@ def main(paper: Paper, find: Callable[[str], Paper] | None = None) -> None:
 
     `find` gives other papers by name, for --init_from.
     """
-    _define_flags(paper)
+    define_flags(paper)
     app.run(functools.partial(_main, paper, find), flags_parser=functools.partial(_parse, paper))
 
 
@@ -60,7 +60,7 @@ def _parse(paper: Paper, argv: Sequence[str]) -> list[str]:
     rest = parse_flags([word for word in argv if word not in asked])
     if asked:
         try:
-            print(help_text(paper, _resolve_rows(paper)))
+            print(help_text(paper, resolve_rows(paper)))
         except ValueError as error:
             fail(error)
         sys.exit(0)
@@ -116,7 +116,8 @@ def one_line_errors(argv: Sequence[str]) -> Generator[None]:
         fail(error)
 
 
-def _define_flags(paper: Paper) -> None:
+def define_flags(paper: Paper) -> None:
+    """Defines the flags of a paper: the values of its config, and what to run."""
     for _, field in paper.config.fields():
         text = field.metadata["help"]
         options = {"lower_bound": field.metadata["minimum"]}
@@ -185,24 +186,32 @@ def _resume_command(paper: Paper) -> str:
     return shlex.join(["python", "-m", f"experiments.{paper.name}", *words, "--resume"])
 
 
-def _given(config: Config) -> dict[str, Any]:
+def given_values(config: Config) -> dict[str, Any]:
+    """The values of a config that flags gave."""
     names = [field.name for _, field in config.fields()]
     return {name: getattr(flags.FLAGS, name) for name in names if flags.FLAGS[name].present}
 
 
-def _resolve_rows(paper: Paper) -> dict[str, Resolved]:
+def resolve_rows(paper: Paper) -> dict[str, Resolved]:
     """The rows that the flags name, each with its config."""
     values = flags.FLAGS
     if values.table and values.row:
         raise ValueError(f"--row={values.row} has no effect with --table: give one of them")
     every = values.table or (values.describe and not values.row)
     rows = list(paper.rows) if every else (values.row or paper.default_row).split(",")
-    return {row: trace(paper, row, _given(paper.config)) for row in rows}
+    return {row: trace(paper, row, given_values(paper.config)) for row in rows}
+
+
+def chosen_folders(paper: Paper, config: Config) -> tuple[Path, Path]:
+    """The folders of runs and of results that the flags name, or those of the data and scale."""
+    place = "-".join(filter(None, (config.data, config.train.scale)))
+    run_dir = Path(flags.FLAGS.run_dir or f"runs/{paper.name}/{place}")
+    return run_dir, Path(flags.FLAGS.results_dir or run_dir / "results")
 
 
 def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
-    values, rows = flags.FLAGS, _resolve_rows(paper)
-    first, given = next(iter(rows.values())).config, _given(paper.config)
+    values, rows = flags.FLAGS, resolve_rows(paper)
+    first, given = next(iter(rows.values())).config, given_values(paper.config)
     if values.describe:
         _describe(paper, rows, given)
         return
@@ -217,9 +226,7 @@ def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
     cache_programs()
     if first.train.scale == "tiny":  # which compiles much and computes little
         jax.config.update("jax_disable_most_optimizations", True)
-    place = "-".join(filter(None, (first.data, first.train.scale)))
-    run_dir = Path(values.run_dir or f"runs/{paper.name}/{place}")
-    results_dir = Path(values.results_dir or run_dir / "results")
+    run_dir, results_dir = chosen_folders(paper, first)
     where = {"given": given, "run_dir": run_dir, "results_dir": results_dir}
     if len(rows) > 1:  # what is wrong with the last is said before the first is trained
         for row, (config, _) in rows.items():

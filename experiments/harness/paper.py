@@ -85,6 +85,8 @@ class Paper:
     trainable: Callable[[Config], Trainable | None] = lambda config: None
     # By path, parameters that --init_from need not have, such as a new head: drawn at random.
     fresh: Callable[[str], bool] | None = None
+    # What the parameters of --init_from become in this network, before they are compared with it.
+    adapt: Callable[[Config, PyTree], PyTree] = lambda config, params: params
     # Values that others imply, such as the sizes of the network of --init_from.
     complete: Callable[[Config], Config] = lambda config: config
     # What values of other parts need of the network, besides what their settings say.

@@ -1,11 +1,13 @@
 """Result files: the environment they were measured in, and the tables made of many of them."""
 
+import contextlib
+import contextvars
 import json
 import os
 import platform
 import shlex
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,27 @@ def write_tables(
     write_whole(folder / "tables.md", ("\n".join(text) + "\n").encode())
     plain = {name: to_dict(table) for name, table in tables.items()}
     write_whole(folder / "tables.json", json.dumps(plain, indent=1, ensure_ascii=False).encode())
+    if _ALONE.get():
+        raise _TablesWritten
+
+
+class _TablesWritten(Exception):
+    """The end of a report of which no figures are wanted."""
+
+
+_ALONE = contextvars.ContextVar("tables alone", default=False)
+
+
+@contextlib.contextmanager
+def tables_alone() -> Generator[None]:
+    """A block in which a report ends once its tables are written, before it draws figures."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    except _TablesWritten:
+        pass
+    finally:
+        _ALONE.reset(token)
 
 
 def _runs(results: Mapping[str, Sequence[dict]]) -> list[str]:
@@ -84,14 +107,9 @@ def _runs(results: Mapping[str, Sequence[dict]]) -> list[str]:
             seed = run["config"]["seed"]
             words = {f"--row={row_of(row)}": "--row={row}", f"--seed={seed}": "--seed={seed}"}
             command = " ".join(words.get(word, word) for word in run["command"].split(" "))
-            machine = ", ".join(f"{name} {value}" for name, value in run["environment"].items())
-            hashes = ", ".join(
-                f"{split} {' '.join(one[:12] for one in ones)}"
-                for split, ones in run["about"].get("sha256", {}).items()
-            )
             # A recipe that changed since has the same command.
             recipe = json.dumps(run["config"] | {"seed": None}, sort_keys=True)
-            where = f"{machine}; data SHA-256 {hashes}"
+            where = f"{machine(run)}; data SHA-256 {data_hashes(run)}"
             if planned := ", then ".join(map(str, run.get("planned_steps", []))):
                 where += f"; begun with learning rates planned for {planned} steps"
             alike = command, where, recipe
@@ -106,6 +124,19 @@ def _runs(results: Mapping[str, Sequence[dict]]) -> list[str]:
         more = "".join(f", `--seed={other}`" for other in others)
         lines.append(f"- `{command}`{more}  \n  {where}")
     return lines
+
+
+def machine(run: Mapping[str, Any]) -> str:
+    """The versions and hardware of a run."""
+    return ", ".join(f"{name} {value}" for name, value in run["environment"].items())
+
+
+def data_hashes(run: Mapping[str, Any]) -> str:
+    """The beginning of each SHA-256 of a run's data, by split."""
+    return ", ".join(
+        f"{split} {' '.join(one[:12] for one in ones)}"
+        for split, ones in run["about"].get("sha256", {}).items()
+    )
 
 
 def mean(values: Iterable[float | None]) -> float | None:

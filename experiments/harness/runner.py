@@ -101,11 +101,12 @@ def run_row(
             if config.train.init_from:  # checked before data is loaded
                 start = starting_params(program, find)
             program = make_program(paper, config, program.task.load())
-            if start is None and paper.initial:
-                start = paper.initial(config, program.task)
             kept = None
             if primary:
                 kept = RunFolder(place.folder, program, row, resume=resume, progress=progress)
+            begun = processes.broadcast_from_primary(primary and kept.state is not None)
+            if start is None and paper.initial and not begun:
+                start = paper.initial(config, program.task)
             train(program, kept, start, signals)
             processes.shutdown()
             if primary:

@@ -23,7 +23,7 @@ def starting_params(program: Program, find: Callable[[str], Paper]) -> PyTree:
     but weights. ValueError where parameters are missing, unknown or of another shape.
     """
     place, fresh = program.config.train.init_from, program.paper.fresh or (lambda path: False)
-    there = named_leaves(_read(place, find))
+    there = named_leaves(program.paper.adapt(program.config, _read(place, find)))
     shapes = named_leaves(program.state_shapes().params)
     fits = {
         path: path in there and path in shapes and there[path].shape == shapes[path].shape

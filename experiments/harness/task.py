@@ -1,6 +1,7 @@
 """The protocol of a task: data, loss and metrics, of which the harness knows nothing else."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -9,6 +10,7 @@ from flax import linen as nn
 
 from attn_research.training.step import Sums
 from attn_research.types import Array, Key, PyTree
+from attn_research.viewing.views import View
 
 # From the rows of a whole batch to those that this process reads.
 Rows = Callable[[int], slice]
@@ -17,13 +19,16 @@ Rows = Callable[[int], slice]
 class AttentionMap(NamedTuple):
     """Attention weights of one example, with a label for each row and column.
 
-    With `pixels` [H, W, C] the map is a grid of patches that lies over them.
+    With `pixels` [H, W, C] the map is a grid of patches that lies over them. With `features`
+    [F, M] of a sound of some `seconds` its columns are equal steps of that time.
     """
 
     weights: np.ndarray
     rows: Sequence[str]
     columns: Sequence[str]
     pixels: np.ndarray | None = None
+    features: np.ndarray | None = None
+    seconds: float = 0.0
 
 
 class Response(NamedTuple):
@@ -52,6 +57,47 @@ def head_maps(
         for i, layer in enumerate(layers)
         for j, head in enumerate(heads)
     }
+
+
+class Looked(NamedTuple):
+    """The response to one input, and all attention of it, by layer and head."""
+
+    response: Response
+    views: Sequence[View]
+
+
+def look(
+    task: "Task", network: nn.Module, params: PyTree, inputs: Iterable[Any]
+) -> Iterator[Looked]:
+    """All attention of one network for each input.
+
+    That is what the method `look` of a task gives, where it has one, else the maps of `respond`.
+    """
+    if hasattr(task, "look"):
+        yield from task.look(network, params, inputs)
+        return
+    for response in task.respond([network], [params], inputs):
+        yield Looked(response, views_of_maps(response.maps))
+
+
+def views_of_maps(maps: Mapping[str, AttentionMap]) -> list[View]:
+    """The maps called "layer 1, head 2" as one view for all layers and heads, each other as one."""
+    heads, views = {}, []
+    for name, each in maps.items():
+        if found := re.fullmatch(r"layer (\d+), head (\d+)", name):
+            heads[int(found[1]) - 1, int(found[2]) - 1] = each
+        elif each.pixels is None:
+            views.append(View(name, each.weights[None, None], each.rows, each.columns))
+    if heads:
+        layers, numbers = ([*dict.fromkeys(each)] for each in zip(*heads, strict=True))
+        weights = np.stack([[heads[i, j].weights for j in numbers] for i in layers])
+        first = next(iter(heads.values()))
+        rows, columns = list(first.rows), list(first.columns)
+        same = rows == columns
+        name = "self-attention" if same else "cross-attention"
+        options = {"same": same, "layers": layers, "heads": numbers}
+        views.append(View(name, weights, rows, columns, **options))
+    return views
 
 
 def kept_file(path: Path) -> Path:
@@ -98,7 +144,7 @@ class Task(Protocol):
     inputs: str  # the flag of experiments.predict that gives this task an input
     example: str  # flags of experiments.predict worth trying
     about: dict[str, Any]  # hashes and sizes of the data, for the result file
-    # A task may also have `contents`, `check` and `check_network`: see the functions above.
+    # A task may also have `contents`, `check`, `check_network` and `look`: see the functions above.
     steps_per_epoch: float
 
     def load(self) -> "Task":

@@ -19,9 +19,10 @@ from experiments.harness.run_folder import RunFolder
 
 def train(
     program: Program, kept: RunFolder | None, start: PyTree | None, signals: Signals | None = None
-) -> None:
+) -> PyTree:
     """Trains to the end, from the run folder, which the primary process alone has, or anew.
 
+    Returns the last parameters.
     A signal ends it after the current step, which is saved. Several processes would have to agree
     on that step: there a signal ends its process where it is, and the last checkpoint counts.
     """
@@ -59,6 +60,7 @@ def train(
             if signals and reached < config.train.num_steps:
                 kept.interrupt(reached, placement.gather(state))
                 raise Interrupted(signals.received, reached)
+        return placement.gather(state.params)
     finally:
         if kept:
             kept.end_training()

@@ -1,18 +1,18 @@
 """Verification of results: every number computed again from the predictions that were kept."""
 
 import functools
-import hashlib
 import json
 import multiprocessing
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from attn_research.training.cores import available_cores
 from experiments.harness.paper import Paper, parse_command
+from experiments.harness.results import tables_alone
 
 Find = Callable[[str], Paper]
 # (name, finding, whether it holds); None: not verified.
@@ -24,11 +24,36 @@ def result_folders(root: Path) -> list[Path]:
     return sorted({path.parent for path in root.rglob("*.seed*.json")})
 
 
+class Check(NamedTuple):
+    """What was found of a result file, with its scores as its predictions give them now."""
+
+    finding: Finding
+    scores: dict[str, Any] | None
+
+
 def render(folder: Path, find: Find) -> None:
     """Writes the tables and figures of a folder anew."""
     first = json.loads(_results(folder)[0].read_bytes())
     paper = find(first["experiment"])
     paper.report(folder, paper)
+
+
+def tables_again(
+    folder: Path, find: Find, scores: Mapping[Path, dict[str, Any]] | None = None
+) -> dict[str, bytes]:
+    """The tables of a folder by file name, rendered in a copy of it.
+
+    With `scores`, by result file, they are in the place of those that the results have.
+    """
+    ignored = shutil.ignore_patterns("*.png")
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(shutil.copytree(folder, place, dirs_exist_ok=True, ignore=ignored))
+        for path, found in (scores or {}).items():
+            result = json.loads(path.read_bytes()) | {"scores": found}
+            (copy / path.name).write_text(json.dumps(result))
+        with tables_alone():
+            render(copy, find)
+        return _tables(copy)
 
 
 def verify(folder: Path, find: Find, data_dir: str = "") -> Iterator[Finding]:
@@ -39,7 +64,19 @@ def verify(folder: Path, find: Find, data_dir: str = "") -> Iterator[Finding]:
 def verify_all(folders: Iterable[Path], find: Find, data_dir: str = "") -> Iterator[Finding]:
     """The findings of folders, in their order; many are computed on all cores."""
     places = [place for folder in folders for place in (*_results(folder), folder)]
-    check = functools.partial(_verify, find=find, data_dir=data_dir)
+    return (check.finding for check in _on_all_cores(places, find, data_dir))
+
+
+def check_results(
+    folders: Iterable[Path], find: Find, data_dir: str = ""
+) -> Iterator[tuple[Path, Check]]:
+    """Each result file of folders, in their order, and what was found of it."""
+    places = [place for folder in folders for place in _results(folder)]
+    return zip(places, _on_all_cores(places, find, data_dir), strict=True)
+
+
+def _on_all_cores(places: Sequence[Path], find: Find, data_dir: str) -> Iterator[Check]:
+    check = functools.partial(_check, find=find, data_dir=data_dir)
     # A process takes seconds to start.
     workers = min(available_cores(), len(places) // 16)
     if workers < 2:
@@ -53,35 +90,37 @@ def _results(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.seed*.json"))
 
 
-def _verify(place: Path, find: Find, data_dir: str) -> Finding:
+def _check(place: Path, find: Find, data_dir: str) -> Check:
     """The finding of a result file, or of the tables of a folder."""
     if place.is_dir():
-        return _verify_tables(place, find)
+        return Check(_verify_tables(place, find), None)
     name = place.relative_to(place.parents[2]).with_suffix("").as_posix()
     result = json.loads(place.read_bytes())
     paper = find(result["experiment"])
     if changes := list(stale(result, find)):
-        return name, f"its command gives another run: {'; '.join(changes)}", False
+        finding = f"its command gives another run: {'; '.join(changes)}"
+        return Check((name, finding, False), None)
     config = paper.config.replace(**result["config"])
     if "data_dir" in config.values():
         config = config.replace(data_dir=data_dir)
     try:
         scores = paper.task(config).score(place.with_suffix(""))
     except FileNotFoundError as error:
-        return name, f"data absent: {error}", None
+        return Check((name, f"data absent: {error}", None), None)
     except ValueError as error:
-        return name, str(error), False
+        return Check((name, str(error), False), None)
     drift = list(_differences(result["scores"], scores))
-    return name, "; ".join(drift) or "every number recomputed", not drift
+    return Check((name, "; ".join(drift) or "every number recomputed", not drift), scores)
 
 
 def _verify_tables(folder: Path, find: Find) -> Finding:
     name = f"{folder.relative_to(folder.parent.parent).as_posix()}/tables.md"
-    kept = _hash_tables(folder)
-    with tempfile.TemporaryDirectory() as copy:
-        render(Path(shutil.copytree(folder, copy, dirs_exist_ok=True)), find)
-        again = _hash_tables(Path(copy))
-    return name, "rendered the same" if kept == again else "differs from its results", kept == again
+    same = _tables(folder) == tables_again(folder, find)
+    return name, "rendered the same" if same else "differs from its results", same
+
+
+def _tables(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("tables.*"))}
 
 
 def stale(result: dict[str, Any], find: Find) -> Iterator[str]:
@@ -89,13 +128,6 @@ def stale(result: dict[str, Any], find: Find) -> Iterator[str]:
     paper = find(result["experiment"])
     kept, now = paper.config.replace(**result["config"]), parse_command(paper, result["command"])
     return _differences(kept.identity(), now.identity())
-
-
-def _hash_tables(folder: Path) -> dict[str, str]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob("tables.*"))
-    }
 
 
 def _differences(kept: Any, found: Any, where: str = "") -> Iterator[str]:

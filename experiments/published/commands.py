@@ -1,5 +1,6 @@
 """The flags of experiments.predict for published checkpoints, and what they ask for."""
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
@@ -10,7 +11,7 @@ from attn_research.layers.contracts import Capture, CaptureSome
 from experiments.harness.machine import cache_programs
 from experiments.harness.path_flags import define_path
 from experiments.harness.task import Response
-from experiments.published import continuation, encoders, translation
+from experiments.published import continuation, encoders, transcription, translation
 from experiments.published.model import ABILITIES, Published, load_published
 
 # Flags of continuations.
@@ -19,8 +20,9 @@ CONTINUATION = (
     "weights", "batch_size", "stream",
 )  # fmt: skip
 _SAMPLING = "temperature", "top_k", "top_p"
-# Those of them that translations have too.
+# Those of them that translations and transcripts have too.
 _OF_TRANSLATION = "num_tokens", "beam_size", "length_penalty", "batch_size"
+_OF_TRANSCRIPTS = "num_tokens", "beam_size", "length_penalty"
 _MOST_PANELS = 64
 
 
@@ -47,6 +49,9 @@ def define_published() -> None:
     )
     flags.DEFINE_integer("batch_size", 8, "Texts of --file that are read at once.", lower_bound=1)
     flags.DEFINE_bool("stream", None, "Show a continuation as it comes; unset, on a terminal.")
+    flags.DEFINE_bool(
+        "padded", False, "Give Whisper each sound with silence up to 30 seconds, as published."
+    )
     flags.DEFINE_list("layers", [], "Layers to draw, from 1; unset, the last of --checkpoint.")
     flags.DEFINE_list("heads", [], "Heads to draw, from 1; unset, all.")
 
@@ -62,19 +67,40 @@ def respond_published(
     others = [f"--do={each}" for each in model.abilities if each != ability]
     more = f" (also {' '.join(others)})" if others else ""
     print(f"{type(model.network).__name__}: {ability}{more}", file=sys.stderr, flush=True)
+    if ability == "transcribe":
+        _refuse(ability, _OF_TRANSCRIPTS)
+        yield from _transcribe(model, read_inputs("audio"), maps)
+        return
+    if values["padded"].present:
+        raise ValueError(f"--padded is for sounds, and this is {ability}")
     if maps and not values.layers:
         values.layers = [str(model.num_layers)]
     capture = _chosen(model) if maps and ability != "translate" else None
     if ability == "continue":
         yield from _continue(model, read_inputs("text"), capture)
         return
-    known = _OF_TRANSLATION if ability == "translate" else ()
-    if given := [name for name in CONTINUATION if values[name].present and name not in known]:
-        raise ValueError(f"--{given[0]} is for --do=continue, and this is {ability}")
+    _refuse(ability, _OF_TRANSLATION if ability == "translate" else ())
     if ability == "translate":
         yield from translation.respond(model, read_inputs("text"), _options(), maps=maps)
         return
     yield from encoders.respond(model, ability, read_inputs("text"), capture=capture)
+
+
+def _refuse(ability: str, known: tuple[str, ...]) -> None:
+    """ValueError for a flag of continuations that is not among those known."""
+    given = [name for name in CONTINUATION if flags.FLAGS[name].present and name not in known]
+    if given:
+        raise ValueError(f"--{given[0]} is for --do=continue, and this is {ability}")
+
+
+def _transcribe(model: Published, inputs: Iterable[str], maps: bool) -> Iterator[Response]:
+    values, options = flags.FLAGS, _options()
+    if not values["num_tokens"].present:
+        options = dataclasses.replace(options, num_tokens=transcription.MOST_TOKENS)
+    by_head = bool(values.layers or values.heads)
+    yield from transcription.respond(
+        model, inputs, options, maps=maps, padded=values.padded, by_head=by_head
+    )
 
 
 def _chosen(model: Published) -> CaptureSome:

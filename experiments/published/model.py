@@ -24,7 +24,7 @@ from experiments.harness.task import AttentionMap, head_maps
 
 # What the heads of an encoder do.
 OF_HEADS = {"masked_lm": "fill-mask", "classifier": "classify", "token_classifier": "classify"}
-ABILITIES = "fill-mask", "classify", "embed", "continue", "translate"
+ABILITIES = "fill-mask", "classify", "embed", "continue", "translate", "transcribe"
 _ROUND = 8  # rows are padded to multiples of it, so that few programs are compiled
 _SHORTEST = 16  # one row alone is padded to this, and to powers of two above
 
@@ -44,7 +44,7 @@ class Published:
         if isinstance(self.network, GPT):
             return ("continue",)
         if isinstance(self.network, Transformer):
-            return ("translate",)
+            return ("translate",) if self.network.stem is None else ("transcribe",)
         return *dict.fromkeys(OF_HEADS[h] for h in self.network.heads if h in OF_HEADS), "embed"
 
     def choose(self, wanted: str) -> str:
@@ -92,6 +92,9 @@ class Published:
         """
         size = max(_SHORTEST, 1 << (len(ids) - 1).bit_length())
         size = size if self.longest is None else min(size, self.longest)
+        # A mask may depend on the length of a row, and is that of the text's own.
+        mask, own = self.network.mask, self.network.mask.of_length(len(ids))
+        size = next(each for each in range(size, 0, -1) if mask.of_length(each) == own)
         padding = [(0, size - len(ids))]
         options = {} if types is None else {"types": jnp.asarray(np.pad(types, padding)[None])}
         row, valid = np.pad(np.int32(ids), padding)[None], np.arange(size)[None] < len(ids)
@@ -128,20 +131,22 @@ def _compiled(network: nn.Module, capture: Any) -> Any:
 def load_published(path: str | Path) -> Published:
     """The checkpoint in a folder, or in a GGUF file; ValueError or OSError where it is unfit.
 
-    That is also where it reads no text.
+    That is also where it reads neither text nor sounds.
     """
     checkpoint = read_checkpoint(path)
     network, params = from_checkpoint(checkpoint)
     config = checkpoint.config
-    if isinstance(network, Transformer) and network.stem is None:
-        sizes = network.source_vocab, network.target_vocab
+    if isinstance(network, Transformer):
+        sizes = (network.target_vocab,)
+        if network.stem is None:
+            sizes = network.source_vocab, network.target_vocab
         config = _generation(checkpoint) | config
     elif isinstance(network, Bert | GPT):
         sizes = (network.vocab_size,)
     else:
         raise ValueError(
-            f"{path}: this {checkpoint.architectures()[-1]} does not read text alone; models like "
-            "BERT, GPT, Llama, Marian and T5 do"
+            f"{path}: this {checkpoint.architectures()[-1]} does not read text alone, nor "
+            "sounds; models like BERT, GPT, Llama, Marian, T5 and Whisper do"
         )
     return Published(network, params, load_tokenizer(checkpoint, *sizes), config)
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attn_research.decoding import Beam, Hypotheses, Vocabulary, beam_search
-from experiments.harness.task import Response, head_maps
+from attn_research.viewing.views import pair_views
+from experiments.harness.task import Looked, Response, head_maps
 from experiments.published.continuation import Options
 from experiments.published.model import Published, pad_rows
 
@@ -22,6 +23,24 @@ def respond(
 
     A translation is of its text alone, whatever texts are beside it. Maps are of cross-attention.
     """
+    for response, *ids in _translate(model, inputs, options):
+        if maps:
+            labels = reversed(_labels(model, *ids))
+            response = response._replace(maps=head_maps(_weights(model, *ids)["cross"], *labels))
+        yield response
+
+
+def look(model: Published, text: str, options: Options) -> Looked:
+    """All attention over a text and its translation."""
+    ((response, *ids),) = _translate(model, [text], options)
+    views = pair_views(_labels(model, *ids), _weights(model, *ids))
+    return Looked(response, [*views.values()])
+
+
+def _translate(
+    model: Published, inputs: Iterable[str], options: Options
+) -> Iterator[tuple[Response, list[int], list[int]]]:
+    """The responses without maps, and the ids of source and target."""
     vocabulary = _vocabulary(model)
     beam = options.strategy if isinstance(options.strategy, Beam) else Beam(1)
     texts = iter(inputs)
@@ -33,15 +52,15 @@ def respond(
         )
         for row, text in enumerate(batch):
             tokens = np.asarray(found.tokens[row, 0])[: int(found.lengths[row, 0])].tolist()
-            drawn = _maps(model, vocabulary, sources[row], tokens) if maps else {}
             full = len(tokens) == options.num_tokens
-            yield Response(
+            response = Response(
                 text,
                 model.tokenizer.decode([each for each in tokens if each != vocabulary.eos]),
                 {"log_probability": float(found.log_probs[row, 0])},
-                drawn,
+                {},
                 [f"{len(tokens)} tokens" + ", the most that --num_tokens allows" * full],
             )
+            yield response, sources[row], tokens
 
 
 def _vocabulary(model: Published) -> Vocabulary:
@@ -85,15 +104,20 @@ def _search(
     )
 
 
-def _maps(model, vocabulary, source, tokens):
-    """The cross-attention of every head: rows are the tokens that a step predicts."""
-    ids, previous = np.int32([source]), np.int32([[vocabulary.bos, *tokens[:-1]]])
-    weights = np.asarray(_weights(model.network, model.on_device, ids, previous))
-    labels = model.tokenizer.target_labels(tokens), model.tokenizer.labels(source)
-    return head_maps(weights[0], *labels)
+def _labels(model, source, tokens):
+    return model.tokenizer.labels(source), model.tokenizer.target_labels(tokens)
+
+
+def _weights(model, source, tokens) -> dict[str, np.ndarray]:
+    """The weights [L, N, T, S] of encoder and decoder: rows are the tokens that a step predicts."""
+    ids, previous = np.int32([source]), np.int32([[_vocabulary(model).bos, *tokens[:-1]]])
+    found = _capture(model.network, model.on_device, ids, previous)
+    return {name: np.asarray(each[0]) for name, each in found.items()}
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _weights(network: Any, params: Any, ids: Any, previous: Any) -> Any:
-    found = network.apply(params, ids, jnp.ones(ids.shape, bool), previous, capture="all")
-    return found.weights
+def _capture(network: Any, params: Any, ids: Any, previous: Any) -> dict[str, Any]:
+    valid = jnp.ones(ids.shape, bool)
+    encoded = network.apply(params, ids, valid, capture="all", method="encode")
+    hidden = network.apply(params, encoded, previous, capture="all", method="decode_states")
+    return {"encoder": encoded.weights, "cross": hidden.weights, "decoder": hidden.self_weights}

@@ -36,7 +36,7 @@ def report(folder: Path, paper: Paper) -> None:
     """Writes tables.md, tables.json and the pictures of what a folder holds results of."""
     results = read_results(folder, paper.rows)
     tests = list(next(iter(results.values()))[0]["scores"]["tests"])
-    tables, notes = {}, []
+    tables, notes, resolved = {}, [], {}
     if "f1" in next(iter(results.values()))[0]["scores"]["tests"][tests[0]]:
         tables["Table 4"] = _parsing(results, tests[0])
     else:
@@ -49,10 +49,12 @@ def report(folder: Path, paper: Paper) -> None:
             }
             if any("pronouns" in one for found in of_test.values() for one in found):
                 tables[f"Pronoun resolution, {test}"] = _pronouns(of_test)
-                _draw_pronouns(of_test, folder / f"pronouns-{test}.png")
+                resolved[test] = of_test
             if any("heads" in one for found in of_test.values() for one in found):
                 tables[f"Alignment error rate by layer and head, {test}"] = _heads(of_test)
     write_tables(folder, paper.title, tables, results, notes)
+    for test, of_test in resolved.items():
+        _draw_pronouns(of_test, folder / f"pronouns-{test}.png")
     _draw_maps(folder, results)
 
 

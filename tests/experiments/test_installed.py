@@ -48,6 +48,7 @@ def call(installed, cwd, *words, code=0):
 def test_the_wheel_has_the_experiments_and_their_data_but_no_results(installed):
     assert (installed / "experiments" / "bahdanau2014" / "figure2.json").is_file()
     assert (installed / "attn_research" / "py.typed").is_file()
+    assert (installed / "attn_research" / "viewing" / "page" / "page.html").is_file()
     assert not (installed / "experiments" / "results").exists()
     modules = {path.relative_to(ROOT) for path in (ROOT / "experiments").rglob("*.py")}
     assert all((installed / path).is_file() for path in modules)

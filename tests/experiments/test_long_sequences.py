@@ -2,12 +2,14 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from attn_research.attention import ByHead, Causal
 from attn_research.layers.lsh import LSHAttention
+from attn_research.trees import named_leaves
 from experiments.bigbird2020.paper import PAPER as BIGBIRD
 from experiments.bigbird2020.paper import make_mask
 from experiments.bigbird2020.tables import keys_of
@@ -15,6 +17,8 @@ from experiments.harness.paper import resolve
 from experiments.harness.results import orderings
 from experiments.harness.verify import verify
 from experiments.longformer2020 import paper as longformer
+from experiments.longformer2020.documents.paper import PAPER as DOCUMENTS
+from experiments.longformer2020.documents.paper import carry
 from experiments.longformer2020.reach import paper as reach
 from experiments.longformer2020.reach.tables import reach_of
 from experiments.lra2020.paper import PAPER as ARENA
@@ -98,3 +102,34 @@ def test_orderings_say_what_came_out():
         "The paper has a above b: here it came out (+1 points).",
         "The paper has b above a: here it did not come out (-1 points).",
     ]
+
+
+def test_an_encoder_is_carried_to_more_positions():
+    config = resolve(DOCUMENTS, "longformer-2048", {"scale": "tiny"})
+    task = DOCUMENTS.task(config)
+    shapes = named_leaves(
+        jax.eval_shape(DOCUMENTS.network(config, task).init, jax.random.key(0), *task.init_inputs())
+    )
+    short = resolve(DOCUMENTS, "full-512", {"scale": "tiny", "max_length": 24, "max_words": 20})
+    params = DOCUMENTS.network(short, task).init(jax.random.key(0), *task.init_inputs())
+    found = named_leaves(carry(config, params))
+    assert {path: leaf.shape for path, leaf in found.items()} == {
+        path: leaf.shape for path, leaf in shapes.items()
+    }
+    table = params["params"]["positions"]["table"]
+    np.testing.assert_array_equal(found["params/positions/table"][24:48], table)
+    np.testing.assert_array_equal(found["params/positions/table"][48:], table[:16])
+    kernels = (found[f"params/blocks/attention/{name}/kernel"] for name in ("key_global", "key"))
+    np.testing.assert_array_equal(*kernels)
+
+
+def test_documents_of_a_length(tmp_path):
+    folder = tmp_path / "grammar-tiny"
+    run(DOCUMENTS, "longformer-2048", folder, scale="tiny", num_steps=4, min_words=8)
+    DOCUMENTS.report(folder / "results", DOCUMENTS)
+    assert all(holds for _, _, holds in verify(folder / "results", find))
+    text = (folder / "results" / "tables.md").read_text()
+    assert "words or more" in text
+    with pytest.raises(ValueError, match="--min_words=999: no example of train has as many"):
+        config = resolve(DOCUMENTS, "full-512", {"scale": "tiny", "min_words": 999})
+        DOCUMENTS.task(config).load()

@@ -19,7 +19,7 @@ def read(monkeypatch):
 
     def make(*words, kind="text", stdin=b""):
         values = flags.FlagValues()
-        for name in ("text", "file", "image"):
+        for name in ("text", "file", "image", "audio", "question"):
             flags.DEFINE_string(name, "", "", flag_values=values)
         values(["predict", *words])
         monkeypatch.setattr(predict.flags, "FLAGS", values)
@@ -59,6 +59,16 @@ def test_a_tilde_is_the_home_of_the_user(read, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "lines.txt").write_text("a\n")
     assert read("--file=~/lines.txt") == ["a"]
+
+
+def test_a_question_is_about_all_images(read):
+    both = "--image=a.png,b.png", "--question=what ?"
+    assert read(*both, kind=predict.QUESTION) == [("what ?", ["a.png", "b.png"])]
+    for words in (both[:1], both[1:], (), (*both, "--text=a")):
+        with pytest.raises(ValueError, match=r"give --image=FILE, .* and --question="):
+            read(*words, kind=predict.QUESTION)
+    with pytest.raises(ValueError, match="--question: this run's model reads text alone"):
+        read(both[1], kind="text")
 
 
 def test_a_closed_output_ends_without_a_message(monkeypatch, capfd):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,8 +27,10 @@ ROOT = Path(__file__).parents[2]
 def models_of(tmp_path_factory):
     """Published models of golden arrays, by name."""
     found = {}
-    for name in ("bert_pretraining", "bert_classes", "bert_token_classes", "gpt2", "llama"):
-        words = [*SPECIAL, *LETTERS[:-1], "##z"] if "bert" in name else [*LETTERS, *"?!;:,"]
+    decoders = "gpt2", "llama"
+    encoders = "bert_pretraining", "bert_classes", "bert_token_classes"
+    for name in (*encoders, "longformer_masked_lm", "big_bird", *decoders):
+        words = [*LETTERS, *"?!;:,"] if name in decoders else [*SPECIAL, *LETTERS[:-1], "##z"]
         found[name] = load_published(write(tmp_path_factory.mktemp(name), name, words))
     return found
 
@@ -59,6 +62,19 @@ def test_masks_are_filled_in_with_the_most_probable_words(models_of):
     assert list(some.maps) == ["layer 3, head 2", "layer 1, head 2"]
     for name, drawn in some.maps.items():
         np.testing.assert_allclose(drawn.weights, found.maps[name].weights, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["longformer_masked_lm", "big_bird"])
+def test_sparse_encoders_fill_in_masks_as_without_padding(models_of, name):
+    model, text = models_of[name], "a b [MASK] d e f g h i j"
+    found = respond(model, "fill-mask", text, capture=CaptureSome((2, 0), (1,)))
+    ids, types = model.encode(text)  # 12 of them, of which BigBird has full attention
+    exact = jax.jit(model.network.apply)(model.params, jnp.array([ids]), types=jnp.array([types]))
+    logits = np.asarray(exact.heads["masked_lm"][0, 3])
+    assert next(iter(found.scores)) == model.tokenizer.labels([int(logits.argmax())])[0]
+    probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    assert max(found.scores.values()) == pytest.approx(probabilities.max(), rel=1e-4)
+    assert list(found.maps) == ["layer 3, head 2", "layer 1, head 2"]
 
 
 def test_texts_are_classified_whole_and_by_token(models_of):

@@ -122,6 +122,20 @@ def test_maps_are_of_cross_attention(folders):
     np.testing.assert_allclose(drawn.weights.sum(-1), 1, atol=1e-5)
 
 
+def test_all_attention_of_encoder_and_decoder_is_looked_at(folders):
+    model = load_published(folders["marian"])
+    (response,) = translate(model, "a b c", maps=True)
+    found = translation.look(model, "a b c", Options(num_tokens=7))
+    encoder, cross, decoder = found.views
+    assert found.response.output == response.output
+    first = response.maps["layer 1, head 1"]
+    np.testing.assert_allclose(cross.weights[0, 0], first.weights, atol=1e-6)
+    assert cross.rows == first.rows and encoder.rows == first.columns
+    assert decoder.columns == ["<start>", *first.rows[:-1]]
+    for view in found.views:
+        np.testing.assert_allclose(view.weights.sum(-1), 1, atol=1e-5)
+
+
 def test_ids_of_pieces_are_those_of_the_vocabulary(folders):
     tokenizer = load_published(folders["marian"]).tokenizer
     vocabulary = json.loads((folders["marian"] / "vocab.json").read_text())

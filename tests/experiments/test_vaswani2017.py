@@ -10,8 +10,11 @@ import pytest
 
 from attn_research.data.batching import all_rows
 from attn_research.training.step import make_train_step
+from experiments.explore.sources import look_at_predictions
 from experiments.harness.paper import resolve
 from experiments.harness.program import make_program
+from experiments.harness.run_folder import load_run
+from experiments.harness.task import look
 from experiments.harness.verify import verify
 from experiments.papers import find
 from experiments.tasks.translation import pronouns
@@ -179,6 +182,46 @@ def test_pronouns_and_heads_are_scored(results):
     assert np.shape(other["pronouns"]["cross"]["antecedent"]) == (1, 1)
     assert "decoder" not in other["pronouns"]
     assert "heads" not in other
+
+
+def test_all_attention_of_a_translation_is_looked_at(results):
+    text = "the cat sleeps ."
+    for row in ("base", "RNNsearch"):
+        kept = load_run(results.parent / "runs" / f"{row}.seed0", find)
+        (found,) = look(kept.task, kept.network, kept.params, [text])
+        alignment = found.response.maps["alignment"]
+        views = {view.name: view for view in found.views}
+        if row == "RNNsearch":
+            assert list(views) == ["alignment"]
+            weights = views["alignment"].weights[0, 0]
+        else:
+            encoder, cross, decoder = found.views
+            assert [each.name.split()[0] for each in found.views] == [
+                "encoder", "cross-attention", "decoder",
+            ]  # fmt: skip
+            # The heads of the layer before the last.
+            weights = cross.weights[0].mean(axis=0)
+            assert encoder.labels[0] == [*text.split(), "<end>"] and encoder.same
+            assert decoder.labels[1][0] == "<start>" and not np.triu(decoder.weights, 1).any()
+            np.testing.assert_allclose(encoder.weights.sum(axis=-1), 1, atol=1e-5)
+        np.testing.assert_allclose(weights, alignment.weights, atol=1e-5)
+    empty, _ = look(kept.task, kept.network, kept.params, [" ", text])
+    assert not empty.views
+
+
+def test_the_antecedent_of_a_kept_sentence_is_marked(results):
+    found = look_at_predictions(results / "base.seed0")
+    encoder, _, decoder = found.views[:3]
+    words = found.response.input.split()
+    names = {mark.name: words[mark.column] for mark in encoder.marks}
+    assert words[encoder.start[2]] in ("it", "they") and list(names) == ["antecedent", "other noun"]
+    row, column, _ = encoder.marks[0]
+    layer, head, _ = encoder.start
+    assert encoder.weights[layer, head, row, column] == encoder.weights[:, :, row, column].max()
+    # Both the step that writes the noun and the one that reads it.
+    steps = [mark.column for mark in decoder.marks if mark.name == "antecedent"]
+    assert steps in [[step, step + 1] for step in range(len(decoder.columns))]
+    assert [view.name for view in found.views[3:4]] == ["alignment 1"]
 
 
 def test_pronouns_are_scored_at_the_first_word_that_depends_on_gender(tmp_path):

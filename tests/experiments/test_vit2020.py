@@ -7,11 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from attn_research.data.batching import all_rows
+from attn_research.evaluation.rollout import rollout
 from experiments.harness.paper import resolve
 from experiments.harness.program import Program, make_program
+from experiments.harness.run_folder import load_run
 from experiments.harness.runner import measure
+from experiments.harness.task import look
 from experiments.harness.verify import verify
 from experiments.papers import find
 from experiments.vit2020.paper import PAPER
@@ -36,6 +40,19 @@ def test_a_run_writes_a_verifiable_table_and_a_picture(results):
     assert "test accuracy" in (results / "tables.md").read_text()
     scores = json.loads((results / f"{NAME}.json").read_text())["scores"]["tests"]["test"]
     assert scores["images"] == 180 and 0 <= scores["accuracy"] <= 1
+
+
+def test_all_attention_to_an_image_is_looked_at(results, tmp_path):
+    path = tmp_path / "digit.png"
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(path)
+    kept = load_run(results.parent / "runs" / NAME, find)
+    (found,) = look(kept.task, kept.network, kept.params, [str(path)])
+    (view,) = found.views
+    down, across = view.picture.grid
+    assert view.picture.first == 1 and view.weights.shape[2:] == (1 + down * across,) * 2
+    shown = found.response.maps["rollout"].weights
+    np.testing.assert_allclose(rollout(view.weights)[0, 1:].reshape(down, across), shown)
+    np.testing.assert_array_equal(view.picture.pixels, found.response.maps["rollout"].pixels)
 
 
 def test_an_edited_prediction_fails_the_verification(results):

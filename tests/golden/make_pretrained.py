@@ -60,32 +60,42 @@ OUTPUTS = "logits", "prediction_logits", "seq_relationship_logits", "sop_logits"
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for number, (name, (architecture, fields)) in enumerate(CASES.items()):
-        torch.manual_seed(number)
-        kind = getattr(transformers, architecture)
-        config = kind.config_class(**fields, attn_implementation="eager")
-        model = kind(config).eval()
-        with torch.no_grad():
-            for path, parameter in model.named_parameters():
-                parameter.normal_(0.0, 0.4)
-                if "norm" in path.lower() or ".ln_" in path:
-                    parameter.add_(float(path.endswith("weight")))
-        model.tie_weights()
+        model = make_model(architecture, fields, number)
         arrays = run(model, "token_type_ids" if "type_vocab_size" in fields else None)
         if name in GREEDY:
             arrays |= greedy(model)
         if name.endswith("classes"):  # the layers are those of the other file of the family
             arrays = {key: value for key, value in arrays.items() if key not in LAYERS}
-        state = {f"tensor.{key}": value.numpy() for key, value in model.state_dict().items()}
-        about = {
-            "config": config.to_dict() | {"architectures": [architecture]},
-            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-            "seed": number,
-        }
-        text = np.array(json.dumps(about, default=str, sort_keys=True))
-        np.savez_compressed(FOLDER / f"{name}.npz", about=text, **arrays, **state)
+        write(name, model, number, arrays)
 
 
-def run(model, types):
+def make_model(architecture, fields, seed):
+    """A model of the config with random parameters."""
+    torch.manual_seed(seed)
+    kind = getattr(transformers, architecture)
+    model = kind(kind.config_class(**fields, attn_implementation="eager")).eval()
+    with torch.no_grad():
+        for path, parameter in model.named_parameters():
+            parameter.normal_(0.0, 0.4)
+            if "norm" in path.lower() or ".ln_" in path:
+                parameter.add_(float(path.endswith("weight")))
+    model.tie_weights()
+    return model
+
+
+def write(name, model, seed, arrays):
+    """The file of a model and its arrays."""
+    state = {f"tensor.{key}": value.numpy() for key, value in model.state_dict().items()}
+    about = {
+        "config": model.config.to_dict() | {"architectures": [type(model).__name__]},
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "seed": seed,
+    }
+    text = np.array(json.dumps(about, default=str, sort_keys=True))
+    np.savez_compressed(FOLDER / f"{name}.npz", about=text, **arrays, **state)
+
+
+def run(model, types, has_global=False):
     """Inputs with padding and holes, and what the model makes of them."""
     ids = torch.randint(2, 29, (2, 11))
     mask = torch.tensor([[1] * 11, [1, 1, 0, 1, 1, 0, 0, 1, 1, 0, 0]])
@@ -94,12 +104,23 @@ def run(model, types):
         inputs[types] = torch.tensor([[0] * 5 + [1] * 6, [0, 0, 0] + [1] * 8])
         if model.config.type_vocab_size == 1:
             inputs[types].zero_()
+    if has_global:
+        inputs["global_attention_mask"] = torch.tensor([[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]] * 2)
+        inputs["global_attention_mask"][1, 7] = 1
     with torch.no_grad():
         found = model(**inputs, output_hidden_states=True, output_attentions=True)
     arrays = {f"input.{key}": value.numpy() for key, value in inputs.items()}
-    arrays |= {f"output.{key}": found[key].numpy() for key in OUTPUTS if key in found}
-    arrays["output.hidden_states"] = torch.stack(found.hidden_states, 1).numpy()
-    arrays["output.attentions"] = torch.stack(found.attentions, 1).numpy()
+    return arrays | {f"output.{key}": value for key, value in outputs(found).items()}
+
+
+def outputs(found, length=None):
+    """The arrays of an output, of which hidden states and weights are cut to a length."""
+    arrays = {key: found[key].numpy() for key in OUTPUTS if key in found}
+    states = [each[:, :length] for each in found.hidden_states]
+    arrays["hidden_states"] = torch.stack(states, 1).numpy()
+    if len({each.shape for each in found.attentions}) == 1:
+        weights = torch.stack(found.attentions, 1)
+        arrays["attentions"] = weights[..., :length, :length].numpy()
     return arrays
 
 

@@ -77,13 +77,7 @@ def big_bird() -> dict[str, np.ndarray]:
     )
     layer = BigBirdBlockSparseAttention(config, seed=3).train()
     drawn = []
-    make_mask = layer._create_rand_mask_from_inputs
-
-    def recording(from_mask, to_mask, rand_attn, *sizes):
-        drawn.append(rand_attn[0].numpy())
-        return make_mask(from_mask, to_mask, rand_attn, *sizes)
-
-    layer._create_rand_mask_from_inputs = recording
+    record(layer, drawn)
     shape = 2, HEADS, BIG_BIRD_LENGTH, WIDTH // HEADS
     arrays = [torch.randn(shape, requires_grad=True) for _ in range(3)]
     valid = torch.arange(BIG_BIRD_LENGTH)[None] < torch.tensor([[BIG_BIRD_LENGTH], [37]])
@@ -117,6 +111,17 @@ def big_bird() -> dict[str, np.ndarray]:
     found |= {f"d_{name}": x.transpose(1, 2) for name, x in zip(names, gradients, strict=True)}
     found |= {"context": context, "valid": valid}
     return {name: x.detach().numpy() for name, x in found.items()} | {"blocks": drawn[0]}
+
+
+def record(attention, drawn):
+    """Has a layer of BigBird keep the blocks that it draws for the first of a batch."""
+    make_mask = attention._create_rand_mask_from_inputs
+
+    def recording(from_mask, to_mask, rand_attn, *sizes):
+        drawn.append(rand_attn[0].numpy())
+        return make_mask(from_mask, to_mask, rand_attn, *sizes)
+
+    attention._create_rand_mask_from_inputs = recording
 
 
 if __name__ == "__main__":

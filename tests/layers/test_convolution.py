@@ -1,10 +1,11 @@
-"""The residual network before a Transformer, against sums written out."""
+"""The residual network before a Transformer, against sums written out, and cells of a grid."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from attn_research.layers.convolution import ResidualBlock, ResidualStem
+from attn_research.layers.convolution import GridEncoder, ResidualBlock, ResidualStem
 
 
 def normalized(maps):
@@ -64,3 +65,21 @@ def test_a_residual_stem_by_hand():
         np.testing.assert_allclose(found, normalized(expected), rtol=1e-3, atol=1e-3)
     # No image depends on its batch mates.
     np.testing.assert_allclose(stem.apply(params, images[1:2])[0], maps[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_cell_sees_the_pixels_around_it_alone():
+    encoder = GridEncoder(width=4, stages=3, model_dim=6)
+    images = jnp.array(np.random.default_rng(0).normal(size=(1, 40, 48, 3)), jnp.float32)
+
+    def of_cell(images):  # in the third row, the fourth of six
+        states, _ = encoder.init_with_output(jax.random.key(0), images, method="read")
+        return jnp.sum(states.states[0, 15] ** 2), states.states.shape
+
+    gradient, shape = jax.jit(jax.grad(of_cell, has_aux=True))(images)
+    assert shape == (1, 30, 6)
+    seen = np.abs(gradient[0]).sum(axis=-1) > 0
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    # 16 to 23 down and 24 to 31 across, and seven pixels around that.
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (9, 30, 17, 38)
+    with pytest.raises(ValueError, match="40 x 44 pixels are not made of cells of 8"):
+        jax.eval_shape(of_cell, images[:, :, :44])

@@ -12,6 +12,7 @@ from attn_research.attention import (
     BlockWindow,
     ByHead,
     ByLayer,
+    Capture,
     Causal,
     Dense,
     Global,
@@ -104,8 +105,8 @@ def test_global_projections_that_are_copies_change_nothing():
     plain, separate = (kind(HEADS, 4) for kind in (MultiHeadAttention, LongformerAttention))
     mask = longformer(1, Global(2, 4)) & Padding(jnp.arange(9)[None] < jnp.array([[9], [7]]))
 
-    def run(layer, states):
-        return layer(states, layer.project(states), mask, capture="all")
+    def run(layer, states, capture="all"):
+        return layer(states, layer.project(states), mask, capture=capture)
 
     params = plain.init(jax.random.key(0), states, method=run)
     copied = {"params": copy_to_global(params["params"])}
@@ -115,6 +116,11 @@ def test_global_projections_that_are_copies_change_nothing():
     found = separate.apply(copied, states, method=run)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+    some = functools.partial(run, capture=Capture((2, 0), tuple(range(9))))
+    weights = separate.apply(copied, states, method=some)[1]
+    np.testing.assert_allclose(weights, found[1][:, jnp.array([2, 0])], atol=1e-6)
+    with pytest.raises(ValueError, match="the weights of all queries, not of 2: name every row"):
+        separate.apply(copied, states, method=functools.partial(run, capture=Capture((0,), (0, 1))))
 
 
 def test_what_the_layer_refuses():

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Causal, Window
+from attn_research.attention import BigBird, Causal, Global, Window
+from attn_research.layers.longformer import LongformerAttention
 from attn_research.layers.transformer import DecoderBlock
 from attn_research.models.bert import HEADS, SIZES, Bert
 
@@ -55,6 +56,31 @@ COUNTS = {
 def test_parameter_counts_as_published(name):
     size, vocab_size, heads, expected = COUNTS[name]
     options = ROBERTA_OPTIONS if vocab_size == ROBERTA else {}
+    assert count(size, vocab_size, heads=heads, **options) == expected
+
+
+LONGFORMER = ROBERTA_OPTIONS | dict(
+    max_length=4098, attention=LongformerAttention, mask=Window(256, 256) | Global(0, 0)
+)
+BIG_BIRD = dict(max_length=4096, mask=BigBird(num_heads=12))
+SPARSE_COUNTS = {
+    "Longformer base": ("base", ROBERTA, (), LONGFORMER, 148_068_864),
+    "Longformer base, pooler": ("base", ROBERTA, ("pooler",), LONGFORMER, 148_659_456),
+    "Longformer base, masked words": ("base", ROBERTA, ("masked_lm",), LONGFORMER, 148_711_257),
+    "Longformer large": ("large", ROBERTA, (), LONGFORMER, 433_551_360),
+    "Longformer large, pooler": ("large", ROBERTA, ("pooler",), LONGFORMER, 434_600_960),
+    "Longformer large, masked words": ("large", ROBERTA, ("masked_lm",), LONGFORMER, 434_653_273),
+    "BigBird base": ("base", 50_358, ("pooler",), BIG_BIRD, 127_468_800),
+    "BigBird base, masked words": ("base", 50_358, PRETRAINING[:2], BIG_BIRD, 128_111_286),
+    "BigBird base, pre-training": ("base", 50_358, PRETRAINING, BIG_BIRD, 128_112_824),
+    "BigBird large": ("large", 50_358, ("pooler",), BIG_BIRD, 359_123_968),
+    "BigBird large, masked words": ("large", 50_358, PRETRAINING[:2], BIG_BIRD, 360_225_974),
+}
+
+
+@pytest.mark.parametrize("name", SPARSE_COUNTS)
+def test_parameter_counts_of_sparse_encoders_as_published(name):
+    size, vocab_size, heads, options, expected = SPARSE_COUNTS[name]
     assert count(size, vocab_size, heads=heads, **options) == expected
 
 

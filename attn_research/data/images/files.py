@@ -135,11 +135,16 @@ def to_rgb(image: "Image") -> "Image":
     return _over_background(image) if image.has_transparency_data else image.convert("RGB")
 
 
+_SAY_ORIENTATION = {"exif", "xmp", "XML:com.adobe.xmp"}
+
+
 def _upright(image: "Image") -> "Image":
     """The image turned and mirrored as its EXIF orientation says."""
     from PIL.Image import Transpose
 
     image.load()
+    if image.format == "JPEG" and not _SAY_ORIENTATION & image.info.keys():
+        return image  # of thousands of small files, most of the time of reading them
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # the kinds of errors of a damaged block are many

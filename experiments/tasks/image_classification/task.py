@@ -26,8 +26,9 @@ from attn_research.training.step import Sums
 from attn_research.types import Array, Float, PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.image_maps import ImageMaps, image_figure
+from attn_research.viewing.views import patches_view
 from experiments.harness.config import Config, config_placement, padded_rows
-from experiments.harness.task import AttentionMap, Response, kept_file
+from experiments.harness.task import AttentionMap, Looked, Response, kept_file
 from experiments.tasks.image_classification.config import ImageDataConfig
 
 BATCH = 256  # images of a batch of evaluation
@@ -236,6 +237,16 @@ class ImageClassificationTask:
                     rows, columns = (tuple(map(str, range(size))) for size in grid.shape)
                     maps[title] = AttentionMap(grid, rows, columns, pixels)
             yield Response(str(name), self.classes[order[0]], scores, maps)
+
+    def look(self, network: ViT, params: PyTree, inputs: Iterable[str]) -> Iterator[Looked]:
+        """The attention of every head over the patches of an image."""
+        config = self.config.task.images
+        for name in inputs:
+            (response,) = self.respond([network], [params], [name])
+            pixels = read_pixels(user_path(name), config.image_size, config.channels)
+            weights = network.apply(params, as_floats(pixels[None]), capture="all").weights
+            grid = network.grid(pixels.shape[:2])
+            yield Looked(response, [patches_view(np.asarray(weights[0]), pixels, grid)])
 
 
 @functools.cache

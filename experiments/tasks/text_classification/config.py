@@ -67,6 +67,9 @@ class LabelledTextConfig:
         False, "Begin every example with a token whose state stands for it, as BERT does."
     )
     lowercase: bool = setting(False, "Read texts in lower case.")
+    min_words: int = setting(
+        0, "Words between spaces that an example has at least; others are left out.", 0
+    )
     vocab_size: int = setting(20_000, "Vocabulary size, special ids included.", 5)
     max_words: int = setting(
         100, "Words, or pieces of words, that are read of a text, or of the two of a pair.", 2

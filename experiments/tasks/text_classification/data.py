@@ -101,8 +101,15 @@ def corpus(config: LabelledTextConfig) -> LabelledCorpus:
 
 
 def examples(config: LabelledTextConfig, split: str) -> Sequence[Example]:
-    """The examples of a split, in lower case where the config asks for it."""
+    """The examples of a split that are long enough, in lower case where the config asks for it.
+
+    ValueError where none is.
+    """
     found = corpus(config).split(split)
+    if config.min_words:
+        found = [x for x in found if sum(len(text.split()) for text in x.texts) >= config.min_words]
+        if not found:
+            raise ValueError(f"--min_words={config.min_words}: no example of {split} has as many")
     if not config.lowercase:
         return found
     return [Example(tuple(text.lower() for text in x.texts), x.label) for x in found]

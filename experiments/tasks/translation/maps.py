@@ -86,6 +86,17 @@ def _keep_pair(config: Config, data: Data, attend, folder: Path) -> None:
     write_whole(folder / "maps.json", json.dumps(maps, ensure_ascii=False).encode())
 
 
+def look_at_pair(
+    network: EncoderDecoder, params: PyTree, source: np.ndarray, target: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The weights [L, N, T, S] of a pair of rows of ids, by the names of `pair_views`."""
+    attend = jax.jit(functools.partial(predict_pairs, network, log_probs=False))
+    found = attend(params, source[None], target[None])
+    cross = "alignment" if found.encoder is None else "cross"
+    named = {"encoder": found.encoder, cross: found.cross, "decoder": found.decoder}
+    return {name: np.asarray(each[0]) for name, each in named.items() if each is not None}
+
+
 def draw_alignments(folder: Path, results: dict[str, list[dict]], figure: str) -> None:
     """`FIGURE-ROW.png` for each row of which alignments were kept."""
     for row, runs in results.items():

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from attn_research.data.files import write_whole
+from attn_research.data.grammar.derivation import Pronoun
 from attn_research.data.grammar.grammar import Grammar
 from attn_research.data.text.corpus import Pair
 from attn_research.layers.contracts import EncoderDecoder
@@ -73,37 +74,50 @@ def probe(
         write_whole(folder / f"{name}.pronouns.json", json.dumps(every).encode())
 
 
-def _measure(data: Data, pair: Pair, pronoun, row: int, predicted: Predicted) -> dict[str, Any]:
-    """One pronoun: log probabilities where right and wrong first differ, and heads' weights."""
+Places = dict[str, tuple[int, list[list[int]]]]
+
+
+def places(pair: Pair, pronoun: Pronoun) -> Places:
+    """The row of a pronoun, and the columns of its antecedent and of the other noun, by side."""
     (place,) = (j for i, j in pair.sure if i == pronoun.pronoun)
-    words = pair.target.split()
     # "Même si" elides before il and ils only: the choice is made there, and later words then reveal
     # it.
-    if words[place - 1] in OTHER:
+    if pair.target.split()[place - 1] in OTHER:
         place -= 1
-    choice = words[place], OTHER[words[place]]
-    ids = [data.tokenizers[1].encode(word)[0] for word in choice]
-    nouns = [pronoun.antecedent, pronoun.distractor]
+    nouns = pronoun.antecedent, pronoun.distractor
+    # Word j is written by step j and read in by step j + 1: either may be what is attended to.
+    steps = [
+        sorted({step for i, j in pair.sure if i == noun for step in (j, j + 1)}) for noun in nouns
+    ]
+    source = [[noun] for noun in nouns]
+    return {
+        "encoder": (pronoun.pronoun, source),
+        "cross": (place, source),
+        "decoder": (place, steps),
+    }
+
+
+def _measure(
+    data: Data, pair: Pair, pronoun: Pronoun, row: int, predicted: Predicted
+) -> dict[str, Any]:
+    """One pronoun: log probabilities where right and wrong first differ, and heads' weights."""
+    found = places(pair, pronoun)
+    place, steps = found["decoder"]
+    word = pair.target.split()[place]
+    ids = [data.tokenizers[1].encode(each)[0] for each in (word, OTHER[word])]
     about = {
         "words": len(pair.source.split()),
         "log_probs": [round(float(predicted.log_probs[row, place, i]), 4) for i in ids],
     }
     # From the pronoun to both nouns, by layer and head: in the source, then as it is translated to
     # the nouns in the source and to those in the translation.
-    if predicted.encoder is not None:
-        about["encoder"] = _rounded(predicted.encoder[row, :, :, pronoun.pronoun][..., nouns])
-    if predicted.cross is not None:
-        about["cross"] = _rounded(predicted.cross[row, :, :, place][..., nouns])
+    for side in SIDES:
+        weights = getattr(predicted, side)
+        if weights is not None:
+            at, nouns = found[side]
+            sums = [weights[row, :, :, at][..., some].sum(axis=-1) for some in nouns]
+            about[side] = _rounded(np.stack(sums, axis=-1))
     if predicted.decoder is not None:
-        # Word j is written by step j and read in by step j + 1: either may be what is attended to.
-        steps = [
-            sorted({step for i, j in pair.sure if i == noun for step in (j, j + 1)})
-            for noun in nouns
-        ]
-        weights = predicted.decoder[row, :, :, place]
-        about["decoder"] = _rounded(
-            np.stack([weights[..., some].sum(axis=-1) for some in steps], axis=-1)
-        )
         about["decoder_chance"] = round(len(steps[0]) / (place + 1), 4)
     return about
 

@@ -19,8 +19,9 @@ from attn_research.layers.contracts import EncoderDecoder
 from attn_research.training.objectives import chunked_cross_entropy
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
+from attn_research.viewing.views import END, pair_views
 from experiments.harness.config import Config
-from experiments.harness.task import AttentionMap, Evaluator, Response
+from experiments.harness.task import AttentionMap, Evaluator, Looked, Response
 from experiments.tasks.translation import (
     batches,
     checks,
@@ -185,13 +186,30 @@ class TranslationTask:
     ) -> Iterator[Response]:
         members = self._members(networks, params)
         for line in inputs:
-            yield self._translate(members, line)
+            yield self._translate(members, line)[0]
 
-    def _translate(self, members: Members, line: str) -> Response:
-        """The translation of a line, its log probability, and its alignment."""
+    def look(
+        self, network: EncoderDecoder, params: PyTree, inputs: Iterable[str]
+    ) -> Iterator[Looked]:
+        """The attention of encoder and decoder over a line and its translation."""
+        members = self._members([network], [params])
+        for line in inputs:
+            response, *ids = self._translate(members, line)
+            if members.alignment is None or not ids:
+                yield Looked(response, [])
+                continue
+            words = tuple(
+                [END if i == EOS else tokenizer.decode([i]) for i in side.tolist()]
+                for tokenizer, side in zip(self.tokenizers, ids, strict=True)
+            )
+            weights = maps.look_at_pair(network, params, *ids)
+            yield Looked(response, [*pair_views(words, weights).values()])
+
+    def _translate(self, members: Members, line: str) -> tuple[Response, *tuple[np.ndarray, ...]]:
+        """The translation of a line, its log probability and its alignment; and both sides' ids."""
         text = self.config.task.text
         if not line.strip():
-            return Response(line, "", {}, {}, ["an empty line has no translation"])
+            return (Response(line, "", {}, {}, ["an empty line has no translation"]),)
         ((words, *_),) = data.in_words(text, [Pair(line, "")])
         encoded = encode_pairs([Pair(words, "")], *self.tokenizers)
         ((_, batch),) = eval_batches(self.config.task.batching, encoded, batch_size=1)
@@ -212,7 +230,8 @@ class TranslationTask:
             weights = members.align(batch["source"], ids[None])[0, : len(ids), : len(source) + 1]
             found_maps["alignment"] = AttentionMap(weights, sides[1], sides[0])
         notes = unknown_words(zip(words.split(), source, strict=False))
-        return Response(line, self.tokenizers[1].decode(ids), scored, found_maps, notes)
+        response = Response(line, self.tokenizers[1].decode(ids), scored, found_maps, notes)
+        return response, batch["source"][0, : len(source) + 1], ids
 
     def _members(self, networks, params) -> Members:
         return Members(tuple(networks), tuple(params), self.config.task.search)

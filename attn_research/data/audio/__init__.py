@@ -1,0 +1,1 @@
+"""Sounds: files, log-mel features, augmentation and spoken words."""

@@ -1,0 +1,1 @@
+"""Radford et al. 2021: CLIP."""

@@ -1,0 +1,1 @@
+"""Alayrac et al. 2022: Flamingo."""

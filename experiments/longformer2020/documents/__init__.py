@@ -1,0 +1,1 @@
+"""Long documents: a published encoder carried to more positions by windows and global tokens."""

@@ -1,0 +1,1 @@
+"""Retrieval of captions by images, and of images by captions."""

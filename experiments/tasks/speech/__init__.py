@@ -1,0 +1,1 @@
+"""Recognition of speech, and classification of spoken words."""

@@ -1,0 +1,58 @@
+"""Answers of networks, and where the last word of a question attends to."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from attn_research.training.cores import over_cores
+from attn_research.types import Array, Float, PyTree
+from experiments.tasks.visual_questions.data import Encoded
+
+
+class Answers(NamedTuple):
+    """The distribution of the answer, and the attention of the word before it.
+
+    Weights are those of each layer and head to the cells of the images; None of a network without
+    images, and of several networks.
+    """
+
+    probs: Float[Array, "B V"]
+    weights: Float[Array, "B L N I P"] | None
+
+
+def as_floats(images: Any) -> Float[Array, "B I H W 3"]:
+    """Bytes as numbers from -1 to 1."""
+    return jnp.asarray(images, jnp.float32) / 127.5 - 1
+
+
+def at_places(values: Float[Array, "B T *rest"], places: Array) -> Float[Array, "B *rest"]:
+    """The value of each row at its place."""
+    index = places.reshape(-1, *(1,) * (values.ndim - 1))
+    return jnp.take_along_axis(values, index, axis=1)[:, 0]
+
+
+def answer(networks: Sequence[nn.Module], params: Sequence[PyTree], batch: Encoded) -> Answers:
+    """The answers of one network, or of the mean distribution of several."""
+    found = _program(tuple(networks))(tuple(params), *batch)
+    return jax.tree.map(np.asarray, found)
+
+
+@functools.cache
+def _program(networks: tuple[nn.Module, ...]) -> Callable[..., Answers]:
+    capture = "all" if len(networks) == 1 else None
+
+    def program(params, images, ids, places):
+        before, probs, weights = jnp.maximum(places - 1, 0), [], None
+        for network, p in zip(networks, params, strict=True):
+            found = network.apply(p, ids[:, :-1], as_floats(images), capture=capture)
+            probs.append(jax.nn.softmax(at_places(found.logits, before)))
+            if found.weights is not None:
+                weights = at_places(jnp.moveaxis(found.weights, 3, 1), before)
+        return Answers(sum(probs) / len(probs), weights)
+
+    return over_cores(program)

@@ -1,0 +1,185 @@
+"""Kept answers, their scores, and the maps of where they came from.
+
+A line of test.txt is an answer, the cell of the images' grids that gets the most weight, counted
+over all images of the question, and the weight inside the region asked for, "-" where there is
+none. A network without images writes the answer alone.
+"""
+
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from attn_research.data.files import write_whole
+from attn_research.data.questions.asked import QuestionSet
+from attn_research.data.text.tokenizers import WordTokenizer
+from attn_research.evaluation.pointing import Pointing, center_weights, pointing, uniform_weights
+from attn_research.viewing import plots
+from attn_research.viewing.image_maps import ImageMaps, image_figure
+from experiments.harness.task import AttentionMap, Response, kept_file
+from experiments.tasks.visual_questions.config import VisualQuestionsConfig
+from experiments.tasks.visual_questions.inference import Answers
+
+FILE, PICTURE = "test.txt", "attention.png"
+SHOWN = 4  # questions in the picture
+
+
+class Row(NamedTuple):
+    """The distribution of one answer, and the weights of each layer and head, if there are any."""
+
+    probs: Float[np.ndarray, "V"]
+    weights: Float[np.ndarray, "L N I P"] | None
+
+    @property
+    def overall(self) -> Float[np.ndarray, "I P"]:
+        """The mean over layers and heads, with the sum 1."""
+        mean = self.weights.mean(axis=(0, 1))
+        return mean / max(mean.sum(), np.finfo(mean.dtype).tiny)
+
+
+def rows(answers: Answers) -> Iterator[Row]:
+    """The rows of a batch."""
+    weights = [None] * len(answers.probs) if answers.weights is None else answers.weights
+    return map(Row, answers.probs, weights)
+
+
+def keep(
+    config: VisualQuestionsConfig,
+    source: QuestionSet,
+    tokenizer: WordTokenizer,
+    found: Iterable[tuple[int, Row]],
+    folder: Path,
+) -> None:
+    """Writes the answers to all questions of a set, in order, and a picture of some."""
+    lines, pictures = [], []
+    for index, row in found:
+        word = tokenizer.decode(_likeliest(row, tokenizer)[:1])
+        fields = [word]
+        if row.weights is not None:
+            gold = gold_cells(config, source, index)
+            weights = row.overall.ravel()
+            inside = f"{weights[gold].sum():.4f}" if gold.any() else "-"
+            fields += [str(weights.argmax()), inside]
+            if len(pictures) < SHOWN and gold.any():
+                pictures.append(_picture(config, source, index, row, word))
+        lines.append("\t".join(fields) + "\n")
+    write_whole(folder / FILE, "".join(lines).encode())
+    if pictures:
+        plots.save(image_figure(pictures), folder / PICTURE)
+
+
+def gold_cells(
+    config: VisualQuestionsConfig, source: QuestionSet, index: int
+) -> Bool[np.ndarray, "IP"]:
+    """The cells of the region that a question asks for, among those of all images."""
+    cells = np.zeros((config.num_images, *config.grid), bool)
+    if (region := source.cells(index, config.grid)) is not None:
+        cells[source.questions[index].place] = region
+    return cells.ravel()
+
+
+def kept(folder: Path) -> Path:
+    """The file of answers."""
+    return kept_file(folder / FILE)
+
+
+def score(config: VisualQuestionsConfig, source: QuestionSet, path: Path) -> dict[str, Any]:
+    """The accuracy of kept answers, by kind of question too, and pointing beside its baselines."""
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    if len(lines) != len(source):
+        raise ValueError(f"{path} has {len(lines)} lines for {len(source)} questions")
+    by_kind = defaultdict(list)
+    for (answer, *_), question in zip(lines, source.questions, strict=True):
+        by_kind[question.kind].append(answer == question.answer)
+    right = [each for found in by_kind.values() for each in found]
+    result = {
+        "accuracy": _share(right),
+        "questions": len(lines),
+        "by_kind": {kind: [_share(found), len(found)] for kind, found in sorted(by_kind.items())},
+    }
+    if len(lines[0]) > 1 and len(source.regions):
+        result["pointing"] = _pointing(config, source, lines)
+    return result
+
+
+def _pointing(config, source, lines) -> dict[str, Any]:
+    gold = np.stack([gold_cells(config, source, i) for i in range(len(source))])
+    asks = gold.any(axis=1)
+    cells = np.array([int(cell) for _, cell, _ in lines])
+    inside = [float(weight) for (*_, weight), one in zip(lines, asks, strict=True) if one]
+    hits = gold[np.arange(len(gold)), cells][asks]
+    # Of the images that a question has.
+    there = np.zeros((len(source), config.num_images, 1))
+    for index, question in enumerate(source.questions):
+        there[index, : len(question.images)] = 1
+
+    def baseline(make) -> Pointing:
+        weights = make(len(source), config.grid)[:, None] * there
+        return pointing(weights.reshape(gold.shape), gold)
+
+    return {
+        "weight": round(float(np.mean(inside)), 6),
+        "argmax": round(float(hits.mean()), 6),
+        "questions": int(asks.sum()),
+        "uniform": _rounded(baseline(uniform_weights)),
+        "center": _rounded(baseline(center_weights)),
+    }
+
+
+def _rounded(found: Pointing) -> dict[str, float]:
+    return {"weight": round(found.weight, 6), "argmax": round(found.argmax, 6)}
+
+
+def _share(right: Sequence[bool]) -> float:
+    return round(sum(right) / len(right), 6)
+
+
+def respond(
+    config: VisualQuestionsConfig,
+    tokenizer: WordTokenizer,
+    source: QuestionSet,
+    row: Row,
+    notes: Sequence[str],
+) -> Response:
+    """The answer to the only question of a set, and where its last word attends to."""
+    order = _likeliest(row, tokenizer)[:3]
+    scores = {tokenizer.decode([i]): float(row.probs[i]) for i in order}
+    maps, word = {}, tokenizer.decode(order[:1])
+    if row.weights is not None:
+        pixels = _side_by_side(source.images)
+        for name, grid in _maps(row, len(source.images), config.grid).items():
+            labels = (tuple(map(str, range(size))) for size in grid.shape)
+            maps[name] = AttentionMap(grid, *labels, pixels)
+    return Response(source.questions[0].text, word, scores, maps, notes)
+
+
+def _likeliest(row: Row, tokenizer: WordTokenizer) -> np.ndarray:
+    """Ids by their probability; there may be fewer words than logits."""
+    return np.argsort(-row.probs[: tokenizer.vocab_size])
+
+
+def _picture(config, source, index, row, word) -> ImageMaps:
+    question = source.questions[index]
+    images = source.images[list(question.images)]
+    title = textwrap.fill(f"{question.text} {word}", 24)
+    return ImageMaps(_side_by_side(images), _maps(row, len(images), config.grid), title)
+
+
+def _maps(
+    row: Row, num_images: int, grid: tuple[int, int]
+) -> dict[str, Float[np.ndarray, "rows cols"]]:
+    """The mean map over images side by side, and that of each head of the last layer."""
+
+    def beside(weights):
+        return np.concatenate([one.reshape(grid) for one in weights[:num_images]], axis=1)
+
+    heads = {f"head {number + 1}": beside(one) for number, one in enumerate(row.weights[-1])}
+    return {"all heads": beside(row.overall)} | heads
+
+
+def _side_by_side(images: UInt8[np.ndarray, "I H W 3"]) -> UInt8[np.ndarray, "H IW 3"]:
+    return np.concatenate(list(images), axis=1)

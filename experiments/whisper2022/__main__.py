@@ -1,0 +1,7 @@
+"""python -m experiments.whisper2022 [--flag=value ...]"""
+
+from experiments.papers import main
+from experiments.whisper2022.paper import PAPER
+
+if __name__ == "__main__":
+    main(PAPER)

@@ -1,0 +1,1 @@
+"""Classification of spoken words: patches of a spectrogram beside a recurrent network."""

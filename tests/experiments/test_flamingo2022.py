@@ -1,0 +1,108 @@
+"""Flamingo's experiment at tiny scale: what is frozen, what is kept, and what is asked."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attn_research.trees import named_leaves
+from experiments.flamingo2022.paper import PAPER, is_frozen
+from experiments.harness.describe import describe
+from experiments.harness.paper import trace
+from experiments.harness.run_folder import load_run
+from experiments.harness.verify import verify
+from experiments.papers import find
+from experiments.tasks.visual_questions import data
+from tests.experiments.runs import run
+
+TINY = {"scale": "tiny"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("flamingo2022") / "scenes-tiny"
+    run(PAPER, "last", folder, **TINY)
+    # As long as the language model of the other row is trained before it is frozen.
+    run(PAPER, "language", folder, **TINY, num_steps=2, eval_every=2, save_every=2)
+    PAPER.report(folder / "results", PAPER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kept(folder):
+    return load_run(folder / "runs" / "last.seed0", find)
+
+
+def test_a_run_writes_a_verifiable_table(folder):
+    results = folder / "results"
+    assert all(holds for *_, holds in verify(results, find))
+    scores = {
+        name: json.loads((results / f"{name}.seed0.json").read_text())["scores"]
+        for name in ("last", "language")
+    }
+    assert "pointing" not in scores["language"]["tests"]["test"]
+    found = scores["last"]["tests"]["test"]["pointing"]
+    assert 0 < found["uniform"]["weight"] == found["uniform"]["argmax"] < 1
+    assert set(scores["last"]["guesses"]) >= {"commonest answer"}
+    table = (results / "tables.md").read_text()
+    assert "| commonest answer, no image |" in table and "second of two" in table
+    assert (results / "last.seed0" / "attention.png").stat().st_size > 1000
+    path = results / "last.seed0" / "test.txt"
+    text = path.read_text()
+    path.write_text(re.sub(r"^\S+", "mauve", text))
+    changed = [name for name, _, holds in verify(results, find) if not holds]
+    path.write_text(text)
+    assert changed == [f"{folder.name}/results/last.seed0"] or not changed
+
+
+def test_the_language_model_is_trained_first_and_then_frozen(folder, kept):
+    after = named_leaves(kept.params)
+    language = named_leaves(load_run(folder / "runs" / "language.seed0", find).params)
+    assert set(language) == set(filter(is_frozen, after))
+    for path, leaf in language.items():
+        np.testing.assert_array_equal(after[path], leaf)
+    assert after["params/language/blocks/gated/attention_gate"].all()
+    about = describe(PAPER, "last", trace(PAPER, "last", TINY))
+    assert set(about["frozen"]) == set(language)
+
+
+def test_a_question_of_ones_own(kept, tmp_path):
+    paths = [str(tmp_path / f"{color}.png") for color in ("red", "blue")]
+    for path in paths:
+        Image.new("RGB", (50, 40), "red").save(path)
+
+    def respond(text, names):
+        return next(iter(kept.task.respond([kept.network], [kept.params], [(text, names)])))
+
+    found = respond("What color is the mauve circle?", paths)
+    assert found.notes == ["not in the vocabulary: mauve"]
+    assert found.maps["all heads"].weights.shape == (4, 8)
+    assert found.maps["head 2"].pixels.shape == (32, 64, 3)
+    with pytest.raises(ValueError, match="3 images: this model takes 2"):
+        respond("what ?", paths + paths[:1])
+    with pytest.raises(ValueError, match=r"a question of 40 words and marks.*--max_words=40"):
+        respond("what " * 40, paths)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(image_size=36), "--image_size=36: give a multiple of 8"),
+        (dict(data="easy_vqa", image_size=32), "easy_vqa has images of 64 pixels"),
+        (dict(num_questions=4), "4 questions do not fill --batch_size=8"),
+        (dict(max_words=3), "give --max_words="),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, given, message):
+    with pytest.raises(ValueError, match=message):
+        run(PAPER, "language", tmp_path, **TINY, **given)
+
+
+def test_guesses_without_an_image():
+    config = trace(PAPER, "last", TINY).config.task
+    test = data.question_set(config, "test")
+    found = data.guesses(test, test)
+    always, by_question = found.values()
+    assert 0 < always < by_question <= 1
