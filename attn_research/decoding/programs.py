@@ -39,7 +39,12 @@ class Decoder(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Beam:
-    """Beam search; scores are log-probabilities over `length_penalty` of `alpha` and `offset`."""
+    """Beam search; scores are log-probabilities over `length_penalty` of `alpha` and `offset`.
+
+    Finished hypotheses keep their place in the beam, and lose it to unfinished ones of higher
+    scores. transformers keeps them apart and goes on with `size` unfinished ones, so where texts
+    end before the limit its best may be another.
+    """
 
     size: int = 4
     alpha: float = 1.0

@@ -23,7 +23,9 @@ def image_figure(images: Sequence[ImageMaps]) -> Figure:
     if not images:
         raise ValueError("no image to draw")
     columns = 1 + max(len(one.maps) for one in images)
-    figure = Figure(figsize=(1.6 * columns, 1.75 * len(images)), layout="constrained")
+    tallest = max(one.image.shape[0] / one.image.shape[1] for one in images)
+    height = max(0.8, 1.6 * min(tallest, 1) + 0.15)
+    figure = Figure(figsize=(1.6 * columns, height * len(images)), layout="constrained")
     grid = figure.subplots(len(images), columns, squeeze=False)
     for row, one in zip(grid, images, strict=True):
         gray = one.image.shape[-1] == 1

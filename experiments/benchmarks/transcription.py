@@ -23,6 +23,7 @@ from experiments.benchmarks import comparison
 from experiments.harness.path_flags import define_path
 
 MOST_TOKENS = 224
+SILENCE = 1.0  # seconds
 
 
 def our_transcripts(config: dict) -> comparison.Run:
@@ -68,7 +69,7 @@ def write_task(folder: Path, config: dict) -> dict:
     model, batches, seconds = load_published(config["checkpoint"]), [], 0.0
     for number, name in enumerate(config["audio"]):
         samples = read_audio(user_path(name))
-        window, alone = (hear(model, samples, name, padded=each) for each in (True, False))
+        window, alone = (hear(model, samples, name, silence=each) for each in (None, SILENCE))
         seconds += window.frames / 100
         batches.append(
             {

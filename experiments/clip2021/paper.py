@@ -83,8 +83,8 @@ SCALES = {
     "paper": Scale(dict(
         num_layers=12, model_dim=768, mlp_dim=3072, num_heads=12, text_layers=12, text_dim=512,
         text_heads=8, embedding_dim=512, patch=32, image_size=224, vocab_size=49_408, max_words=76,
-        num_groups=1, group_size=32_768, num_steps=390_625, learning_rate=5e-4, weight_decay=0.2,
-        warmup_steps=2000, remat="all",
+        num_groups=1, group_size=32_768, num_steps=390_625, optimizer="adamw", learning_rate=5e-4,
+        weight_decay=0.2, warmup_steps=2000, remat="all",
     )),
 }  # fmt: skip
 
@@ -93,7 +93,7 @@ TITLE = "Radford et al. 2021: do captions teach what is in an image?"
 CONFIG = Config(
     train=TrainConfig(num_steps=3000, eval_every=500, save_every=500, best_by="+recall"),
     optimizer=OptimizerConfig(
-        optimizer="adamw", learning_rate=1e-3, weight_decay=0.1, warmup_steps=200
+        optimizer="muon", learning_rate=3e-3, weight_decay=0.1, warmup_steps=50
     ),
     task=ImageRetrievalConfig(),
     model=ClipConfig(num_layers=2, model_dim=64, mlp_dim=256, num_heads=4),

@@ -57,7 +57,7 @@ class FlamingoConfig(StackConfig):
     )
     vision_width: int = setting(16, "Channels of the first of three convolutions.", 16, needs=_SEES)
     gate_speed: float = setting(
-        20.0, "Learning rate of the gates, as a multiple of that of the rest.", 0.0, needs=_SEES
+        4.0, "Learning rate of the gates, as a multiple of that of the rest.", 0.0, needs=_SEES
     )
     language_steps: int = setting(
         1000, "Steps that the language model is trained for before it is frozen.", 1, needs=_SEES
@@ -137,7 +137,7 @@ TITLE = "Alayrac et al. 2022: what does a frozen language model need to see?"
 CONFIG = Config(
     train=TrainConfig(num_steps=3000, eval_every=500, save_every=500, best_by="+accuracy"),
     optimizer=OptimizerConfig(
-        optimizer="adamw", learning_rate=2e-3, weight_decay=0.01, warmup_steps=200
+        optimizer="muon", learning_rate=5e-3, weight_decay=0.01, warmup_steps=50
     ),
     task=VisualQuestionsConfig(),
     model=FlamingoConfig(num_layers=2, model_dim=64, mlp_dim=128, num_heads=4),

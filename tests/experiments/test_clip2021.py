@@ -33,7 +33,7 @@ def test_parameter_count_of_the_published_size():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip2021") / "scenes-tiny"
-    run(PAPER, "hybrid", folder, **TINY)
+    run(PAPER, "patches", folder, **TINY)
     PAPER.report(folder / "results", PAPER)
     return folder
 
@@ -41,10 +41,10 @@ def folder(tmp_path_factory):
 def test_a_run_writes_a_verifiable_table(folder):
     results = folder / "results"
     assert all(holds for *_, holds in verify(results, find))
-    scores = json.loads((results / "hybrid.seed0.json").read_text())["scores"]["tests"]["test"]
+    scores = json.loads((results / "patches.seed0.json").read_text())["scores"]["tests"]["test"]
     assert scores["pairs"] == 12 and scores["captions @1"] <= scores["captions @5"]
     assert "By chance that is 0.17 and 0.83" in (results / "tables.md").read_text()
-    path = results / "hybrid.seed0" / "test.txt"
+    path = results / "patches.seed0" / "test.txt"
     text = path.read_text()
     path.write_text(text + text)
     assert not all(holds for *_, holds in verify(results, find))
@@ -52,7 +52,7 @@ def test_a_run_writes_a_verifiable_table(folder):
 
 
 def test_the_loss_is_the_mean_over_both_directions_of_each_group(folder):
-    kept = load_run(folder / "runs" / "hybrid.seed0", find)
+    kept = load_run(folder / "runs" / "patches.seed0", find)
     task = kept.task.load()
     pairs = jax.tree.map(jnp.asarray, next(iter(task.eval_batches("dev"))))
     loss = jax.jit(lambda *given: task.loss(kept.network, *given, None, train=False))
@@ -71,7 +71,7 @@ def test_the_loss_is_the_mean_over_both_directions_of_each_group(folder):
 
 
 def test_an_image_of_ones_own_gets_a_caption(folder, tmp_path):
-    kept = load_run(folder / "runs" / "hybrid.seed0", find)
+    kept = load_run(folder / "runs" / "patches.seed0", find)
     path = tmp_path / "a.png"
     Image.new("RGB", (50, 40), "red").save(path)
     (found,) = kept.task.respond([kept.network], [kept.params], [str(path)])

@@ -13,7 +13,6 @@ from tests.golden import check_whisper
 from tests.golden.make_whisper_speech import FOLDER, digits
 from tests.pretrained.packages import package_folder
 
-WORDS = "the quick brown fox jumps over the lazy dog"
 OPTIONS = Options(num_tokens=check_whisper.MOST)
 
 
@@ -33,17 +32,18 @@ def test_digits_are_heard_as_by_ctranslate2(model, golden, data_dir):
     found = check_whisper.states(model, sounds[0])
     np.testing.assert_allclose(found, golden["states"], atol=1e-3)
     for index in (0, 25):
-        said = check_whisper.transcribe(model, sounds[index], padded=True)
+        said = check_whisper.transcribe(model, sounds[index], silence=None)
         assert said == check_whisper.without_end(golden["tokens"][index])
 
 
 @pytest.mark.checkpoint
 def test_a_sentence_is_transcribed_and_attended_to_in_order(model, golden):
+    """As espeak-ng says it, so that CTranslate2 hears a "roundfark stump" for a brown fox."""
     said = check_whisper.without_end(golden["sentence"])
     path = str(FOLDER / "speech.flac")
-    (found,) = transcription.respond(model, [path], OPTIONS, maps=True)
+    (found,) = transcription.respond(model, [path], OPTIONS, maps=True, silence=None)
     assert found.output == model.tokenizer.decode(said).strip()
-    assert WORDS in found.output.lower().replace(",", "")
+    assert "over the lazy dog" in found.output
     drawn = found.maps["attention"]
     assert list(drawn.rows) == found.output.split()
     peaks = drawn.weights.argmax(axis=1)

@@ -5,7 +5,8 @@ python -m tests.golden.check_published DIR    DIR as ATTN_CHECKPOINTS; needs ggu
 
 The first loads what `save` writes for the networks of the golden files, with other parameters, and
 prints the worst difference of each. The second prints how far SmolLM2's logits are apart, of
-transformers and of ours in float32, and how far both are from those of float64.
+transformers and of ours in float32, and how far both are from those of float64, ours also with the
+products of its layers alone in float64.
 """
 
 import json
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import transformers
+from flax import linen as nn
 
 from attn_research.pretrained import Pretrained, save
 from attn_research.pretrained.running import real_places, run_network
@@ -94,18 +96,30 @@ def check_smollm2(root: pathlib.Path) -> None:
         ours = np.asarray(jax.jit(published.network.apply)(params, row).logits[0])
         with jax.enable_x64(True):
             ours_wide = np.asarray(jax.jit(published.network.apply)(wide, row).logits[0])
+            with nn.intercept_methods(wide_products):
+                run = jax.jit(lambda params, row: published.network.apply(params, row).logits[0])
+                products_wide = np.asarray(run(params, row))
         print(f"{len(ids)} tokens, logits up to {np.abs(exact).max():.1f}")
         pairs = {
             "ours, transformers": (ours, theirs),
             "ours, float64": (ours, exact),
             "transformers, float64": (theirs, exact),
             "ours in float64, float64": (ours_wide, exact),
+            "products in float64": (products_wide, exact),
         }
         for name, (one, other) in pairs.items():
             apart = np.abs(one - other)
             print(f"  {name:26} largest {apart.max():.1e}, mean {apart.mean():.1e}")
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(ours_wide, exact, rtol=0, atol=1e-5)
+
+
+def wide_products(call, args, kwargs, context):
+    """The layers' products in float64, and their results in float32 again."""
+    if not isinstance(context.module, nn.Dense) or context.method_name != "__call__":
+        return call(*args, **kwargs)
+    (inputs,) = args
+    return call(inputs.astype(jnp.float64)).astype(inputs.dtype)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,8 @@ class ImageRetrievalTask:
             if len(networks) == 1:
                 vision, own = networks[0].vision, params[0]["params"]["vision"]
                 images = jnp.asarray(pixels[None], jnp.float32) / 127.5 - 1
-                weights = vision.apply({"params": own}, images, capture="all").weights
+                captured = jax.jit(functools.partial(vision.apply, capture="all"))
+                weights = captured({"params": own}, images).weights
                 grid = rollout(np.asarray(weights[0]))[0, 1:].reshape(vision.grid(pixels.shape[:2]))
                 labels = (tuple(map(str, range(size))) for size in grid.shape)
                 maps["rollout"] = AttentionMap(grid, *labels, pixels)

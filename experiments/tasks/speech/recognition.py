@@ -200,17 +200,25 @@ class SpeechRecognitionTask:
                 )
             batch = batches.one(self.config, utterance)
             (text,) = self._search(networks, params, batch, part.beam_size)
-            maps, words = {}, text.split()
-            if len(networks) == 1 and words:
-                (weights,) = self._align(networks[0], params[0], batch, [text])
-                count = int(batch["frames"][0])
-                shown = weights.mean(axis=(0, 1))[:, : -(-count // STEP_FRAMES)]
-                sound = dict(features=batch["features"][0, :count], seconds=count * FRAME_SECONDS)
-                steps = [
-                    f"{number * alignments.STEP_SECONDS:.2f}" for number in range(shown.shape[1])
-                ]
-                maps["attention"] = AttentionMap(shown, words, steps, **sound)
+            maps = {}
+            if len(networks) == 1 and text:
+                maps["attention"] = self.attention_map(networks[0], params[0], batch, text)
             yield Response(str(name), text, {}, maps)
+
+    def attention_map(
+        self, network: EncoderDecoder, params: PyTree, batch: batches.Batch, text: str
+    ) -> AttentionMap:
+        """Where each word of a text attends in the only sound of a batch, by the mean of heads."""
+        (weights,) = self._align(network, params, batch, [text])
+        count = int(batch["frames"][0])
+        shown = weights.mean(axis=(0, 1))[:, : -(-count // STEP_FRAMES)]
+        return AttentionMap(
+            shown,
+            text.split(),
+            [f"{step * alignments.STEP_SECONDS:.2f}" for step in range(shown.shape[1])],
+            features=batch["features"][0, :count],
+            seconds=count * FRAME_SECONDS,
+        )
 
     def _target(self, text: str | None) -> batches.Batch:
         found = np.full(self.config.task.max_tokens, PAD, np.int32)

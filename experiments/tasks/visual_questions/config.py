@@ -23,6 +23,7 @@ class VisualQuestionsConfig:
     data_dir: str = data_folder("easy_vqa", "nlvr")
     image_size: int = setting(48, "Height and width of an image, in pixels; easy_vqa has 64.", 8)
     num_scenes: int = setting(4000, "Scenes of the training set.", 1, needs=_SCENES)
+    max_objects: int = setting(2, "Most objects of a scene.", 1, needs=_SCENES)
     num_questions: int = setting(40_000, "Questions of the training set.", 1, needs=_SCENES)
     test_questions: int = setting(2000, "Questions of the test set.", 1, needs=_SCENES)
     vocab_size: int = setting(64, "Most frequent words that are known, special ones included.", 8)

@@ -97,7 +97,7 @@ def _scene_questions(config, split):
     scenes, count = config.num_scenes, config.num_questions
     if split != "train":
         scenes, count = max(1, scenes // 4), config.test_questions
-    drawn = Scenes(config.image_size, config.grid[0], max_objects=3)
+    drawn = Scenes(config.image_size, config.grid[0], max_objects=config.max_objects)
     return SceneQuestions(drawn, scenes, count)
 
 
