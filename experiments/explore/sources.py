@@ -16,7 +16,7 @@ from experiments.harness.continuation import ABOUT
 from experiments.harness.run_folder import load_run
 from experiments.harness.task import Looked, Response, look
 from experiments.papers import find
-from experiments.published.looking import look_at_image, look_at_text
+from experiments.published.looking import look_at_image, look_at_sound, look_at_text
 from experiments.tasks.translation import pronouns
 from experiments.tasks.translation.data import corpora
 
@@ -57,6 +57,8 @@ def look_at_checkpoint(path: str, given: Given | None) -> Looked:
     """The attention of a published checkpoint to an input."""
     if given is not None and given.kind == "image":
         return look_at_image(path, given.value)
+    if given is not None and given.kind == "audio":
+        return look_at_sound(path, given.value)
     return look_at_text(path, _of_kind(given, "text"))
 
 

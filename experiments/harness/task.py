@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from attn_research.training.step import Sums
 from attn_research.types import Array, Key, PyTree
-from attn_research.viewing.views import View
+from attn_research.viewing.views import Picture, View, spectrogram
 
 # From the rows of a whole batch to those that this process reads.
 Rows = Callable[[int], slice]
@@ -87,7 +87,9 @@ def views_of_maps(maps: Mapping[str, AttentionMap]) -> list[View]:
         if found := re.fullmatch(r"layer (\d+), head (\d+)", name):
             heads[int(found[1]) - 1, int(found[2]) - 1] = each
         elif each.pixels is None:
-            views.append(View(name, each.weights[None, None], each.rows, each.columns))
+            picture = _spectrogram(each)
+            weights = each.weights[None, None]
+            views.append(View(name, weights, each.rows, each.columns, picture=picture))
     if heads:
         layers, numbers = ([*dict.fromkeys(each)] for each in zip(*heads, strict=True))
         weights = np.stack([[heads[i, j].weights for j in numbers] for i in layers])
@@ -96,8 +98,16 @@ def views_of_maps(maps: Mapping[str, AttentionMap]) -> list[View]:
         same = rows == columns
         name = "self-attention" if same else "cross-attention"
         options = {"same": same, "layers": layers, "heads": numbers}
+        options["picture"] = _spectrogram(first)
         views.append(View(name, weights, rows, columns, **options))
     return views
+
+
+def _spectrogram(each: AttentionMap) -> Picture | None:
+    """The sound behind the columns of a map, if there is one."""
+    if each.features is None:
+        return None
+    return spectrogram(np.asarray(each.features, np.float32).T, each.weights.shape[-1])
 
 
 def kept_file(path: Path) -> Path:

@@ -12,7 +12,7 @@ from attn_research.models.vit import ViT
 from attn_research.pretrained import from_checkpoint, read_checkpoint
 from attn_research.viewing.views import patches_view
 from experiments.harness.task import Looked, Response, head_maps, views_of_maps
-from experiments.published import translation
+from experiments.published import transcription, translation
 from experiments.published.continuation import Options
 from experiments.published.model import load_published
 
@@ -33,6 +33,17 @@ def look_at_text(path: str, text: str) -> Looked:
     labels = model.tokenizer.labels(ids)
     maps = head_maps(weights, labels, labels)
     return Looked(Response(text, "", {}, maps, [f"model: {name}"]), views_of_maps(maps))
+
+
+def look_at_sound(path: str, sound: str) -> Looked:
+    """Where every head of a Whisper's decoder attends in a sound, for each token of its words."""
+    model = load_published(path)
+    if "transcribe" not in model.abilities:
+        raise ValueError(f"--audio={sound}: this {type(model.network).__name__} reads text")
+    options = Options(num_tokens=transcription.MOST_TOKENS)
+    heard = transcription.respond(model, [sound], options, maps=True, by_head=True)
+    (response,) = heard
+    return Looked(response, views_of_maps(response.maps))
 
 
 def look_at_image(path: str, image: str) -> Looked:

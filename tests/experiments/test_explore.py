@@ -120,3 +120,12 @@ def test_maps_by_layer_and_head_are_one_view_and_others_one_each():
     first, second = views_of_maps({"row": each} | dict.fromkeys(names, each))
     assert (first.name, first.weights.shape) == ("row", (1, 1, 2, 3))
     assert second.name == "cross-attention" and second.numbers == ([2, 4], [1, 3])
+
+
+def test_a_sound_lies_behind_the_columns_of_its_map():
+    features = np.arange(12.0).reshape(6, 2)  # 6 frames of 2 bands, over 3 columns
+    each = AttentionMap(np.zeros((2, 3)), ["a", "b"], ["0", "1", "2"], features=features)
+    for name in ("attention", "layer 1, head 1"):
+        (view,) = views_of_maps({name: each})
+        assert view.picture.grid == (1, 3) and view.picture.pixels.shape == (2, 6, 1)
+        assert view.picture.pixels[0, -1, 0] == 255  # the highest band is on top

@@ -100,7 +100,7 @@ def test_an_image_of_ones_own(finished, tmp_path):
 
 def test_names_of_words_that_stand_twice():
     assert numbered(["a", "red", "7", "is", "left", "of", "a", "7"]) == [
-        "a", "red", "7", "is", "left", "of", "a 7", "7 8",
+        "a", "red", "7", "is", "left", "of", "a (7)", "7 (8)",
     ]  # fmt: skip
 
 

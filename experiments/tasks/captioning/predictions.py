@@ -95,6 +95,6 @@ def read_gallery(folder: Path) -> list[ImageMaps]:
 def numbered(words: Sequence[str]) -> list[str]:
     """The words as names of their own: one that was there before gets its place."""
     return [
-        f"{word} {place}" if word in words[: place - 1] else word
+        f"{word} ({place})" if word in words[: place - 1] else word
         for place, word in enumerate(words, 1)
     ]
