@@ -133,8 +133,8 @@ class Page:
         return (self._computed() - before) / count
 
     def wait_for(self, path: Path) -> Path:
-        """A file that the browser writes."""
-        self.until(path.exists)
+        """A file that the browser writes; until it is whole an empty one has its name."""
+        self.until(lambda: path.exists() and path.stat().st_size > 0)
         return path
 
     def until(self, holds: Callable[[], bool]) -> None:
