@@ -29,6 +29,12 @@ def all_rows(total: int) -> slice:
     return slice(0, total)
 
 
+@functools.lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, total: int) -> Int[np.ndarray, "N"]:
+    """The shuffled order of an epoch over so many examples."""
+    return np.random.default_rng((seed, epoch)).permutation(total)
+
+
 @runtime_checkable
 class EncodedPairs(Protocol):
     """Encoded sentence pairs: `Encoded` in memory or `Records` on disk.

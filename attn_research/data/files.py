@@ -10,7 +10,7 @@ import lzma
 import os
 import re
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,13 @@ def one_line(error: Exception) -> str:
 def shorten(text: str, most: int = 40) -> str:
     """The text, or the start of a longer one and three dots."""
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def name_some(paths: Sequence[Path], root: Path | None = None, count: int = 5) -> str:
+    """The first of some paths, and how many more there are."""
+    names = [str(path if root is None else path.relative_to(root)) for path in paths]
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
 
 
 def _without_mark(line: bytes, name: str) -> bytes:

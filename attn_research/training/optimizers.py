@@ -1,7 +1,7 @@
 """Optimizers by name, with global-norm clipping, and learning-rate schedules."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -83,6 +83,20 @@ def make_optimizer(
             )
         make = functools.partial(make, weight_decay=weight_decay, mask=_matrices)
     return optax.chain(optax.clip_by_global_norm(clip_norm), make(learning_rate))
+
+
+def by_path(
+    optimizers: Mapping[str, optax.GradientTransformation], label: Callable[[str], str]
+) -> optax.GradientTransformation:
+    """Optimizers of parts of the parameters, by the label of a path, its keys joined by "/"."""
+
+    def labels(params: PyTree) -> PyTree:
+        def of(path, _) -> str:
+            return label(jax.tree_util.keystr(path, simple=True, separator="/"))
+
+        return jax.tree_util.tree_map_with_path(of, params)
+
+    return optax.partition(optimizers, labels)
 
 
 def make_schedule(

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from attn_research.types import Array, Bool, Float, PyTree
+from attn_research.training.optimizers import by_path
+from attn_research.types import Array, Bool, Float
 
 BASELINE = "baseline"  # the name of the parameter that is a moving average
 DECAY = 0.9
@@ -34,10 +35,7 @@ def reinforce(
 def moving_average(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
     """An optimizer of all parameters but those named "baseline", which are moving averages."""
 
-    def label(params: PyTree) -> PyTree:
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: BASELINE if BASELINE in jax.tree_util.keystr(path[-1:]) else "learned",
-            params,
-        )
+    def label(path: str) -> str:
+        return BASELINE if BASELINE in path.rpartition("/")[2] else "learned"
 
-    return optax.partition({"learned": optimizer, BASELINE: optax.sgd(1 - DECAY)}, label)
+    return by_path({"learned": optimizer, BASELINE: optax.sgd(1 - DECAY)}, label)

@@ -60,14 +60,12 @@ def make_page(
         ],
     }
     script = "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
-    parts = {"style": _read("page.css"), "script": script}
-    # Neither a closing tag nor a comment can be in it.
-    parts["data"] = json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e")
+    parts = {"style": palette() + _read("page.css"), "script": script, "data": embedded(data)}
     parts["policy"] = "; ".join(
         [
             "default-src 'none'",
             "img-src data: blob:",
-            *(f"{kind}-src 'sha256-{_sha256(parts[kind])}'" for kind in ("script", "style")),
+            *(f"{kind}-src '{policy_hash(parts[kind])}'" for kind in ("script", "style")),
             "base-uri 'none'",
             "form-action 'none'",
         ]
@@ -171,8 +169,22 @@ def _png(pixels: np.ndarray) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def embedded(data: Any) -> str:
+    """JSON for a script element, in which nothing can end it."""
+    text = json.dumps(data, separators=(",", ":"))
+    for mark in "<>&":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text
+
+
+def policy_hash(text: str) -> str:
+    """The hash by which a content policy allows a script or a style."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def palette() -> str:
+    """The colors of pages, light and dark, as CSS."""
+    return _read("palette.css")
 
 
 def _read(name: str) -> str:

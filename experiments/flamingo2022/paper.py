@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import optax
@@ -18,6 +18,7 @@ from attn_research.layers.resampler import PerceiverResampler
 from attn_research.layers.transformer import DecoderBlock
 from attn_research.models.flamingo import Flamingo
 from attn_research.models.gpt import GPT, GPT2_BLOCK
+from attn_research.training.optimizers import by_path
 from attn_research.training.trainable import Trainable
 from attn_research.trees import named_leaves
 from attn_research.types import PyTree
@@ -109,13 +110,10 @@ def optimizer(config: Config) -> optax.GradientTransformation:
         return plain
     rate = config.model.gate_speed * config.optimizer.learning_rate
 
-    def label(params: PyTree) -> PyTree:
-        def of(path: tuple, leaf: Any) -> str:
-            return "gates" if jax.tree_util.keystr(path[-1:]).endswith("_gate']") else "rest"
+    def label(path: str) -> str:
+        return "gates" if path.endswith("_gate") else "rest"
 
-        return jax.tree_util.tree_map_with_path(of, params)
-
-    return optax.multi_transform({"gates": config_optimizer(config, rate), "rest": plain}, label)
+    return by_path({"gates": config_optimizer(config, rate), "rest": plain}, label)
 
 
 def initial(config: Config, task: VisualQuestionsTask) -> PyTree | None:

@@ -2,7 +2,6 @@
 
 import html
 import itertools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -126,11 +125,3 @@ def paragraph(text: str) -> str:
 def anchor(text: str) -> str:
     """A name for a place in the page."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
-
-
-def embedded(data: Any) -> str:
-    """JSON for a script element, in which nothing can end it."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    for mark in "<>&":
-        text = text.replace(mark, f"\\u{ord(mark):04x}")
-    return text

@@ -1,12 +1,11 @@
 """A report as one HTML file: the history, results beside the papers', and all that was measured."""
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from attn_research.data.files import shorten
+from attn_research.viewing.page import embedded, palette, policy_hash
 from experiments.report.checking import Verified
 from experiments.report.collect import Folder
 from experiments.report.comparing import Difference, Move, read_all_tables
@@ -14,7 +13,6 @@ from experiments.report.history import Entry, History, mask_matrix
 from experiments.report.markup import (
     anchor,
     code,
-    embedded,
     escape,
     figure,
     simple_table,
@@ -63,14 +61,13 @@ def make_page(report: Report) -> str:
         sections.append(show_conformance(report.root, report.moves))
         sections += show_measurements(report.root, report.moves)
     body = "".join(sections)
-    style = STYLE.read_text("utf-8")
+    style = palette() + STYLE.read_text("utf-8")
     title = report.history.title if not report.complete else "Attention: report"
     data = ""
     if report.complete:
         content = {"version": 1, "tables": read_all_tables(report.root)}
         data = f'<script type="application/json" id="report">{embedded(content)}</script>'
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'"
+    policy = f"default-src 'none'; img-src data:; style-src '{policy_hash(style)}'; base-uri 'none'"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'

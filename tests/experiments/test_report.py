@@ -8,12 +8,13 @@ import shutil
 
 import pytest
 
+from attn_research.viewing.page import embedded
 from experiments.harness.paper import RESULTS
 from experiments.harness.verify import render, tables_again
 from experiments.papers import find, names
 from experiments.report.comparing import compare, read_all_tables, read_older
 from experiments.report.history import ROOT, find_line, read_history
-from experiments.report.markup import embedded, table
+from experiments.report.markup import table
 from experiments.report.mathml import to_mathml
 from experiments.report.shown import Cell, ShownTable, read_folder
 from tests.experiments.programs import call

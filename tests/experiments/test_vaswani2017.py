@@ -17,8 +17,8 @@ from experiments.harness.run_folder import load_run
 from experiments.harness.task import look
 from experiments.harness.verify import verify
 from experiments.papers import find
+from experiments.tasks.decoding import previous_words
 from experiments.tasks.translation import pronouns
-from experiments.tasks.translation.batches import previous_words
 from experiments.tasks.translation.data import corpora
 from experiments.tasks.translation.inference import Predicted
 from experiments.vaswani2017 import tables

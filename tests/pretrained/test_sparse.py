@@ -40,7 +40,7 @@ def arrays_of(kind):
         return {name.removeprefix(f"{kind}."): file[name] for name in names}
 
 
-def compare(found, expected, valid):
+def assert_equal_outputs(found, expected, valid):
     """Asserts that logits and hidden states, and weights where kept, are equal at real tokens."""
     for name in ("hidden_states", "prediction_logits", "seq_relationship_logits", "attentions"):
         if name not in expected:
@@ -72,7 +72,7 @@ def test_big_bird_with_the_blocks_that_the_original_drew_equals_it():
         "seq_relationship_logits": found.heads["next_sentence"],
         "attentions": found.weights,
     }
-    compare(jax.tree.map(np.asarray, ours), sparse, valid)
+    assert_equal_outputs(jax.tree.map(np.asarray, ours), sparse, valid)
 
 
 def test_big_bird_with_full_attention_equals_the_original_and_is_written_as_bert():
@@ -80,7 +80,7 @@ def test_big_bird_with_full_attention_equals_the_original_and_is_written_as_bert
     config = checkpoint.config | {"attention_type": "original_full"}
     full = from_checkpoint(dataclasses.replace(checkpoint, config=config))
     inputs = {name: sparse[name] for name in ("input_ids", "attention_mask")}
-    compare(run_network(full, inputs), arrays_of("full"), inputs["attention_mask"] > 0)
+    assert_equal_outputs(run_network(full, inputs), arrays_of("full"), inputs["attention_mask"] > 0)
     assert full.network.mask == Full()
     assert to_checkpoint(*full).config["model_type"] == "bert"
 

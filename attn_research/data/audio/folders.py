@@ -9,7 +9,7 @@ import numpy as np
 
 from attn_research.data.audio.files import RATE, SUFFIXES, AudioFiles
 from attn_research.data.audio.utterances import Corpus, Recordings
-from attn_research.data.files import read_lines
+from attn_research.data.files import name_some, read_lines
 
 IN_MEMORY = 2 * 3600 * RATE  # samples of a split that are kept; files of a longer one are read anew
 SPLITS = ("train", "dev", "test")
@@ -54,10 +54,9 @@ def read_transcripts(root: Path) -> Corpus:
                 raise ValueError(f"{root}: two lines name {said.path.relative_to(root)}: keep one")
             seen.add(said.path)
     there = {path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES}
-    if unread := sorted(str(path.relative_to(root)) for path in there - seen):
-        more = f" and {len(unread) - 5} more" if len(unread) > 5 else ""
+    if unread := sorted(there - seen, key=str):
         logging.getLogger(__name__).warning(
-            "%s: not read, for no line names them: %s%s", root, ", ".join(unread[:5]), more
+            "%s: not read, for no line names them: %s", root, name_some(unread, root)
         )
     return _corpus(root, found, "TAB-separated lines of a file and its transcript")
 

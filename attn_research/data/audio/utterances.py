@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from attn_research.data.audio.files import RATE
+from attn_research.data.batching import epoch_order
 
 PAUSE = (0.05, 0.3)  # seconds of silence before, between and after joined words
 
@@ -63,16 +64,12 @@ class Recordings:
     def draw(self, seed: int, number: int) -> Utterance:
         """Utterance `number` of shuffled epochs."""
         epoch, place = divmod(number, len(self))
-        return self[int(self._order(seed, epoch)[place])]
+        return self[int(epoch_order(seed, epoch, len(self))[place])]
 
     def choose(self, indices: Sequence[int]) -> "Recordings":
         """Some of the recordings, in that order."""
         parts = (self.sounds, self.texts, self.speakers)
         return Recordings(*([part[i] for i in indices] if len(part) else () for part in parts))
-
-    @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
-    def _order(self, seed: int, epoch: int) -> np.ndarray:
-        return np.random.default_rng((seed, epoch)).permutation(len(self))
 
     @functools.cached_property
     def by_speaker(self) -> list[list[int]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from attn_research.data.batching import Rows, all_rows
+from attn_research.data.batching import Rows, all_rows, epoch_order
 from attn_research.data.images import augment
 from attn_research.data.images.datasets import ImageSet
 from attn_research.data.images.files import ImageFiles
@@ -91,7 +91,8 @@ class ImageBatches:
     def make(self, number: int, rows: slice = slice(None)) -> ImageBatch:
         """Batch `number`, or some rows of it."""
         epoch, number = divmod(int(number), self.per_epoch)
-        order = self._order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
+        order = epoch_order(self.seed, epoch, len(self.data))
+        order = order[number * self.batch_size : (number + 1) * self.batch_size]
         missing = len(range(self._num_rows)[rows]) - len(order[rows])
         batch = self._make(order[rows], epoch)
         if missing:
@@ -120,10 +121,6 @@ class ImageBatches:
             "other": self._labels(other),
             "share": augment.share(weight),
         }
-
-    @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the run)
-    def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.data))
 
     @functools.lru_cache(maxsize=6)  # noqa: B019 (lives as long as the run)
     def _draws(self, epoch: int, use: int, count: int) -> np.ndarray:

@@ -13,10 +13,11 @@ another kind, an image outside of a class, a class that train does not have or h
 import logging
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from attn_research.data.files import name_some
 from attn_research.data.images.files import SUFFIXES
 
 PASSED_OVER = frozenset(
@@ -184,10 +185,3 @@ def _check_classes(folders: dict[str, Path], found: dict[str, dict[str, list[Pat
 def _fold(name: str) -> str:
     """What spellings of a name have in common: its letters, whatever their case and composition."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def name_some(paths: Sequence[Path], root: Path | None = None, count: int = 5) -> str:
-    """The first of some paths, and how many more there are."""
-    names = [str(path if root is None else path.relative_to(root)) for path in paths]
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more

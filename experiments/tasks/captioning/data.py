@@ -9,7 +9,6 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, SupportsIndex
 
-import jax.numpy as jnp
 import numpy as np
 
 from attn_research.data.batching import Batches, SortedWindows, ordered_batches
@@ -22,8 +21,8 @@ from attn_research.data.images.captioned import (
     read_folder,
 )
 from attn_research.data.images.scenes import Scenes
-from attn_research.data.text.tokenizers import BOS, EOS, PAD, WordTokenizer
-from attn_research.types import Array, Int
+from attn_research.data.text.tokenizers import EOS, PAD, WordTokenizer
+from attn_research.types import Int
 from experiments.harness.config import Config, config_placement
 from experiments.tasks.captioning.config import CaptionDataConfig
 
@@ -171,8 +170,3 @@ def sample(captions: Captions, count: int = 500) -> Captions:
     """Captions evenly spread over a split: enough to estimate a loss on it."""
     every = max(1, len(captions) // count)
     return dataclasses.replace(captions, items=captions.items[::every][:count])
-
-
-def previous_words(target: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    """The target shifted by one: BOS, then the word before each."""
-    return jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,7 +12,8 @@ from attn_research.decoding import Hypotheses, Vocabulary, beam_search
 from attn_research.models.captioner import Captioner
 from attn_research.training.cores import over_cores
 from attn_research.types import Array, Float, Int, PyTree, UInt
-from experiments.tasks.captioning.data import previous_words
+from experiments.tasks.decoding import mean_step, previous_words
+from experiments.tasks.images import as_floats
 
 
 class Written(NamedTuple):
@@ -54,11 +54,6 @@ class Members(NamedTuple):
         return None if found is None else np.asarray(found)
 
 
-def as_floats(images: UInt[np.ndarray, "B H W C"]) -> Float[Array, "B H W C"]:
-    """Bytes as numbers from -1 to 1."""
-    return jnp.asarray(images, jnp.float32) / 127.5 - 1
-
-
 @functools.cache
 def _search(
     networks: tuple[Captioner, ...], beam_size: int, max_length: int
@@ -66,20 +61,9 @@ def _search(
     def search(params: Sequence[PyTree], images: Array) -> Hypotheses:
         pairs = list(zip(networks, params, strict=True))
         encoded = [n.apply(p, as_floats(images), method="encode") for n, p in pairs]
-
-        def step(states, words):
-            found = [
-                network.apply(p, one.memory, state, words, capture="all", method="step")
-                for (network, p), one, state in zip(pairs, encoded, states, strict=True)
-            ]
-            logits = found[0].logits
-            if len(found) > 1:
-                each = jnp.stack([jax.nn.log_softmax(one.logits) for one in found])
-                logits = jax.nn.logsumexp(each, axis=0)
-            return logits, [one.state for one in found], found[0].weights
-
+        memories = [one.memory for one in encoded]
         return beam_search(
-            step,
+            mean_step(networks, params, memories, capture="all"),
             [one.state for one in encoded],
             jnp.full(len(images), max_length, jnp.int32),
             max_length=max_length,

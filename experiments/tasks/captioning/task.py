@@ -21,7 +21,9 @@ from attn_research.types import PyTree
 from experiments.harness.config import Config, padded_rows
 from experiments.harness.task import AttentionMap, Response
 from experiments.tasks.captioning import data, losses, predictions, scores
-from experiments.tasks.captioning.inference import Members, as_floats
+from experiments.tasks.captioning.inference import Members
+from experiments.tasks.decoding import previous_words
+from experiments.tasks.images import as_floats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ class CaptioningTask:
 
     def loss(self, network: Captioner, params, batch, key, *, train: bool) -> Sums:
         images, target = as_floats(batch["image"]), batch["target"]
-        valid, previous = target != PAD, data.previous_words(target)
+        valid, previous = target != PAD, previous_words(target)
         # Draws of regions and of dropout are of keys of their own.
         rngs = {"dropout": key, "sample": jax.random.fold_in(key, 1)} if train else None
         found = network.apply(params, images, previous, train=train, rngs=rngs)

@@ -30,16 +30,12 @@ from attn_research.viewing.views import patches_view
 from experiments.harness.config import Config, config_placement, padded_rows
 from experiments.harness.task import AttentionMap, Looked, Response, kept_file
 from experiments.tasks.image_classification.config import ImageDataConfig
+from experiments.tasks.images import as_floats
 
 BATCH = 256  # images of a batch of evaluation
 COPY = "copy.txt"  # beside predictions: the copy of the data set that they are of
 # The shape of an image and the number of classes of the data sets that have their own.
 BUILT = {"digits": ((8, 8, 1), 10), "mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10)}
-
-
-def as_floats(images: np.ndarray) -> Float[Array, "B H W C"]:
-    """Bytes as numbers from -1 to 1."""
-    return jnp.asarray(images, jnp.float32) / 127.5 - 1
 
 
 @functools.lru_cache(maxsize=2)  # the rows of a table share their images

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from attn_research.data.batching import epoch_order
 from attn_research.data.images.scenes import WORDS, Scenes
 from attn_research.data.prefetch import prefetch
 from attn_research.data.text.tokenizers import EOS, PAD, WordTokenizer
@@ -58,14 +59,11 @@ class PairSet:
         count, size = shape
         per_epoch = len(self) // (count * size)
 
-        @functools.lru_cache(maxsize=2)
-        def order(epoch: int) -> np.ndarray:
-            found = np.random.default_rng((seed, epoch)).permutation(len(self))
-            return found[: per_epoch * count * size].reshape(per_epoch, count, size)
-
         def make(number: int) -> Pairs:
             epoch, number = divmod(int(number), per_epoch)
-            return self.groups(order(epoch)[number][rows], rows.stop - rows.start)
+            order = epoch_order(seed, epoch, len(self))
+            members = order[number * count * size : (number + 1) * count * size]
+            return self.groups(members.reshape(shape)[rows], rows.stop - rows.start)
 
         return prefetch(make, start)
 

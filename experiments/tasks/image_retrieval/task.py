@@ -18,6 +18,7 @@ from attn_research.data.images.files import read_image
 from attn_research.data.text.tokenizers import PAD
 from attn_research.evaluation.rollout import rollout
 from attn_research.models.clip import Clip
+from attn_research.models.vit import ViT
 from attn_research.training.cores import over_cores
 from attn_research.training.objectives import cross_entropy
 from attn_research.training.step import Sums
@@ -26,6 +27,7 @@ from experiments.harness.config import Config, padded_rows
 from experiments.harness.task import AttentionMap, Response, kept_file
 from experiments.tasks.image_retrieval import data
 from experiments.tasks.image_retrieval.data import Pairs
+from experiments.tasks.images import as_floats
 
 FILE, TOP = "test.txt", 5  # what is kept: the first of those found
 BOTH = {"captions": 0, "images": 1}  # what is retrieved, by its axis after that of groups
@@ -37,7 +39,7 @@ def contrast(network: Clip, params: PyTree, pairs: Pairs) -> Float[Array, "G N N
     def of_group(images, ids):
         return network.apply(params, ids, None, images).logits
 
-    return jax.vmap(of_group)(jnp.asarray(pairs.images, jnp.float32) / 127.5 - 1, pairs.ids)
+    return jax.vmap(of_group)(as_floats(pairs.images), pairs.ids)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,13 +168,16 @@ class ImageRetrievalTask:
             maps = {}
             if len(networks) == 1:
                 vision, own = networks[0].vision, params[0]["params"]["vision"]
-                images = jnp.asarray(pixels[None], jnp.float32) / 127.5 - 1
-                captured = jax.jit(functools.partial(vision.apply, capture="all"))
-                weights = captured({"params": own}, images).weights
+                weights = _captured(vision)({"params": own}, as_floats(pixels[None])).weights
                 grid = rollout(np.asarray(weights[0]))[0, 1:].reshape(vision.grid(pixels.shape[:2]))
                 labels = (tuple(map(str, range(size))) for size in grid.shape)
                 maps["rollout"] = AttentionMap(grid, *labels, pixels)
             yield Response(str(name), self.captions[order[0]], scores, maps)
+
+
+@functools.cache
+def _captured(vision: ViT):
+    return jax.jit(functools.partial(vision.apply, capture="all"))
 
 
 @functools.cache

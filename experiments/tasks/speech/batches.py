@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from attn_research.data.audio.utterances import Utterance, Utterances
+from attn_research.data.audio.utterances import Corpus, Utterance, Utterances
 from attn_research.data.batching import Rows
 from attn_research.data.prefetch import prefetch
 from attn_research.types import PyTree
@@ -62,6 +62,12 @@ def eval_batches(
         found = [_arrays(config, split[int(i)], target) for i in members]
         found += [_empty(config, target)] * (EVAL_BATCH - len(members))
         yield members, _stack(found)
+
+
+def eval_split(config: Config, corpus: Corpus, split: str, target: Target) -> Iterator[Batch]:
+    """Batches of every utterance of "dev", or of as many of "train", evenly spread over it."""
+    every = max(1, len(corpus.train) // len(corpus.dev)) if split == "train" else 1
+    return (batch for _, batch in eval_batches(config, getattr(corpus, split), target, every))
 
 
 def one(config: Config, utterance: Utterance) -> Batch:

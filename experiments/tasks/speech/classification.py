@@ -90,12 +90,7 @@ class SpeechClassificationTask:
         return batches.train_batches(self.config, self.corpus.train, self._target, start, rows)
 
     def eval_batches(self, split: str) -> Iterator[PyTree]:
-        corpus = self.corpus
-        every = max(1, len(corpus.train) // len(corpus.dev)) if split == "train" else 1
-        sounds = getattr(corpus, split)
-        return (
-            batch for _, batch in batches.eval_batches(self.config, sounds, self._target, every)
-        )
+        return batches.eval_split(self.config, self.corpus, split, self._target)
 
     def loss(self, network: nn.Module, params, batch, key, *, train: bool) -> Sums:
         features, label = batch["features"], batch["label"]

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,15 +11,11 @@ from attn_research.data.text.tokenizers import BOS, EOS, PAD, UNK
 from attn_research.decoding import Hypotheses, Vocabulary, beam_search
 from attn_research.layers.contracts import EncoderDecoder
 from attn_research.training.cores import over_cores
-from attn_research.types import Array, Float, Int
+from attn_research.types import Array, Float
+from experiments.tasks.decoding import mean_step, previous_words
 from experiments.tasks.speech.networks import valid_frames
 
 STEP_FRAMES = 2  # of the features, for each state that is attended to
-
-
-def previous_tokens(target: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    """The token before each of the target's, BOS first."""
-    return jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
 
 
 @functools.cache
@@ -42,17 +37,8 @@ def searcher(
             network.apply(each, one, max_length, method="begin")
             for network, each, one in zip(networks, params, encoded, strict=True)
         ]
-
-        def step(states: list, tokens: Array) -> tuple[Array, list, tuple]:
-            found = [
-                network.apply(each, one.memory, state, tokens, method="step")
-                for network, each, one, state in zip(networks, params, encoded, states, strict=True)
-            ]
-            log_probs = jnp.stack([jax.nn.log_softmax(one.logits) for one in found])
-            return jax.nn.logsumexp(log_probs, axis=0), [one.state for one in found], ()
-
         return beam_search(
-            step,
+            mean_step(networks, params, [one.memory for one in encoded]),
             states,
             jnp.full(features.shape[0], max_length, jnp.int32),
             max_length=max_length,
@@ -74,9 +60,7 @@ def aligner(network: EncoderDecoder) -> Callable[..., Float[Array, "B L N T S"]]
 
     def align(params: Any, features: Array, frames: Array, target: Array) -> Array:
         valid = valid_frames(features, frames)
-        return network.apply(
-            params, features, valid, previous_tokens(target), capture="all"
-        ).weights
+        return network.apply(params, features, valid, previous_words(target), capture="all").weights
 
     return over_cores(align)
 

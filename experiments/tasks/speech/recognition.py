@@ -25,11 +25,11 @@ from attn_research.training.step import Sums
 from attn_research.types import PyTree
 from experiments.harness.config import Config
 from experiments.harness.task import AttentionMap, Response, kept_file
+from experiments.tasks.decoding import previous_words
 from experiments.tasks.speech import alignments, batches, data
 from experiments.tasks.speech.inference import (
     STEP_FRAMES,
     aligner,
-    previous_tokens,
     searcher,
     word_rows,
 )
@@ -125,10 +125,7 @@ class SpeechRecognitionTask:
         return batches.train_batches(self.config, self.corpus.train, self._target, start, rows)
 
     def eval_batches(self, split: str) -> Iterator[PyTree]:
-        corpus = self.corpus
-        every = max(1, len(corpus.train) // len(corpus.dev)) if split == "train" else 1
-        found = batches.eval_batches(self.config, getattr(corpus, split), self._target, every)
-        return (batch for _, batch in found)
+        return batches.eval_split(self.config, self.corpus, split, self._target)
 
     def loss(self, network: EncoderDecoder, params, batch, key, *, train: bool) -> Sums:
         features, target = batch["features"], batch["target"]
@@ -136,7 +133,7 @@ class SpeechRecognitionTask:
             params,
             features,
             valid_frames(features, batch["frames"]),
-            previous_tokens(target),
+            previous_words(target),
             train=train,
             rngs={"dropout": key},
         ).logits

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 
-import jax.numpy as jnp
 import numpy as np
 
 from attn_research.data.batching import (
@@ -15,8 +14,6 @@ from attn_research.data.batching import (
 )
 from attn_research.data.packing import PackedBatches
 from attn_research.data.text.encoding import Encoded
-from attn_research.data.text.tokenizers import BOS
-from attn_research.types import Array, Int
 from experiments.harness.config import Config, config_placement
 from experiments.tasks import batching
 from experiments.tasks.batching import BatchingConfig
@@ -69,14 +66,3 @@ def sample(pairs: EncodedPairs, count: int = 500) -> EncodedPairs:
     chosen = [pairs[i] for i in range(0, len(pairs), max(1, len(pairs) // count))][:count]
     lengths = np.array([[len(side) for side in pair] for pair in chosen], np.uint16)
     return Encoded(np.concatenate([side for pair in chosen for side in pair]), lengths)
-
-
-def previous_words(
-    target: Int[Array, "B T"], segments: Int[Array, "B T"] | None = None
-) -> Int[Array, "B T"]:
-    """The target shifted by one: BOS, then the word before each; BOS begins every segment."""
-    before = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
-    if segments is None:
-        return before
-    begins = segments != jnp.pad(segments[:, :-1], ((0, 0), (1, 0)))
-    return jnp.where(begins, BOS, before)

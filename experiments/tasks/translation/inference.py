@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from attn_research.data.text.tokenizers import BOS, EOS, PAD
@@ -14,7 +13,7 @@ from attn_research.decoding import Hypotheses, Vocabulary, beam_search
 from attn_research.layers.contracts import AlignmentSpec, EncoderDecoder
 from attn_research.training.cores import over_cores
 from attn_research.types import Array, Float, Int, PyTree
-from experiments.tasks.translation.batches import previous_words
+from experiments.tasks.decoding import mean_step, previous_words
 from experiments.tasks.translation.config import SearchConfig
 
 
@@ -88,22 +87,8 @@ def search(
     for network, p in zip(networks, params, strict=True):
         encoded.append(network.apply(p, source, source != PAD, method="encode"))
         states.append(network.apply(p, encoded[-1], max_length, method="begin"))
-
-    def step(states, words):
-        if len(networks) == 1:  # the search takes logits as well
-            (network,), (p,), (one,), (state,) = networks, params, encoded, states
-            logits, state, _ = network.apply(p, one.memory, state, words, method="step")
-            return logits, [state], ()
-        log_probs, after = [], []
-        for network, p, one, state in zip(networks, params, encoded, states, strict=True):
-            logits, state, _ = network.apply(p, one.memory, state, words, method="step")
-            log_probs.append(jax.nn.log_softmax(logits))
-            after.append(state)
-        mean = jax.nn.logsumexp(jnp.stack(log_probs), axis=0) - jnp.log(len(networks))
-        return mean, after, ()
-
     return beam_search(
-        step,
+        mean_step(networks, params, [one.memory for one in encoded]),
         states,
         limits,
         max_length=max_length,

@@ -22,6 +22,7 @@ from attn_research.types import PyTree
 from attn_research.viewing.views import END, pair_views
 from experiments.harness.config import Config
 from experiments.harness.task import AttentionMap, Evaluator, Looked, Response
+from experiments.tasks.decoding import previous_words
 from experiments.tasks.translation import (
     batches,
     checks,
@@ -31,7 +32,7 @@ from experiments.tasks.translation import (
     pronouns,
     scores,
 )
-from experiments.tasks.translation.batches import eval_batches, previous_words
+from experiments.tasks.translation.batches import eval_batches
 from experiments.tasks.translation.data import Data, Tokenizers
 from experiments.tasks.translation.inference import Members, search
 from experiments.tasks.translation.splits import check_references

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from attn_research.data.batching import epoch_order
 from attn_research.data.images.scenes import Scenes
 from attn_research.data.prefetch import prefetch
 from attn_research.data.questions.asked import Question, QuestionSet, plain
@@ -71,13 +72,9 @@ class Split:
         """
         per_epoch = len(self) // size
 
-        @functools.lru_cache(maxsize=2)
-        def order(epoch: int) -> np.ndarray:
-            return np.random.default_rng((seed, epoch)).permutation(len(self))
-
         def make(number: int) -> Encoded:
             epoch, number = divmod(int(number), per_epoch)
-            members = order(epoch)[number * size : (number + 1) * size][rows]
+            members = epoch_order(seed, epoch, len(self))[number * size : (number + 1) * size][rows]
             return self.batch(members, rows.stop - rows.start)
 
         return prefetch(make, start)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from attn_research.training.cores import over_cores
 from attn_research.types import Array, Float, PyTree
+from experiments.tasks.images import as_floats
 from experiments.tasks.visual_questions.data import Encoded
 
 
@@ -23,11 +24,6 @@ class Answers(NamedTuple):
 
     probs: Float[Array, "B V"]
     weights: Float[Array, "B L N I P"] | None
-
-
-def as_floats(images: Any) -> Float[Array, "B I H W 3"]:
-    """Bytes as numbers from -1 to 1."""
-    return jnp.asarray(images, jnp.float32) / 127.5 - 1
 
 
 def at_places(values: Float[Array, "B T *rest"], places: Array) -> Float[Array, "B *rest"]:

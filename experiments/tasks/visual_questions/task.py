@@ -21,9 +21,10 @@ from attn_research.training.step import Sums
 from attn_research.types import PyTree
 from experiments.harness.config import Config, padded_rows
 from experiments.harness.task import Response
+from experiments.tasks.images import as_floats
 from experiments.tasks.visual_questions import data, predictions
 from experiments.tasks.visual_questions.data import IMAGE_ID, Encoded, Split
-from experiments.tasks.visual_questions.inference import answer, as_floats, at_places
+from experiments.tasks.visual_questions.inference import answer, at_places
 
 BATCH = 200  # questions of a batch of evaluation
 
