@@ -1,8 +1,8 @@
 """Timing of several systems on the same batches, in interleaved rounds.
 
 Each system is a process that holds a config and its batches. In each round every system runs all
-batches once, one system at a time. Results are medians over rounds: seconds, and the ratio to this
-code's seconds in the same round.
+batches once, one system at a time, after a batch that is not timed. Results are medians over
+rounds: seconds, and the ratio to this code's seconds in the same round.
 """
 
 import json
@@ -199,6 +199,9 @@ def _work(comparison: Comparison, name: str, folder: Path) -> None:
             run(batch)
     print("ready", flush=True)
     for _ in sys.stdin:
+        if not comparison.fresh:
+            # While others ran, the machine may have taken memory back; in training no step waits.
+            run(batches[-1])
         start = time.perf_counter()
         for batch in batches:
             run(batch)
