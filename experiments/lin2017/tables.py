@@ -4,10 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
-from attn_research.layers.pooling import redundancy
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.tables import Column, Table
@@ -88,9 +86,16 @@ def _panels(folder: Path, label: str, run: dict) -> list[dict]:
 
 
 def _redundancy(folder: Path, label: str, run: dict) -> float | None:
-    """The mean ‖A Aᵀ - I‖²_F over the sentences of which attention was kept."""
-    kept = _panels(folder, label, run)
-    return mean([float(redundancy(jnp.asarray(each["weights"]))) for each in kept])
+    """The mean ‖A Aᵀ - I‖²_F over the sentences of which attention was kept.
+
+    In float64 and rounded, so that every processor finds the number that a table has.
+    """
+    found = []
+    for panel in _panels(folder, label, run):
+        weights = np.asarray(panel["weights"], np.float64)
+        overlap = weights @ weights.T - np.eye(len(weights))
+        found.append(round(float(np.sum(overlap**2)), 6))
+    return mean(found)
 
 
 def _notes(results: Results, first: Mapping[str, float]) -> list[str]:
