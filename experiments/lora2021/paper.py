@@ -59,7 +59,7 @@ def trainable(config: Config) -> Trainable | None:
 _ALL = "attention/(query|key|value|output)$"
 # The paper's comparison of methods, and Table 5: one budget of parameters spread in other ways.
 ROWS = {
-    "full": Row({"method": "full"}, scales={"small": dict(learning_rate=1e-4)}),
+    "full": Row({"method": "full"}, scales={"small": dict(learning_rate=2e-4)}),
     "last": Row({"method": "last"}),
     "lora": Row(),
     "lora-q": Row({"where": "attention/query$", "rank": 16, "alpha": 32.0}),

@@ -31,7 +31,9 @@ SCALES = {
     "small": Scale(data={
         "grammar": SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
         "sst2": SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
-        "sst2_phrases": SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
+        "sst2_phrases": SENTENCES | dict(
+            num_steps=892, eval_every=223, save_every=223, learning_rate=2e-4, warmup_steps=90
+        ),
         "trec": _SHORT | dict(num_steps=528, eval_every=132, save_every=264),
         "cola": _SHORT | dict(num_steps=704, eval_every=88, save_every=176),
         "wnut17": SENTENCES | dict(num_steps=444, eval_every=111, save_every=222),
