@@ -22,9 +22,11 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture(autouse=True)
 def leave_no_unfinished_reads():
     """They complain when they end or are collected: here, not during another module's test."""
+    gc.freeze()  # what tests before made is not searched, which would take seconds
     yield
     time.sleep(0.1)  # for the reading threads, which nothing waits for
     gc.collect()
+    gc.unfreeze()
 
 
 CONFIG = {"learning_rate": 0.1, "hidden": 6, "data": "grammar"}
