@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     with one_line_errors(argv):
         paradigms = read_blimp(values.data_dir or None)
-        pairs = draw_pairs(paradigms, values.pairs or None, values.seed)
+        pairs = draw_pairs(paradigms, values.pairs or None, values.seed, values.repeats)
         model = load_able("continue")
         right = judge(model, pairs, values.begin, values.batch_size)
         report("experiments.blimp", table(pairs, right))
@@ -87,6 +87,7 @@ if __name__ == "__main__":
     define_measuring()
     flags.DEFINE_integer("pairs", 20, "Pairs of each paradigm; 0: all.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Seed of what is drawn.", lower_bound=0)
+    flags.DEFINE_bool("repeats", False, "A pair may be drawn twice.")
     flags.DEFINE_string("begin", "", "Token before each sentence, such as <|endoftext|>.")
     flags.DEFINE_integer("batch_size", 32, "Sentences that are read at once.", lower_bound=1)
     app.run(main, flags_parser=parse_flags)

@@ -38,9 +38,11 @@ def read_blimp(data_dir: str | Path | None = None) -> dict[str, list[MinimalPair
 
 
 def draw_pairs(
-    paradigms: dict[str, list[MinimalPair]], count: int | None, seed: int
+    paradigms: dict[str, list[MinimalPair]], count: int | None, seed: int, repeats: bool = False
 ) -> list[MinimalPair]:
-    """`count` pairs of each paradigm, drawn without repeats by one generator; all where None.
+    """`count` pairs of each paradigm, drawn by one generator; all where None.
+
+    With `repeats` a pair may be drawn twice.
 
     ValueError for a paradigm that has fewer.
     """
@@ -51,7 +53,9 @@ def draw_pairs(
             continue
         if count > len(pairs):
             raise ValueError(f"the paradigm {name} has {len(pairs)} pairs, fewer than {count}")
-        found += [pairs[index] for index in rng.choice(len(pairs), count, replace=False)]
+        size = len(pairs)
+        drawn = rng.integers(size, size=count) if repeats else rng.choice(size, count, False)
+        found += [pairs[index] for index in drawn]
     return found
 
 
