@@ -4,8 +4,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from attn_research.layers.pooling import redundancy
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.tables import Column, Table
@@ -90,12 +93,9 @@ def _redundancy(folder: Path, label: str, run: dict) -> float | None:
 
     In float64 and rounded, so that every processor finds the number that a table has.
     """
-    found = []
-    for panel in _panels(folder, label, run):
-        weights = np.asarray(panel["weights"], np.float64)
-        overlap = weights @ weights.T - np.eye(len(weights))
-        found.append(round(float(np.sum(overlap**2)), 6))
-    return mean(found)
+    with jax.enable_x64(True):
+        kept = [jnp.asarray(each["weights"], float) for each in _panels(folder, label, run)]
+        return mean([round(float(redundancy(weights)), 6) for weights in kept])
 
 
 def _notes(results: Results, first: Mapping[str, float]) -> list[str]:

@@ -101,6 +101,7 @@ def test_pairs_are_drawn_by_paradigm(tmp_path):
     assert [pair.paradigm for pair in drawn] == ["a"] * 4 + ["b"] * 4 and len(set(drawn)) == 8
     assert drawn == draw_pairs(paradigms, 4, 0) != draw_pairs(paradigms, 4, 1)
     assert draw_pairs(paradigms, None, 0) == [*paradigms["a"], *paradigms["b"]]
+    assert len(set(draw_pairs(paradigms, 9, 0))) == 18 > len(set(draw_pairs(paradigms, 9, 0, True)))
     with pytest.raises(ValueError, match="paradigm a has 9 pairs, fewer than 10"):
         draw_pairs(paradigms, 10, 0)
 

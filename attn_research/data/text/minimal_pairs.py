@@ -42,9 +42,7 @@ def draw_pairs(
 ) -> list[MinimalPair]:
     """`count` pairs of each paradigm, drawn by one generator; all where None.
 
-    With `repeats` a pair may be drawn twice.
-
-    ValueError for a paradigm that has fewer.
+    With `repeats` a pair may be drawn twice. ValueError for a paradigm that has fewer.
     """
     rng, found = np.random.default_rng(seed), []
     for name, pairs in paradigms.items():
@@ -53,9 +51,7 @@ def draw_pairs(
             continue
         if count > len(pairs):
             raise ValueError(f"the paradigm {name} has {len(pairs)} pairs, fewer than {count}")
-        size = len(pairs)
-        drawn = rng.integers(size, size=count) if repeats else rng.choice(size, count, False)
-        found += [pairs[index] for index in drawn]
+        found += [pairs[index] for index in rng.choice(len(pairs), count, replace=repeats)]
     return found
 
 
