@@ -161,9 +161,9 @@ def orderings(
 
 
 def cell(values: Iterable[float | None], paper: float | str | None = None) -> Cell:
-    """Mean and deviation over seeds, beside the paper's figure."""
+    """Mean and deviation over seeds, beside the paper's figure; equal values have no deviation."""
     known = [value for value in values if value is not None]
-    deviation = statistics.stdev(known) if len(known) > 1 else None
+    deviation = statistics.stdev(known) if len(set(known)) > 1 else None
     return Cell(mean(known), deviation, paper)
 
 

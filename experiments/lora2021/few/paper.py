@@ -18,7 +18,7 @@ ROWS = {
         scales={
             "tiny": dict(num_labelled=count // 20),
             "small": dict(lora.ROWS[method].scales.get("small", {}))
-            | dict(num_labelled=count, num_steps=steps),
+            | dict(num_labelled=count, num_steps=steps, eval_every=steps // 3, save_every=steps),
         },
     )
     for count, steps in STEPS.items()
@@ -27,7 +27,7 @@ ROWS = {
 SCALES = {
     "tiny": Scale(encoder.TINY, time=TINY_TIME),
     "small": Scale(encoder.SENTENCES | dict(
-        data="sst2_phrases", batch_tokens=512, eval_every=20, save_every=60, warmup_steps=10
+        data="sst2_phrases", batch_tokens=512, warmup_steps=10
     )),
 }  # fmt: skip
 
