@@ -105,12 +105,13 @@ def make_schedule(
     steps: int,
     *,
     warmup: int = 0,
+    end: float = 0.01,
     halve_after: int = 0,
     halve_every: int = 1,
 ) -> optax.Schedule:
     """The learning-rate schedule of a name over `steps` updates.
 
-    "constant"; "cosine", linear warmup from 0 over `warmup`, then cosine decay to rate / 100;
+    "constant"; "cosine", linear warmup from 0 over `warmup`, then cosine decay to rate · `end`;
     "halving", which halves after `halve_after` and every `halve_every` from there (Luong, Pham,
     Manning 2015, section 4.1); or "inverse_sqrt", linear warmup, then decay by the inverse square
     root of the step (Vaswani et al. 2017, equation 3, whose rate is (d_model · warmup)^-½).
@@ -119,7 +120,7 @@ def make_schedule(
         return optax.constant_schedule(rate)
     if name == "cosine":
         steps = max(steps, warmup + 1)
-        return optax.warmup_cosine_decay_schedule(0.0, rate, warmup, steps, rate / 100)
+        return optax.warmup_cosine_decay_schedule(0.0, rate, warmup, steps, rate * end)
     if name == "halving":
         times = range(halve_after, steps, halve_every)
         return optax.piecewise_constant_schedule(rate, dict.fromkeys(times, 0.5))

@@ -18,12 +18,11 @@ def _gpt2(size: str, params: float, wikitext2: float, ptb: float) -> Row:
     return _sized(size, 1024, 50_257, {"params": params, "wikitext2": wikitext2, "ptb": ptb})
 
 
-# nanoGPT's command for a CPU, whose own estimate of the validation loss is 1.88. There the learning
-# rate ends at a tenth of its peak, here at a hundredth.
+# nanoGPT's command for a CPU, whose own estimate of the validation loss is 1.88.
 _NANOGPT = dict(
     tokenizer="characters", vocab_size=65, rows="windows", context=64, batch_size=12,
     num_steps=2000, eval_every=500, save_every=1000, optimizer="adamw_99", learning_rate=1e-3,
-    warmup_steps=100, weight_decay=0.1,
+    warmup_steps=100, weight_decay=0.1, end_rate=0.1,
 )  # fmt: skip
 # Better use of two cores: more tokens a step, orthogonalized momentum, rotations.
 _TEN_MINUTES = dict(

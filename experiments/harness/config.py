@@ -109,6 +109,12 @@ class OptimizerConfig:
         # A paper may derive a learning rate of 0 from it.
         needs={"schedule": ("cosine", "inverse_sqrt"), "learning_rate": (0.0,)},
     )
+    end_rate: float = setting(
+        0.01,
+        "Learning rate at the end of the schedule cosine, as a fraction of that at the peak.",
+        0.0,
+        needs={"schedule": ("cosine",)},
+    )
     halve_after: float = setting(
         0.5,
         "Fraction of the steps before the schedule halving first halves the rate.",

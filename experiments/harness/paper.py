@@ -60,6 +60,7 @@ def config_optimizer(
         part.learning_rate if learning_rate is None else learning_rate,
         steps,
         warmup=part.warmup_steps,
+        end=part.end_rate,
         halve_after=round(part.halve_after * steps),
         halve_every=max(1, round(part.halve_every * steps)),
     )

@@ -72,15 +72,16 @@ def test_an_unknown_optimizer_is_refused():
         make_optimizer("lion", 1.0, 1.0)
 
 
-@pytest.mark.parametrize(("warmup", "steps"), [(4, 20), (0, 20)])
-def test_cosine_schedule_with_warmup(warmup, steps):
-    schedule = make_schedule("cosine", 0.5, steps, warmup=warmup)
+@pytest.mark.parametrize(("warmup", "steps", "end"), [(4, 20, 0.01), (0, 20, 0.01), (4, 20, 0.1)])
+def test_cosine_schedule_with_warmup(warmup, steps, end):
+    schedule = make_schedule("cosine", 0.5, steps, warmup=warmup, end=end)
     rates = [float(schedule(step)) for step in range(steps + 1)]
     np.testing.assert_allclose(
         rates[: warmup + 1], np.linspace(0, 0.5, warmup + 1) if warmup else [0.5]
     )
     cosine = 0.5 + 0.5 * np.cos(np.pi * np.linspace(0, 1, steps - warmup + 1))
-    np.testing.assert_allclose(rates[warmup:], 0.005 + 0.495 * cosine, rtol=1e-5)
+    expected = 0.5 * (end + (1 - end) * cosine)
+    np.testing.assert_allclose(rates[warmup:], expected, rtol=1e-5)
 
 
 def test_a_run_shorter_than_its_warmup_has_only_warmup():
