@@ -4,6 +4,7 @@ from einops import rearrange, reduce
 from flax import linen as nn
 
 from attn_research.layers.contracts import EncodedStates
+from attn_research.layers.dense import Dense
 from attn_research.types import Array, Float
 
 GROUP = 16  # channels that are normalized together
@@ -93,7 +94,7 @@ class GridEncoder(nn.Module):
             channels = self.width * 2**stage
             maps = nn.Conv(channels, (4, 4), strides=2, padding=1, use_bias=False)(maps)
             maps = nn.relu(nn.LayerNorm()(maps))  # of the channels of a place, which sees no other
-        states = nn.Dense(self.model_dim, name="map")(rearrange(maps, "b h w c -> b (h w) c"))
+        states = Dense(self.model_dim, name="map")(rearrange(maps, "b h w c -> b (h w) c"))
         init = nn.initializers.normal(0.02)
         places = self.param("places", init, (states.shape[1], self.model_dim))
         return EncodedStates(states + places[None], None, None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from attn_research.layers.dense import Dense
 from attn_research.types import Array, Float
 
 Initializer = nn.initializers.Initializer
@@ -49,7 +50,7 @@ class FeedForward(nn.Module):
             raise ValueError(
                 f"activation {self.activation!r} is not one of {', '.join(ACTIVATIONS)}"
             )
-        dense = functools.partial(nn.Dense, use_bias=self.use_bias, kernel_init=self.kernel_init)
+        dense = functools.partial(Dense, use_bias=self.use_bias, kernel_init=self.kernel_init)
         hidden, activate = dense(self.mlp_dim, name="input")(inputs), ACTIVATIONS[self.activation]
         if self.gated:
             hidden = activate(dense(self.mlp_dim, name="gate")(inputs)) * hidden

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
+from attn_research.layers.dense import Dense
 from attn_research.layers.feed_forward import ACTIVATIONS, BlockConfig
 from attn_research.types import Array, Float
 
@@ -20,7 +21,7 @@ class Pooler(nn.Module):
 
     @nn.compact
     def __call__(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B D"]:
-        dense = nn.Dense(states.shape[-1], kernel_init=self.kernel_init, name="dense")
+        dense = Dense(states.shape[-1], kernel_init=self.kernel_init, name="dense")
         return jnp.tanh(dense(states[..., 0, :]))
 
 
@@ -36,7 +37,7 @@ class MaskedLM(nn.Module):
     kernel_init: Initializer = NORMAL
 
     def setup(self):
-        self.transform = nn.Dense(self.width, kernel_init=self.kernel_init)
+        self.transform = Dense(self.width, kernel_init=self.kernel_init)
         self.norm = self.config.make_norm()
 
     @nn.compact

@@ -21,6 +21,7 @@ from attn_research.attention import (
     softmax,
     streaming,
 )
+from attn_research.layers.dense import Dense
 from attn_research.types import Array, Bool, Float, Int
 
 Initializer = nn.initializers.Initializer
@@ -89,8 +90,8 @@ class Predictive(nn.Module):
     @nn.compact
     def __call__(self, states: Float[Array, "B T D"], valid: Bool[Array, "B S"]) -> Located:
         init = self.kernel_init
-        hidden = nn.Dense(states.shape[-1], use_bias=False, kernel_init=init, name="hidden")(states)
-        place = nn.Dense(1, use_bias=False, kernel_init=init, name="place")(jnp.tanh(hidden))
+        hidden = Dense(states.shape[-1], use_bias=False, kernel_init=init, name="hidden")(states)
+        place = Dense(1, use_bias=False, kernel_init=init, name="place")(jnp.tanh(hidden))
         length = jnp.sum(valid, axis=-1, keepdims=True)
         center = length * nn.sigmoid(place[..., 0])
         return Around(center, self.half_width), Gaussian(center, self.half_width / 2)

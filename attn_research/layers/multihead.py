@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from attn_research.attention import Attended, Capture, Dropout, Mask, Positions, Rotation, attend
 from attn_research.decoding.cache import KeyValues
+from attn_research.layers.dense import Dense
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.types import Array, Float
 
@@ -136,4 +137,4 @@ class MultiHeadAttention(nn.Module):
 
     def _dense(self, part, features, init, name=None):
         use_bias = self.use_bias if isinstance(self.use_bias, bool) else part in self.use_bias
-        return nn.Dense(features, use_bias=use_bias, kernel_init=init, name=name)
+        return Dense(features, use_bias=use_bias, kernel_init=init, name=name)

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from attn_research.attention import Dot, Padding, attend
 from attn_research.layers.contracts import Capture
+from attn_research.layers.dense import Dense
 from attn_research.layers.scoring import lecun_normal
 from attn_research.types import Array, Bool, Float
 
@@ -77,7 +78,7 @@ class SelfAttentionPooling(nn.Module):
 
     @nn.compact
     def __call__(self, states: States, *, capture: Capture = None) -> Pooled:
-        key = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="key")
+        key = Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="key")
         keys = jnp.tanh(key(states.each))
         init, shape = nn.initializers.normal(self.features**-0.5), (self.num_rows, self.features)
         queries = self.param("queries", init, shape).astype(keys.dtype)

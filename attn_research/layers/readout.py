@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
+from attn_research.layers.dense import Dense
 from attn_research.types import Array, Float
 
 
@@ -27,14 +28,12 @@ class Readout(nn.Module):
 
     def setup(self):
         init = self.kernel_init
-        self.input = [
-            nn.Dense(2 * self.features, use_bias=i == 0, kernel_init=init) for i in range(3)
-        ]
+        self.input = [Dense(2 * self.features, use_bias=i == 0, kernel_init=init) for i in range(3)]
         self.drop = nn.Dropout(self.dropout)
         if self.tied:
             self.bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
         else:
-            self.vocabulary = nn.Dense(self.vocab_size, kernel_init=init)
+            self.vocabulary = Dense(self.vocab_size, kernel_init=init)
 
     def __call__(
         self,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from attn_research.layers.dense import Dense
 from attn_research.types import Array, Bool, Float, PyTree
 
 normal = nn.initializers.normal
@@ -51,9 +52,9 @@ class GatedUnit(nn.Module):
     kernel_init: nn.initializers.Initializer = normal(0.01)
 
     def setup(self):
-        self.inputs = nn.Dense(3 * self.features, kernel_init=self.kernel_init)
-        self.gates = nn.Dense(2 * self.features, use_bias=False, kernel_init=orthogonal_blocks(2))
-        self.candidate = nn.Dense(self.features, use_bias=False, kernel_init=orthogonal_blocks(1))
+        self.inputs = Dense(3 * self.features, kernel_init=self.kernel_init)
+        self.gates = Dense(2 * self.features, use_bias=False, kernel_init=orthogonal_blocks(2))
+        self.candidate = Dense(self.features, use_bias=False, kernel_init=orthogonal_blocks(1))
 
     def start(self, batch_size: int) -> Float[Array, "B D"]:
         """The state before the first step: zeros."""
@@ -96,8 +97,8 @@ class LSTMUnit(nn.Module):
 
     def setup(self):
         width = 4 * self.features
-        self.inputs = nn.Dense(width, kernel_init=self.init_with, bias_init=self.init_with)
-        self.gates = nn.Dense(width, use_bias=False, kernel_init=self.init_with)
+        self.inputs = Dense(width, kernel_init=self.init_with, bias_init=self.init_with)
+        self.gates = Dense(width, use_bias=False, kernel_init=self.init_with)
 
     def start(self, batch_size: int) -> LSTMState:
         """The state before the first step: zeros."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.attention import Additive, Dot, General, Location, ScaledDot
+from attn_research.layers.dense import Dense
 from attn_research.types import Array, Float
 
 Score = Callable[..., Array]
@@ -68,8 +69,8 @@ class Scoring(nn.Module):
     def setup(self):
         if self.features is not None:
             init = self.kernel_init
-            self.query = nn.Dense(self.features, use_bias=self.use_bias, kernel_init=init)
-            self.key = nn.Dense(self.features, use_bias=False, kernel_init=init)
+            self.query = Dense(self.features, use_bias=self.use_bias, kernel_init=init)
+            self.key = Dense(self.features, use_bias=False, kernel_init=init)
 
     def project_query(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T H"]:
         """W s_i + b, or the states where there are no projections."""

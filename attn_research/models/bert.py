@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from attn_research.attention import Full, Mask
 from attn_research.layers.contracts import Capture, Classified
+from attn_research.layers.dense import Dense
 from attn_research.layers.embeddings import LearnedPositions, token_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL, MaskedLM, Pooler
@@ -103,7 +104,7 @@ class Bert(nn.Module):
         )
         self.norm = config.make_norm()
         if self.embedding_dim is not None:
-            self.project = nn.Dense(self.model_dim, kernel_init=NORMAL)
+            self.project = Dense(self.model_dim, kernel_init=NORMAL)
         attention = self.attention(
             self.num_heads,
             self.model_dim // self.num_heads,
@@ -121,11 +122,11 @@ class Bert(nn.Module):
         if "masked_lm" in self.heads:
             self.masked_lm = MaskedLM(width, config)
         if "next_sentence" in self.heads:
-            self.next_sentence = nn.Dense(2, kernel_init=NORMAL)
+            self.next_sentence = Dense(2, kernel_init=NORMAL)
         if "classifier" in self.heads:
-            self.classifier = nn.Dense(self.num_classes, kernel_init=NORMAL)
+            self.classifier = Dense(self.num_classes, kernel_init=NORMAL)
         if "token_classifier" in self.heads:
-            self.token_classifier = nn.Dense(self.num_classes, kernel_init=NORMAL)
+            self.token_classifier = Dense(self.num_classes, kernel_init=NORMAL)
 
     def __call__(
         self,

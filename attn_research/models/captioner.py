@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from attn_research.layers import contracts
 from attn_research.layers.contracts import Capture
+from attn_research.layers.dense import Dense
 from attn_research.layers.recurrent import LSTMState, LSTMUnit
 from attn_research.layers.regions import MeanRegions, Read, SoftRegions
 from attn_research.layers.remat import Remat, remat
@@ -58,12 +59,12 @@ class Captioner(nn.Module):
     def setup(self):
         hidden, width = self.hidden_dim, self.embedding_dim
         self.embedding = nn.Embed(self.vocab_size, width)
-        self.initial_cell, self.initial_hidden = nn.Dense(hidden), nn.Dense(hidden)
+        self.initial_cell, self.initial_hidden = Dense(hidden), Dense(hidden)
         self.unit = LSTMUnit(hidden)
-        self.context = nn.Dense(4 * hidden, use_bias=False)
-        self.gate = nn.Dense(1)
-        self.from_state, self.from_context = nn.Dense(width), nn.Dense(width, use_bias=False)
-        self.vocabulary = nn.Dense(self.vocab_size)
+        self.context = Dense(4 * hidden, use_bias=False)
+        self.gate = Dense(1)
+        self.from_state, self.from_context = Dense(width), Dense(width, use_bias=False)
+        self.vocabulary = Dense(self.vocab_size)
         self.drop = nn.Dropout(self.dropout)
 
     @nn.compact

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
+from attn_research.layers.dense import Dense
 from attn_research.layers.transformer import BLOCK_RULES
 from attn_research.types import Array, Bool, Float, Int
 
@@ -40,8 +41,8 @@ class Clip(nn.Module):
     tensor_rules: ClassVar = (*BLOCK_RULES, ("words/embedding$", ("tensor", None)))
 
     def setup(self):
-        self.project_image = nn.Dense(self.embedding_dim, use_bias=False)
-        self.project_text = nn.Dense(self.embedding_dim, use_bias=False)
+        self.project_image = Dense(self.embedding_dim, use_bias=False)
+        self.project_text = Dense(self.embedding_dim, use_bias=False)
         init = nn.initializers.constant(math.log(1 / 0.07))  # section 2.5
         self.logit_scale = self.param("logit_scale", init, (1,))
 

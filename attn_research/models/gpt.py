@@ -26,6 +26,7 @@ from attn_research.decoding.cache import (
     Shared,
 )
 from attn_research.layers.contracts import Capture, EncodedStates, StepOutput
+from attn_research.layers.dense import Dense
 from attn_research.layers.embeddings import token_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL
@@ -141,7 +142,7 @@ class GPT(nn.Module):
         if block.pre_norm:
             self.norm = block.make_norm()
         if not self.tied:
-            self.head = nn.Dense(self.vocab_size, use_bias=False, kernel_init=NORMAL)
+            self.head = Dense(self.vocab_size, use_bias=False, kernel_init=NORMAL)
         self.drop = nn.Dropout(block.dropout)
 
     def __call__(

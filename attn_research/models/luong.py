@@ -17,6 +17,7 @@ from flax import linen as nn
 from attn_research.layers import contracts
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.contracts import Capture, EncoderDecoder
+from attn_research.layers.dense import Dense
 from attn_research.layers.recurrent import LSTMState, LSTMUnit, Recurrence, symmetric_uniform
 from attn_research.layers.remat import Remat, remat
 from attn_research.types import Array, Bool, Float, Int, PyTree
@@ -74,8 +75,8 @@ class LuongSeq2Seq(EncoderDecoder):
         self.encoder = [Recurrence(LSTMUnit(hidden, init), reverse=self.reverse) for _ in layers]
         self.decoder = [Recurrence(LSTMUnit(hidden, init)) for _ in layers]
         if self.attention is not None:
-            self.combine = nn.Dense(hidden, use_bias=False, kernel_init=init)
-        self.vocabulary = nn.Dense(self.target_vocab, use_bias=False, kernel_init=init)
+            self.combine = Dense(hidden, use_bias=False, kernel_init=init)
+        self.vocabulary = Dense(self.target_vocab, use_bias=False, kernel_init=init)
         self.drop = nn.Dropout(self.dropout)
 
     def logits(self, states: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:

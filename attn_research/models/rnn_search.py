@@ -19,6 +19,7 @@ from flax import linen as nn
 from attn_research.layers import contracts
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.contracts import Capture, EncoderDecoder
+from attn_research.layers.dense import Dense
 from attn_research.layers.readout import Readout
 from attn_research.layers.recurrent import GatedUnit, Recurrence
 from attn_research.layers.remat import Remat, remat
@@ -91,12 +92,12 @@ class RNNSearch(EncoderDecoder):
         self.forward = Recurrence(GatedUnit(hidden, init))
         if self.attention is not None:
             self.backward = Recurrence(GatedUnit(hidden, init), reverse=True)
-        self.initial = nn.Dense(hidden, kernel_init=init)
+        self.initial = Dense(hidden, kernel_init=init)
         self.unit = GatedUnit(hidden, init)
         if self.conditional:
             self.second_unit = GatedUnit(hidden, init)
         else:
-            self.context = nn.Dense(3 * hidden, use_bias=False, kernel_init=init)
+            self.context = Dense(3 * hidden, use_bias=False, kernel_init=init)
         self.readout = Readout(
             self.maxout_dim,
             self.target_vocab,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.layers.contracts import Capture, Classified
+from attn_research.layers.dense import Dense
 from attn_research.layers.pooling import Pooled, States
 from attn_research.layers.recurrent import LSTMUnit, Recurrence, symmetric_uniform
 from attn_research.types import Array, Bool, Float, Int
@@ -69,8 +70,8 @@ class SelfAttentive(nn.Module):
         else:
             embedded, valid = self.stem(ids, valid)
         pooled = self.pooling(self._read(drop(drop_word(embedded)), valid, init), capture=capture)
-        hidden = nn.relu(nn.Dense(self.mlp_dim, name="hidden")(drop(pooled.vector)))
-        logits = nn.Dense(self.num_classes, name="output")(drop(hidden))
+        hidden = nn.relu(Dense(self.mlp_dim, name="hidden")(drop(pooled.vector)))
+        logits = Dense(self.num_classes, name="output")(drop(hidden))
         auxiliary = None
         if self.penalty and pooled.redundancy is not None:
             auxiliary = self.penalty * pooled.redundancy

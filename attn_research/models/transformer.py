@@ -20,6 +20,7 @@ from attn_research.attention import Causal, Full, Mask, Padding, Segments
 from attn_research.decoding.cache import BeamHistory, KeyValueCache, Past, Shared
 from attn_research.layers import contracts
 from attn_research.layers.contracts import Capture, EncoderDecoder
+from attn_research.layers.dense import Dense
 from attn_research.layers.embeddings import SinusoidalPositions, segment_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.masking import intersect
@@ -130,7 +131,7 @@ class Transformer(EncoderDecoder):
         if not self.tied:
             self.target_embedding = nn.Embed(self.target_vocab, self.model_dim, embedding_init=init)
         if self.own_head:
-            self.head = nn.Dense(self.target_vocab, use_bias=False, kernel_init=init)
+            self.head = Dense(self.target_vocab, use_bias=False, kernel_init=init)
         if self.output_bias:
             self.bias = self.param("bias", nn.initializers.zeros, (self.target_vocab,))
         config = dataclasses.replace(self.block, dropout=self.dropout, pre_norm=self.pre_norm)

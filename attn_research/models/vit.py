@@ -15,6 +15,7 @@ from flax import linen as nn
 from attn_research.attention import Full, Mask
 from attn_research.layers.contracts import Capture, Classified, EncodedStates
 from attn_research.layers.convolution import ResidualStem
+from attn_research.layers.dense import Dense
 from attn_research.layers.embeddings import Resizing, resize_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import Pooler
@@ -93,7 +94,7 @@ class ViT(nn.Module):
             )
         height, width = self.grid(self.image_size)
         tokens = self.pooling != "mean"
-        self.embed = nn.Dense(self.model_dim, use_bias=self.patch_bias)
+        self.embed = Dense(self.model_dim, use_bias=self.patch_bias)
         table = height * width + tokens, self.model_dim
         self.positions = self.param("positions", nn.initializers.normal(0.02), table)
         if tokens:
@@ -123,7 +124,7 @@ class ViT(nn.Module):
         if self.pooling == "tanh":
             self.pooler = Pooler()
         if self.num_classes:
-            self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
+            self.head = Dense(self.num_classes, kernel_init=nn.initializers.zeros)
 
     def __call__(
         self,
