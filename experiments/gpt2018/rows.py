@@ -27,7 +27,7 @@ _NANOGPT = dict(
 # Better use of two cores: more tokens a step, orthogonalized momentum, rotations.
 _TEN_MINUTES = dict(
     tokenizer="characters", vocab_size=65, rows="windows", context=128, batch_size=16,
-    num_steps=2000, eval_every=500, save_every=500, optimizer="muon", learning_rate=3e-3,
+    num_steps=4000, eval_every=1000, save_every=1000, optimizer="muon", learning_rate=3e-3,
     warmup_steps=100, weight_decay=0.1, num_layers=4, model_dim=128, mlp_dim=512, num_heads=4,
     positions="rotary",
 )  # fmt: skip
