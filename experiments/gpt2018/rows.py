@@ -75,8 +75,9 @@ SCALES = {
         "tinyshakespeare": _CHARACTERS | dict(vocab_size=65),
         "warandpeace": _CHARACTERS | dict(vocab_size=110, num_steps=4000),
         "ptb": dict(
-            vocab_size=10_003, num_layers=4, model_dim=256, mlp_dim=1024, num_heads=4, dropout=0.3,
-            batch_size=32, num_steps=6000, eval_every=500, save_every=1000,
+            vocab_size=10_003, num_layers=3, model_dim=256, mlp_dim=1024, num_heads=4, dropout=0.3,
+            positions="rotary", biases=False, context=128, batch_size=16, num_steps=4000,
+            eval_every=500, save_every=1000,
         ),
         "wikitext2": dict(
             tokenizer="subwords", vocab_size=8000, num_layers=4, model_dim=256, mlp_dim=1024,
