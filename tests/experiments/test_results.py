@@ -2,9 +2,15 @@
 
 import json
 
-from attn_research.viewing.tables import Column, Table
+from attn_research.viewing.tables import Cell, Column, Table
 from experiments.harness.config import run_name
-from experiments.harness.results import command_line, environment, read_results, write_tables
+from experiments.harness.results import (
+    cell,
+    command_line,
+    environment,
+    read_results,
+    write_tables,
+)
 
 
 def test_machine_specific_paths_are_replaced_in_a_command():
@@ -41,3 +47,9 @@ def test_a_result_records_environment_variables_that_change_speed(monkeypatch):
     found = environment()
     assert found["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
     assert "XLA_FLAGS" not in found
+
+
+def test_a_cell_has_a_deviation_where_seeds_differ():
+    assert cell([3.0, 5.0, None]) == Cell(4.0, 2**0.5)
+    assert cell([7, 7, 7]) == Cell(7, None)
+    assert cell([7]) == Cell(7, None)
