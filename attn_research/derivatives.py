@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import Primitive, unmapped_aval
 from jax.interpreters import ad, batching, mlir
@@ -49,13 +50,16 @@ def with_backward(
     def call(operands: PyTree, constants: PyTree) -> PyTree:
         return forward(operands, constants)
 
+    if forward_saving is not None:
+        saving = _differentiated_as(call, forward_saving)
+
     @call.defjvp
     def jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
         operands, constants = primals
         if forward_saving is None:
             outputs = saved = call(operands, constants)
         else:
-            outputs, saved = forward_saving(operands, constants)
+            outputs, saved = saving(operands, constants)
         residuals, structure = jax.tree.flatten((operands, constants, saved))
         structures = jax.tree.structure(operands), jax.tree.structure(outputs)
 
@@ -88,6 +92,36 @@ def with_backward(
     return call
 
 
+def _differentiated_as(
+    call: Callable[[PyTree, PyTree], PyTree],
+    forward_saving: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+) -> Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]:
+    """`forward_saving`, the derivatives of whose outputs are those of `call`.
+
+    What it saves has none: all but a gradient of first order is computed from the operands.
+    """
+
+    @jax.custom_jvp
+    def saving(operands: PyTree, constants: PyTree) -> tuple[PyTree, PyTree]:
+        return forward_saving(operands, constants)
+
+    @saving.defjvp
+    def jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+        operands, constants = primals
+        found = saving(operands, constants)
+        _, d_outputs = jax.jvp(lambda x: call(x, constants), (operands,), (tangents[0],))
+        return found, (d_outputs, jax.tree.map(_no_tangent, found[1]))
+
+    return saving
+
+
+def _no_tangent(leaf: Array) -> Array | np.ndarray:
+    aval = jax.typeof(leaf).to_tangent_aval()
+    if aval.dtype == jax.dtypes.float0:
+        return np.zeros(aval.shape, aval.dtype)
+    return jnp.zeros_like(leaf)
+
+
 def first_order_only(
     function: Callable[[PyTree, PyTree], PyTree], refusal: str
 ) -> Callable[[PyTree, PyTree], PyTree]:
@@ -99,11 +133,8 @@ def first_order_only(
     def plain(operands: PyTree, constants: PyTree) -> PyTree:
         raise NotImplementedError(refusal)
 
-    @jax.custom_jvp
     def saving(operands: PyTree, constants: PyTree) -> tuple[PyTree, PyTree]:
         return jax.vjp(lambda operands: function(operands, constants), operands)
-
-    saving.defjvp(lambda primals, tangents: plain(*primals))
 
     def backward(operands: PyTree, constants: PyTree, pull: PyTree, cotangents: PyTree) -> PyTree:
         (found,) = pull(cotangents)

@@ -18,16 +18,21 @@ def plain(operands, constant):
     return {"product": product, "sum": operands["a"].sum()}
 
 
-@pytest.fixture
-def fast():
-    """The program, and the names of the passes that were traced."""
+@pytest.fixture(params=["outputs", "more"])
+def fast(request):
+    """The program that saves its outputs, or more, and the names of the passes that were traced."""
     traced = []
 
     def forward(operands, constant):
         traced.append("forward")
         return plain(operands, constant)
 
-    def backward(operands, constant, outputs, cotangents):
+    def forward_saving(operands, constant):
+        outputs = forward(operands, constant)
+        # What JAX would differentiate here is not the program.
+        return jax.lax.stop_gradient(outputs), {"a": operands["a"], "constant": constant}
+
+    def backward(operands, constant, saved, cotangents):
         traced.append("backward")
         weight = constant.astype(jnp.float32) * cotangents["product"]
         return {
@@ -35,7 +40,8 @@ def fast():
             "b": jnp.sin(operands["a"]) * weight,
         }
 
-    return with_backward(plain, forward, backward), traced
+    saving = forward_saving if request.param == "more" else None
+    return with_backward(plain, forward, backward, saving), traced
 
 
 def loss(program):

@@ -12,7 +12,7 @@ from attn_research.types import Array, Float
 def multiply_rows(
     inputs: Float[Array, "*B in"],
     kernel: Float[Array, "in out"],
-    dimension_numbers: lax.DotDimensionNumbers,
+    dimension_numbers: lax.DotDimensionNumbers = (((-1,), (0,)), ((), ())),
     precision: lax.PrecisionLike = None,
     preferred_element_type=None,
 ) -> Float[Array, "*B out"]:
@@ -32,3 +32,12 @@ def multiply_rows(
 
 
 Dense = functools.partial(nn.Dense, dot_general=multiply_rows)
+
+
+def is_dense(layer: nn.Module) -> bool:
+    """Whether a layer is a `Dense` with products of the default precision."""
+    return (
+        isinstance(layer, nn.Dense)
+        and layer.dot_general is multiply_rows
+        and layer.precision is None
+    )

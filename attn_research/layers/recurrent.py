@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research.layers.dense import Dense
+from attn_research.layers.steps import scan_steps
 from attn_research.types import Array, Bool, Float, PyTree
 
 normal = nn.initializers.normal
@@ -139,23 +140,16 @@ class Recurrence(nn.Module):
     ) -> tuple[Float[Array, "B S D"], PyTree]:
         """The output of each step, and the state after the last valid one."""
 
-        def step(unit, state, inputs):
+        def step(unit, _, state, inputs):
             projected, valid = inputs
             after, output = unit(state, projected)
             valid = valid[:, None]
             return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, state), output
 
-        loop = nn.scan(
-            step,
-            variable_broadcast="params",
-            split_rngs={"params": False},
-            in_axes=1,
-            out_axes=1,
-            reverse=self.reverse,
-        )
         projected = self.unit.project(inputs)
         if initial is None:
             initial = self.unit.start(inputs.shape[0])
             initial = jax.tree.map(lambda x: x.astype(projected.dtype), initial)
-        last, outputs = loop(self.unit, initial, (projected, valid))
+        steps = projected, valid
+        last, outputs = scan_steps(step, self.unit, initial, steps, reverse=self.reverse)
         return outputs, last

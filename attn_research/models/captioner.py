@@ -18,7 +18,8 @@ from attn_research.layers.contracts import Capture
 from attn_research.layers.dense import Dense
 from attn_research.layers.recurrent import LSTMState, LSTMUnit
 from attn_research.layers.regions import MeanRegions, Read, SoftRegions
-from attn_research.layers.remat import Remat, remat
+from attn_research.layers.remat import Remat
+from attn_research.layers.steps import scan_steps
 from attn_research.types import Array, Float, Int, PyTree
 
 
@@ -95,20 +96,20 @@ class Captioner(nn.Module):
         """
         embedded = self.embedding(previous)
 
-        def advance(model, state, step):
-            state, hidden, read = model._advance(encoded.memory, state, *step, train=train)
+        def advance(model, memory, state, step):
+            step = jax.tree.map(lambda x: x[:, None], step)
+            state, hidden, read = model._advance(memory, state, *step, train=train)
             return state, jax.tree.map(lambda x: x[:, 0], (hidden, read))
 
-        loop = nn.scan(
-            remat(advance, self.remat),
-            variable_broadcast="params",
-            split_rngs={"params": False, "sample": True},
-            in_axes=1,
-            out_axes=1,
+        _, (states, read) = scan_steps(
+            advance,
+            self,
+            encoded.state,
+            (self.unit.project(embedded), choices),
+            encoded.memory,
+            rngs=("sample",),
+            policy=self.remat,
         )
-        chosen = None if choices is None else choices[:, :, None]
-        steps = self.unit.project(embedded)[:, :, None], chosen
-        _, (states, read) = loop(self, encoded.state, steps)
         logits = self._logits(embedded, states, read.context, train)
         baseline = None if read.log_probs is None else self.regions.baseline
         return Captioned(logits, *read[1:], baseline)

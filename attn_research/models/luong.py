@@ -19,7 +19,8 @@ from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.contracts import Capture, EncoderDecoder
 from attn_research.layers.dense import Dense
 from attn_research.layers.recurrent import LSTMState, LSTMUnit, Recurrence, symmetric_uniform
-from attn_research.layers.remat import Remat, remat
+from attn_research.layers.remat import Remat
+from attn_research.layers.steps import scan_steps
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
 
@@ -110,26 +111,29 @@ class LuongSeq2Seq(EncoderDecoder):
         """h̃_t for every next word."""
         memory, state, _ = encoded
         embedded = self.target_embedding(previous)
+        positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
         if self.input_feeding:
 
-            def advance(model, state, word):
-                after, weights = model._advance(memory, state, word[:, None], options)
-                return after, jax.tree.map(lambda x: x[:, 0], (after.attentional, weights))
+            def advance(model, memory, before, step):
+                word, position = (x[:, None] for x in step)
+                after, weights = model._advance(memory, State(*before, position), word, options)
+                output = after.attentional, weights
+                return (after.layers, after.attentional), jax.tree.map(lambda x: x[:, 0], output)
 
-            loop = nn.scan(
-                remat(advance, self.remat),
-                variable_broadcast="params",
-                split_rngs={"params": False, "dropout": True},
-                in_axes=1,
-                out_axes=1,
+            _, (attentional, weights) = scan_steps(
+                advance,
+                self,
+                (state.layers, state.attentional),
+                (embedded, positions),
+                memory,
+                rngs=("dropout",),
+                policy=self.remat,
             )
-            attentional, weights = loop(self, state, embedded)[1]
         else:
             top, valid = embedded, jnp.ones(previous.shape, bool)
             for layer, start in zip(self.decoder, state.layers, strict=True):
                 start = jax.tree.map(lambda x: x[:, 0], start)
                 top, _ = layer(self._drop(top, options), valid, start)
-            positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
             attentional, weights = self._attend(memory, top, positions, options.capture)
         return contracts.Hidden(self._drop(attentional, options), weights)
 

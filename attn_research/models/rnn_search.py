@@ -22,7 +22,8 @@ from attn_research.layers.contracts import Capture, EncoderDecoder
 from attn_research.layers.dense import Dense
 from attn_research.layers.readout import Readout
 from attn_research.layers.recurrent import GatedUnit, Recurrence
-from attn_research.layers.remat import Remat, remat
+from attn_research.layers.remat import Remat
+from attn_research.layers.steps import scan_steps
 from attn_research.types import Array, Bool, Float, Int, PyTree
 
 normal = nn.initializers.normal
@@ -146,21 +147,23 @@ class RNNSearch(EncoderDecoder):
         """The maxout units t_i of every next word."""
         embedded = self._embed(previous, options.train)
 
-        def advance(model, state, projected):
+        def advance(model, memory, hidden, step):
+            projected, position = (x[:, None] for x in step)
             after, *outputs = model._advance(
-                encoded.memory, state, projected[:, None], options.capture
+                memory, State(hidden, position), projected, options.capture
             )
-            return after, jax.tree.map(lambda x: x[:, 0], tuple(outputs))
+            return after.hidden, jax.tree.map(lambda x: x[:, 0], tuple(outputs))
 
-        loop = nn.scan(
-            remat(advance, self.remat),
-            variable_broadcast="params",
-            split_rngs={"params": False},
-            in_axes=1,
-            out_axes=1,
-        )
         projected = self.unit.project(embedded)
-        _, (states, contexts, weights) = loop(self, encoded.state, projected)
+        positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
+        _, (states, contexts, weights) = scan_steps(
+            advance,
+            self,
+            encoded.state.hidden,
+            (projected, encoded.state.position + positions),
+            encoded.memory,
+            policy=self.remat,
+        )
         return contracts.Hidden(
             self.readout(states, embedded, contexts, train=options.train), weights
         )
