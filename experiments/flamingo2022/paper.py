@@ -61,7 +61,13 @@ class FlamingoConfig(StackConfig):
         4.0, "Learning rate of the gates, as a multiple of that of the rest.", 0.0, needs=_SEES
     )
     language_steps: int = setting(
-        1000, "Steps that the language model is trained for before it is frozen.", 1, needs=_SEES
+        2500, "Steps that the language model is trained for before it is frozen.", 1, needs=_SEES
+    )
+    language_learns: Literal["described", "texts"] = setting(
+        "described",
+        "What it learns then: questions and answers of which most tell in words what is in the "
+        "images, or questions and answers alone.",
+        needs=_SEES,
     )
 
 
@@ -75,7 +81,7 @@ def make_network(config: Config, task: VisualQuestionsTask) -> Flamingo:
         part.vocab_size,
         **model.sizes(),
         block=block,
-        positions=LearnedPositions(part.length - 1),
+        positions=LearnedPositions(part.described_length - 1),
         make_block=GatedDecoderBlock if sees else DecoderBlock,
         implementation=named,
         remat=execution.remat,
@@ -117,13 +123,17 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def initial(config: Config, task: VisualQuestionsTask) -> PyTree | None:
-    """Parameters whose language model has been trained on the questions and answers alone."""
+    """Parameters whose language model has been trained on texts alone."""
     if config.model.sees == "nothing":
         return None
     steps = config.model.language_steps
     logging.info("%d steps of the language model alone, which is then frozen", steps)
     alone = config.replace(
-        sees="nothing", learns="texts", num_steps=steps, eval_every=steps, save_every=steps
+        sees="nothing",
+        learns=config.model.language_learns,
+        num_steps=steps,
+        eval_every=steps,
+        save_every=steps,
     )
     learned = train(make_program(PAPER, alone, dataclasses.replace(task, config=alone)), None, None)
     key = jax.random.key(config.train.seed)
@@ -138,7 +148,7 @@ CONFIG = Config(
         optimizer="muon", learning_rate=5e-3, weight_decay=0.01, warmup_steps=50
     ),
     task=VisualQuestionsConfig(),
-    model=FlamingoConfig(num_layers=2, model_dim=64, mlp_dim=128, num_heads=4),
+    model=FlamingoConfig(num_layers=4, model_dim=64, mlp_dim=128, num_heads=4),
 )
 PAPER = Paper(
     name="flamingo2022", title=TITLE, config=CONFIG, rows=ROWS, default_row="last", scales=SCALES,

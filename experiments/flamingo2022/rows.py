@@ -8,6 +8,7 @@ ROWS = {
     "language": Row(_ALONE, scales={"small": dict(num_steps=1000)}),
     "last": Row({"sees": "last"}),
     "last-features": Row({"sees": "last", "num_latents": 0}),
+    "last-undescribed": Row({"sees": "last", "language_learns": "texts"}),
     "all": Row({"sees": "all"}),
     "all-numbered": Row({"sees": "all", "numbered": True}),
 }
@@ -19,7 +20,7 @@ SCALES = {
         "easy_vqa": dict(image_size=64), "nlvr": dict(vocab_size=400, max_words=40),
     }, time=TINY_TIME),
     "small": Scale(data={
-        "easy_vqa": dict(image_size=64, num_steps=6000, eval_every=1000, save_every=1000),
+        "easy_vqa": dict(image_size=64, num_steps=4000),
         "nlvr": dict(
             vocab_size=400, max_words=40, num_steps=500, eval_every=50, save_every=250,
             language_steps=200, dropout=0.2,

@@ -1,5 +1,6 @@
 """Flamingo's experiment at tiny scale: what is frozen, what is kept, and what is asked."""
 
+import itertools
 import json
 import re
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attn_research.data.images.scenes import COLORS
+from attn_research.data.text.tokenizers import PAD, SPECIALS
 from attn_research.trees import named_leaves
 from experiments.flamingo2022.paper import PAPER, is_frozen
 from experiments.harness.describe import describe
@@ -15,15 +18,17 @@ from experiments.harness.run_folder import load_run
 from experiments.harness.verify import verify
 from experiments.papers import find
 from experiments.tasks.visual_questions import data
+from experiments.tasks.visual_questions.task import VisualQuestionsTask
 from tests.experiments.runs import run
 
 TINY = {"scale": "tiny"}
+ROW = "last-undescribed"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flamingo2022") / "scenes-tiny"
-    run(PAPER, "last", folder, **TINY)
+    run(PAPER, ROW, folder, **TINY)
     # As long as the language model of the other row is trained before it is frozen.
     run(PAPER, "language", folder, **TINY, num_steps=2, eval_every=2, save_every=2)
     PAPER.report(folder / "results", PAPER)
@@ -32,7 +37,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def kept(folder):
-    return load_run(folder / "runs" / "last.seed0", find)
+    return load_run(folder / "runs" / f"{ROW}.seed0", find)
 
 
 def test_a_run_writes_a_verifiable_table(folder):
@@ -40,21 +45,21 @@ def test_a_run_writes_a_verifiable_table(folder):
     assert all(holds for *_, holds in verify(results, find))
     scores = {
         name: json.loads((results / f"{name}.seed0.json").read_text())["scores"]
-        for name in ("last", "language")
+        for name in (ROW, "language")
     }
     assert "pointing" not in scores["language"]["tests"]["test"]
-    found = scores["last"]["tests"]["test"]["pointing"]
+    found = scores[ROW]["tests"]["test"]["pointing"]
     assert 0 < found["uniform"]["weight"] == found["uniform"]["argmax"] < 1
-    assert set(scores["last"]["guesses"]) >= {"commonest answer"}
+    assert set(scores[ROW]["guesses"]) >= {"commonest answer"}
     table = (results / "tables.md").read_text()
     assert "| commonest answer, no image |" in table and "second of two" in table
-    assert (results / "last.seed0" / "attention.png").stat().st_size > 1000
-    path = results / "last.seed0" / "test.txt"
+    assert (results / f"{ROW}.seed0" / "attention.png").stat().st_size > 1000
+    path = results / f"{ROW}.seed0" / "test.txt"
     text = path.read_text()
     path.write_text(re.sub(r"^\S+", "mauve", text))
     changed = [name for name, _, holds in verify(results, find) if not holds]
     path.write_text(text)
-    assert changed == [f"{folder.name}/results/last.seed0"] or not changed
+    assert changed == [f"{folder.name}/results/{ROW}.seed0"] or not changed
 
 
 def test_the_language_model_is_trained_first_and_then_frozen(folder, kept):
@@ -64,8 +69,26 @@ def test_the_language_model_is_trained_first_and_then_frozen(folder, kept):
     for path, leaf in language.items():
         np.testing.assert_array_equal(after[path], leaf)
     assert after["params/language/blocks/gated/attention_gate"].all()
-    about = describe(PAPER, "last", trace(PAPER, "last", TINY))
+    about = describe(PAPER, ROW, trace(PAPER, ROW, TINY))
     assert set(about["frozen"]) == set(language)
+
+
+def test_most_texts_of_the_language_model_describe_the_images():
+    config = trace(PAPER, "last", TINY).config.replace(sees="nothing", learns="described")
+    task = VisualQuestionsTask(config).load()
+    whole = next(task.train_batches(3, lambda rows: slice(0, rows)))
+    half = next(task.train_batches(3, lambda rows: slice(rows // 2, rows)))
+    for all_rows, some in zip(whole, half, strict=True):
+        np.testing.assert_array_equal(all_rows[len(some) :], some)
+    split, words = task.splits["train"], task.tokenizer.shortlist
+    for row, question in zip(split.described.ids, split.source.questions, strict=True):
+        told = [f"<image> {split.source.descriptions[i]}" for i in question.images]
+        expected = " ".join([*told, question.text, question.answer])
+        assert " ".join(words[i - len(SPECIALS)] for i in row if i != PAD) == expected
+    batches = itertools.islice(task.train_batches(0, lambda rows: slice(0, rows)), 40)
+    colors = task.tokenizer.encode_words(list(COLORS))
+    described = [row[1] in colors for batch in batches for row in batch.ids]
+    assert 0.7 < np.mean(described) < 0.9
 
 
 def test_a_question_of_ones_own(kept, tmp_path):

@@ -29,11 +29,16 @@ class Question(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QuestionSet:
-    """Images of one size, the regions in them, and questions about them."""
+    """Images of one size, the regions in them, questions about them, and what is told of them.
+
+    `descriptions` are words about each image, empty where nothing is known of it, and none at all
+    where nothing is known of any.
+    """
 
     images: UInt8[np.ndarray, "N H W 3"]
     regions: Bool[np.ndarray, "R H W"]
     questions: tuple[Question, ...]
+    descriptions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.questions)

@@ -1,5 +1,6 @@
 """easy-VQA: questions about one colored shape on a light ground (Zhou 2019)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,18 @@ def read_easy_vqa(data_dir: str | Path | None, split: str) -> QuestionSet:
     if split != "test":
         first = len(images) - len(images) // 10
         questions = [x for x in questions if (x.images[0] >= first) == (split == "dev")]
-    return QuestionSet(images, images.min(axis=-1) < _LIGHT, tuple(questions))
+    told = _descriptions(questions, len(images))
+    return QuestionSet(images, images.min(axis=-1) < _LIGHT, tuple(questions), told)
+
+
+def _descriptions(questions: Sequence[Question], num_images: int) -> tuple[str, ...]:
+    """The color and the shape of each image, as far as answers name them."""
+    told = {(each.images[0], each.kind): each.answer for each in questions}
+    kinds = "color", "shape"
+    return tuple(
+        " ".join(told[image, kind] for kind in kinds if (image, kind) in told)
+        for image in range(num_images)
+    )
 
 
 def _pixels(content: bytes, where: str) -> UInt8[np.ndarray, "SIZE SIZE 3"]:

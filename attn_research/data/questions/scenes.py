@@ -71,7 +71,8 @@ def _split(settings: SceneQuestions, number: int) -> QuestionSet:
     rng = np.random.default_rng((number, 1))
     questions = tuple(_question(rng, drawn, first) for _ in range(settings.num_questions))
     pixels = np.stack([scene.pixels for scene in drawn])
-    return QuestionSet(pixels, np.stack(regions), questions)
+    told = tuple(" ".join(each.name for each in scene.objects) for scene in drawn)
+    return QuestionSet(pixels, np.stack(regions), questions, told)
 
 
 def _question(rng: np.random.Generator, drawn: Sequence[Scene], first: Sequence[int]) -> Question:

@@ -29,8 +29,10 @@ class VisualQuestionsConfig:
     vocab_size: int = setting(64, "Most frequent words that are known, special ones included.", 8)
     max_words: int = setting(16, "Words and marks of the longest question.", 1)
     batch_size: int = setting(64, "Questions of a batch.", 1)
-    learns: Literal["answers", "texts"] = setting(
-        "answers", "Words that are learned: the answers alone, or all of the questions and answers."
+    learns: Literal["answers", "texts", "described"] = setting(
+        "answers",
+        "Words that are learned: the answers alone, all of the questions and answers, or all of "
+        "them in texts of which most tell in words what is in the images.",
     )
 
     @property
@@ -47,6 +49,12 @@ class VisualQuestionsConfig:
     def length(self) -> int:
         """The ids of a text: for each image, for each word, and the answer."""
         return self.num_images + self.max_words + 1
+
+    @property
+    def described_length(self) -> int:
+        """The ids of a text with the words that tell what is in its images."""
+        words = {"scenes": 2 * self.max_objects, "easy_vqa": 2, "nlvr": 0}[self.data]
+        return self.length + words * self.num_images
 
 
 # Values of scale tiny.

@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from attn_research.data.batching import epoch_order
 from attn_research.data.images.scenes import Scenes
@@ -20,6 +21,7 @@ from attn_research.data.text.tokenizers import PAD, SPECIALS, WordTokenizer
 from experiments.tasks.visual_questions.config import CELL, VisualQuestionsConfig
 
 SPLITS = ("train", "dev", "test")
+DESCRIBED = 0.8  # of the texts that a language model learns with descriptions, the share with some
 IMAGE, IMAGE_ID = "<image>", len(SPECIALS)  # the word that stands for an image is the first
 
 
@@ -34,28 +36,43 @@ class Encoded(NamedTuple):
     places: Int[np.ndarray, "B"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Split:
-    """The questions of a split, with their ids and places of answers."""
+class Texts(NamedTuple):
+    """The ids of questions with their answers, and where the answers are."""
 
-    source: QuestionSet
     ids: Int[np.ndarray, "M T"]
     places: Int[np.ndarray, "M"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """The questions of a split, encoded, and with the descriptions of their images."""
+
+    source: QuestionSet
+    texts: Texts
+    described: Texts
     num_images: int
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def batch(self, chosen: Sequence[int], rows: int) -> Encoded:
-        """Some questions, in a batch of `rows`."""
+    def batch(
+        self,
+        chosen: Sequence[int],
+        rows: int,
+        described: Bool[np.ndarray, "N"] | None = None,
+    ) -> Encoded:
+        """Some questions, in a batch of `rows`; those `described` have words for images."""
         shape = rows, self.num_images, *self.source.images.shape[1:]
         images = np.zeros(shape, np.uint8)
-        ids = np.full((rows, self.ids.shape[1]), PAD, np.int32)
+        width = (self.texts if described is None else self.described).ids.shape[1]
+        ids = np.full((rows, width), PAD, np.int32)
         places = np.zeros(rows, np.int32)
         for row, index in enumerate(chosen):
             numbers = self.source.questions[index].images
             images[row, : len(numbers)] = self.source.images[list(numbers)]
-        ids[: len(chosen)], places[: len(chosen)] = self.ids[chosen], self.places[chosen]
+            told = described is not None and described[row]
+            text = self.described if told else self.texts
+            ids[row, : text.ids.shape[1]], places[row] = text.ids[index], text.places[index]
         return Encoded(images, ids, places)
 
     def ordered(self, size: int, every: int = 1) -> Iterator[tuple[range, Encoded]]:
@@ -65,17 +82,23 @@ class Split:
             members = chosen[start : start + size]
             yield members, self.batch(members, size)
 
-    def shuffled(self, size: int, rows: slice, *, seed: int, start: int) -> Iterator[Encoded]:
+    def shuffled(
+        self, size: int, rows: slice, *, seed: int, start: int, described: bool = False
+    ) -> Iterator[Encoded]:
         """Endless training batches of `size` from number `start` on, some rows of each.
 
-        Rows past the size are empty.
+        Rows past the size are empty. With `described` most have words for their images.
         """
         per_epoch = len(self) // size
 
         def make(number: int) -> Encoded:
             epoch, number = divmod(int(number), per_epoch)
-            members = epoch_order(seed, epoch, len(self))[number * size : (number + 1) * size][rows]
-            return self.batch(members, rows.stop - rows.start)
+            members = epoch_order(seed, epoch, len(self))[number * size : (number + 1) * size]
+            told = None
+            if described:
+                told = np.random.default_rng((seed, epoch, number)).random(size) < DESCRIBED
+                told = told[rows]
+            return self.batch(members[rows], rows.stop - rows.start, told)
 
         return prefetch(make, start)
 
@@ -121,10 +144,17 @@ def make_tokenizer(config: VisualQuestionsConfig, train: QuestionSet) -> WordTok
 
 
 def encode(
-    config: VisualQuestionsConfig, tokenizer: WordTokenizer, questions: Sequence[Question]
-) -> tuple[Int[np.ndarray, "M T"], Int[np.ndarray, "M"]]:
-    """The ids of texts, images first, and the place of each answer; ValueError for a long one."""
-    ids = np.full((len(questions), config.length), PAD, np.int32)
+    config: VisualQuestionsConfig,
+    tokenizer: WordTokenizer,
+    questions: Sequence[Question],
+    descriptions: Sequence[str] = (),
+) -> Texts:
+    """The ids of texts, images first, each before its description, if any.
+
+    ValueError for a long question.
+    """
+    length = config.described_length if descriptions else config.length
+    ids = np.full((len(questions), length), PAD, np.int32)
     places = np.zeros(len(questions), np.int32)
     for row, each in enumerate(questions):
         words = each.text.split()
@@ -133,16 +163,19 @@ def encode(
                 f"a question of {len(words)} words and marks, {each.text[:60]!r}: give "
                 f"--max_words={len(words)}"
             )
-        words = [IMAGE] * len(each.images) + words + [each.answer]
+        told = [[IMAGE, *(descriptions[i].split() if descriptions else ())] for i in each.images]
+        words = [*itertools.chain(*told), *words, each.answer]
         ids[row, : len(words)], places[row] = tokenizer.encode_words(words), len(words) - 1
-    return ids, places
+    return Texts(ids, places)
 
 
 def make_split(
     config: VisualQuestionsConfig, tokenizer: WordTokenizer, source: QuestionSet
 ) -> Split:
     """A split, encoded."""
-    return Split(source, *encode(config, tokenizer, source.questions), config.num_images)
+    texts = encode(config, tokenizer, source.questions)
+    described = encode(config, tokenizer, source.questions, source.descriptions)
+    return Split(source, texts, described, config.num_images)
 
 
 def guesses(train: QuestionSet, test: QuestionSet) -> dict[str, float]:

@@ -75,9 +75,10 @@ class VisualQuestionsTask:
     def batch_spec(self) -> PyTree:
         part = self.config.task
         rows, size = padded_rows(self.config, part.batch_size), part.image_size
+        length = part.described_length if part.learns == "described" else part.length
         return Encoded(
             jax.ShapeDtypeStruct((rows, part.num_images, size, size, 3), jnp.uint8),
-            jax.ShapeDtypeStruct((rows, part.length), jnp.int32),
+            jax.ShapeDtypeStruct((rows, length), jnp.int32),
             jax.ShapeDtypeStruct((rows,), jnp.int32),
         )
 
@@ -89,7 +90,8 @@ class VisualQuestionsTask:
     def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
         part, split = self.config.task, self.splits["train"]
         chosen, seed = rows(padded_rows(self.config, part.batch_size)), self.config.train.seed
-        return split.shuffled(part.batch_size, chosen, seed=seed, start=start)
+        described = part.learns == "described"
+        return split.shuffled(part.batch_size, chosen, seed=seed, start=start, described=described)
 
     def eval_batches(self, split: str) -> Iterator[PyTree]:
         found, dev = self.splits[split], self.splits["dev"]
@@ -107,7 +109,7 @@ class VisualQuestionsTask:
         right = jnp.sum((logits.argmax(axis=-1) == gold) & real, dtype=jnp.float32)
         total, count = cross_entropy(logits, gold, real)
         counts = {"correct": right, "questions": count}
-        if train and self.config.task.learns == "texts":
+        if train and self.config.task.learns != "answers":
             words = ids[:, 1:]
             told = (words != PAD) & (words != IMAGE_ID)
             total, count = cross_entropy(found.logits, words, told)
@@ -156,8 +158,9 @@ class VisualQuestionsTask:
                 raise ValueError(f"{len(names)} images: this model takes {part.num_images}")
             pixels = np.stack([read_image(Path(name), part.image_size) for name in names])
             question = Question(tuple(range(len(names))), plain(text), "", "")
-            source = QuestionSet(pixels, np.zeros((0, *pixels.shape[1:3]), bool), (question,))
+            regions = np.zeros((0, *pixels.shape[1:3]), bool)
+            source = QuestionSet(pixels, regions, (question,))
             split = data.make_split(part, self.tokenizer, source)
             (row,) = predictions.rows(answer(networks, params, split.batch([0], 1)))
-            words = zip(question.text.split(), split.ids[0, len(names) :], strict=False)
+            words = zip(question.text.split(), split.texts.ids[0, len(names) :], strict=False)
             yield predictions.respond(part, self.tokenizer, source, row, unknown_words(words))

@@ -90,9 +90,16 @@ def write_easy_vqa(folder, lines, count=10):
 
 def test_easy_vqa_is_split_by_images(tmp_path):
     lines = [f"{number}\tteal\tWhat color is the shape?" for number in range(10)]
+    lines += ["3\tcircle\tWhat shape is in the image?", "3\tyes\tIs there a circle?"]
     folder = write_easy_vqa(tmp_path, lines)
     sizes = {split: len(read_easy_vqa(folder, split)) for split in ("train", "dev", "test")}
-    assert sizes == {"train": 9, "dev": 1, "test": 10}
+    assert sizes == {"train": 11, "dev": 1, "test": 12}
+    assert read_easy_vqa(folder, "train").descriptions[2:] == (
+        "teal",
+        "teal circle",
+        *["teal"] * 5,
+        "",
+    )
     found = read_easy_vqa(folder, "test")
     assert found.questions[1].text == "what color is the shape ?"
     assert np.argwhere(found.cells(1, (8, 8))).tolist() == [[1, 1]]
