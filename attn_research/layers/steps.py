@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.core.tracers import current_trace
+from flax.linen.dtypes import promote_dtype
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 
@@ -155,7 +156,7 @@ def _tapped(
             return call(*args, **kwargs)
         kernel = lax.stop_gradient(layer.get_variable("params", "kernel"))
         bias = layer.get_variable("params", "bias") if layer.use_bias else None
-        inputs, kernel, bias = nn.dtypes.promote_dtype(*args, kernel, bias, dtype=layer.dtype)
+        inputs, kernel, bias = promote_dtype(*args, kernel, bias, dtype=layer.dtype)
         product = multiply_rows(inputs, kernel)
         if taps is not None:
             product = product + taps[layer.path][len(factors[layer.path])]
