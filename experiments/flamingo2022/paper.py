@@ -65,10 +65,9 @@ class FlamingoConfig(StackConfig):
     )
     language_learns: Literal["described", "texts"] = setting(
         "described",
-        "What it learns then: questions and answers of which most tell in words what is in the "
-        "images, or questions and answers alone.",
-        needs=_SEES,
-    )
+        "What it learns: questions and answers most of which tell what is in an image, or those "
+        "alone.", needs=_SEES,
+    )  # fmt: skip
 
 
 def make_network(config: Config, task: VisualQuestionsTask) -> Flamingo:
@@ -126,18 +125,12 @@ def initial(config: Config, task: VisualQuestionsTask) -> PyTree | None:
     """Parameters whose language model has been trained on texts alone."""
     if config.model.sees == "nothing":
         return None
-    steps = config.model.language_steps
+    steps, learns = config.model.language_steps, config.model.language_learns
     logging.info("%d steps of the language model alone, which is then frozen", steps)
-    alone = config.replace(
-        sees="nothing",
-        learns=config.model.language_learns,
-        num_steps=steps,
-        eval_every=steps,
-        save_every=steps,
-    )
+    periods = dict.fromkeys(("num_steps", "eval_every", "save_every"), steps)
+    alone = config.replace(sees="nothing", learns=learns, **periods)
     learned = train(make_program(PAPER, alone, dataclasses.replace(task, config=alone)), None, None)
-    key = jax.random.key(config.train.seed)
-    drawn = jax.jit(make_program(PAPER, config, task).init)(key)
+    drawn = jax.jit(make_program(PAPER, config, task).init)(jax.random.key(config.train.seed))
     return traverse_util.unflatten_dict(named_leaves(drawn) | named_leaves(learned), sep="/")
 
 
