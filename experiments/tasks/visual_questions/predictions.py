@@ -165,7 +165,7 @@ def _likeliest(row: Row, tokenizer: WordTokenizer) -> np.ndarray:
 def _picture(config, source, index, row, word) -> ImageMaps:
     question = source.questions[index]
     images = source.images[list(question.images)]
-    title = textwrap.fill(f"{question.text} {word}", 24)
+    title = textwrap.fill(f"{question.text} {word}", 22)
     return ImageMaps(_side_by_side(images), _maps(row, len(images), config.grid), title)
 
 
