@@ -33,6 +33,25 @@ class Linear:
     plain: Callable[[Leaves, Leaves], list[Array]]
 
 
+def part_floats(tree: PyTree) -> tuple[Leaves, Leaves, Callable[[Leaves, Leaves], PyTree]]:
+    """The leaves of a tree that are floats, the others, and the function that makes it of both.
+
+    Such are the operands and the constants of `with_backward`.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    is_float = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves]
+
+    def merge(floats: Leaves, others: Leaves) -> PyTree:
+        rest = {True: iter(floats), False: iter(others)}
+        return structure.unflatten(next(rest[each]) for each in is_float)
+
+    floats, others = (
+        [leaf for leaf, each in zip(leaves, is_float, strict=True) if each == kind]
+        for kind in (True, False)
+    )
+    return floats, others, merge
+
+
 def with_backward(
     plain: Callable[[PyTree, PyTree], PyTree],
     forward: Callable[[PyTree, PyTree], PyTree],

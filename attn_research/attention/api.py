@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from attn_research.attention.backends import cudnn, local_gather, reference, splash
 from attn_research.attention.backends.hopper import backend as hopper
@@ -19,7 +18,7 @@ from attn_research.attention.meshes import run_on_mesh
 from attn_research.attention.normalizers import Dropout, softmax
 from attn_research.attention.positions import Positions
 from attn_research.attention.scores import ScaledDot
-from attn_research.derivatives import first_order_only
+from attn_research.derivatives import first_order_only, part_floats
 from attn_research.types import Array, Float
 
 
@@ -56,17 +55,12 @@ def _kernels(name: str, module: Any) -> Implementation:
 
     def run(call: AttentionCall) -> Attended:
         function, arrays = call.split(attend_by_head(module.attend))
-        is_float = [jnp.issubdtype(array.dtype, jnp.floating) for array in arrays]
+        floats, others, merge = part_floats(arrays)
 
         def of_floats(floats: list, others: list) -> Attended:
-            rest = {True: iter(floats), False: iter(others)}
-            return function([next(rest[each]) for each in is_float])
+            return function(merge(floats, others))
 
         refusal = f"{name} has gradients alone: name tiled for other derivatives"
-        floats, others = (
-            [x for x, is_ in zip(arrays, is_float, strict=True) if is_ == kind]
-            for kind in (True, False)
-        )
         return first_order_only(of_floats, refusal)(floats, others)
 
     return _by_head(name, module, run)

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
@@ -32,6 +33,13 @@ def multiply_rows(
 
 
 Dense = functools.partial(nn.Dense, dot_general=multiply_rows)
+
+
+def add_bias(
+    product: Float[Array, "*B out"], bias: Float[Array, "out"] | None
+) -> Float[Array, "*B out"]:
+    """The sum of a product and the bias of its layer, if there is one."""
+    return product if bias is None else product + jnp.expand_dims(bias, range(product.ndim - 1))
 
 
 def is_dense(layer: nn.Module) -> bool:

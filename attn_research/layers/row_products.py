@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from attn_research.layers.dense import add_bias
 from attn_research.trees import pytree
 from attn_research.types import Array, Float, PyTree
 
@@ -143,9 +144,8 @@ def _intercept(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], co
     if isinstance(module, nn.Dense) and method == "__call__":
         kernel = module.get_variable("params", "kernel")
         if isinstance(kernel, ByOutput):
-            product = kernel.times(*args)
             bias = module.get_variable("params", "bias") if module.use_bias else None
-            return product if bias is None else product + _broadcast(bias, product)
+            return add_bias(kernel.times(*args), bias)
     elif isinstance(module, nn.Embed):
         table = module.embedding if method in ("__call__", "attend") else None
         if isinstance(table, ByOutput) and method == "__call__":
@@ -154,7 +154,3 @@ def _intercept(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], co
             table = table if isinstance(table, ByOutput) else ByOutput(table)
             return table.times(*args)
     return call(*args, **kwargs)
-
-
-def _broadcast(bias: Array, product: Array) -> Array:
-    return bias.reshape((1,) * (product.ndim - 1) + (-1,))

@@ -18,8 +18,8 @@ from flax.linen.dtypes import promote_dtype
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 
-from attn_research.derivatives import with_backward
-from attn_research.layers.dense import is_dense, multiply_rows
+from attn_research.derivatives import part_floats, with_backward
+from attn_research.layers.dense import add_bias, is_dense, multiply_rows
 from attn_research.layers.remat import Remat, remat
 from attn_research.types import Array, PyTree
 
@@ -50,15 +50,7 @@ def scan_steps(
     network, variables = module.unbind()
     keys = {name: module.make_rng(name) for name in rngs if module.has_rng(name)}
     arrays = variables.get("params", {}), (shared, state, inputs), keys
-    leaves, structure = jax.tree.flatten(arrays)
-    is_float = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves]
-
-    def floats_of(leaves: list[Array], wanted: bool = True) -> list[Array]:
-        return [leaf for leaf, found in zip(leaves, is_float, strict=True) if found == wanted]
-
-    def merge(floats: list[Array], others: list[Array]) -> PyTree:
-        parts = iter(floats), iter(others)
-        return structure.unflatten([next(parts[0] if found else parts[1]) for found in is_float])
+    floats, others, merge = part_floats(arrays)
 
     def apply(method: Callable, floats: list[Array], others: list[Array], *taps: OfLayers):
         params, arguments, keys = merge(floats, others)
@@ -87,10 +79,9 @@ def scan_steps(
             for factor, d_product in zip(factors[path], d_products[path], strict=True):
                 product = _over_steps(factor, d_product)
                 flat[*path, "kernel"] += product.astype(flat[*path, "kernel"].dtype)
-        return floats_of(jax.tree.leaves((unflatten_dict(flat), *rest)))
+        return part_floats((unflatten_dict(flat), *rest))[0]
 
-    run = with_backward(plain, plain, backward, forward_saving)
-    return run(floats_of(leaves), floats_of(leaves, False))
+    return with_backward(plain, plain, backward, forward_saving)(floats, others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,9 +153,7 @@ def _tapped(
             product = product + taps[layer.path][len(factors[layer.path])]
         factors[layer.path].append(inputs)
         products[layer.path].append(product)
-        if bias is None:
-            return product
-        return product + jnp.expand_dims(bias, range(product.ndim - 1))
+        return add_bias(product, bias)
 
     with nn.intercept_methods(intercept):
         yield factors, products

@@ -124,7 +124,7 @@ class LuongSeq2Seq(EncoderDecoder):
                 advance,
                 self,
                 (state.layers, state.attentional),
-                (embedded, positions),
+                (embedded, state.position + positions),
                 memory,
                 rngs=("dropout",),
                 policy=self.remat,

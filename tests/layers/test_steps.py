@@ -27,8 +27,7 @@ class Network(nn.Module):
     dropout: float = 0.0
 
     def setup(self):
-        self.twice, self.once = Dense(D), Dense(D, use_bias=False)
-        self.inner = nn.Dense(D)
+        self.twice, self.once, self.inner = Dense(D), Dense(D, use_bias=False), Dense(D)
         self.scale = self.param("scale", nn.initializers.ones, (D,))
         self.drop = nn.Dropout(self.dropout, deterministic=not self.dropout)
 
