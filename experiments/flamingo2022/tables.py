@@ -36,8 +36,8 @@ def report(folder: Path, paper: Paper) -> None:
         )
         lines.append(line | results.run_cells(runs))
     notes = [
-        f"{first['tests']['test']['questions']:,} test questions. The minutes do not count those "
-        "of the language model, which is trained first, as in the row language, and then frozen.",
+        f"{first['tests']['test']['questions']:,} test questions. The minutes count those of "
+        "the language model, which is trained first, on texts alone, and then frozen.",
         *_on_pointing(uniform),
         *_ordering(rows),
     ]

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,9 +12,10 @@ from PIL import Image
 from attn_research.data.images.scenes import COLORS
 from attn_research.data.text.tokenizers import PAD, SPECIALS
 from attn_research.trees import named_leaves
-from experiments.flamingo2022.paper import PAPER, is_frozen
+from experiments.flamingo2022.paper import PAPER, initial, is_frozen
 from experiments.harness.describe import describe
 from experiments.harness.paper import trace
+from experiments.harness.program import make_program
 from experiments.harness.run_folder import load_run
 from experiments.harness.verify import verify
 from experiments.papers import find
@@ -89,6 +91,17 @@ def test_most_texts_of_the_language_model_describe_the_images():
     colors = task.tokenizer.encode_words(list(COLORS))
     described = [row[1] in colors for batch in batches for row in batch.ids]
     assert 0.7 < np.mean(described) < 0.9
+
+
+def test_a_language_model_can_read_descriptions_first():
+    config = trace(PAPER, "last", TINY).config
+    task = VisualQuestionsTask(config).load()
+    found = named_leaves(initial(config, task))
+    drawn = named_leaves(jax.jit(make_program(PAPER, config, task).init)(jax.random.key(0)))
+    learned = {path for path, leaf in found.items() if not np.array_equal(leaf, drawn[path])}
+    assert learned and all(map(is_frozen, learned))
+    (positions,) = (leaf for path, leaf in found.items() if "positions" in path)
+    assert len(positions) == config.task.described_length - 1 > config.task.length
 
 
 def test_a_question_of_ones_own(kept, tmp_path):
