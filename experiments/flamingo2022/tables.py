@@ -6,7 +6,7 @@ from attn_research.viewing.tables import Column, Table
 from experiments.harness import results
 from experiments.harness.paper import Paper
 
-POINTS, INSIDE = "points to it", "weight on it"
+POINTS, INSIDE, BEST_HEAD = "points to it", "weight on it", "best head does"
 
 
 def report(folder: Path, paper: Paper) -> None:
@@ -16,8 +16,8 @@ def report(folder: Path, paper: Paper) -> None:
     kinds = list(first["tests"]["test"]["by_kind"])
     columns = [Column("model", ""), Column("accuracy", ".4f")]
     columns += [Column(kind, ".4f") for kind in kinds if len(kinds) > 1]
-    columns += [Column(POINTS, ".4f"), Column(INSIDE, ".4f"), Column("trained", ",.0f")]
-    columns += results.RUN_COLUMNS
+    columns += [Column(POINTS, ".4f"), Column(INSIDE, ".4f")]
+    columns += [Column(BEST_HEAD, ".4f"), Column("trained", ",.0f"), *results.RUN_COLUMNS]
     lines = [
         {"model": f"{name}, no image", "accuracy": results.cell([accuracy])}
         for name, accuracy in first["guesses"].items()
@@ -30,6 +30,8 @@ def report(folder: Path, paper: Paper) -> None:
         if found := [one["pointing"] for one in tests if "pointing" in one]:
             line[POINTS] = results.cell([one["argmax"] for one in found])
             line[INSIDE] = results.cell([one["weight"] for one in found])
+            heads = [one["best_head"]["argmax"] for one in found if "best_head" in one]
+            line[BEST_HEAD] = results.cell(heads) if heads else None
             uniform = found[0]
         line["trained"] = results.cell(
             [run.get("trained_parameters", run["parameters"]) for run in runs]
@@ -53,7 +55,9 @@ def _on_pointing(found: dict | None) -> list[str]:
     return [
         f"Pointing, on the {found['questions']:,} questions that ask for something in an image: "
         "whether the cell that gets most of the attention of the last word is one of those that "
-        "show it, and how much of the weight is there, by the mean over layers and heads. Equal "
+        "show it, and how much of the weight is there, by the mean over layers and heads; and "
+        "whether the cell does that one head prefers, of the last word or of the word that stands "
+        "for the image, which is the one that points best on the development set. Equal "
         f"weights have {uniform['weight']:.4f} of the weight there, the middle of the image "
         f"{center['weight']:.4f}."
     ]

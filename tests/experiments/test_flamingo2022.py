@@ -19,7 +19,8 @@ from experiments.harness.program import make_program
 from experiments.harness.run_folder import load_run
 from experiments.harness.verify import verify
 from experiments.papers import find
-from experiments.tasks.visual_questions import data
+from experiments.tasks.visual_questions import data, predictions
+from experiments.tasks.visual_questions.inference import WORDS
 from experiments.tasks.visual_questions.task import VisualQuestionsTask
 from tests.experiments.runs import run
 
@@ -52,6 +53,8 @@ def test_a_run_writes_a_verifiable_table(folder):
     assert "pointing" not in scores["language"]["tests"]["test"]
     found = scores[ROW]["tests"]["test"]["pointing"]
     assert 0 < found["uniform"]["weight"] == found["uniform"]["argmax"] < 1
+    pointer = json.loads((results / f"{ROW}.seed0" / "pointer.json").read_text())
+    assert found["best_head"].items() >= pointer.items()
     assert set(scores[ROW]["guesses"]) >= {"commonest answer"}
     table = (results / "tables.md").read_text()
     assert "| commonest answer, no image |" in table and "second of two" in table
@@ -102,6 +105,26 @@ def test_a_language_model_can_read_descriptions_first():
     assert learned and all(map(is_frozen, learned))
     (positions,) = (leaf for path, leaf in found.items() if "positions" in path)
     assert len(positions) == config.task.described_length - 1 > config.task.length
+
+
+def test_the_best_head_is_the_one_that_points_to_what_is_asked_for(kept):
+    part, source = kept.task.config.task, data.question_set(kept.config.task, "dev")
+    gold = [predictions.gold_cells(part, source, index) for index in range(len(source))]
+    drawn = np.random.default_rng(0)
+    shape = len(WORDS), 2, 3, part.num_images, gold[0].size // part.num_images
+
+    def row(cells):
+        weights = drawn.random(shape)
+        weights[1, 0, 2] = 0.1 + cells.reshape(shape[-2:])
+        return predictions.Row(np.zeros(1), weights)
+
+    rows = [(index, row(cells)) for index, cells in enumerate(gold)]
+    found = predictions.best_pointer(part, source, rows)
+    assert found == ("image word", 0, 2, 1.0)
+    chosen = rows[0][1].of_head(found)
+    np.testing.assert_allclose(chosen.sum(), 1)
+    assert chosen.ravel()[gold[0]].min() >= chosen.max()
+    assert predictions.best_pointer(part, source, [(0, predictions.Row(np.zeros(1), None))]) is None
 
 
 def test_a_question_of_ones_own(kept, tmp_path):

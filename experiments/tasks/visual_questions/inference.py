@@ -1,4 +1,4 @@
-"""Answers of networks, and where the last word of a question attends to."""
+"""Answers of networks, and where the words of a question and of its images attend to."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -14,16 +14,19 @@ from attn_research.types import Array, Float, PyTree
 from experiments.tasks.images import as_floats
 from experiments.tasks.visual_questions.data import Encoded
 
+WORDS = LAST, IMAGES = "last word", "image word"
+
 
 class Answers(NamedTuple):
-    """The distribution of the answer, and the attention of the word before it.
+    """The distribution of the answer, and the attention of two words before it.
 
-    Weights are those of each layer and head to the cells of the images; None of a network without
-    images, and of several networks.
+    Weights are those of each layer and head to the cells of the images, of `WORDS`: of the last
+    word of the question, and to each image of the word that stands for it. None of a network
+    without images, and of several networks.
     """
 
     probs: Float[Array, "B V"]
-    weights: Float[Array, "B L N I P"] | None
+    weights: Float[Array, "B W L N I P"] | None
 
 
 def at_places(values: Float[Array, "B T *rest"], places: Array) -> Float[Array, "B *rest"]:
@@ -48,7 +51,10 @@ def _program(networks: tuple[nn.Module, ...]) -> Callable[..., Answers]:
             found = network.apply(p, ids[:, :-1], as_floats(images), capture=capture)
             probs.append(jax.nn.softmax(at_places(found.logits, before)))
             if found.weights is not None:
-                weights = at_places(jnp.moveaxis(found.weights, 3, 1), before)
+                last = at_places(jnp.moveaxis(found.weights, 3, 1), before)
+                of_images = found.weights[:, :, :, : images.shape[1]]  # images come first
+                own = jnp.einsum("b l n i i p -> b l n i p", of_images)
+                weights = jnp.stack([last, own], axis=1)
         return Answers(sum(probs) / len(probs), weights)
 
     return over_cores(program)

@@ -1,10 +1,12 @@
 """Kept answers, their scores, and the maps of where they came from.
 
-A line of test.txt is an answer, the cell of the images' grids that gets the most weight, counted
-over all images of the question, and the weight inside the region asked for, "-" where there is
-none. A network without images writes the answer alone.
+A line of test.txt is an answer and, of the last word of the question, the cell of the images' grids
+that gets the most weight, counted over all images of the question, and the weight inside the region
+asked for, "-" where there is none; then both of the head that points best on the development set,
+which pointer.json names. A network without images writes the answer alone.
 """
 
+import json
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,23 +24,44 @@ from attn_research.viewing import plots
 from attn_research.viewing.image_maps import ImageMaps, image_figure
 from experiments.harness.task import AttentionMap, Response, kept_file
 from experiments.tasks.visual_questions.config import VisualQuestionsConfig
-from experiments.tasks.visual_questions.inference import Answers
+from experiments.tasks.visual_questions.inference import LAST, WORDS, Answers
 
-FILE, PICTURE = "test.txt", "attention.png"
+FILE, POINTER, PICTURE = "test.txt", "pointer.json", "attention.png"
 SHOWN = 4  # questions in the picture
 
 
+class Pointer(NamedTuple):
+    """A head, of `WORDS` and of the layers and heads from 0 on, and how often it points rightly."""
+
+    word: str
+    layer: int
+    head: int
+    dev_argmax: float
+
+
 class Row(NamedTuple):
-    """The distribution of one answer, and the weights of each layer and head, if there are any."""
+    """The distribution of one answer, and the weights of `WORDS`, if there are any."""
 
     probs: Float[np.ndarray, "V"]
-    weights: Float[np.ndarray, "L N I P"] | None
+    weights: Float[np.ndarray, "W L N I P"] | None
+
+    @property
+    def last(self) -> Float[np.ndarray, "L N I P"]:
+        """The weights of the last word."""
+        return self.weights[WORDS.index(LAST)]
 
     @property
     def overall(self) -> Float[np.ndarray, "I P"]:
-        """The mean over layers and heads, with the sum 1."""
-        mean = self.weights.mean(axis=(0, 1))
-        return mean / max(mean.sum(), np.finfo(mean.dtype).tiny)
+        """The mean of the last word over layers and heads, with the sum 1."""
+        return _normalized(self.last.mean(axis=(0, 1)))
+
+    def of_head(self, pointer: Pointer) -> Float[np.ndarray, "I P"]:
+        """The weights of one head, with the sum 1."""
+        return _normalized(self.weights[WORDS.index(pointer.word), pointer.layer, pointer.head])
+
+
+def _normalized(weights: Float[np.ndarray, "I P"]) -> Float[np.ndarray, "I P"]:
+    return weights / max(weights.sum(), np.finfo(weights.dtype).tiny)
 
 
 def rows(answers: Answers) -> Iterator[Row]:
@@ -47,11 +70,33 @@ def rows(answers: Answers) -> Iterator[Row]:
     return map(Row, answers.probs, weights)
 
 
+def best_pointer(
+    config: VisualQuestionsConfig, source: QuestionSet, found: Iterable[tuple[int, Row]]
+) -> Pointer | None:
+    """The head whose largest weight is most often inside the region that a question asks for.
+
+    None where no question asks for one, and of a network without images.
+    """
+    hits, asked = 0, 0
+    for index, row in found:
+        if row.weights is None:
+            return None
+        gold = gold_cells(config, source, index)
+        if gold.any():
+            cells = row.weights.reshape(*row.weights.shape[:3], -1).argmax(axis=-1)
+            hits, asked = hits + gold[cells], asked + 1
+    if not asked:
+        return None
+    word, layer, head = map(int, np.unravel_index(np.argmax(hits), hits.shape))
+    return Pointer(WORDS[word], layer, head, round(float(hits.max() / asked), 6))
+
+
 def keep(
     config: VisualQuestionsConfig,
     source: QuestionSet,
     tokenizer: WordTokenizer,
     found: Iterable[tuple[int, Row]],
+    pointer: Pointer | None,
     folder: Path,
 ) -> None:
     """Writes the answers to all questions of a set, in order, and a picture of some."""
@@ -61,13 +106,16 @@ def keep(
         fields = [word]
         if row.weights is not None:
             gold = gold_cells(config, source, index)
-            weights = row.overall.ravel()
-            inside = f"{weights[gold].sum():.4f}" if gold.any() else "-"
-            fields += [str(weights.argmax()), inside]
+            heads = [row.overall] if pointer is None else [row.overall, row.of_head(pointer)]
+            for weights in map(np.ravel, heads):
+                inside = f"{weights[gold].sum():.4f}" if gold.any() else "-"
+                fields += [str(weights.argmax()), inside]
             if len(pictures) < SHOWN and gold.any():
-                pictures.append(_picture(config, source, index, row, word))
+                pictures.append(_picture(config, source, index, row, pointer, word))
         lines.append("\t".join(fields) + "\n")
     write_whole(folder / FILE, "".join(lines).encode())
+    if pointer is not None:
+        write_whole(folder / POINTER, json.dumps(pointer._asdict(), indent=1).encode())
     if pictures:
         plots.save(image_figure(pictures), folder / PICTURE)
 
@@ -102,16 +150,23 @@ def score(config: VisualQuestionsConfig, source: QuestionSet, path: Path) -> dic
         "by_kind": {kind: [_share(found), len(found)] for kind, found in sorted(by_kind.items())},
     }
     if len(lines[0]) > 1 and len(source.regions):
-        result["pointing"] = _pointing(config, source, lines)
+        result["pointing"] = _pointing(config, source, lines, path.with_name(POINTER))
     return result
 
 
-def _pointing(config, source, lines) -> dict[str, Any]:
+def _pointing(config, source, lines, pointer: Path) -> dict[str, Any]:
     gold = np.stack([gold_cells(config, source, i) for i in range(len(source))])
     asks = gold.any(axis=1)
-    cells = np.array([int(cell) for _, cell, _ in lines])
-    inside = [float(weight) for (*_, weight), one in zip(lines, asks, strict=True) if one]
-    hits = gold[np.arange(len(gold)), cells][asks]
+
+    def kept(column: int) -> dict[str, float]:
+        cells = np.array([int(line[column]) for line in lines])
+        hits = gold[np.arange(len(gold)), cells][asks]
+        inside = [float(line[column + 1]) for line, one in zip(lines, asks, strict=True) if one]
+        return _rounded(Pointing(float(np.mean(inside)), float(hits.mean()), len(hits)))
+
+    of_head = {}
+    if len(lines[0]) > 3:
+        of_head = {"best_head": kept(3) | json.loads(kept_file(pointer).read_bytes())}
     # Of the images that a question has.
     there = np.zeros((len(source), config.num_images, 1))
     for index, question in enumerate(source.questions):
@@ -122,8 +177,8 @@ def _pointing(config, source, lines) -> dict[str, Any]:
         return pointing(weights.reshape(gold.shape), gold)
 
     return {
-        "weight": round(float(np.mean(inside)), 6),
-        "argmax": round(float(hits.mean()), 6),
+        **kept(1),
+        **of_head,
         "questions": int(asks.sum()),
         "uniform": _rounded(baseline(uniform_weights)),
         "center": _rounded(baseline(center_weights)),
@@ -162,23 +217,27 @@ def _likeliest(row: Row, tokenizer: WordTokenizer) -> np.ndarray:
     return np.argsort(-row.probs[: tokenizer.vocab_size])
 
 
-def _picture(config, source, index, row, word) -> ImageMaps:
+def _picture(config, source, index, row, pointer, word) -> ImageMaps:
     question = source.questions[index]
     images = source.images[list(question.images)]
     title = textwrap.fill(f"{question.text} {word}", 22)
-    return ImageMaps(_side_by_side(images), _maps(row, len(images), config.grid), title)
+    maps = _maps(row, len(images), config.grid)
+    if pointer is not None:
+        maps["best head"] = _beside(row.of_head(pointer), len(images), config.grid)
+    return ImageMaps(_side_by_side(images), maps, title)
 
 
 def _maps(
     row: Row, num_images: int, grid: tuple[int, int]
 ) -> dict[str, Float[np.ndarray, "rows cols"]]:
-    """The mean map over images side by side, and that of each head of the last layer."""
+    """Maps of the last word over images side by side: their mean, and heads of the last layer."""
+    heads = {f"head {number + 1}": weights for number, weights in enumerate(row.last[-1])}
+    found = {"all heads": row.overall} | heads
+    return {name: _beside(weights, num_images, grid) for name, weights in found.items()}
 
-    def beside(weights):
-        return np.concatenate([one.reshape(grid) for one in weights[:num_images]], axis=1)
 
-    heads = {f"head {number + 1}": beside(one) for number, one in enumerate(row.weights[-1])}
-    return {"all heads": beside(row.overall)} | heads
+def _beside(weights, num_images, grid) -> Float[np.ndarray, "rows cols"]:
+    return np.concatenate([one.reshape(grid) for one in weights[:num_images]], axis=1)
 
 
 def _side_by_side(images: UInt8[np.ndarray, "I H W 3"]) -> UInt8[np.ndarray, "H IW 3"]:

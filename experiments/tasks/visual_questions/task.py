@@ -126,15 +126,14 @@ class VisualQuestionsTask:
     def predict(
         self, networks: Sequence[nn.Module], params: Sequence[PyTree], folder: Path
     ) -> None:
-        test = self.splits["test"]
-        found = (
-            (index, row)
-            for members, batch in test.ordered(BATCH)
-            for index, row in zip(
-                members, predictions.rows(answer(networks, params, batch)), strict=False
-            )
-        )
-        predictions.keep(self.config.task, test.source, self.tokenizer, found, folder)
+        def found(split: Split) -> Iterator[tuple[int, predictions.Row]]:
+            for members, batch in split.ordered(BATCH):
+                rows = predictions.rows(answer(networks, params, batch))
+                yield from zip(members, rows, strict=False)
+
+        part, dev, test = self.config.task, self.splits["dev"], self.splits["test"]
+        pointer = predictions.best_pointer(part, dev.source, found(dev))
+        predictions.keep(part, test.source, self.tokenizer, found(test), pointer, folder)
 
     def score(self, folder: Path) -> dict[str, Any]:
         part = self.config.task
