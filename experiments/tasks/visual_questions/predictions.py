@@ -99,8 +99,8 @@ def keep(
     pointer: Pointer | None,
     folder: Path,
 ) -> None:
-    """Writes the answers to all questions of a set, in order, and a picture of some."""
-    lines, pictures = [], []
+    """Writes the answers to all questions of a set, in order, and a picture of some, of other images each."""
+    lines, pictures = [], {}
     for index, row in found:
         word = tokenizer.decode(_likeliest(row, tokenizer)[:1])
         fields = [word]
@@ -110,14 +110,15 @@ def keep(
             for weights in map(np.ravel, heads):
                 inside = f"{weights[gold].sum():.4f}" if gold.any() else "-"
                 fields += [str(weights.argmax()), inside]
-            if len(pictures) < SHOWN and gold.any():
-                pictures.append(_picture(config, source, index, row, pointer, word))
+            images = source.questions[index].images
+            if len(pictures) < SHOWN and images not in pictures and gold.any():
+                pictures[images] = _picture(config, source, index, row, pointer, word)
         lines.append("\t".join(fields) + "\n")
     write_whole(folder / FILE, "".join(lines).encode())
     if pointer is not None:
         write_whole(folder / POINTER, json.dumps(pointer._asdict(), indent=1).encode())
     if pictures:
-        plots.save(image_figure(pictures), folder / PICTURE)
+        plots.save(image_figure(list(pictures.values())), folder / PICTURE)
 
 
 def gold_cells(
