@@ -68,15 +68,17 @@ class ResidualStem(nn.Module):
 class GridEncoder(nn.Module):
     """Features of the cells of a grid over an image, from the image around each cell alone.
 
-    `stages` of a 4 x 4 convolution, which halves both sides, a norm and max(0, ·); the first has
-    `width` channels, each further one twice as many. Then a linear map of every cell to `model_dim`
-    and a learned embedding of its place. With 3 stages a cell of 8 pixels sees 22.
-    ValueError where the cells do not divide the image.
+    `stages` of a convolution, which halves both sides, a norm and max(0, ·); the first has `width`
+    channels, each further one twice as many. Then a linear map of every cell to `model_dim` and a
+    learned embedding of its place. The first `overlapping` stages, or all, have 4 x 4 convolutions,
+    by which a cell of 8 pixels and 3 stages sees 22 pixels, 14 with two and 10 with one; the others
+    have 2 x 2. ValueError where the cells do not divide the image.
     """
 
     width: int
     stages: int
     model_dim: int
+    overlapping: int | None = None
 
     @nn.compact
     def read(self, images: Float[Array, "B H W C"], *, train: bool = False) -> EncodedStates:
@@ -92,7 +94,10 @@ class GridEncoder(nn.Module):
         maps = images
         for stage in range(self.stages):
             channels = self.width * 2**stage
-            maps = nn.Conv(channels, (4, 4), strides=2, padding=1, use_bias=False)(maps)
+            side = 4 if self.overlapping is None or stage < self.overlapping else 2
+            maps = nn.Conv(
+                channels, (side, side), strides=2, padding=side // 2 - 1, use_bias=False
+            )(maps)
             maps = nn.relu(nn.LayerNorm()(maps))  # of the channels of a place, which sees no other
         states = Dense(self.model_dim, name="map")(rearrange(maps, "b h w c -> b (h w) c"))
         init = nn.initializers.normal(0.02)

@@ -3,13 +3,11 @@
 import dataclasses
 import logging
 import math
-from typing import Literal
 
 import jax
 import optax
 from flax import traverse_util
 
-from attn_research.attention import Causal, Window
 from attn_research.layers.convolution import GridEncoder
 from attn_research.layers.embeddings import LearnedPositions
 from attn_research.layers.feed_forward import GLOROT
@@ -23,51 +21,15 @@ from attn_research.training.trainable import Trainable
 from attn_research.trees import named_leaves
 from attn_research.types import PyTree
 from experiments.flamingo2022 import tables
+from experiments.flamingo2022.config import MASKS, FlamingoConfig
 from experiments.flamingo2022.rows import ROWS, SCALES
-from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
+from experiments.harness.config import Config, OptimizerConfig, TrainConfig
 from experiments.harness.paper import Paper, config_optimizer
 from experiments.harness.program import make_program
 from experiments.harness.training import train
-from experiments.tasks.networks import StackConfig
 from experiments.tasks.visual_questions.config import CELL, VisualQuestionsConfig
 from experiments.tasks.visual_questions.data import IMAGE_ID
 from experiments.tasks.visual_questions.task import VisualQuestionsTask
-
-# The images that a word may attend to, by their numbers in the text.
-MASKS = {"last": Window(0, 0), "all": Causal()}
-_SEES = {"sees": tuple(MASKS)}
-
-
-@dataclasses.dataclass(frozen=True)
-class FlamingoConfig(StackConfig):
-    """The network; layers, width and heads are those of the language model."""
-
-    sees: Literal["nothing", *MASKS] = setting(
-        "last",
-        "Images that a word attends to: none, which is the language model alone, the last one "
-        "before it, or all before it.",
-    )
-    numbered: bool = setting(
-        False, "An embedding of its number for each image.", needs={"sees": ("all",)}
-    )
-    num_latents: int = setting(
-        16, "Visual tokens of an image, by the resampler; 0: its features.", 0, needs=_SEES
-    )
-    resampler_layers: int = setting(
-        2, "Layers of the resampler.", 1, needs=(_SEES, {"num_latents": ()})
-    )
-    vision_width: int = setting(16, "Channels of the first of three convolutions.", 16, needs=_SEES)
-    gate_speed: float = setting(
-        4.0, "Learning rate of the gates, as a multiple of that of the rest.", 0.0, needs=_SEES
-    )
-    language_steps: int = setting(
-        2500, "Steps that the language model is trained for before it is frozen.", 1, needs=_SEES
-    )
-    language_learns: Literal["described", "texts"] = setting(
-        "described",
-        "What it learns: questions and answers most of which tell what is in an image, or those "
-        "alone.", needs=_SEES,
-    )  # fmt: skip
 
 
 def make_network(config: Config, task: VisualQuestionsTask) -> Flamingo:
@@ -93,7 +55,9 @@ def make_network(config: Config, task: VisualQuestionsTask) -> Flamingo:
         resampler = PerceiverResampler(
             model.num_latents, **sizes, config=block, implementation=named
         )
-    vision = GridEncoder(model.vision_width, round(math.log2(CELL)), model.model_dim)
+    vision = GridEncoder(
+        model.vision_width, round(math.log2(CELL)), model.model_dim, model.overlapping
+    )
     mask, numbered = MASKS[model.sees], model.numbered
     return Flamingo(language, vision, resampler, IMAGE_ID, mask=mask, numbered=numbered)
 

@@ -99,7 +99,10 @@ def keep(
     pointer: Pointer | None,
     folder: Path,
 ) -> None:
-    """Writes the answers to all questions of a set, in order, and a picture of some, of other images each."""
+    """Writes the answers to all questions of a set, in order, and a picture of some.
+
+    No two of these are about the same images.
+    """
     lines, pictures = [], {}
     for index, row in found:
         word = tokenizer.decode(_likeliest(row, tokenizer)[:1])
