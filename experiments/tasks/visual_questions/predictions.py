@@ -31,7 +31,7 @@ SHOWN = 4  # questions in the picture
 
 
 class Pointer(NamedTuple):
-    """A head, of `WORDS` and of the layers and heads from 0 on, and how often it points rightly."""
+    """A head of one of `WORDS`, counted from 1 as its layer is, and its pointing on dev."""
 
     word: str
     layer: int
@@ -57,7 +57,9 @@ class Row(NamedTuple):
 
     def of_head(self, pointer: Pointer) -> Float[np.ndarray, "I P"]:
         """The weights of one head, with the sum 1."""
-        return _normalized(self.weights[WORDS.index(pointer.word), pointer.layer, pointer.head])
+        return _normalized(
+            self.weights[WORDS.index(pointer.word), pointer.layer - 1, pointer.head - 1]
+        )
 
 
 def _normalized(weights: Float[np.ndarray, "I P"]) -> Float[np.ndarray, "I P"]:
@@ -88,7 +90,7 @@ def best_pointer(
     if not asked:
         return None
     word, layer, head = map(int, np.unravel_index(np.argmax(hits), hits.shape))
-    return Pointer(WORDS[word], layer, head, round(float(hits.max() / asked), 6))
+    return Pointer(WORDS[word], layer + 1, head + 1, round(float(hits.max() / asked), 6))
 
 
 def keep(
