@@ -1,11 +1,13 @@
-"""Minimal pairs by a published decoder: how often it finds the acceptable sentence likelier.
+"""Minimal pairs by a published model: how often it finds the acceptable sentence likelier.
 
 python -m experiments.blimp --checkpoint=FOLDER --data_dir=DIR
 python -m experiments.blimp --checkpoint=FOLDER --data_dir=DIR --pairs=0      all 67,000
 
 BLiMP has 1,000 pairs in each of 67 paradigms; --pairs are drawn of each by --seed. A pair is right
 where the log-probability of the whole acceptable sentence is the higher one (Warstadt et al. 2020,
-section 4). --begin is the token before a sentence, of which the first token is predicted.
+section 4). --begin is the token before a sentence, of which the first token is predicted. A model
+that fills masks gives each token's probability with a mask in its place and all others to see, and
+the sum of their logarithms stands for the sentence's (Salazar et al. 2020, equation 1).
 """
 
 from collections.abc import Sequence
@@ -53,12 +55,56 @@ def log_probs(
     return found
 
 
+def pseudo_log_probs(
+    model: Published, texts: Sequence[str], batch_size: int = 32
+) -> Float[np.ndarray, "texts"]:
+    """The sum over the tokens of each text of their log-probability, given all others.
+
+    Of tokens that the tokenizer puts around every text there is none. ValueError where the
+    tokenizer has no mask, or the model cannot read a text.
+    """
+    mask = model.tokenizer.mask
+    if mask is None:
+        raise ValueError("the tokenizer has no mask to put in the place of a token")
+    owners, masked, places, gold = [], [], [], []
+    for number, text in enumerate(texts):
+        ids = model.encode(text)[0]
+        for place in np.flatnonzero(~np.isin(ids, model.tokenizer.around)):
+            owners.append(number)
+            masked.append([*ids[:place], mask, *ids[place + 1 :]])
+            places.append(place)
+            gold.append(ids[place])
+    params = jax.tree.map(jnp.asarray, model.params)
+
+    @jax.jit
+    def score(params, ids, valid, places, gold):
+        states = model.network.apply(params, ids, valid).states
+        chosen = jnp.take_along_axis(states, places[:, None, None], axis=1)[:, 0]
+        logits = model.network.apply(params, chosen, method="word_logits")
+        wide = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+        return jnp.take_along_axis(wide, gold[:, None], axis=-1)[:, 0]
+
+    found, places, gold = np.zeros(len(texts)), np.array(places), np.array(gold)
+    batches = list(rows_of(masked, batch_size))
+    for rows in tqdm(batches, "tokens", mininterval=10, disable=None):
+        chosen = np.resize(rows.indices, len(rows.ids))  # empty rows are scored for nothing
+        values = np.asarray(score(params, rows.ids, rows.valid, places[chosen], gold[chosen]))
+        np.add.at(found, np.array(owners)[rows.indices], values[: len(rows.indices)])
+    return found
+
+
 def judge(
     model: Published, pairs: Sequence[MinimalPair], begin: str, batch_size: int
 ) -> Bool[np.ndarray, "pairs"]:
     """Which pairs are right."""
     texts = [pair.good for pair in pairs] + [pair.bad for pair in pairs]
-    good, bad = np.split(log_probs(model, texts, begin, batch_size), 2)
+    if "continue" in model.abilities:
+        found = log_probs(model, texts, begin, batch_size)
+    elif begin:
+        raise ValueError("--begin is of decoders: this model fills masks; remove it")
+    else:
+        found = pseudo_log_probs(model, texts, batch_size)
+    good, bad = np.split(found, 2)
     return good > bad
 
 
@@ -80,7 +126,7 @@ def main(argv: Sequence[str]) -> None:
             raise ValueError("--repeats has no effect with --pairs=0, all pairs: remove it")
         paradigms = read_blimp(values.data_dir or None)
         pairs = draw_pairs(paradigms, values.pairs or None, values.seed, values.repeats)
-        model = load_able("continue")
+        model = load_able("continue", "fill-mask")
         right = judge(model, pairs, values.begin, values.batch_size)
         report("experiments.blimp", table(pairs, right))
 

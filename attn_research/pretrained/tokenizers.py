@@ -52,6 +52,11 @@ class PublishedTokenizer:
         found = self.tokenizer.encode(text, pair)
         return found.ids, found.type_ids
 
+    @property
+    def around(self) -> list[int]:
+        """The special tokens that are around every text."""
+        return self.encode("")[0]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)

@@ -70,7 +70,7 @@ SCALES = {
         "ptb": dict(num_steps=6000, eval_every=500, save_every=1000),
         "wikitext2": dict(
             tokenizer="subwords", vocab_size=8000, context=128, num_steps=6000, eval_every=500,
-            save_every=1000, document="paragraph",
+            save_every=1000, document="paragraph", pairs=20,
         ),
     }),
     # Appendix A.2, but for the text, which is not public, and next sentences.

@@ -1,10 +1,18 @@
 """Blanks and continuations by BERT and by the same network with causal attention, from results."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from attn_research.viewing.tables import Column, Table
 from experiments.harness.paper import Paper
-from experiments.harness.results import cell, mean, printed, read_results, test_sets, write_tables
+from experiments.harness.results import (
+    cell,
+    mean,
+    printed,
+    read_results,
+    test_sets,
+    write_tables,
+)
 
 _MEASURES = {
     "blank filled": "filled_accuracy", "nats": "filled_loss",
@@ -22,6 +30,8 @@ def report(folder: Path, paper: Paper) -> None:
 
 def _blanks(paper: Paper, results: dict[str, list[dict]], name: str) -> Table:
     columns = [Column("model", ""), *(Column(title, ".3f") for title in _MEASURES)]
+    judged = {label: found for label, runs in results.items() if (found := _judged(runs))}
+    columns += [Column("BLiMP", ".3f")] if judged else []
     columns += [Column("dev perplexity", ".2f"), Column("parameters", ",.0f")]
     columns += [Column("epochs", ".1f"), Column("minutes", ".1f"), Column("seeds", "d")]
     lines = []
@@ -31,6 +41,7 @@ def _blanks(paper: Paper, results: dict[str, list[dict]], name: str) -> Table:
             {
                 "model": label,
                 **{title: cell([x[key] for x in tests]) for title, key in _MEASURES.items()},
+                **({"BLiMP": cell(judged[label])} if label in judged else {}),
                 "dev perplexity": cell(
                     [run["dev_perplexity"] for run in runs], figures.get("perplexity")
                 ),
@@ -41,6 +52,12 @@ def _blanks(paper: Paper, results: dict[str, list[dict]], name: str) -> Table:
             }
         )
     return Table(columns, lines)
+
+
+def _judged(runs: Sequence[dict]) -> list[float]:
+    """The shares of BLiMP's pairs that runs have right, of those that judged any."""
+    scores = [run["scores"] for run in runs]
+    return [each["blimp"]["accuracy"] for each in scores if "blimp" in each]
 
 
 def notes(results: dict[str, list[dict]]) -> list[str]:
@@ -63,5 +80,11 @@ def notes(results: dict[str, list[dict]]) -> list[str]:
         found.append(
             "That attention in both directions fills a blank better than causal attention, as the "
             f"paper argues in section 3.1, {verb}: {gap:+.1f} points."
+        )
+    if any(_judged(runs) for runs in results.values()):
+        found.append(
+            "BLiMP is the share of its pairs whose acceptable sentence is the likelier one: by the "
+            "probability of each token given all others, which a mask hides in turn, or given "
+            "those before it with causal attention."
         )
     return found

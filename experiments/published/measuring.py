@@ -41,17 +41,17 @@ def define_measuring() -> None:
     flags.DEFINE_bool("debug", False, "Show where an error came from.")
 
 
-def load_able(ability: str) -> Published:
-    """The checkpoint of --checkpoint; ValueError where there is none, or without the ability."""
-    name = flags.FLAGS.checkpoint
+def load_able(*abilities: str) -> Published:
+    """The checkpoint of --checkpoint; ValueError where there is none, or with no such ability."""
+    name, wanted = flags.FLAGS.checkpoint, " or ".join(abilities)
     if not name:
-        raise ValueError(f"--checkpoint is missing: the folder of a published model to {ability}")
+        raise ValueError(f"--checkpoint is missing: the folder of a published model to {wanted}")
     cache_programs()
     model = load_published(name)
-    if ability not in model.abilities:
+    if not set(abilities) & set(model.abilities):
         raise ValueError(
             f"--checkpoint={name}: this {type(model.network).__name__} does "
-            f"{' and '.join(model.abilities)}, not {ability}"
+            f"{' and '.join(model.abilities)}, not {wanted}"
         )
     return model
 

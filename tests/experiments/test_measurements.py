@@ -25,6 +25,12 @@ def bert(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def masked_folder(tmp_path_factory):
+    words = [*SPECIAL, *LETTERS[:-1], "##z"]
+    return write(tmp_path_factory.mktemp("masked"), "bert_pretraining", words)
+
+
+@pytest.fixture(scope="module")
 def gpt2_folder(tmp_path_factory):
     return write(tmp_path_factory.mktemp("gpt2"), "gpt2", [*LETTERS, *"?!;:,"])
 
@@ -75,6 +81,30 @@ def test_log_probabilities_are_those_of_whole_sentences(gpt2_folder):
     np.testing.assert_allclose(begun, [by_hand([first, *each]) for each in ids], rtol=1e-4)
     with pytest.raises(ValueError, match="--begin=<s>: the tokenizer has no such token"):
         blimp.log_probs(model, texts, "<s>")
+
+
+def test_a_masked_model_reads_a_sentence_once_for_each_token(masked_folder):
+    model, texts = load_published(masked_folder), ["a b c d", "e f g h k m n", "az"]
+    run = jax.jit(model.network.apply)
+
+    def by_hand(text):
+        ids, total = model.encode(text)[0], 0.0
+        assert len(ids) == 2 + (2 if text == "az" else len(text.split()))
+        for place in range(1, len(ids) - 1):
+            masked = [*ids[:place], model.tokenizer.mask, *ids[place + 1 :]]
+            logits = run(model.params, np.int32([masked])).heads["masked_lm"][0, place]
+            total += float(jax.nn.log_softmax(logits)[ids[place]])
+        return total
+
+    expected = [by_hand(text) for text in texts]
+    for batch_size in (3, 64):
+        found = blimp.pseudo_log_probs(model, texts, batch_size)
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    pairs = [MinimalPair("p", "x", texts[0], texts[1]), MinimalPair("p", "x", texts[1], texts[0])]
+    right = blimp.judge(model, pairs, "", 8)
+    assert right.tolist() == [expected[0] > expected[1], expected[1] > expected[0]]
+    with pytest.raises(ValueError, match="--begin is of decoders"):
+        blimp.judge(model, pairs, "a", 8)
 
 
 def test_a_table_has_paradigms_fields_and_all():

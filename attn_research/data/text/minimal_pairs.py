@@ -23,12 +23,17 @@ class MinimalPair(NamedTuple):
     bad: str
 
 
+def blimp_file(data_dir: str | Path | None = None) -> Path:
+    """BLiMP's file below the data folder; FileNotFoundError where it is not there."""
+    return find_data_file(_FILE, data_dir)
+
+
 def read_blimp(data_dir: str | Path | None = None) -> dict[str, list[MinimalPair]]:
     """BLiMP's pairs by paradigm, in the order of blimp/blimp.tsv.xz below the data folder.
 
     FileNotFoundError where there is no such file; a ValueError names it, and the line at fault.
     """
-    path = find_data_file(_FILE, data_dir)
+    path = blimp_file(data_dir)
     found: dict[str, list[MinimalPair]] = {}
     for pair in _read(path):
         found.setdefault(pair.paradigm, []).append(pair)

@@ -7,7 +7,7 @@ and the same from the words before alone. Scores are computed from this file alo
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,32 +57,48 @@ class Guesses(NamedTuple):
 
 
 class Reader:
-    """Networks that predict single ids of texts; the mean of their distributions.
+    """Networks that predict single ids of texts of at most `longest`; the mean of what they say.
 
     With a `mask` a blank is an id that is read, without one the id before it predicts it.
     """
 
     def __init__(
-        self, networks: Sequence[nn.Module], params: Sequence[PyTree], mask: int | None, length: int
+        self,
+        networks: Sequence[nn.Module],
+        params: Sequence[PyTree],
+        mask: int | None,
+        longest: int,
     ):
-        self._params, self._mask, self._length = tuple(params), mask, length
+        self._params, self._mask, self._longest = tuple(params), mask, longest
         self._log_probs = _log_probs(tuple(networks))
 
     def log_probs(self, texts: Sequence[Ids], places: Sequence[int]) -> Float[np.ndarray, "_ V"]:
         """The log-probabilities of all ids at a place of each text."""
-        found = []
+        return np.concatenate(list(self._batches(texts, places)))
+
+    def of_right(self, texts: Sequence[Ids], places: Sequence[int]) -> Float[np.ndarray, "_"]:
+        """The log-probability of the id that is at a place of each text."""
+        right = iter([ids[place] for ids, place in zip(texts, places, strict=True)])
+        return np.array([row[next(right)] for rows in self._batches(texts, places) for row in rows])
+
+    def _batches(
+        self, texts: Sequence[Ids], places: Sequence[int]
+    ) -> Iterator[Float[np.ndarray, "_ V"]]:
+        longest = max(map(len, texts))
+        if longest > self._longest:
+            raise ValueError(f"a text of {longest} tokens: at most {self._longest} are read")
+        width = min(self._longest, -(-longest // _ROUND) * _ROUND)
         for start in range(0, len(texts), _ROWS):
-            rows = np.full((_ROWS, self._length), PAD, np.int32)
+            rows = np.full((_ROWS, width), PAD, np.int32)
             at = np.zeros(_ROWS, np.int32)
-            for row, (ids, place) in enumerate(
-                zip(texts[start : start + _ROWS], places[start : start + _ROWS], strict=True)
-            ):
+            some, places_of = texts[start : start + _ROWS], places[start : start + _ROWS]
+            for row, (ids, place) in enumerate(zip(some, places_of, strict=True)):
                 rows[row, : len(ids)] = ids
                 if self._mask is not None:
                     rows[row, place] = self._mask
                 at[row] = place if self._mask is not None else place - 1
-            found.append(np.asarray(self._log_probs(self._params, {"ids": rows, "at": at})))
-        return np.concatenate(found)[: len(texts)]
+            found = np.asarray(self._log_probs(self._params, {"ids": rows, "at": at}))
+            yield found[: len(some)]
 
     def guess(self, blanks: Sequence[Blank], *, whole: bool) -> Guesses:
         """The guesses of blanks, from the `whole` line or from the words before alone."""
@@ -92,7 +108,7 @@ class Reader:
         return Guesses(found.argmax(axis=-1), found[np.arange(len(right)), right])
 
 
-_ROWS = 64
+_ROWS, _ROUND = 64, 16  # texts of a batch; their lengths are padded to multiples
 
 
 @functools.cache

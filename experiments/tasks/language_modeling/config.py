@@ -15,6 +15,7 @@ TESTS = {
     "text": ("test",),
 }
 _FILES = {"data": ("text",)}
+_FOLDERS = "tinyshakespeare", "ptb", "wikitext2", "warandpeace"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TextConfig:
         "Data set: the built-in corpus, tinyshakespeare, the Penn Treebank, WikiText-2, War and "
         "Peace, or text files.",
     )
-    data_dir: str = data_folder("tinyshakespeare", "ptb", "wikitext2", "warandpeace")
+    data_dir: str = data_folder(*_FOLDERS)
     train: str = setting("", "Training file of --data=text.", path=True, needs=_FILES)
     dev: str = setting("", "Development file of --data=text.", path=True, needs=_FILES)
     test: str = setting("", "Test file of --data=text.", path=True, needs=_FILES)
@@ -115,6 +116,9 @@ class MaskingConfig:
     )
     blanks: int = setting(
         500, "Lines of the test text in each of which a word is predicted at the end.", 1
+    )
+    pairs: int = setting(
+        0, "BLiMP's pairs of each paradigm that are judged at the end.", 0, needs={"data": _FOLDERS}
     )
 
 

@@ -17,6 +17,7 @@ from attn_research.data.text.masking import (
     example_rng,
     next_words,
 )
+from attn_research.data.text.minimal_pairs import blimp_file, draw_pairs, read_blimp
 from attn_research.data.text.rows import NOTHING, Packing, Stream, pack, strided
 from attn_research.data.text.tokenizers import BOS, SPECIALS
 from attn_research.models.bert import Bert
@@ -35,6 +36,8 @@ from experiments.tasks.language_modeling.blanks import (
 )
 from experiments.tasks.language_modeling.config import TESTS
 from experiments.tasks.language_modeling.inference import eval_rows
+from experiments.tasks.language_modeling.pairs import FILE as PAIRS
+from experiments.tasks.language_modeling.pairs import score_pairs, write_pairs
 
 BLANK = "[MASK]"
 
@@ -70,6 +73,8 @@ class MaskedLanguageModelingTask(TextTask):
         part = self.config.task
         data.check_text(part.text)
         self._masking  # noqa: B018 (refuses fractions that are none)
+        if part.masking.pairs:
+            blimp_file(part.text.data_dir or None)
         if part.rows.rows != "packed":
             raise ValueError(f"--rows={part.rows.rows}: texts are masked whole; give --rows=packed")
         if part.text.tokenizer not in ("words", "subwords"):
@@ -131,9 +136,11 @@ class MaskedLanguageModelingTask(TextTask):
         return Reader(networks, params, mask, self.config.task.rows.context)
 
     def predict(self, networks: Sequence[Bert], params: Sequence[PyTree], folder: Path) -> None:
-        reader = self._reader(networks, params)
+        reader, part = self._reader(networks, params), self.config.task
+        if count := part.masking.pairs:
+            pairs = draw_pairs(read_blimp(part.text.data_dir or None), count, seed=0)
+            write_pairs(folder / PAIRS, pairs, reader, self.tokenizer.encode)
         for name, stream in self.data.tests.items():
-            part = self.config.task
             texts = self._texts(stream)
             blanks = draw_blanks(texts, self._words, part.masking.blanks, part.rows.context)
             # Without a mask the words after a blank are not seen anyway.
@@ -141,11 +148,13 @@ class MaskedLanguageModelingTask(TextTask):
             write_blanks(folder / f"{name}.blanks.tsv", blanks, sides, self._surface)
 
     def score(self, folder: Path) -> dict[str, Any]:
-        scores, hashes = {}, {}
+        scores, hashes, more = {}, {}, {}
+        if self.config.task.masking.pairs:
+            more["blimp"], hashes[PAIRS] = score_pairs(folder / PAIRS)
         for name in TESTS[self.config.task.text.data]:
             path = folder / f"{name}.blanks.tsv"
             scores[name], hashes[path.name] = score_blanks(path)
-        return {"tests": scores, "predictions": hashes}
+        return {"tests": scores, "predictions": hashes} | more
 
     def _surface(self, token: int) -> str:
         return BLANK if token == self.mask else self.tokenizer.decode([token]).replace("\n", "↵")
