@@ -39,7 +39,6 @@ def log_probs(
         raise ValueError(f"--begin={begin}: the tokenizer has no such token")
     before = [] if first is None else [first]
     encoded = [[*before, *model.encode(text)[0]] for text in texts]
-    params = jax.tree.map(jnp.asarray, model.params)
 
     @jax.jit
     def score(params, ids, valid):
@@ -51,7 +50,7 @@ def log_probs(
     found = np.zeros(len(texts))
     batches = list(rows_of(encoded, batch_size))
     for rows in tqdm(batches, "texts", mininterval=10, disable=None):
-        found[rows.indices] = score(params, rows.ids, rows.valid)[: len(rows.indices)]
+        found[rows.indices] = score(model.on_device, rows.ids, rows.valid)[: len(rows.indices)]
     return found
 
 
@@ -66,15 +65,15 @@ def pseudo_log_probs(
     mask = model.tokenizer.mask
     if mask is None:
         raise ValueError("the tokenizer has no mask to put in the place of a token")
+    around = model.tokenizer.around
     owners, masked, places, gold = [], [], [], []
     for number, text in enumerate(texts):
         ids = model.encode(text)[0]
-        for place in np.flatnonzero(~np.isin(ids, model.tokenizer.around)):
+        for place in np.flatnonzero(~np.isin(ids, around)):
             owners.append(number)
             masked.append([*ids[:place], mask, *ids[place + 1 :]])
             places.append(place)
             gold.append(ids[place])
-    params = jax.tree.map(jnp.asarray, model.params)
 
     @jax.jit
     def score(params, ids, valid, places, gold):
@@ -88,7 +87,9 @@ def pseudo_log_probs(
     batches = list(rows_of(masked, batch_size))
     for rows in tqdm(batches, "tokens", mininterval=10, disable=None):
         chosen = np.resize(rows.indices, len(rows.ids))  # empty rows are scored for nothing
-        values = np.asarray(score(params, rows.ids, rows.valid, places[chosen], gold[chosen]))
+        values = np.asarray(
+            score(model.on_device, rows.ids, rows.valid, places[chosen], gold[chosen])
+        )
         np.add.at(found, np.array(owners)[rows.indices], values[: len(rows.indices)])
     return found
 

@@ -5,14 +5,7 @@ from pathlib import Path
 
 from attn_research.viewing.tables import Column, Table
 from experiments.harness.paper import Paper
-from experiments.harness.results import (
-    cell,
-    mean,
-    printed,
-    read_results,
-    test_sets,
-    write_tables,
-)
+from experiments.harness.results import cell, mean, printed, read_results, test_sets, write_tables
 
 _MEASURES = {
     "blank filled": "filled_accuracy", "nats": "filled_loss",

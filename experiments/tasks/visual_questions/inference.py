@@ -14,7 +14,8 @@ from attn_research.types import Array, Float, PyTree
 from experiments.tasks.images import as_floats
 from experiments.tasks.visual_questions.data import Encoded
 
-WORDS = LAST, IMAGES = "last word", "image word"
+LAST = "last word"
+WORDS = LAST, "image word"
 
 
 class Answers(NamedTuple):

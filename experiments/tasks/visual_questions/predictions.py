@@ -79,6 +79,8 @@ def best_pointer(
 
     None where no question asks for one, and of a network without images.
     """
+    if not len(source.regions):
+        return None
     hits, asked = 0, 0
     for index, row in found:
         if row.weights is None:
