@@ -72,6 +72,10 @@ SCALES = {
             tokenizer="subwords", vocab_size=8000, context=128, num_steps=6000, eval_every=500,
             save_every=1000, document="paragraph", pairs=20,
         ),
+        "warandpeace": dict(
+            tokenizer="subwords", vocab_size=4000, context=128, num_steps=4000, eval_every=500,
+            save_every=1000, document="paragraph", pairs=20,
+        ),
     }),
     # Appendix A.2, but for the text, which is not public, and next sentences.
     "paper": Scale(dict(

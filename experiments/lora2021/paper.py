@@ -67,6 +67,7 @@ ROWS = {
     "lora-v": Row({"where": "attention/value$", "rank": 16, "alpha": 32.0}),
     "lora-o": Row({"where": "attention/output$", "rank": 16, "alpha": 32.0}),
     "lora-qkvo": Row({"where": _ALL, "rank": 4, "alpha": 8.0}),
+    "lora-all": Row({"where": "(attention|mlp)/", "rank": 2, "alpha": 4.0}),
     "lora-r1": Row({"rank": 1, "alpha": 2.0}),
     "lora-r64": Row({"rank": 64, "alpha": 128.0}),
 }
