@@ -33,17 +33,23 @@ def report(folder: Path, paper: Paper) -> None:
     notes = [
         "The trained parameters are those of the updates and of the heads after the last block, "
         "which are new for every task.",
-        *_ordering(results),
+        *ordering(results),
     ]
     write_tables(folder, paper.title, {"Scores": Table(columns, lines)}, results, notes)
 
 
-def _ordering(results: dict[str, list[dict]]) -> list[str]:
+def ordering(results: dict[str, list[dict]]) -> list[str]:
     """Whether low-rank updates are within a point of full fine-tuning: Table 2 of the paper."""
-    if not {"full", "lora"} <= results.keys():
+    updated = [row for row in results if row.startswith("lora")]
+    if "full" not in results or not updated:
         return []
     title = next(iter(measured(results["full"])))
-    full, lora = (mean(measured(results[row])[title]) for row in ("full", "lora"))
-    gap = 100 * (lora - full)
-    verb = "is" if gap > -1 else "is not"
-    return [f"By {title} lora {verb} within a point of full fine-tuning: {gap:+.2f} points."]
+    full = mean(measured(results["full"])[title])
+    gaps = {row: 100 * (mean(measured(results[row])[title]) - full) for row in updated}
+    return [
+        f"Points of {title} above full fine-tuning: "
+        + ", ".join(f"{row} {gap:+.2f}" for row, gap in gaps.items())
+        + ". Within a point, as the paper has it: "
+        + (", ".join(row for row, gap in gaps.items() if gap > -1) or "none")
+        + "."
+    ]

@@ -14,6 +14,7 @@ from experiments.harness.program import make_program
 from experiments.harness.run_folder import load_run
 from experiments.harness.verify import verify
 from experiments.lora2021.paper import PAPER, make_lora
+from experiments.lora2021.tables import ordering
 from experiments.papers import find
 from tests.experiments.runs import run
 
@@ -67,6 +68,18 @@ def test_a_run_writes_a_verifiable_table_of_what_it_trained(folder):
     heads = 16 * 16 + 16 + 16 * 2 + 2
     assert result["trained_parameters"] == low + heads
     assert f" {low + heads:,} |" in (folder / "results" / "tables.md").read_text()
+
+
+def test_the_table_says_which_updates_are_within_a_point_of_full_fine_tuning():
+    def runs(accuracy):
+        scores = {"tests": {"test": {"accuracy": accuracy}}}
+        return [{"scores": scores, "dev_accuracy": accuracy}]
+
+    results = {"full": runs(0.9), "last": runs(0.8), "lora": runs(0.88), "lora-all": runs(0.895)}
+    (note,) = ordering(results)
+    assert "lora -2.00, lora-all -0.50." in note
+    assert note.endswith("as the paper has it: lora-all.")
+    assert ordering({"lora": runs(0.9)}) == []
 
 
 def test_what_is_frozen_stays_as_it_was_and_the_run_can_be_merged(folder):
