@@ -73,7 +73,7 @@ SCALES = {
             save_every=1000, document="paragraph", pairs=20,
         ),
         "warandpeace": dict(
-            tokenizer="subwords", vocab_size=4000, context=128, num_steps=4000, eval_every=500,
+            tokenizer="subwords", vocab_size=4000, context=128, num_steps=3000, eval_every=500,
             save_every=1000, document="paragraph", pairs=20,
         ),
     }),

@@ -70,6 +70,7 @@ ROWS = {
     "lora-all": Row({"where": "(attention|mlp)/", "rank": 2, "alpha": 4.0}),
     "lora-r1": Row({"rank": 1, "alpha": 2.0}),
     "lora-r64": Row({"rank": 64, "alpha": 128.0}),
+    "lora-all-r8": Row({"where": "(attention|mlp)/", "rank": 8, "alpha": 16.0}),
 }
 
 SCALES = {
