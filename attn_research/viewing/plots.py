@@ -28,11 +28,15 @@ _COLORS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """A named line through the points (x, y); a y of None leaves a gap."""
+    """A named line through the points (x, y); a y of None leaves a gap.
+
+    `deviations`, one for each point, are drawn as bars above and below.
+    """
 
     label: str
     x: Sequence[float | int]
     y: Sequence[float | int | None]
+    deviations: Sequence[float] | None = None
 
     def __post_init__(self):
         if len(self.x) != len(self.y):
@@ -84,6 +88,21 @@ def learning_figure(
     return figure
 
 
+def sizes_figure(curves: Sequence[Curve], *, x_label: str, y_label: str) -> Figure:
+    """A quality against sizes, such as numbers of examples, on a logarithmic axis of these."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    _draw(axes, curves, _styles(curves))
+    axes.set_xscale("log")
+    sizes = sorted({size for curve in curves for size in curve.x})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    _add_legend(figure)
+    return figure
+
+
 def scaling_figure(panels: Mapping[str, Sequence[Curve]], *, x_label: str) -> Figure:
     """Scaling curves on logarithmic axes, with a panel for each y label."""
     styles = _styles([curve for curves in panels.values() for curve in curves])
@@ -128,6 +147,9 @@ def _draw(axes: Axes, curves: Sequence[Curve], styles: dict[str, dict]) -> None:
     for curve in curves:
         y = [float("nan") if value is None else value for value in curve.y]
         axes.plot(curve.x, y, label=curve.label, linewidth=1.8, **styles[curve.label])
+        if curve.deviations is not None:
+            color = styles[curve.label]["color"]
+            axes.errorbar(curve.x, y, curve.deviations, fmt="none", ecolor=color, capsize=3)
     axes.spines[["top", "right"]].set_visible(False)
 
 

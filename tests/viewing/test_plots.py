@@ -5,7 +5,13 @@ import math
 import matplotlib
 import pytest
 
-from attn_research.viewing.plots import Curve, learning_figure, length_figure, save
+from attn_research.viewing.plots import (
+    Curve,
+    learning_figure,
+    length_figure,
+    save,
+    sizes_figure,
+)
 
 NAMES = ("RNNsearch-50", "RNNsearch-30", "RNNenc-50", "RNNenc-30")
 OURS = [Curve(name, range(0, 60, 5), [30.0 - i] * 11 + [None]) for i, name in enumerate(NAMES)]
@@ -56,6 +62,15 @@ def test_learning_figure():
     assert list(axes.lines[0].get_ydata()) == [6.0, 2.5]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("target tokens", "loss per token")
     assert axes.xaxis.get_major_formatter()(2_000_000) == "2M"
+
+
+def test_sizes_are_marked_where_there_are_points():
+    curve = Curve("full", [100, 2000], [0.7, 0.8], [0.02, 0.01])
+    (axes,) = sizes_figure([curve], x_label="sentences", y_label="accuracy").axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "2,000"]
+    (bars,) = axes.collections
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    assert ends == [[pytest.approx(0.68), pytest.approx(0.72)], [0.79, 0.81]]
 
 
 def test_equal_figures_give_equal_bytes(tmp_path):

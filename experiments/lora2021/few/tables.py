@@ -1,5 +1,6 @@
 """Accuracy by the number of labelled sentences, a line for each method, from results."""
 
+import statistics
 from pathlib import Path
 
 from attn_research.viewing import plots
@@ -34,13 +35,14 @@ def report(folder: Path, paper: Paper) -> None:
                 **run_cells(runs),
             }
         )
-        curves.setdefault(config["method"], []).append((config["num_labelled"], mean(tests)))
+        point = config["num_labelled"], mean(tests), statistics.stdev(tests) if tests[1:] else 0.0
+        curves.setdefault(config["method"], []).append(point)
     notes = [
         "Sentences are drawn by the seed. The parameters are those of the best accuracy on the "
-        "whole development set."
+        "whole development set. The bars of the picture are deviations over seeds."
     ]
     write_tables(folder, paper.title, {"Scores": Table(columns, lines)}, results, notes)
-    figure = plots.learning_figure(
+    figure = plots.sizes_figure(
         [Curve(method, *zip(*points, strict=True)) for method, points in curves.items()],
         x_label="labelled sentences",
         y_label="test accuracy",
