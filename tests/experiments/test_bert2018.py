@@ -103,8 +103,8 @@ def test_a_blank_of_ones_own_is_filled(pretrained):
     words = found.output.split()
     assert len(words) == 5 and words[0] == "the" and words[2:] == ["of", "my", "friend"]
     assert words[1] == next(iter(found.scores)) and len(found.scores) == 5
-    assert list(found.maps["layer 1, head 1"].columns)[2] == "[MASK]"
-    with pytest.raises(ValueError, match=r"one \[MASK\] at most"):
+    assert list(found.maps["layer 1, head 1"].columns)[:3] == ["<s>", "the", "[MASK]"]
+    with pytest.raises(ValueError, match=r"more than one \[MASK\] in"):
         list(kept.task.respond([kept.network], [kept.params], ["[MASK] [MASK]"]))
 
 

@@ -157,7 +157,8 @@ class MaskedLanguageModelingTask(TextTask):
         return {"tests": scores, "predictions": hashes} | more
 
     def _surface(self, token: int) -> str:
-        return BLANK if token == self.mask else self.tokenizer.decode([token]).replace("\n", "↵")
+        names = {BOS: SPECIALS[BOS], self.mask: BLANK}
+        return names.get(token) or self.tokenizer.decode([token]).replace("\n", "↵")
 
     def respond(
         self, networks: Sequence[Bert], params: Sequence[PyTree], inputs: Iterable[str]
@@ -167,8 +168,10 @@ class MaskedLanguageModelingTask(TextTask):
         for line in inputs:
             before, blank, after = line.partition(BLANK)
             sides = [self.tokenizer.encode(x.strip()) if x.strip() else [] for x in (before, after)]
-            if BLANK in after or (blank and not self._masked and after.strip()):
-                raise ValueError(f"one {BLANK} at most, and nothing after it where words are next")
+            if BLANK in after:
+                raise ValueError(f"more than one {BLANK} in {line[:40]!r}: give one at most")
+            if blank and not self._masked and after.strip():
+                raise ValueError(f"{after.strip()[:40]!r} after {BLANK}: this row predicts next words")
             end = [self.tokenizer.newline] if blank and self._masked else []
             ids = np.array([BOS, *sides[0], self.mask, *sides[1], *end], np.int32)
             if len(ids) > context:
