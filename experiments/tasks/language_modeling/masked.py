@@ -171,7 +171,8 @@ class MaskedLanguageModelingTask(TextTask):
             if BLANK in after:
                 raise ValueError(f"more than one {BLANK} in {line[:40]!r}: give one at most")
             if blank and not self._masked and after.strip():
-                raise ValueError(f"{after.strip()[:40]!r} after {BLANK}: this row predicts next words")
+                words = after.strip()[:40]
+                raise ValueError(f"{words!r} after {BLANK}: this network predicts next words")
             end = [self.tokenizer.newline] if blank and self._masked else []
             ids = np.array([BOS, *sides[0], self.mask, *sides[1], *end], np.int32)
             if len(ids) > context:
