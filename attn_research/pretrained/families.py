@@ -73,7 +73,7 @@ def from_checkpoint(
     checkpoint = _published(checkpoint)
     family = _family(checkpoint.config)
     source = _canonical(checkpoint.tensors, family.prefix)
-    network = network_of(checkpoint, ignore=ignore)
+    network = _network_of(checkpoint, ignore)
     shapes = _shapes(family, network)
     names = present(family.names(network), shapes)
     tied = family.tied(network)
@@ -89,10 +89,14 @@ def from_checkpoint(
 
 
 def network_of(checkpoint: Checkpoint, *, ignore: Collection[str] = ()) -> nn.Module:
-    """The network of a checkpoint in a folder, by its config and the names of its tensors.
+    """The network of a checkpoint, by its config and the names of its tensors.
 
     No tensor is read, and JAX computes nothing. Errors of the config are as in `from_checkpoint`.
     """
+    return _network_of(_published(checkpoint), ignore)
+
+
+def _network_of(checkpoint: Checkpoint, ignore: Collection[str]) -> nn.Module:
     family = _family(checkpoint.config)
     options = Options(checkpoint.config, ignore)
     network = family.network(options, _canonical(checkpoint.tensors, family.prefix))

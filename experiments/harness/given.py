@@ -27,6 +27,10 @@ def _check_row(paper: Paper, row: str, given: Values) -> None:
         if name in own and name in defining and value != own[name]:
             raise ValueError(_against_row(paper, row, name, given))
     values = config.values()
+    for name, value in (own | dict(given)).items():
+        is_open = type(value) is int and value == 0  # a size that --init_from may fill
+        if values[name] != value and not is_open:
+            raise ValueError(_against_start(paper, row, name, value, values))
     for name, clauses in _needs(paper):
         for clause in clauses:
             if name in given and not _holds(clause, values):
@@ -105,6 +109,15 @@ def _against_row(paper: Paper, row: str, name: str, given: Values) -> str:
         f"--{name}={_show(value)}: row {row} sets {name}={_show(own[name])} itself; "
         f"remove the flag, or {way}"
     )
+
+
+def _against_start(paper: Paper, row: str, name: str, value: Any, values: Values) -> str:
+    """What values such as --init_from make of one that is given or that a row sets."""
+    shown = f"--{name}={_show(value)}"
+    start = f"--init_from={values['init_from']} has {name}={_show(values[name])}"
+    if value == own_values(paper, row, values).get(name):
+        return f"row {row} is one of {shown}, and {start}: choose another row, or leave it out"
+    return f"{shown}: {start}; remove the flag"
 
 
 def _show(value: Any) -> str:

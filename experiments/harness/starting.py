@@ -44,9 +44,8 @@ def starting_params(program: Program, find: Callable[[str], Paper]) -> PyTree:
 
 def _read(place: str, find: Callable[[str], Paper]) -> Any:
     folder = user_path(place)
-    published = folder.is_file() or any(
-        (folder / name).exists() for name in ("config.json", "model.safetensors")
-    )
+    files = ("config.json", "model.safetensors", "*.gguf")
+    published = folder.is_file() or any(any(folder.glob(name)) for name in files)
     if published and not (folder / ABOUT).is_file():
         return from_checkpoint(read_checkpoint(folder)).params
     return load_run(folder, find, flag="--init_from").params

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attn_research.data.files import one_line, user_path
+from attn_research.data.text.json_tokenizer import JsonTokenizer
 from attn_research.data.text.tokenizers import (
     FILE,
     MODEL_FILE,
@@ -50,6 +51,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
                 model, sha256 = path.with_name(MODEL_FILE), fields.get("sha256")
             case "utf8":
                 return Utf8Tokenizer(**fields)
+            case "json":
+                return JsonTokenizer(**fields)
             case "wordpiece":
                 return WordPieceTokenizer(tuple(fields.pop("vocabulary")), **fields)
             case kind:

@@ -131,12 +131,15 @@ class ByteTokenizer:
 
 @dataclasses.dataclass(frozen=True)
 class LineTokenizer:
-    """A tokenizer of lines, with EOS for the end of each. Spaces are those between its words."""
+    """A tokenizer of lines, with the id `newline` for the end of each.
+
+    Lines are cut from each other first, so that no token spans two.
+    """
 
     lines: Tokenizer
+    newline: int = EOS
 
     lossless = False
-    newline = EOS
 
     @property
     def vocab_size(self) -> int:
@@ -149,14 +152,14 @@ class LineTokenizer:
     def encode(self, text: str) -> Int32[np.ndarray, "_"]:
         ids = array.array("i")
         for number, line in enumerate(text.split("\n")):
-            ids.extend([EOS] if number else [])
+            ids.extend([self.newline] if number else [])
             ids.extend(self.lines.encode(line))
         return np.array(ids, np.int32)
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         found: list[list[SupportsIndex]] = [[]]
         for i in ids:
-            if int(i) == EOS:
+            if int(i) == self.newline:
                 found.append([])
             else:
                 found[-1].append(i)
@@ -164,7 +167,7 @@ class LineTokenizer:
 
     def save(self, folder: Path) -> None:
         self.lines.save(folder)
-        _save(folder, {"kind": "lines"})
+        _save(folder, {"kind": "lines", "newline": self.newline})
 
 
 def _save(folder: Path, about: dict) -> None:
@@ -179,6 +182,14 @@ def load_text_tokenizer(folder: str | Path) -> TextTokenizer:
                 return CharacterTokenizer(alphabet)
             case {"kind": "bytes"}:
                 return ByteTokenizer()
-            case {"kind": "lines"}:
+            case {"kind": "lines", "newline": int(newline)}:
+                return _of_lines(load_tokenizer(folder), newline)
+            case {"kind": "lines"}:  # of earlier versions
                 return LineTokenizer(load_tokenizer(folder))
         raise ValueError(f"unknown content {shorten(str(about))!r}")
+
+
+def _of_lines(tokenizer: Tokenizer, newline: int) -> LineTokenizer:
+    if not 0 <= newline < tokenizer.vocab_size:
+        raise ValueError(f"newline {newline} is none of {tokenizer.vocab_size} ids")
+    return LineTokenizer(tokenizer, newline)

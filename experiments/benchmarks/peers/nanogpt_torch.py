@@ -14,6 +14,7 @@ from absl import app, flags
 
 from attn_research.data.text.long_texts import tinyshakespeare
 from experiments.benchmarks import peers
+from experiments.harness.path_flags import define_path
 
 try:
     import torch
@@ -105,6 +106,6 @@ def _main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("data_dir", None, "Folder of data sets; unset: ATTN_DATA_DIR.")
+    define_path("data_dir", None, "Folder of data sets; unset: ATTN_DATA_DIR.")
     flags.DEFINE_integer("seed", 0, "Seed of the parameters and windows.")
     app.run(_main)

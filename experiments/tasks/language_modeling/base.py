@@ -45,9 +45,12 @@ class TextTask:
     @property
     def vocab_size(self) -> int:
         """The vocabulary size."""
-        if self.tokenizer is None:
-            return self.config.task.text.vocab_size
-        return self.tokenizer.vocab_size
+        text = self.config.task.text
+        if self.tokenizer is not None:
+            return self.tokenizer.vocab_size
+        if text.tokenizer == "given":
+            return data.read_given(text.vocabulary).vocab_size
+        return text.vocab_size
 
     @property
     def contents(self) -> dict[str, Any]:

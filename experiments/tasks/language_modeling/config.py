@@ -34,8 +34,16 @@ class TextConfig:
     sentences: int = setting(
         20_000, "Training sentences of --data=grammar.", 1, needs={"data": ("grammar",)}
     )
-    tokenizer: Literal["characters", "bytes", "words", "subwords"] = setting(
-        "words", "Tokens: characters, bytes, words between spaces, or SentencePiece subwords."
+    tokenizer: Literal["characters", "bytes", "words", "subwords", "given"] = setting(
+        "words",
+        "Tokens: characters, bytes, words between spaces, SentencePiece subwords, or those of a "
+        "given tokenizer.",
+    )
+    vocabulary: str = setting(
+        "",
+        "Given tokenizer: a tokenizer.json, or the folder of a published checkpoint or of a run.",
+        path=True,
+        needs={"tokenizer": ("given",)},
     )
     vocab_size: int = setting(
         10_000,

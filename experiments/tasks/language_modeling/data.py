@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from attn_research.data.download import find_data_dir
-from attn_research.data.files import check_files
+from attn_research.data.files import check_files, user_path
+from attn_research.data.text.json_tokenizer import JsonTokenizer
 from attn_research.data.text.long_texts import KNOWN, LongTexts, grammar_text, read_text
 from attn_research.data.text.rows import Stream
 from attn_research.data.text.streams import (
@@ -16,9 +17,12 @@ from attn_research.data.text.streams import (
     CharacterTokenizer,
     LineTokenizer,
     TextTokenizer,
+    load_text_tokenizer,
 )
 from attn_research.data.text.tokenizers import SubwordTokenizer, WordTokenizer
 from attn_research.evaluation.likelihood import LineLikelihood
+from attn_research.pretrained import network_of, read_checkpoint
+from attn_research.pretrained.tokenizers import load_tokenizer
 from experiments.tasks.language_modeling.config import TextConfig
 
 SPLITS = ("train", "dev", "test")
@@ -42,6 +46,8 @@ def check_text(config: TextConfig) -> None:
         find_data_dir(config.data_dir or None)
     if config.data == "text":
         check_files({split: getattr(config, split) for split in SPLITS})
+    if config.tokenizer == "given":
+        read_given(config.vocabulary)
 
 
 def _read(config: TextConfig) -> LongTexts:
@@ -51,6 +57,24 @@ def _read(config: TextConfig) -> LongTexts:
         train, dev, test = (read_text(getattr(config, split)) for split in SPLITS)
         return LongTexts(train, dev, {"test": test})
     return KNOWN[config.data](config.data_dir or None)
+
+
+@functools.lru_cache(maxsize=2)
+def read_given(place: str) -> TextTokenizer:
+    """The tokenizer of a run, of a published checkpoint, or of a tokenizer.json."""
+    if not place:
+        raise ValueError("--tokenizer=given needs --vocabulary, a tokenizer.json or a folder")
+    path = user_path(place)
+    if (path / "task").is_dir():
+        return load_text_tokenizer(path / "task")
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if file.name.endswith(".json") and file.is_file():
+        lines = JsonTokenizer.read(file)
+    else:
+        checkpoint = read_checkpoint(path)
+        published = load_tokenizer(checkpoint, network_of(checkpoint).vocab_size)
+        lines = JsonTokenizer(published.tokenizer.to_str())
+    return LineTokenizer(lines, lines.line_end)
 
 
 def _make_tokenizer(config: TextConfig, texts: LongTexts) -> TextTokenizer:
@@ -63,6 +87,8 @@ def _make_tokenizer(config: TextConfig, texts: LongTexts) -> TextTokenizer:
             return ByteTokenizer()
         case "words":
             return LineTokenizer(WordTokenizer.build(lines, size=config.vocab_size - 4))
+        case "given":
+            return read_given(config.vocabulary)
         case "subwords":
             return LineTokenizer(SubwordTokenizer.train(lines, vocab_size=config.vocab_size))
 
