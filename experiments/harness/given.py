@@ -112,12 +112,11 @@ def _against_row(paper: Paper, row: str, name: str, given: Values) -> str:
 
 
 def _against_start(paper: Paper, row: str, name: str, value: Any, values: Values) -> str:
-    """What values such as --init_from make of one that is given or that a row sets."""
-    shown = f"--{name}={_show(value)}"
+    """That --init_from has another value than one that is given, or that a row sets."""
     start = f"--init_from={values['init_from']} has {name}={_show(values[name])}"
-    if value == own_values(paper, row, values).get(name):
-        return f"row {row} is one of {shown}, and {start}: choose another row, or leave it out"
-    return f"{shown}: {start}; remove the flag"
+    if name in own_values(paper, row, values):
+        return f"row {row} sets {name}={_show(value)}, and {start}: choose another row"
+    return f"--{name}={_show(value)}, and {start}: remove one of the flags"
 
 
 def _show(value: Any) -> str:

@@ -104,12 +104,15 @@ def test_what_contradicts_the_start_is_refused(tmp_path, text):
     start = text | {"init_from": str(tmp_path / "published")}
     check_given(PAPER, "small", start)
     for given, words in (
-        ({"num_layers": 3}, "--num_layers=3: .* has num_layers=2; remove the flag"),
-        ({"tokenizer": "bytes"}, "--tokenizer=bytes: .* has tokenizer=given"),
+        (
+            {"num_layers": 3},
+            "--num_layers=3, and --init_from=.* has num_layers=2: remove",
+        ),
+        ({"tokenizer": "bytes"}, "--tokenizer=bytes, and --init_from=.* has tokenizer=given"),
     ):
         with pytest.raises(ValueError, match=words):
             check_given(PAPER, "small", start | given)
-    with pytest.raises(ValueError, match=r"row GPT-2 is one of --.*: choose another row"):
+    with pytest.raises(ValueError, match="row GPT-2 sets model_dim=24, and"):
         check_given(PAPER, "GPT-2", start)
 
 
