@@ -19,6 +19,7 @@ from tokenizers import (
 )
 
 from attn_research.data.files import one_line, read_lines
+from attn_research.data.text.json_tokenizer import parse_tokenizer
 from attn_research.data.text.wordpiece import is_lowercase, make_word_pieces
 from attn_research.pretrained.checkpoint import Checkpoint
 from attn_research.pretrained.marian_tokenizer import (
@@ -112,12 +113,9 @@ def _from_folder(folder: Path | None) -> tuple[str, Tokenizer]:
         raise ValueError("a checkpoint that was read from no folder has no tokenizer")
     if (path := folder / "tokenizer.json").is_file():
         try:
-            tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
-        except Exception as error:  # of a kind of its own, without a name
+            return str(path), parse_tokenizer(path.read_text("utf-8"))
+        except ValueError as error:
             raise ValueError(f"{path} is no tokenizer ({one_line(error)})") from None
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        return str(path), tokenizer
     if (path := folder / "vocab.txt").is_file():
         return str(path), _from_vocabulary(path)
     raise FileNotFoundError(

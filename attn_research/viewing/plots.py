@@ -78,28 +78,18 @@ def learning_figure(
     curves: Sequence[Curve], *, x_label: str = "target tokens", y_label: str = "loss per token"
 ) -> Figure:
     """Learning curves: a loss against target tokens, seconds or another `x_label`."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    _draw(axes, curves, _styles(curves))
+    figure, axes = _one_panel(curves, x_label, y_label)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    _add_legend(figure)
     return figure
 
 
 def sizes_figure(curves: Sequence[Curve], *, x_label: str, y_label: str) -> Figure:
     """A quality against sizes, such as numbers of examples, on a logarithmic axis of these."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    _draw(axes, curves, _styles(curves))
+    figure, axes = _one_panel(curves, x_label, y_label)
     axes.set_xscale("log")
     sizes = sorted({size for curve in curves for size in curve.x})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    _add_legend(figure)
     return figure
 
 
@@ -131,6 +121,16 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _one_panel(curves: Sequence[Curve], x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    _draw(axes, curves, _styles(curves))
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    _add_legend(figure)
+    return figure, axes
 
 
 def _styles(curves: Sequence[Curve]) -> dict[str, dict]:

@@ -1,11 +1,10 @@
-"""What GPT takes from --init_from, a published checkpoint or a run: network, tokenizer, parameters.
+"""The network, tokenizer and parameters of GPT from --init_from, a published checkpoint or a run.
 
 The network is described by values of the config, so that a run can be read without the folder.
 """
 
 import dataclasses
 import functools
-import json
 from typing import Any
 
 from flax import traverse_util
@@ -14,14 +13,13 @@ from attn_research.data.files import user_path
 from attn_research.layers.embeddings import LearnedPositions
 from attn_research.models.gpt import GPT
 from attn_research.pretrained import network_of, read_checkpoint
-from attn_research.pretrained.family import difference
 from attn_research.trees import named_leaves
 from attn_research.types import PyTree
 from experiments.gpt2018.network import BLOCKS, GPTConfig, make_network
 from experiments.harness.config import Config
-from experiments.harness.continuation import ABOUT
 from experiments.tasks.language_modeling.data import read_given
 from experiments.tasks.language_modeling.task import LanguageModelingTask
+from experiments.tasks.starting import check_described, values_of_run
 
 # Values of training, which are not those of the network that it starts from.
 _FREE = "dropout", "attention_dropout"
@@ -34,11 +32,10 @@ def complete(config: Config) -> Config:
     A folder that is not there changes nothing; training refuses it.
     """
     folder = config.train.init_from
-    path = user_path(folder)
-    if not folder or not path.exists():
+    if not folder or not user_path(folder).exists():
         return config
-    of_run = (path / ABOUT).is_file()
-    choices = _of_run(folder) if of_run else _of_checkpoint(folder, config)
+    values = values_of_run(folder)
+    choices = _of_checkpoint(folder, config) if values is None else _of_run(folder, values)
     return config.replace(tokenizer="given", vocabulary=folder, **choices)
 
 
@@ -60,8 +57,7 @@ def adapt(config: Config, params: PyTree) -> PyTree:
     return traverse_util.unflatten_dict(leaves | cut, sep="/")
 
 
-def _of_run(folder: str) -> dict[str, Any]:
-    values = json.loads((user_path(folder) / ABOUT).read_bytes())["config"]
+def _of_run(folder: str, values: dict[str, Any]) -> dict[str, Any]:
     if missing := [name for name in ("block", "positions", "tied") if name not in values]:
         raise ValueError(f"--init_from={folder}: a run without {missing[0]} is no GPT")
     return {name: values[name] for name in _CHOICES if name in values}
@@ -84,11 +80,7 @@ def _of_checkpoint(folder: str, config: Config) -> dict[str, Any]:
         network = network.clone(head_dim=None)
     if isinstance(network.positions, LearnedPositions):
         plain = plain.clone(positions=network.positions)
-    if other := difference(network, plain):
-        raise ValueError(
-            f"--init_from={folder}: its {other} is {getattr(network, other)!r}; this network has "
-            f"{getattr(plain, other)!r}"
-        )
+    check_described(folder, network, plain)
     return choices
 
 

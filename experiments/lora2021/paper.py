@@ -57,6 +57,7 @@ def trainable(config: Config) -> Trainable | None:
 
 
 _ALL = "attention/(query|key|value|output)$"
+_EVERY = "(attention|mlp)/"  # feed-forward layers too
 # The paper's comparison of methods, and Table 5: one budget of parameters spread in other ways.
 ROWS = {
     "full": Row({"method": "full"}, scales={"small": dict(learning_rate=2e-4)}),
@@ -67,10 +68,10 @@ ROWS = {
     "lora-v": Row({"where": "attention/value$", "rank": 16, "alpha": 32.0}),
     "lora-o": Row({"where": "attention/output$", "rank": 16, "alpha": 32.0}),
     "lora-qkvo": Row({"where": _ALL, "rank": 4, "alpha": 8.0}),
-    "lora-all": Row({"where": "(attention|mlp)/", "rank": 2, "alpha": 4.0}),
+    "lora-all": Row({"where": _EVERY, "rank": 2, "alpha": 4.0}),
     "lora-r1": Row({"rank": 1, "alpha": 2.0}),
     "lora-r64": Row({"rank": 64, "alpha": 128.0}),
-    "lora-all-r8": Row({"where": "(attention|mlp)/", "rank": 8, "alpha": 16.0}),
+    "lora-all-r8": Row({"where": _EVERY, "rank": 8, "alpha": 16.0}),
 }
 
 SCALES = {

@@ -17,6 +17,20 @@ from attn_research.data.text.tokenizers import FILE
 _ENDS = "<|endoftext|>", "</s>", "[SEP]"
 
 
+def parse_tokenizer(content: str) -> Tokenizer:
+    """The tokenizer of a tokenizer.json, without padding and truncation.
+
+    ValueError, with the reason, for content that is none.
+    """
+    try:
+        found = Tokenizer.from_str(content)
+    except Exception as error:  # of a kind of its own, without a name
+        raise ValueError(one_line(error)) from None
+    found.no_padding()
+    found.no_truncation()
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class JsonTokenizer:
     """The tokens of a tokenizer.json, without special ones around a text.
@@ -84,11 +98,9 @@ class JsonTokenizer:
     @functools.cached_property
     def _tokenizer(self) -> Tokenizer:
         try:
-            found = Tokenizer.from_str(self.content)
-        except Exception as error:  # of a kind of its own, without a name
-            raise ValueError(f"it is no tokenizer ({one_line(error)})") from None
+            found = parse_tokenizer(self.content)
+        except ValueError as error:
+            raise ValueError(f"it is no tokenizer ({error})") from None
         if not found.get_vocab():
             raise ValueError("it has no tokens")
-        found.no_padding()
-        found.no_truncation()
         return found

@@ -1,6 +1,5 @@
 """Accuracy by the number of labelled sentences, a line for each method, from results."""
 
-import statistics
 from pathlib import Path
 
 from attn_research.viewing import plots
@@ -10,7 +9,6 @@ from experiments.harness.paper import Paper
 from experiments.harness.results import (
     RUN_COLUMNS,
     cell,
-    mean,
     read_results,
     run_cells,
     write_tables,
@@ -25,17 +23,17 @@ def report(folder: Path, paper: Paper) -> None:
     lines, curves = [], {}
     for label, runs in results.items():
         config = runs[0]["config"]
-        tests = [run["scores"]["tests"]["test"]["accuracy"] for run in runs]
+        tests = cell([run["scores"]["tests"]["test"]["accuracy"] for run in runs])
         lines.append(
             {
                 "model": label,
                 "sentences": config["num_labelled"],
-                "test accuracy": cell(tests),
+                "test accuracy": tests,
                 "dev accuracy": cell([run["dev_accuracy"] for run in runs]),
                 **run_cells(runs),
             }
         )
-        point = config["num_labelled"], mean(tests), statistics.stdev(tests) if tests[1:] else 0.0
+        point = config["num_labelled"], tests.value, tests.deviation or 0.0
         curves.setdefault(config["method"], []).append(point)
     notes = [
         "Sentences are drawn by the seed. The parameters are those of the best accuracy on the "

@@ -68,7 +68,7 @@ def read_given(place: str) -> TextTokenizer:
     if (path / "task").is_dir():
         return load_text_tokenizer(path / "task")
     file = path / "tokenizer.json" if path.is_dir() else path
-    if file.name.endswith(".json") and file.is_file():
+    if file.suffix == ".json" and file.is_file():
         lines = JsonTokenizer.read(file)
     else:
         checkpoint = read_checkpoint(path)

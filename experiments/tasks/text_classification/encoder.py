@@ -6,14 +6,13 @@ then those, and what the classes need is new.
 
 import dataclasses
 import functools
-import json
 from typing import Any
 
 from attn_research.data.files import user_path
 from attn_research.models.bert import HEADS, Bert, BertClassifier
 from attn_research.pretrained import network_of, read_checkpoint
-from attn_research.pretrained.family import difference
 from experiments.harness.config import Config, setting
+from experiments.tasks.starting import check_described, values_of_run
 from experiments.tasks.text_classification.batches import longest
 from experiments.tasks.text_classification.config import (
     EXAMPLES,
@@ -90,8 +89,7 @@ def complete(config: Config) -> Config:
 def _sizes(folder: str) -> dict[str, int]:
     """The sizes of the network in a folder; a ValueError where it is none that can be trained."""
     path = user_path(folder)
-    if (path / "run.json").is_file():
-        values = json.loads((path / "run.json").read_bytes())["config"]
+    if (values := values_of_run(folder)) is not None:
         sizes = {name: values[name] for name in SIZES if name in values}
         if missing := [name for name in SIZES if name not in sizes]:
             raise ValueError(f"--init_from={folder}: a run without {missing[0]} is no BERT")
@@ -106,11 +104,7 @@ def _sizes(folder: str) -> dict[str, int]:
     plain = _encoder(found, heads=network.heads)
     free = ("num_classes", "dropout", "attention_dropout", "classifier_dropout")
     plain = plain.clone(**{name: getattr(network, name) for name in free})
-    if other := difference(network, plain):
-        raise ValueError(
-            f"--init_from={folder}: its {other} is {getattr(network, other)!r}; this network has "
-            f"{getattr(plain, other)!r}"
-        )
+    check_described(folder, network, plain)
     return found
 
 

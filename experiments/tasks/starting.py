@@ -1,0 +1,24 @@
+"""The network that training starts from: values of a run, and checks of a published one."""
+
+import json
+from typing import Any
+
+from flax import linen as nn
+
+from attn_research.data.files import user_path
+from attn_research.pretrained.family import difference
+
+
+def values_of_run(place: str) -> dict[str, Any] | None:
+    """The values of the config of a run, by name; None for a folder that holds none."""
+    about = user_path(place) / "run.json"
+    return json.loads(about.read_bytes())["config"] if about.is_file() else None
+
+
+def check_described(place: str, network: nn.Module, described: nn.Module) -> None:
+    """ValueError where a published network is not the one that values of a config describe."""
+    if other := difference(network, described):
+        raise ValueError(
+            f"--init_from={place}: its {other} is {getattr(network, other)!r}; this network has "
+            f"{getattr(described, other)!r}"
+        )
