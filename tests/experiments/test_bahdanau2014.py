@@ -105,7 +105,7 @@ def test_describe_at_paper_scale_counts_the_weights_of_the_paper():
         (["--row=RNNsearch-50", "--table"], ["--row=RNNsearch-50", "--table", "one of them"]),
         (["--json"], ["--json", "--describe"]),
         (["--score=dot", "--table"], ["--score=dot has no effect", "row RNNencdec-30 sets"]),
-        (["--init_from=/nowhere"], ["--init_from=/nowhere is no folder of a run"]),
+        (["--init_from=/nowhere", "--run_dir=/nowhere/runs"], ["/nowhere is no folder of a run"]),
     ],
 )
 def test_bad_input_gives_a_one_line_error(arguments, parts):
