@@ -7,7 +7,12 @@ and hashable, and equal ones trace once. `attend` puts them together.
 from attn_research.attention.api import attend, explain
 from attn_research.attention.array_masks import Around, Dense, GlobalTokens, Padding, Segments
 from attn_research.attention.call import Attended, Capture
-from attn_research.attention.lsh import bucket_attend, lsh_buckets, shared_keys
+from attn_research.attention.lsh import (
+    bucket_attend,
+    bucket_counts,
+    lsh_buckets,
+    shared_keys,
+)
 from attn_research.attention.masks import Causal, Full, Mask, Window
 from attn_research.attention.normalizers import Dropout, Gaussian, softmax
 from attn_research.attention.patterns import (
@@ -69,6 +74,7 @@ __all__ = [
     "attend_on_ring",
     "big_bird",
     "bucket_attend",
+    "bucket_counts",
     "entmax15",
     "explain",
     "longformer",

@@ -36,6 +36,10 @@ class Around(Mask):
         center = self._center(q_pos)
         return jnp.abs(jnp.asarray(signed(k_pos), center.dtype) - center) <= self.half_width
 
+    @property
+    def per_query(self) -> bool:
+        return True
+
     def check(self, batch: tuple[int, ...], num_queries: int | None, num_keys: int | None) -> None:
         if not jnp.issubdtype(self.center.dtype, jnp.floating):
             raise ValueError(f"Around(center) has dtype {self.center.dtype}: give floats")

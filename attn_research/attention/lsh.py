@@ -1,10 +1,12 @@
 """Attention among keys of the same bucket, and the locality-sensitive hash of Reformer.
 
 Kitaev, Kaiser, Levskaya 2020, section 2. In each of several rounds the positions are sorted by
-bucket, and a chunk of them attends to itself and to the chunk before it. Time and memory grow with
-T times the chunk, and memory not with the rounds.
+bucket, and a chunk of them attends to itself and to the chunk before it. Time and memory of that
+grow with T times the chunk, and memory not with the rounds; those of the hash grow with T times the
+number of buckets, or its square root where `bucket_counts` factors it.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import jax
@@ -13,35 +15,60 @@ import numpy as np
 from einops import rearrange
 from jax import lax
 
-from attn_research.attention.call import Attended, AttentionCall
-from attn_research.attention.masks import Full, Mask, allowed_in_groups
+from attn_research.attention.by_content import allowed_in_groups, check_captures_all
+from attn_research.attention.call import Attended, AttentionCall, Capture
+from attn_research.attention.masks import Full, Mask
 from attn_research.types import Array, Float, Int, Key, wide_dtype
 
 PADDING = np.iinfo(np.int32).max  # its bucket
+WHOLE = 128  # buckets of one hash, at most, before their number is factored
 OWN = 1e5  # taken from the score of a query and its own key, which counts where it is alone
+
+
+def bucket_counts(length: int, chunk: int) -> tuple[int, ...]:
+    """The numbers of buckets for `lsh_buckets` by which two fill a chunk of `chunk` positions.
+
+    Of more than 128, two factors of at least that product: two hashes with few buckets cost less
+    than one with many.
+    """
+    count = max(2, 2 * -(-length // chunk))
+    if count <= WHOLE:
+        return (count,)
+    first = 2 * math.ceil(count**0.5 / 2)
+    return first, 2 * math.ceil(count / first / 2)
 
 
 def lsh_buckets(
     vectors: Float[Array, "*B T N H"],
     key: Key[Array, ""],
     *,
-    num_buckets: int,
+    num_buckets: int | tuple[int, ...],
     num_rounds: int,
 ) -> Int[Array, "*B N rounds T"]:
     """Buckets of angular hashing, argmax[xR; -xR] of a random matrix R for each head and round.
 
     Section 2, equation 6; vectors in a small angle fall into one bucket more often than others. The
-    number of buckets is even.
+    number of buckets is even. Several numbers are those of several hashes, and a bucket is one of
+    each: their product in all.
     """
-    if num_buckets % 2 or num_buckets < 2:
-        raise ValueError(f"num_buckets={num_buckets}: half are opposites, so give 2, 4, ...")
+    counts = (num_buckets,) if isinstance(num_buckets, int) else num_buckets
+    for count in counts:
+        if count % 2 or count < 2:
+            raise ValueError(f"num_buckets={count}: half are opposites, so give 2, 4, ...")
     num_heads, width = vectors.shape[-2:]
     wide = vectors.astype(wide_dtype(vectors))
-    shape = num_heads, width, num_rounds, num_buckets // 2
-    matrices = jax.random.normal(key, shape, wide.dtype)
-    rotated = jnp.einsum("...tnh,nhri->...nrti", wide, matrices)
-    both = jnp.concatenate([rotated, -rotated], axis=-1)
-    return lax.stop_gradient(both.argmax(axis=-1).astype(jnp.int32))
+
+    def hashed(key: Array, count: int) -> Array:
+        matrices = jax.random.normal(key, (num_heads, width, num_rounds, count // 2), wide.dtype)
+        rotated = jnp.einsum("...tnh,nhri->...nrti", wide, matrices)
+        both = jnp.concatenate([rotated, -rotated], axis=-1)
+        return both.argmax(axis=-1).astype(jnp.int32)
+
+    keys = [key] if len(counts) == 1 else jax.random.split(key, len(counts))
+    found = jnp.int32(0)
+    for each, count in zip(keys, counts, strict=True):
+        found = found * count + hashed(each, count)
+    return lax.stop_gradient(found)
 
 
 def shared_keys(query: Float[Array, "*B T N H"]) -> Float[Array, "*B T N H"]:
@@ -60,7 +87,7 @@ def bucket_attend(
     key: Float[Array, "*B S N H"] | None = None,
     mask: Mask = Full(),
     own: bool = False,
-    capture: Literal["all"] | None = None,
+    capture: Literal["all"] | Capture | None = None,
 ) -> Attended:
     """Attention of each query to the keys that some round puts into its bucket and near it.
 
@@ -73,7 +100,7 @@ def bucket_attend(
     other, as with shared queries and keys. A query that may attend to no key has context 0.
     """
     key = shared_keys(query) if key is None else key
-    call = AttentionCall(query, key, value, mask=mask).checked()
+    call = AttentionCall(query, key, value, mask=mask, capture=capture).checked()
     _check(call, buckets, chunk)
     length, dtype = call.lengths[0], wide_dtype(query, key, value)
     more = -length % chunk
@@ -228,3 +255,4 @@ def _check(call: AttentionCall, buckets: Array, chunk: int) -> None:
         raise ValueError(f"buckets have shape {buckets.shape}: give {needed}")
     if chunk < 1:
         raise ValueError(f"chunk={chunk}: give 1 or more")
+    check_captures_all(call)

@@ -116,9 +116,25 @@ class Mask:
         return next(iter(counts), None)
 
     @property
+    def num_layers(self) -> int | None:
+        """The number of layers that it has a mask for, None where it is for any number.
+
+        ValueError where two of its parts disagree.
+        """
+        counts = {part.num_layers for part in self.parts} - {None}
+        if len(counts) > 1:
+            raise ValueError(f"masks of {' and '.join(map(str, sorted(counts)))} layers are joined")
+        return next(iter(counts), None)
+
+    @property
     def varies(self) -> bool:
         """Whether it is a mask of each head or layer; what `of_heads` returns is not."""
         return any(part.varies for part in self.parts)
+
+    @property
+    def per_query(self) -> bool:
+        """Whether it has arrays of the queries of a call, in their order, as `Around` has."""
+        return any(part.per_query for part in self.parts)
 
     def dense(self, num_queries: int, num_keys: int) -> Bool[Array | np.ndarray, "*leading T S"]:
         """The mask written out: [T, S], or [*B, 1, T, S] where it carries per-batch arrays."""
@@ -268,15 +284,3 @@ def _mask(other: Any, operator: str) -> Mask:
     if not isinstance(other, Mask):
         raise TypeError(f"{operator} joins masks, and {type(other).__name__} is none: see Padding")
     return other
-
-
-def allowed_in_groups(
-    mask: Mask, q_index: Int[Array, "*B N groups T"], k_index: Int[Array, "*B N groups S"]
-) -> Bool[Array, "*B N groups T S"]:
-    """A mask, whose arrays have an axis for heads, of positions that attend in groups."""
-    *rows, groups, num_queries = q_index.shape
-    shape = *rows, groups, num_queries, k_index.shape[-1]
-    q_pos = q_index.reshape(*rows, 1, groups * num_queries, 1)
-    k_pos = jnp.broadcast_to(k_index[..., None, :], shape)
-    k_pos = k_pos.reshape(*rows, 1, groups * num_queries, shape[-1])
-    return jnp.broadcast_to(mask(q_pos, k_pos), k_pos.shape).reshape(shape)

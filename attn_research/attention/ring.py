@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from attn_research.attention.array_masks import Around
 from attn_research.attention.backends.xla_flash import backend, backward, online_softmax
 from attn_research.attention.backends.xla_flash.online_softmax import Outputs
 from attn_research.attention.backends.xla_flash.plan import Plan
@@ -104,14 +103,10 @@ def _kinds_of_whole(
 ) -> Int[Any, "*#B rows cols"] | None:
     """The kinds of all tiles of the sequence, None where devices do not have whole ones."""
     whole_tiles = all(n % size == 0 for n, size in zip(lengths, tile, strict=True))
-    if not whole_tiles or _has_centers(call.mask):
+    if not whole_tiles or call.mask.per_query:
         return None
     whole = call.replace(positions=None)
     return find_kinds(whole, tile, tuple(ring * n for n in lengths), always=True)
-
-
-def _has_centers(mask: Mask) -> bool:
-    return isinstance(mask, Around) or any(map(_has_centers, mask.parts))
 
 
 def _around(plan: Plan, axis: str) -> Callable[[Operands, Constants], Outputs]:

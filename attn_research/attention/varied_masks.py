@@ -99,6 +99,10 @@ class ByLayer(Choice):
     """A mask for each layer of a stack, in order, of which `of_layer` chooses one."""
 
     @property
+    def num_layers(self) -> int | None:
+        return len(self.masks) if self.index is None else None
+
+    @property
     def varies(self) -> bool:
         return np.ndim(self._chosen()) == 0
 

@@ -3,7 +3,9 @@
 A ring of slots holds the keys and values of the last tokens, beside them are those of the attention
 sinks, which StreamingLLM keeps (Xiao et al. 2023, section 3.2). Tokens keep the positions that they
 have in the text, so that states are those of the whole text under the mask
-`streaming(window, sinks)`, to rounding, however long it is.
+`streaming(window, sinks)`, to rounding, however long it is. Xiao et al. number tokens by their
+place in the cache instead: with rotary positions, a network that was trained on short texts meets
+distances to its sinks here that it has not seen.
 """
 
 import dataclasses
@@ -13,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.attention import Positions, streaming
+from attn_research.attention import Positions, Prefix, Window, streaming
 from attn_research.decoding.cache import BeamHistory, KeyValueCache, KeyValues
 from attn_research.trees import pytree
 from attn_research.types import Array, Bool, Float, Int, PyTree
@@ -127,12 +129,12 @@ def begin_stream(
     """The state of a decoder-only network before a stream, in place of that of `begin`.
 
     `extend` and `step` take it, for up to `chunk` tokens at a time, any number of times: memory
-    does not grow. The network's mask is `streaming(window, sinks)`, or one that allows no more than
-    that; a window or sinks other than its own would change what it computes. ValueError where it
-    has another, or a table of positions, which ends.
+    does not grow. The network's mask is `streaming(window, sinks)`, also without its causality,
+    which a decoder adds; a window or sinks other than its own would change what it computes.
+    ValueError where it has another, or a table of positions, which ends.
     """
     mask = streaming(window, sinks)
-    if network.mask != mask:
+    if network.mask not in (mask, Window(window - 1, window - 1) | Prefix(sinks)):
         raise ValueError(
             f"the network's mask is {network.mask}: build it with mask=streaming({window}, {sinks})"
         )

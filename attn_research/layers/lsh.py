@@ -15,6 +15,7 @@ from attn_research.attention import (
     Mask,
     Rotation,
     bucket_attend,
+    bucket_counts,
     lsh_buckets,
     shared_keys,
 )
@@ -29,8 +30,9 @@ class LSHAttention(MultiHeadAttention):
     """Heads whose keys are their queries, of length 1, and that attend within buckets of a hash.
 
     `num_rounds` of hashing find keys, as `bucket_attend` has it with chunks of `chunk` positions;
-    with 0 rounds a query attends to all keys. There are 2 T / `chunk` buckets. In training each
-    step draws a hash, else it is always the same. Kitaev, Kaiser, Levskaya 2020, section 2.
+    with 0 rounds a query attends to all keys. There are 2 T / `chunk` buckets, or a few more (see
+    `bucket_counts`). In training each step draws a hash, else it is always the same. Kitaev,
+    Kaiser, Levskaya 2020, section 2.
     """
 
     num_rounds: int = 4
@@ -68,12 +70,10 @@ class LSHAttention(MultiHeadAttention):
             return self.attend_projected(
                 query, memory, mask, bias=_own_last, train=train, capture=capture
             )
-        if capture not in (None, "all"):
-            raise ValueError('LSH attention captures all weights of a layer: give capture="all"')
         buckets = lsh_buckets(
             memory.keys,
             self.make_rng("dropout") if train else jax.random.key(0),
-            num_buckets=max(2, 2 * -(-query.shape[-3] // self.chunk)),
+            num_buckets=bucket_counts(query.shape[-3], self.chunk),
             num_rounds=self.num_rounds,
         )
         return bucket_attend(
@@ -90,6 +90,11 @@ class LSHAttention(MultiHeadAttention):
             raise ValueError("LSH attention: queries are the keys, so no heads share keys")
         if self.dropout or self.scoring.make_score is not ScaledDot:
             raise ValueError("LSH attention scores by scaled_dot, without dropout of weights")
+        if self.num_rounds and self.implementation is not None:
+            raise ValueError(
+                f"implementation {self.implementation!r}: LSH attention has one of its own, so "
+                "name none"
+            )
         query, _, value = super()._projections()
         return query, None, value
 

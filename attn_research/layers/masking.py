@@ -15,11 +15,11 @@ from attn_research.attention import (
     Gaussian,
     Mask,
     Padding,
+    Prefix,
     Segments,
     Window,
     longformer,
     softmax,
-    streaming,
 )
 from attn_research.layers.dense import Dense
 from attn_research.types import Array, Bool, Float, Int
@@ -31,9 +31,9 @@ MASKS: dict[str, Callable[[int], Mask]] = {
     "global": lambda half_width: Full(),
     "local_m": lambda half_width: Window(half_width, half_width),
     "causal": lambda half_width: Causal(),
-    # The first position is global, or a sink.
+    # The first position is global, or a sink: all attend to it, and it to all or to its window.
     "longformer": lambda half_width: longformer(half_width),
-    "sinks": lambda half_width: streaming(half_width + 1, sinks=1),
+    "sinks": lambda half_width: Window(half_width, half_width) | Prefix(1),
 }
 
 
@@ -44,6 +44,15 @@ def intersect(*masks: Mask | None) -> Mask:
         if mask is not None and mask != Full():
             result = mask if result is None else result & mask
     return Full() if result is None else result
+
+
+def check_layers(mask: Mask, num_layers: int) -> None:
+    """ValueError where a mask is one of each layer, and of another number of layers."""
+    if mask.num_layers not in (None, num_layers):
+        raise ValueError(
+            f"ByLayer has {mask.num_layers} masks, and the network {num_layers} layers: give one "
+            "for each"
+        )
 
 
 def within_texts(

@@ -18,7 +18,7 @@ from attn_research.layers.dense import Dense
 from attn_research.layers.embeddings import LearnedPositions, token_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL, MaskedLM, Pooler
-from attn_research.layers.masking import within_texts
+from attn_research.layers.masking import check_layers, within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
@@ -150,6 +150,7 @@ class Bert(nn.Module):
         """
         states = self._embed(ids, types, self._rows(ids, valid, segments, positions), train=train)
         mask = (self.mask if mask is None else mask).of_length(ids.shape[-1])
+        check_layers(mask, self.num_layers)
         mask = within_texts(mask, valid, segments)
 
         def run(block, states, layer, capture):

@@ -30,7 +30,7 @@ from attn_research.layers.dense import Dense
 from attn_research.layers.embeddings import token_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL
-from attn_research.layers.masking import intersect, within_texts
+from attn_research.layers.masking import check_layers, intersect, within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
@@ -269,6 +269,7 @@ class GPT(nn.Module):
 
     def _check(self):
         """The width of a head; ValueError where sizes do not fit."""
+        check_layers(self.mask, self.num_layers)
         if self.head_dim is None and self.model_dim % self.num_heads:
             raise ValueError(
                 f"model_dim {self.model_dim} is not a multiple of num_heads {self.num_heads}: "

@@ -19,6 +19,7 @@ from attn_research.layers.dense import Dense
 from attn_research.layers.embeddings import Resizing, resize_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import Pooler
+from attn_research.layers.masking import check_layers
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
@@ -173,6 +174,8 @@ class ViT(nn.Module):
         states = states + positions[None]
         states = self.first_norm(states) if self.embedding_norm else states
         states = self.drop(states, deterministic=not train)
+
+        check_layers(self.mask, self.num_layers)
 
         def run(block, states, layer, capture):
             return block(states, self.mask.of_layer(layer), train=train, capture=capture)

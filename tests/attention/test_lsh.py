@@ -7,8 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import ByHead, Causal, Dense, Padding, Window, attend
-from attn_research.attention.lsh import bucket_attend, lsh_buckets, shared_keys
+from attn_research.attention import (
+    Around,
+    ByHead,
+    Capture,
+    Causal,
+    Dense,
+    Padding,
+    Window,
+    attend,
+)
+from attn_research.attention.lsh import (
+    bucket_attend,
+    bucket_counts,
+    lsh_buckets,
+    shared_keys,
+)
 from attn_research.attention.testing.cases import random_arrays
 
 B, T, N, H, HV, CHUNK = 2, 22, 3, 4, 5, 6
@@ -117,18 +131,47 @@ def test_near_vectors_collide_as_often_as_angles_say():
     np.testing.assert_array_equal(opposite, (many + 4) % 8)
 
 
-def test_memory_is_linear_in_length():
-    def temporary(length):
+def test_many_buckets_are_pairs_of_two_hashes():
+    assert bucket_counts(1024, 64) == (32,) and bucket_counts(5, 64) == (2,)
+    for length in (4160, 32_768, 100_000):
+        first, second = bucket_counts(length, 64)
+        assert first % 2 == second % 2 == 0
+        assert 0 <= first * second - 2 * length / 64 < 2 * first
+    pairs = lsh_buckets(QUERY, jax.random.key(1), num_buckets=(4, 6), num_rounds=50)
+    assert set(np.unique(pairs)) == set(range(24))
+    # Vectors that agree in one hash are told apart by the other, and opposites differ in both.
+    first, second = np.asarray(pairs) // 6, np.asarray(pairs) % 6
+    opposite = lsh_buckets(-QUERY, jax.random.key(1), num_buckets=(4, 6), num_rounds=50)
+    np.testing.assert_array_equal(opposite // 6, (first + 2) % 4)
+    np.testing.assert_array_equal(opposite % 6, (second + 3) % 6)
+
+
+def test_memory_and_flops_are_linear_in_length():
+    def cost(length):
         shapes = [jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)] * 2
 
         def loss(query, value):
-            buckets = lsh_buckets(query, jax.random.key(0), num_buckets=length // 32, num_rounds=2)
-            return jnp.sum(bucket_attend(query, value, buckets, chunk=64, mask=Causal()).context)
+            counts = bucket_counts(length, 16)
+            buckets = lsh_buckets(query, jax.random.key(0), num_buckets=counts, num_rounds=2)
+            return jnp.sum(bucket_attend(query, value, buckets, chunk=16, mask=Causal()).context)
 
         compiled = jax.jit(jax.grad(loss)).lower(*shapes).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        return compiled.memory_analysis().temp_size_in_bytes, compiled.cost_analysis()["flops"]
 
-    assert temporary(2048) < 2.3 * temporary(1024)
+    for many, few in zip(cost(8192), cost(4096), strict=True):
+        assert many < 2.3 * few
+
+
+def test_later_values_reach_no_earlier_context():
+    options = dict(chunk=CHUNK, mask=Causal())
+
+    def changed(place):
+        values = VALUE, VALUE.at[:, place].add(1)
+        before, after = (bucket_attend(QUERY, x, buckets_of(3), **options).context for x in values)
+        return np.abs(before - after).max(axis=(0, 2, 3)) > 0
+
+    assert not changed(T - 1)[:-1].any()
+    assert changed(0)[1:].any()
 
 
 def test_what_is_refused():
@@ -139,3 +182,7 @@ def test_what_is_refused():
         bucket_attend(QUERY[:, :9], VALUE, buckets_of(2), chunk=CHUNK, key=QUERY)
     with pytest.raises(ValueError, match="num_buckets=3: half are opposites"):
         lsh_buckets(QUERY, jax.random.key(0), num_buckets=3, num_rounds=1)
+    with pytest.raises(ValueError, match='captures all weights: give capture="all"'):
+        attention(buckets_of(2), capture=Capture((0,), (0,)))
+    with pytest.raises(ValueError, match="such as Around, for attention by content"):
+        attention(buckets_of(2), mask=Around(jnp.zeros((B, T)), 3) & Causal())

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Causal, Full, Padding, attend
+from attn_research.attention import Capture, Causal, Full, Padding, attend
 from attn_research.attention.routing import routing_attend, update_centroids
 from attn_research.attention.testing.cases import random_arrays
 
@@ -13,7 +13,8 @@ B, T, N, H, HV = 2, 14, 3, 4, 5
 QUERY, KEY, VALUE, CENTROIDS = random_arrays(
     np.random.default_rng(0), (B, T, N, H), (B, T, N, H), (B, T, N, HV), (N, 4, H)
 )
-PADDED = Padding(jnp.arange(T)[None] < jnp.array([[T], [9]]))
+VALID = jnp.arange(T)[None] < jnp.array([[T], [9]])
+PADDED = Padding(VALID)
 
 
 def unit(array):
@@ -21,12 +22,17 @@ def unit(array):
     return array / np.linalg.norm(array, axis=-1, keepdims=True)
 
 
-def common_clusters(size):
-    """In how many clusters both are, [B, N, T, T], written out."""
-    nearness = np.einsum("btnh,nch->bnct", unit(QUERY), unit(CENTROIDS))
-    rank = np.argsort(np.argsort(-nearness, axis=-1), axis=-1)
-    member = (rank < size).astype(int)
-    return np.einsum("bnct,bncs->bnts", member, member)
+def common_clusters(size, valid=None):
+    """In how many clusters a query and a key both are, [B, N, T, T], written out."""
+
+    def members(vectors):
+        nearness = np.einsum("btnh,nch->bnct", unit(vectors), unit(CENTROIDS))
+        if valid is not None:
+            nearness = np.where(np.asarray(valid)[:, None, None], nearness, -np.inf)
+        rank = np.argsort(np.argsort(-nearness, axis=-1), axis=-1)
+        return (rank < size).astype(int)
+
+    return np.einsum("bnct,bncs->bnts", members(QUERY), members(KEY))
 
 
 def with_gradients(attention):
@@ -37,19 +43,42 @@ def with_gradients(attention):
     return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(QUERY, KEY, VALUE)
 
 
-@pytest.mark.parametrize("mask", [Full(), Causal() & PADDED], ids=["full", "causal and padding"])
+@pytest.mark.parametrize(
+    ("mask", "valid"),
+    [(Full(), None), (Causal() & PADDED, None), (Causal(), VALID)],
+    ids=["full", "causal and a mask of padding", "causal without padding"],
+)
 @pytest.mark.parametrize("size", [5, T])
-def test_attention_within_clusters_written_out(mask, size):
-    count = common_clusters(size)
+def test_attention_within_clusters_written_out(mask, valid, size):
+    count = common_clusters(size, valid)
+    options = dict(size=size, mask=mask, valid=valid, capture="all")
+    mask = mask if valid is None else mask & Padding(valid)
     bias = jnp.asarray(np.log(np.maximum(count, 1e-30)), jnp.float32)
     bias = jnp.where(count > 0, bias, -jnp.inf)
     reference = {"mask": mask, "bias": bias, "implementation": "reference", "capture": "all"}
-    found = with_gradients(
-        lambda *x: routing_attend(*x, CENTROIDS, size=size, mask=mask, capture="all")
-    )
+    found = with_gradients(lambda *x: routing_attend(*x, CENTROIDS, **options))
     expected = with_gradients(lambda *x: attend(*x, **reference))
     for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_padding_changes_nothing_of_a_text():
+    """Neither what attends to what, nor where centroids move."""
+    few = tuple(x[1:, :9] for x in (QUERY, KEY, VALUE))
+    alone = routing_attend(*few, CENTROIDS, size=5, mask=Causal())
+    padded = routing_attend(QUERY, KEY, VALUE, CENTROIDS, size=5, mask=Causal(), valid=VALID)
+    np.testing.assert_allclose(padded.context[1, :9], alone.context[0], atol=1e-6)
+    np.testing.assert_allclose(
+        update_centroids(CENTROIDS, QUERY[1:], 0.5, valid=VALID[1:]),
+        update_centroids(CENTROIDS, few[0], 0.5),
+        atol=1e-6,
+    )
+
+
+def test_the_same_queries_and_keys_are_in_the_same_clusters():
+    weights = routing_attend(QUERY, QUERY, VALUE, CENTROIDS, size=5, capture="all").weights
+    queries = np.asarray(weights).any(axis=-1)  # in some cluster: then its own key is too
+    np.testing.assert_array_equal(np.asarray(weights)[..., np.arange(T), np.arange(T)] > 0, queries)
 
 
 def test_one_cluster_of_all_tokens_is_full_attention():
@@ -86,3 +115,9 @@ def test_centroids_come_to_rest_at_the_means_of_their_clusters():
 def test_what_is_refused():
     with pytest.raises(ValueError, match="size=15 of 14 tokens"):
         routing_attend(QUERY, KEY, VALUE, CENTROIDS, size=T + 1)
+    with pytest.raises(
+        ValueError, match=r"centroids have shape \(2, 4, 4\): give \(3, clusters, 4"
+    ):
+        routing_attend(QUERY, KEY, VALUE, CENTROIDS[:2], size=5)
+    with pytest.raises(ValueError, match='captures all weights: give capture="all"'):
+        routing_attend(QUERY, KEY, VALUE, CENTROIDS, size=5, capture=Capture((0,), (0,)))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Rotary, streaming
+from attn_research.attention import Prefix, Rotary, Window, streaming
 from attn_research.decoding.streaming import Ring, begin_stream
 from attn_research.layers.embeddings import LearnedPositions
 from attn_research.models.gpt import GPT
@@ -67,6 +67,13 @@ def test_the_state_does_not_grow_and_holds_sinks_and_the_last_tokens():
     assert sorted(held[SINKS:].tolist()) == list(range(30 - WINDOW - CHUNK + 1, 30))
     temporary = extend.lower(state, IDS[:, :3]).compile().memory_analysis().temp_size_in_bytes
     assert temporary < 1 << 20
+
+
+def test_a_mask_on_both_sides_streams_too_for_a_decoder_is_causal():
+    both = network().clone(mask=Window(WINDOW - 1, WINDOW - 1) | Prefix(SINKS))
+    state = begin_stream(both, variables(), 2, window=WINDOW, sinks=SINKS, chunk=CHUNK)
+    assert jax.tree.structure(state) == jax.tree.structure(begin())
+    np.testing.assert_allclose(both.apply(variables(), IDS).logits, whole(), atol=1e-5)
 
 
 def test_slots_of_a_window_and_a_chunk_are_all_different():

@@ -71,7 +71,7 @@ def test_training_draws_a_hash_in_each_step_and_inference_does_not(params):
     assert np.abs(context(True, 0) - context(True, 1)).max() > 1e-3
 
 
-def test_a_language_model_of_these_heads_does_not_see_what_follows():
+def test_a_language_model_of_these_heads_sees_of_what_follows_at_most_its_hash():
     model = GPT(
         11, num_layers=2, model_dim=D, mlp_dim=16, num_heads=2, positions=LearnedPositions(T),
         attention=functools.partial(LSHAttention, num_rounds=2, chunk=4),
@@ -92,6 +92,7 @@ def test_a_language_model_of_these_heads_does_not_see_what_follows():
     ("options", "message"),
     [
         (dict(num_kv_heads=1), "no heads share keys"),
+        (dict(implementation="tiled"), "has one of its own, so name none"),
         (dict(dropout=0.1), "without dropout of weights"),
         (dict(scoring=make_scoring("dot")), "scores by scaled_dot"),
     ],
