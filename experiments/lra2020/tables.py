@@ -35,7 +35,9 @@ def report(folder: Path, paper: Paper) -> None:
         f"{first['scores']['tests']['test']['examples']:.0f} test examples of at most "
         f"{first['config']['max_words']} tokens. The paper's figures are of its own networks, "
         "lengths and files; what is drawn here follows the arena's description, and halves of "
-        "reviews stand in for its retrieval of articles."
+        "reviews stand in for its retrieval of articles, whose figures are of another task. The "
+        "class is read at a first token, which in the row local sees layers x "
+        f"{first['config']['block']} tokens of a text."
     ]
     title = TITLES.get(data, data)
     results.write_tables(folder, paper.title, {title: Table(columns, lines)}, rows, notes)

@@ -92,9 +92,18 @@ def test_the_reach_of_windows(tmp_path):
     assert all(holds for *_, holds in verify(results, find))
     assert (results / "reach.png").stat().st_size > 1000
     result = json.loads((results / "2-layers-dilated.seed0.json").read_text())
-    assert reach_of(result["config"]) == 12  # 2 layers, 2 keys that are 3 apart
+    assert reach_of(result["config"]) == 8  # 2 keys, and then 2 that are 3 apart
     by_distance = result["scores"]["tests"]["test"]["by_distance"]
     assert sum(count for *_, count in by_distance) == 16
+
+
+def test_copies_from_one_distance(tmp_path):
+    run(REACH, "1-layer", tmp_path, **TINY, data="distance", distance=6)
+    results = tmp_path / "results"
+    REACH.report(results, REACH)
+    assert all(holds for *_, holds in verify(results, find))
+    table = (results / "tables.md").read_text()
+    assert "predicted again 6 tokens later" in table and "copied" in table
 
 
 def test_a_distance_is_within_the_sequence():

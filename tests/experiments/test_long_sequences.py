@@ -26,6 +26,9 @@ from experiments.lra2020.paper import make_attention
 from experiments.papers import find
 from tests.experiments.runs import run
 
+PAPERS = BIGBIRD, longformer.PAPER, DOCUMENTS, reach.PAPER, ARENA
+SIZES = dict(num_layers=1, model_dim=4, mlp_dim=8, num_heads=2)
+
 
 def dense(mask, length):
     q_pos = jnp.arange(length).reshape(1, -1, 1)
@@ -59,22 +62,56 @@ def test_the_reach_is_that_of_the_masks(row):
     config = resolve(reach.PAPER, row, {"length": 256})
     seen = np.zeros(256, bool)
     seen[-1] = True
-    allowed = dense(reach.make_mask(config.model) & Causal(), 256)[0]
-    for _ in range(config.model.num_layers):
+    for layer in reversed(range(config.model.num_layers)):
+        mask = reach.make_mask(config.model).of_layer(layer)
+        allowed = dense(mask & Causal(), 256)[0]
         seen = (allowed[seen]).any(axis=0)
-    assert 255 - seen.argmax() == reach_of(config.values())
+    # Nothing farther, and all that is as near.
+    assert seen.sum() == 1 + reach_of(config.values()) == 256 - seen.argmax()
 
 
-def test_every_attention_of_the_arena():
-    model = resolve(ARENA, "Transformer", {"data": "listops"}).model
+@pytest.mark.parametrize(("data", "length"), [("listops", 202), ("imdb", 1002), ("pixels", 1026)])
+def test_every_attention_of_the_arena(data, length):
+    """At the lengths of the tables, where no pattern may allow all pairs."""
+    model = resolve(ARENA, "Transformer", {"data": data}).model
     for row in ARENA.rows:
-        changed = resolve(ARENA, row, {"data": "listops"}).model
-        mask, heads = make_attention(changed, 1024)
-        counts = dense(mask.of_head(0), 1024)[0].sum(axis=1)
+        changed = resolve(ARENA, row, {"data": data}).model
+        mask, heads = make_attention(changed)
+        counts = dense(mask.of_length(length).of_head(0), length)[0].sum(axis=1)
         narrow = row in ("local", "Longformer", "BigBird")
-        assert (counts[500] < 1024) == narrow and (counts[0] == 1024) == (row != "local")
+        assert (counts[length // 2] < 0.8 * length) == narrow
+        assert (counts[0] == length) == (row != "local")
         assert (getattr(heads, "func", None) is LSHAttention) == (row == "Reformer")
         assert changed.sizes() == model.sizes()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data": "wnut17"}, "--data=wnut17, --class_token=True: the arena has classes"),
+        ({"class_token": False}, "--class_token=False: the arena has classes"),
+        ({"batching": "packed"}, "rows of one text; give --batching=sorted or tokens"),
+    ],
+)
+def test_what_the_arena_does_not_have(given, message):
+    config = resolve(ARENA, "Longformer", {"scale": "tiny"} | given)
+    with pytest.raises(ValueError, match=message):
+        ARENA.network(config, ARENA.task(config))
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
+def test_every_row_fits_its_network_at_every_scale(paper):
+    """The texts of a row have as many positions as its network, and it is built."""
+    for scale in paper.scales:
+        for row in paper.rows:
+            given = dict(scale=scale)
+            if paper is DOCUMENTS and scale != "tiny":  # as a published BERT would give them
+                given |= SIZES | (dict(max_length=512) if row == "full-512" else {})
+            config = resolve(paper, row, given)
+            task = paper.task(config)
+            network = paper.network(config, task)
+            shapes = jax.eval_shape(network.init, jax.random.key(0), *task.init_inputs())
+            assert jax.tree.leaves(shapes)
 
 
 @pytest.mark.parametrize(

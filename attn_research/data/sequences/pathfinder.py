@@ -4,8 +4,10 @@ Linsley et al. 2018, drawn anew; Tay et al. 2020, section 3.2.5, read it as a se
 """
 
 import dataclasses
+import itertools
 import math
 import random
+from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
 from PIL import Image, ImageDraw
@@ -16,7 +18,8 @@ from attn_research.data.text.labelled import Example
 SHARP = 4  # pixels drawn for one of the picture
 DASH, GAP, RADIUS = 2.5, 1.5, 1.5  # pixels of the picture
 APART = 3.0  # pixels between two paths, at least
-TURN = 0.45  # radians between dashes, at most
+TURN = 0.9  # radians between dashes, at most
+ALIKE = 0.5  # pixels, at most, between the two distances that a circle may have to the other
 
 
 class Dash(NamedTuple):
@@ -31,7 +34,8 @@ class Pathfinder(DrawnCorpus):
     """Pictures of `size` x `size` pixels, a text of their gray levels by row, "0" to "15".
 
     Two long paths of `dashes` dashes, and `distractors` short ones of a third as many. A circle is
-    at one end of the first path; the other is at its other end, or at one of the second path.
+    at one end of the first path; the other is at its other end, or at the end of the second path
+    that is as far, so that distance does not tell whether a path joins them.
     """
 
     _: dataclasses.KW_ONLY
@@ -51,12 +55,7 @@ class Pathfinder(DrawnCorpus):
 
     def picture(self, rng: random.Random) -> tuple[Image.Image, str]:
         """A gray picture, and its class."""
-        paths: list[list[Dash]] = []
-        while len(paths) < 2:
-            paths = []
-            for _ in range(2):
-                if path := self._path(rng, self.dashes, paths):
-                    paths.append(path)
+        paths = next(found for found in self._pairs(rng) if _is_alike(found))
         for _ in range(self.distractors):
             if path := self._path(rng, max(1, self.dashes // 3), paths):
                 paths.append(path)
@@ -71,6 +70,15 @@ class Pathfinder(DrawnCorpus):
             box = [(value + side * RADIUS) * SHARP for side in (-1, 1) for value in (x, y)]
             pen.ellipse(box, fill=255)
         return canvas.resize((self.size, self.size), Image.Resampling.BOX), label
+
+    def _pairs(self, rng: random.Random) -> Iterator[list[list[Dash]]]:
+        """Pairs of long paths, in both orders and each in both directions."""
+        while True:
+            first = self._path(rng, self.dashes, [])
+            second = self._path(rng, self.dashes, [first]) if first else []
+            if second:
+                for pair in itertools.permutations((first, second)):
+                    yield from map(list, itertools.product(*((x, _reversed(x)) for x in pair)))
 
     def _path(self, rng: random.Random, count: int, others: list[list[Dash]]) -> list[Dash]:
         """A path that keeps away from others and from itself; none where 50 attempts fail."""
@@ -95,6 +103,17 @@ class Pathfinder(DrawnCorpus):
             x, y = dash.end[0] + GAP * dx, dash.end[1] + GAP * dy
             angle += rng.uniform(-TURN, TURN)
         return path
+
+
+def _reversed(path: list[Dash]) -> list[Dash]:
+    return [Dash(dash.end, dash.start) for dash in reversed(path)]
+
+
+def _is_alike(paths: list[list[Dash]]) -> bool:
+    """Whether the ends of two paths are about as far from the start of the first."""
+    start = paths[0][0].start
+    own, other = (math.dist(start, path[-1].end) for path in paths)
+    return abs(own - other) <= ALIKE
 
 
 def _near(dash: Dash, others: list[Dash]) -> bool:

@@ -65,6 +65,8 @@ class Halves:
 
     A stand-in for the retrieval of Tay et al. 2020, section 3.2.3, whose articles are not at hand:
     every review gives one pair, and every other one the second half of the one after the next.
+    Both sides of a pair have as many words, half of the shorter of these two reviews, whichever its
+    class, so that lengths do not tell it.
     """
 
     data_dir: str | Path | None = None
@@ -91,8 +93,9 @@ class Halves:
         pairs = []
         for index, words in enumerate(reviews):
             same = index % 2
-            others = words if same else reviews[(index + 2) % len(reviews)]
-            first, second = words[: len(words) // 2], others[len(others) // 2 :]
+            other = reviews[(index + 2) % len(reviews)]
+            half = min(len(words), len(other)) // 2
+            first, second = words[:half], (words if same else other)[-half:]
             pairs.append(Example((" ".join(first), " ".join(second)), self.classes[same]))
         return pairs
 

@@ -38,9 +38,14 @@ class DocumentConfig(encoder.EncoderConfig):
 
 
 def make_network(config: Config, task: TextClassificationTask) -> BertClassifier:
-    """The network of a config."""
+    """The network of a config; ValueError for a window beside texts that share rows."""
     model, options = config.model, {}
     if model.attention == "longformer":
+        if config.task.batching.batching == "packed":
+            raise ValueError(
+                "--batching=packed: the first token of a row is global, so a row has one text; "
+                "give --batching=sorted or tokens"
+            )
         options = dict(attention=LongformerAttention, mask=longformer(model.one_side))
     return encoder.make_encoder(config, task, **options)
 

@@ -1,13 +1,13 @@
 """The reach of windows, by the distances from which a decoder finds a needle.
 
 Beltagy et al. 2020, section 3.1, and Child et al. 2019 count it as layers times window; here it is
-measured.
+measured. With --data=distance every symbol is to be copied from one distance.
 """
 
 import dataclasses
 from typing import Literal
 
-from attn_research.attention import Dilated, Full, Mask, Window
+from attn_research.attention import ByLayer, Dilated, Full, Mask, Window
 from attn_research.models.gpt import GPT
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
@@ -25,7 +25,9 @@ class ReachConfig(StackConfig):
     """The network."""
 
     pattern: Literal["window", "dilated", "full"] = setting(
-        "window", "Attention: a window, a window with gaps of two tokens, or to all."
+        "window",
+        "Attention: a window, a window that has gaps of two tokens in all layers but the first, or "
+        "to all.",
     )
     window: int = setting(16, "Tokens before one that a window holds.", 1, needs=_WINDOWED)
 
@@ -34,14 +36,17 @@ def make_mask(model: ReachConfig) -> Mask:
     """The mask of every layer."""
     if model.pattern == "full":
         return Full()
-    if model.pattern == "dilated":
-        return Dilated(model.window, 0, tables.STEP)
-    return Window(model.window, 0)
+    window = Window(model.window, 0)
+    if model.pattern == "window":
+        return window
+    # As in Longformer, gaps are of upper layers: the window of the first fills them.
+    dilated = Dilated(model.window, 0, tables.STEP)
+    return ByLayer((window, *[dilated] * (model.num_layers - 1)))
 
 
 def make_network(config: Config, task: CopyingTask) -> GPT:
     """The network of a config."""
-    return make_decoder(config, task, "needle", mask=make_mask(config.model))
+    return make_decoder(config, task, "needle", "distance", mask=make_mask(config.model))
 
 
 ROWS = {

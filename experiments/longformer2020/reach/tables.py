@@ -13,49 +13,71 @@ STEP = 3  # tokens from key to key of the dilated window
 
 
 def report(folder: Path, paper: Paper) -> None:
-    """Writes tables.md, tables.json and reach.png of what a folder holds results of."""
+    """Writes tables.md and tables.json of what a folder holds results of, of needles reach.png."""
     rows = results.read_results(folder, paper.rows)
-    columns = [Column("network", ""), Column("layers", "d"), Column("window", "d")]
-    columns += [Column("reach", "d"), Column("found within"), Column("found beyond")]
-    columns += results.RUN_COLUMNS
-    lines, curves = [], []
-    for label, runs in rows.items():
-        config = runs[0]["config"]
-        reach = reach_of(config)
-        lines.append(
-            {
-                "network": label,
-                "layers": config["num_layers"],
-                "window": None if config["pattern"] == "full" else config["window"],
-                "reach": reach,
-                "found within": results.cell([_found(run, 0, reach + 1) for run in runs]),
-                "found beyond": results.cell(
-                    [_found(run, reach + 1, config["length"]) for run in runs]
-                ),
-                **results.run_cells(runs),
-            }
-        )
-        curves.append(_curve(f"{label}, reach {reach}", runs[0]))
     config = next(iter(rows.values()))[0]["config"]
+    needles = config["data"] == "needle"
+    columns = [Column("network", ""), Column("layers", "d"), Column("window", "d")]
+    columns += [Column("reach", "d")]
+    columns += map(Column, ("found within", "found beyond") if needles else ("copied",))
+    lines = [
+        {
+            "network": label,
+            "layers": runs[0]["config"]["num_layers"],
+            "window": _window(runs[0]["config"]),
+            "reach": reach_of(runs[0]["config"]),
+            **(_found_cells(runs) if needles else _copied_cells(runs)),
+            **results.run_cells(runs),
+        }
+        for label, runs in rows.items()
+    ]
+    reach = (
+        "The reach is layers x window; where the upper layers have keys that are "
+        f"{STEP} apart, these reach {STEP} times as far."
+    )
+    chance = f"chance finds {1 / config['symbols']:.2f}"
     notes = [
         f"The needle is one of {config['symbols']} symbols, anywhere before the end of "
-        f"{config['length']} tokens: chance finds {1 / config['symbols']:.2f} of them. The reach "
-        f"is layers x window, times {STEP} where keys are {STEP} apart; within are distances up to "
-        "it."
+        f"{config['length']} tokens: {chance} of them. {reach} Within are distances up to it."
+        if needles
+        else f"Each of {config['symbols']} symbols is predicted again {config['distance']} tokens "
+        f"later: {chance}. {reach}"
     ]
-    results.write_tables(folder, paper.title, {"Needles": Table(columns, lines)}, rows, notes)
+    table = Table([*columns, *results.RUN_COLUMNS], lines)
+    title = "Needles" if needles else "Copies"
+    results.write_tables(folder, paper.title, {title: table}, rows, notes)
+    if not needles:
+        return
+    curves = [
+        _curve(f"{label}, reach {reach_of(r[0]['config'])}", r[0]) for label, r in rows.items()
+    ]
     figure = plots.learning_figure(curves, x_label="tokens before the end", y_label="needles found")
     plots.save(figure, folder / "reach.png")
 
 
 def reach_of(config: dict) -> int:
     """The tokens before the last that it may depend on, by the rule of layers times window."""
-    step = {
-        "full": config["length"],
-        "window": config["window"],
-        "dilated": STEP * config["window"],
+    most, (layers, window) = config["length"] - 1, (config["num_layers"], config["window"])
+    if config["pattern"] == "full":
+        return most
+    upper = STEP if config["pattern"] == "dilated" else 1
+    return min(most, window + (layers - 1) * upper * window)
+
+
+def _window(config: dict) -> int | None:
+    return None if config["pattern"] == "full" else config["window"]
+
+
+def _found_cells(runs: list[dict]) -> dict:
+    reach, length = reach_of(runs[0]["config"]), runs[0]["config"]["length"]
+    return {
+        "found within": results.cell([_found(run, 0, reach + 1) for run in runs]),
+        "found beyond": results.cell([_found(run, reach + 1, length) for run in runs]),
     }
-    return min(config["length"] - 1, config["num_layers"] * step[config["pattern"]])
+
+
+def _copied_cells(runs: list[dict]) -> dict:
+    return {"copied": results.cell([run["scores"]["tests"]["test"]["accuracy"] for run in runs])}
 
 
 def _found(run: dict, least: int, below: int) -> float | None:

@@ -9,14 +9,15 @@ from experiments.harness.config import Config
 from experiments.tasks.copying.task import CopyingTask
 
 
-def make_decoder(config: Config, task: CopyingTask, data: str, **options: Any) -> GPT:
+def make_decoder(config: Config, task: CopyingTask, *data: str, **options: Any) -> GPT:
     """A decoder of the sizes of a config, a `StackConfig`, with learned positions.
 
     ValueError where the sequences are not those that the table is of.
     """
     model, execution = config.model, config.execution
-    if config.task.data != data:
-        raise ValueError(f"--data={config.task.data}: this table is of --data={data}")
+    if config.task.data not in data:
+        named = " or ".join(data)
+        raise ValueError(f"--data={config.task.data}: this table is of --data={named}")
     return GPT(
         task.vocab_size,
         **model.sizes(),

@@ -1,12 +1,13 @@
 """Long labelled sequences: lists, drawn paths, pixels and halves of reviews."""
 
 import collections
+import random
 
 import numpy as np
 import pytest
 
 from attn_research.data.images.datasets import CIFAR_10, ImageSet
-from attn_research.data.sequences import public
+from attn_research.data.sequences import pathfinder, public
 from attn_research.data.sequences.listops import END, ListOps, evaluate
 from attn_research.data.sequences.pathfinder import Pathfinder
 from attn_research.data.sequences.public import Halves, Pixels
@@ -77,6 +78,24 @@ def test_pictures_of_paths():
     assert abs(white["joined"] / white["apart"] - 1) < 0.1
 
 
+def test_the_distance_of_the_circles_does_not_tell_whether_a_path_joins_them(monkeypatch):
+    boxes = []
+    drawn = pathfinder.ImageDraw.Draw
+
+    def draw(canvas):
+        pen = drawn(canvas)
+        monkeypatch.setattr(pen, "ellipse", lambda box, fill: boxes.append(box))
+        return pen
+
+    monkeypatch.setattr(pathfinder.ImageDraw, "Draw", draw)
+    rng, corpus = random.Random(0), Pathfinder()
+    joined = np.array([corpus.picture(rng)[1] == "joined" for _ in range(400)])
+    first, second = np.array(boxes)[0::2, :2], np.array(boxes)[1::2, :2]
+    far = np.linalg.norm(first - second, axis=1) / pathfinder.SHARP
+    for least in np.quantile(far, np.linspace(0.1, 0.9, 9)):
+        assert abs((far[joined] > least).mean() - (far[~joined] > least).mean()) < 0.15
+
+
 def test_pixels_are_gray_levels_by_row(monkeypatch):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
@@ -99,6 +118,10 @@ def test_halves_of_reviews(data_dir):
     labels = [example.label for example in examples]
     assert labels[:4] == ["other", "same", "other", "same"]
     assert len({example.texts[1] for example in examples}) > 0.9 * len(examples)
+    words = [[len(text.split()) for text in example.texts] for example in examples]
+    assert all(one == other > 0 for one, other in words)
+    means = [np.mean([one for one, _ in words[start::2]]) for start in (0, 1)]
+    assert abs(means[0] / means[1] - 1) < 0.1
 
 
 def test_absent_files_are_known_before_any_is_read(tmp_path):
