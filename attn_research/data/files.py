@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+DEV_NAMES = ("dev", "val", "valid", "validation")  # of the development split
 MAX_LINE = 1 << 24  # bytes; a longer line is no sentence, and may not fit the memory
 MAX_CONTENT = 1 << 30  # bytes of a file that is read whole, decompressed
 MAX_JSON = 1 << 24  # bytes; the index of 100,000 tensors has fewer
@@ -50,6 +51,17 @@ def check_files(files: Mapping[str, str]) -> None:
             raise ValueError(f"--data=text needs --{split}=FILE")
         if not user_path(name).is_file():
             raise FileNotFoundError(f"--{split}: no such file: {name}")
+
+
+def find_dev(root: Path, suffix: str = "") -> Path:
+    """The folder, or file, of the development split by one of its names, "dev" where there is none.
+
+    ValueError where two are there.
+    """
+    there = [path for name in DEV_NAMES if (path := root / f"{name}{suffix}").exists()]
+    if len(there) > 1:
+        raise ValueError(f"{there[0]} and {there[1]} both are the development split: keep one")
+    return there[0] if there else root / f"{DEV_NAMES[0]}{suffix}"
 
 
 def read_lines(path: str | Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from flax import linen as nn
+from jax import lax
 
 from attn_research.layers.feed_forward import ACTIVATIONS
 from attn_research.types import Array, Bool, Float
@@ -21,8 +22,8 @@ class AudioStem(nn.Module):
     """States of log-mel features: two convolutions of width 3, the second of stride 2, and GELUs.
 
     Radford et al. 2022, section 2.2. A table of `max_length` positional embeddings is added, which
-    begins as `spread_sinusoids`. Padding is zero in every convolution, so that a sound has the
-    states that it has alone.
+    is `spread_sinusoids` and is not trained. Padding is zero in every convolution, so that a sound
+    has the states that it has alone.
     """
 
     model_dim: int
@@ -48,4 +49,5 @@ class AudioStem(nn.Module):
             return spread_sinusoids(*shape)
 
         table = self.param("positions", init, (self.max_length, self.model_dim))
+        table = lax.stop_gradient(table)
         return maps + table[None, :length], valid[:, ::2]

@@ -65,25 +65,21 @@ class ResidualStem(nn.Module):
         return _normalized(maps)
 
 
-class GridEncoder(nn.Module):
-    """Features of the cells of a grid over an image, from the image around each cell alone.
+class CellStem(nn.Module):
+    """Feature maps of the cells of a grid over an image, from the image around each cell alone.
 
     `stages` of a convolution, which halves both sides, a norm and max(0, ·); the first has `width`
-    channels, each further one twice as many. Then a linear map of every cell to `model_dim` and a
-    learned embedding of its place. The first `overlapping` stages, or all, have 4 x 4 convolutions,
-    by which a cell of 8 pixels and 3 stages sees 22 pixels, 14 with two and 10 with one; the others
-    have 2 x 2. ValueError where the cells do not divide the image.
+    channels, each further one twice as many. The first `overlapping` stages, or all, have 4 x 4
+    convolutions, by which a cell of 8 pixels and 3 stages sees 22 pixels, 14 with two and 10 with
+    one; the others have 2 x 2. ValueError where the cells do not divide the image.
     """
 
     width: int
     stages: int
-    model_dim: int
     overlapping: int | None = None
 
     @nn.compact
-    def read(self, images: Float[Array, "B H W C"], *, train: bool = False) -> EncodedStates:
-        """The states of the cells, row by row."""
-        del train  # nothing is dropped
+    def __call__(self, images: Float[Array, "B H W C"]) -> Float[Array, "B Hmap Wmap Cmap"]:
         height, width = images.shape[1:3]
         cell = 2**self.stages
         if height % cell or width % cell:
@@ -99,6 +95,25 @@ class GridEncoder(nn.Module):
                 channels, (side, side), strides=2, padding=side // 2 - 1, use_bias=False
             )(maps)
             maps = nn.relu(nn.LayerNorm()(maps))  # of the channels of a place, which sees no other
+        return maps
+
+
+class GridEncoder(nn.Module):
+    """States of the cells of a grid over an image: `CellStem`, a linear map, and its place.
+
+    The map is to `model_dim`, and places have learned embeddings.
+    """
+
+    width: int
+    stages: int
+    model_dim: int
+    overlapping: int | None = None
+
+    @nn.compact
+    def read(self, images: Float[Array, "B H W C"], *, train: bool = False) -> EncodedStates:
+        """The states of the cells, row by row."""
+        del train  # nothing is dropped
+        maps = CellStem(self.width, self.stages, self.overlapping, name="cells")(images)
         states = Dense(self.model_dim, name="map")(rearrange(maps, "b h w c -> b (h w) c"))
         init = nn.initializers.normal(0.02)
         places = self.param("places", init, (states.shape[1], self.model_dim))

@@ -51,8 +51,9 @@ class HardRegions(SoftRegions):
     """Hard attention: one region a_s, drawn by the weights in training (equations 8 to 12).
 
     A draw is of the key "sample". In evaluation it is the region of the largest weight. In training
-    a state takes the mean of the regions instead with probability 1 - `drawn`, 0.5 in the paper.
-    `choices` name the regions for all states. `baseline` is the moving average of the reward.
+    a state takes the mean of the regions instead with probability 1 - `drawn`; the paper decides
+    once for all words of an image, with 0.5 (section 4.1). `choices` name the regions for all
+    states. `baseline` is the moving average of the reward.
     """
 
     drawn: float = 0.5

@@ -16,6 +16,8 @@ from attn_research.layers.dense import Dense
 from attn_research.layers.transformer import BLOCK_RULES
 from attn_research.types import Array, Bool, Float, Int
 
+MOST_SCALE = 100.0  # of logits: section 2.5
+
 
 class ClipOutput(NamedTuple):
     """Logits of each image and text, and their embeddings of length 1."""
@@ -57,7 +59,8 @@ class Clip(nn.Module):
         """The logits of every image and text of a batch. `valid` and `positions` as the tower's."""
         of_images = self.embed_images(images)
         of_texts = self.embed_texts(ids, valid, positions=positions)
-        logits = jnp.exp(self.logit_scale[0]) * of_images @ of_texts.T
+        scale = jnp.minimum(jnp.exp(self.logit_scale[0]), MOST_SCALE)
+        logits = scale * of_images @ of_texts.T
         return ClipOutput(logits, of_images, of_texts)
 
     def embed_images(self, images: Float[Array, "B H W C"]) -> Float[Array, "B E"]:

@@ -16,17 +16,19 @@ def reinforce(
     log_probs: Float[Array, "B"],
     baseline: Float[Array, ""],
     valid: Bool[Array, "B"],
+    weight: float = 1.0,
 ) -> Float[Array, ""]:
     """A term 0 of a loss, whose gradient is that of the expected reward through the choices.
 
-        -Σ (r - b) ∇log p(s)
+        -λ Σ (r - b) ∇log p(s)
 
     Williams 1992; Xu et al. 2015, equations 11 and 12. `log_probs` are those of the choices of an
-    example, all together; `baseline` is one for all examples. Its gradient is that of a squared
-    error, Σ (b - r), with which `moving_average` makes of it b ← 0.9 b + 0.1 mean(r).
+    example, all together; λ is `weight`; `baseline` is one for all examples. Its gradient is that
+    of a squared error, Σ (b - r), with which `moving_average` makes of it b ← 0.9 b + 0.1 mean(r)
+    where the loss is the mean over examples.
     """
     rewards = jax.lax.stop_gradient(rewards)
-    advantages = rewards - jax.lax.stop_gradient(baseline)
+    advantages = weight * (rewards - jax.lax.stop_gradient(baseline))
     losses = (baseline - rewards) ** 2 / 2 - advantages * log_probs
     total = jnp.sum(jnp.where(valid, losses, 0))
     return total - jax.lax.stop_gradient(total)

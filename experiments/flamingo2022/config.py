@@ -43,5 +43,5 @@ class FlamingoConfig(StackConfig):
     language_learns: Literal["described", "texts"] = setting(
         "described",
         "What it learns: questions and answers most of which tell what is in an image, or those "
-        "alone.", needs=_SEES,
+        "alone.", needs=(_SEES, {"data": ("scenes", "easy_vqa")}),
     )  # fmt: skip

@@ -19,6 +19,7 @@ CONTINUATION = (
     "num_tokens", "temperature", "top_k", "top_p", "beam_size", "length_penalty", "stop", "seed",
     "weights", "batch_size", "stream",
 )  # fmt: skip
+OF_SOUNDS = "silence", "timestamps"
 _SAMPLING = "temperature", "top_k", "top_p"
 # Those of them that translations and transcripts have too.
 _OF_TRANSLATION = "num_tokens", "beam_size", "length_penalty", "batch_size"
@@ -56,6 +57,7 @@ def define_published() -> None:
         "published. Less is quicker, and often wrong.",
         lower_bound=0.0,
     )
+    flags.DEFINE_bool("timestamps", False, "Times of the segments of a transcript.")
     flags.DEFINE_list("layers", [], "Layers to draw, from 1; unset, the last of --checkpoint.")
     flags.DEFINE_list("heads", [], "Heads to draw, from 1; unset, all.")
 
@@ -75,8 +77,8 @@ def respond_published(
         _refuse(ability, _OF_TRANSCRIPTS)
         yield from _transcribe(model, read_inputs("audio"), maps)
         return
-    if values["silence"].present:
-        raise ValueError(f"--silence is for sounds, and this is {ability}")
+    if given := [name for name in OF_SOUNDS if values[name].present]:
+        raise ValueError(f"--{given[0]} is for sounds, and this is {ability}")
     if maps and not values.layers:
         values.layers = [str(model.num_layers)]
     capture = _chosen(model) if maps and ability != "translate" else None
@@ -103,8 +105,9 @@ def _transcribe(model: Published, inputs: Iterable[str], maps: bool) -> Iterator
         options = dataclasses.replace(options, num_tokens=transcription.MOST_TOKENS)
     by_head = bool(values.layers or values.heads)
     yield from transcription.respond(
-        model, inputs, options, maps=maps, silence=values.silence, by_head=by_head
-    )
+        model, inputs, options, maps=maps, silence=values.silence, timestamps=values.timestamps,
+        by_head=by_head,
+    )  # fmt: skip
 
 
 def _chosen(model: Published) -> CaptureSome:

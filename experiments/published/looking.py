@@ -47,7 +47,7 @@ def look_at_sound(path: str, sound: str) -> Looked:
 
 
 def look_at_image(path: str, image: str) -> Looked:
-    """What every head of a ViT attends to in an image, cut to a square of its size, at most 224."""
+    """What every head of a ViT attends to in an image, scaled to its size, 224 pixels at most."""
     checkpoint = read_checkpoint(path)
     network, params = from_checkpoint(checkpoint)
     if not isinstance(network, ViT):

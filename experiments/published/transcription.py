@@ -1,4 +1,4 @@
-"""Transcripts of sounds by a published Whisper, and where its words attend.
+"""Transcripts of sounds by a published Whisper, with times, and where its words attend.
 
 Radford et al. 2022, section 2.3: English models, one window of at most 30 seconds. Models were
 trained on sounds with silence up to the end of the window, and repeat themselves where they hear
@@ -18,6 +18,7 @@ from attn_research.data.audio.files import RATE, read_audio
 from attn_research.data.audio.mel import FRAME_SECONDS, HOP, log_mel
 from attn_research.data.files import user_path
 from attn_research.decoding import Beam, Hypotheses, Vocabulary, beam_search
+from attn_research.decoding.timestamps import TimeRules, TimeState, follow, segments
 from attn_research.evaluation.alignment import words_from_pieces
 from attn_research.layers.row_products import row_products
 from attn_research.types import Bool, Float
@@ -27,18 +28,27 @@ from experiments.published.model import Published
 
 MOST_TOKENS = 224  # of a transcript: half of the positions
 _BUCKET = 100  # frames between two lengths that sounds are padded to, each a program
-_STRIDE = 2  # frames of a state of the encoder
+_STRIDE = 2  # frames of a state of the encoder, and of a step of time
+_STEP = _STRIDE * FRAME_SECONDS  # seconds
 _START, _NO_TIMES, _FIRST_TIME = "<|startoftranscript|>", "<|notimestamps|>", "<|0.00|>"
 _ENGLISH = 51_864  # ids of English models
 
 
 class Special(NamedTuple):
-    """The ids before a transcript, of its end, and those that are never said, or not first."""
+    """The ids before a transcript, of its end, and those that are never said, or not first.
+
+    `times` are the rules of a transcript with times.
+    """
 
     prompt: tuple[int, ...]
     end: int
     never: tuple[int, ...]
     not_first: tuple[int, ...]
+    times: TimeRules | None = None
+
+    def is_time(self, token: int) -> bool:
+        """Whether a token is a time."""
+        return self.times is not None and token >= self.times.first
 
 
 class Sound(NamedTuple):
@@ -56,15 +66,22 @@ def respond(
     *,
     maps: bool,
     silence: float | None = None,
+    timestamps: bool = False,
     by_head: bool = False,
 ) -> Iterator[Response]:
     """The transcript of each file, by greedy choice or by a beam.
 
-    A sound is followed by `silence` seconds, up to the end of the window where None. Maps are of
-    words over time: the mean of the published alignment heads, or every head of every
-    token with `by_head`.
+    A sound is followed by `silence` seconds, up to the end of the window where None. With
+    `timestamps` a transcript is a line for each segment, with its times. Maps are of words over
+    time: the mean of the published alignment heads, or every head of every token with `by_head`.
+    ValueError for more tokens than the model has positions.
     """
-    special = special_ids(model)
+    special = special_ids(model, timestamps=timestamps)
+    if (most := options.num_tokens + len(special.prompt)) > model.longest:
+        raise ValueError(
+            f"--num_tokens={options.num_tokens}: with {len(special.prompt)} before them {most}, "
+            f"and the model has {model.longest} positions"
+        )
     beam = options.strategy if isinstance(options.strategy, Beam) else Beam(1)
     for name in inputs:
         sound = hear(model, read_audio(user_path(name)), name, silence=silence)
@@ -74,27 +91,42 @@ def respond(
         tokens = np.asarray(found.tokens[0, 0])[: int(found.lengths[0, 0])].tolist()
         said = [token for token in tokens if token != special.end]
         drawn = _maps(model, special, sound, said, by_head) if maps and said else {}
-        full = len(tokens) == options.num_tokens and tokens[-1] != special.end
+        full = len(tokens) == options.num_tokens  # where a search ends, whatever was to come
         yield Response(
             str(name),
-            model.tokenizer.decode(said).strip(),
+            _written(model, special, said),
             {"log_probability": float(found.log_probs[0, 0])},
             drawn,
             [f"{len(tokens)} tokens" + ", the most that --num_tokens allows" * full],
         )
 
 
-def special_ids(model: Published) -> Special:
+def _written(model: Published, special: Special, said: list[int]) -> str:
+    """A transcript, of segments on lines of their own where it has times."""
+    if special.times is None:
+        return model.tokenizer.decode(said).strip()
+    lines = []
+    for start, end, words in segments(special.times, said):
+        times = ("" if step is None else f"{step * _STEP:.2f}" for step in (start, end))
+        lines.append(f"[{' --> '.join(times)}] {model.tokenizer.decode(words).strip()}")
+    return "\n".join(lines)
+
+
+def special_ids(model: Published, *, timestamps: bool = False) -> Special:
     """The special ids of a model; ValueError where its tokenizer lacks one, or is not English."""
     tokenizer, network = model.tokenizer.tokenizer, model.network
-    prompt = [tokenizer.token_to_id(name) for name in (_START, _NO_TIMES)]
+    start, no_times, first = map(tokenizer.token_to_id, (_START, _NO_TIMES, _FIRST_TIME))
     if network.target_vocab > _ENGLISH:
         raise ValueError(
             f"a Whisper of {network.target_vocab} ids is multilingual: English models, of "
             f"{_ENGLISH}, transcribe here"
         )
-    if None in prompt or not model.tokenizer.end:
+    if None in (start, no_times) or not model.tokenizer.end:
         raise ValueError(f"its tokenizer lacks {_START}, {_NO_TIMES} or the end of a text")
+    # Not every tokenizer names its times, which have the ids after that of no times.
+    first, end = no_times + 1 if first is None else first, model.tokenizer.end[0]
+    times = TimeRules(first, end, no_times) if timestamps else None
+    prompt = (start,) if timestamps else (start, no_times)
     config = model.config
 
     def ids(*names: str) -> tuple[int, ...]:
@@ -103,7 +135,7 @@ def special_ids(model: Published) -> Special:
 
     never = ids("suppress_ids", "suppress_tokens")
     not_first = ids("suppress_ids_begin", "begin_suppress_tokens")
-    return Special(tuple(prompt), model.tokenizer.end[0], never, not_first)
+    return Special(prompt, end, never, not_first, times)
 
 
 def hear(
@@ -130,11 +162,11 @@ def hear(
     return Sound(features[None], np.arange(size)[None] < count, frames)
 
 
-class _Counted(NamedTuple):
-    """The state of a search, and whether nothing was said yet."""
+class _Said(NamedTuple):
+    """The state of the network, and of the times that were said."""
 
     state: Any
-    first: jax.Array
+    times: TimeState
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -145,26 +177,34 @@ def search(
     rows, *begun = len(features), *special.prompt
     encoded = network.apply(params, features, valid, method="encode")
     state = network.apply(params, encoded, most + len(begun), method="begin")
-    before = jnp.broadcast_to(jnp.array(begun[:-1], jnp.int32), (rows, 1, len(begun) - 1))
-    state = network.apply(params, encoded.memory, state, before, method="extend")[1]
-    ids = jnp.arange(network.target_vocab).reshape(1, 1, -1)
-    not_first = jnp.isin(ids, jnp.array(special.not_first, jnp.int32))
+    if begun[:-1]:
+        before = jnp.broadcast_to(jnp.array(begun[:-1], jnp.int32), (rows, 1, len(begun) - 1))
+        state = network.apply(params, encoded.memory, state, before, method="extend")[1]
+    ids = jnp.arange(network.target_vocab)
+    never, not_first = (
+        jnp.isin(ids, jnp.array(some, jnp.int32)) for some in (special.never, special.not_first)
+    )
 
-    def step(counted: _Counted, tokens: jax.Array) -> tuple[jax.Array, _Counted, tuple]:
+    def step(said: _Said, tokens: jax.Array) -> tuple[jax.Array, _Said, tuple]:
         with row_products():
-            found = network.apply(params, encoded.memory, counted.state, tokens, method="step")
-        banned = counted.first[..., None] & not_first
-        logits = jnp.where(banned, -jnp.inf, found.logits)
-        return logits, _Counted(found.state, jnp.zeros_like(counted.first)), ()
+            found = network.apply(params, encoded.memory, said.state, tokens, method="step")
+        # What is not said takes no part of the probability either.
+        first = (said.times.count == 0)[..., None]
+        logits = jnp.where(never | (first & not_first), -jnp.inf, found.logits)
+        if special.times is None:
+            times = said.times._replace(count=said.times.count + 1)
+        else:
+            logits, times = follow(special.times, said.times, tokens, logits)
+        return logits, _Said(found.state, times), ()
 
     bos = special.prompt[-1]
     return beam_search(
         step,
-        _Counted(state, jnp.ones((rows, 1), bool)),
+        _Said(state, TimeState.empty((rows, 1))),
         jnp.full(rows, most, jnp.int32),
         max_length=most,
         beam_size=beam.size,
-        vocabulary=Vocabulary(bos, bos, special.end, special.never),
+        vocabulary=Vocabulary(bos, bos, special.end),
         alpha=beam.alpha,
         offset=beam.offset,
         n_best=1,
@@ -184,7 +224,7 @@ def _maps(
         "features": sound.features[0, : sound.frames],
         "seconds": sound.frames * FRAME_SECONDS,
     }
-    columns = [f"{number * _STRIDE * FRAME_SECONDS:.2f}" for number in range(steps)]
+    columns = [f"{number * _STEP:.2f}" for number in range(steps)]
     labels = model.tokenizer.labels(said)
     if by_head:
         maps = head_maps(found, labels, columns)
@@ -193,8 +233,9 @@ def _maps(
         (layer, head) for layer in range(found.shape[0]) for head in range(found.shape[1])
     ]
     mean = np.mean([found[layer, head] for layer, head in heads], axis=0)
-    groups, words = group_words([model.tokenizer.decode([token]) for token in said])
-    rows = words_from_pieces(mean, range(steps), groups)
+    spoken = [row for row, token in enumerate(said) if not special.is_time(token)]
+    groups, words = group_words([model.tokenizer.decode([said[row]]) for row in spoken])
+    rows = words_from_pieces(mean[spoken], range(steps), groups)
     return {"attention": AttentionMap(rows, words, columns, **of_sound)}
 
 

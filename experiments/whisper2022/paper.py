@@ -42,6 +42,7 @@ def make_network(config: Config, task: SpeechRecognitionTask) -> Transformer:
         tied=False,
         block=BlockConfig(activation="gelu"),
         positions=LearnedPositions(part.max_tokens),
+        embedding_scale=1.0,
         stem=AudioStem(model.model_dim, -(-num_frames(part.sound) // STEP_FRAMES)),
         mask=Window(half, half) if half else Full(),
         implementation=config.execution.named_implementation,

@@ -1,23 +1,24 @@
 """Xu et al. 2015: soft and hard attention over the regions of an image, and none."""
 
 import dataclasses
+from fractions import Fraction
 from typing import Literal
 
 import optax
 
 from attn_research.layers.attention import MemoryAttention
-from attn_research.layers.convolution import ResidualStem
+from attn_research.layers.convolution import CellStem, ResidualStem
 from attn_research.layers.regions import HardRegions, MeanRegions, SoftRegions
 from attn_research.layers.scoring import make_scoring
 from attn_research.models.captioner import Captioner
 from attn_research.training.reinforce import moving_average
-from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
+from experiments.harness.config import Config, OptimizerConfig, TrainConfig, fraction, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale, config_optimizer
 from experiments.tasks.captioning.config import CaptioningConfig
 from experiments.tasks.captioning.task import CaptioningTask
 from experiments.xu2015 import tables
 
-_ATTENDS = {"regions": ("soft", "hard")}
+_ATTENDS, _HARD = {"regions": ("soft", "hard")}, {"regions": ("hard",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +31,22 @@ class CaptionerConfig:
     hidden_dim: int = setting(128, "Width of the LSTM.", 1)
     embedding_dim: int = setting(64, "Width of embeddings of words, and of the output layer.", 1)
     attention_dim: int = setting(64, "Width of the hidden layer of a score.", 1, needs=_ATTENDS)
-    drawn: float = setting(
-        0.5, "Probability that hard attention takes one region and not the mean, in training.", 0.0,
-        needs={"regions": ("hard",)},
-    )  # fmt: skip
+    drawn: float = fraction(
+        0.5, "Probability that hard attention takes one region, not the mean, in training.", _HARD
+    )
+    encoder: Literal["cells", "residual"] = setting(
+        "residual",
+        "Encoder of the regions: convolutions by which each sees no more than its neighbours, or a "
+        "residual network.",
+    )
     stem_width: int = setting(
         16, "Channels of the first stage of the encoder, twice as many in each further one.", 16
     )
-    stem_blocks: int = setting(1, "Residual blocks, of two convolutions, of each stage.", 1)
-    dropout: float = setting(0.0, "Dropout of the output layer.", 0.0)
+    stem_blocks: int = setting(
+        1, "Residual blocks, of two convolutions, of each stage.", 1,
+        needs={"encoder": ("residual",)},
+    )  # fmt: skip
+    dropout: float = fraction(0.0, "Dropout of the output layer.")
 
 
 def make_network(config: Config, task: CaptioningTask) -> Captioner:
@@ -56,7 +64,10 @@ def make_network(config: Config, task: CaptioningTask) -> Captioner:
     )
     return Captioner(
         task.vocab_size,
-        ResidualStem(model.stem_width, stages, model.stem_blocks),
+        {
+            "cells": lambda: CellStem(model.stem_width, stages),
+            "residual": lambda: ResidualStem(model.stem_width, stages, model.stem_blocks),
+        }[model.encoder](),
         {
             "soft": lambda: SoftRegions(attention),
             "hard": lambda: HardRegions(attention, model.drawn),
@@ -80,7 +91,7 @@ ROWS = {
     "soft": Row({"regions": "soft"}, dict(zip(_BLEU, (67, 44.8, 29.9, 19.5), strict=True))),
     "hard": Row(
         {"regions": "hard"}, dict(zip(_BLEU, (67, 45.7, 31.4, 21.3), strict=True)),
-        scales={"small": dict(num_steps=1500)},  # gradients through draws are noisy
+        times={"num_steps": Fraction(2)},  # gradients through draws are noisy
     ),
     "none": Row({"regions": "mean"}),
 }  # fmt: skip
@@ -96,7 +107,11 @@ SCALES = {
         name: dict(image_size=16, grid=2, max_words=20, vocab_size=200)
         for name in ("flickr8k", "captions")
     }, time=TINY_TIME),
-    "small": Scale(data={"flickr8k": _PHOTOGRAPHS, "captions": _PHOTOGRAPHS}),
+    "small": Scale(data={
+        # What a region's weight says is where words are read only if it does not see the rest.
+        "scenes": dict(encoder="cells", num_steps=2000, eval_every=250, save_every=1000),
+        "flickr8k": _PHOTOGRAPHS, "captions": _PHOTOGRAPHS,
+    }),
     # The widths are those of the authors' script for COCO, its λ too; a convolutional network of
     # our own, trained here, stands where the paper has one that was trained on ImageNet.
     "paper": Scale(dict(
@@ -117,4 +132,5 @@ CONFIG = Config(
 PAPER = Paper(
     name="xu2015", title=TITLE, config=CONFIG, rows=ROWS, default_row="soft", scales=SCALES,
     task=CaptioningTask, network=make_network, report=tables.report, optimizer=make_optimizer,
+    needs={"penalty": (_ATTENDS,), "reward": (_HARD,), "entropy": (_HARD,)},
 )  # fmt: skip

@@ -9,7 +9,7 @@ from attn_research.evaluation.bootstrap import Interval, bleu_difference
 from attn_research.viewing import plots
 from attn_research.viewing.image_maps import image_figure
 from attn_research.viewing.tables import Column, Table
-from experiments.harness.config import file_name, run_name
+from experiments.harness.config import file_name
 from experiments.harness.paper import Paper
 from experiments.harness.results import (
     RUN_COLUMNS,
@@ -38,17 +38,13 @@ def report(folder: Path, paper: Paper) -> None:
         tables["Pointing"] = _pointing(results)
     write_tables(folder, paper.title, tables, results, _notes(folder, results))
     for label, runs in results.items():
-        pictures = read_gallery(_place(folder, label, runs[0]))
+        pictures = read_gallery(folder / runs[0]["name"])
         if pictures:
             plots.save(image_figure(pictures), folder / f"attention-{file_name(label)}.png")
 
 
 def _test(run: dict) -> dict:
     return run["scores"]["tests"]["test"]
-
-
-def _place(folder: Path, label: str, run: dict) -> Path:
-    return folder / run_name(label, run["config"]["seed"])
 
 
 def _captions(results: Results, paper: Paper) -> Table:
@@ -106,7 +102,7 @@ def _notes(folder: Path, results: Results) -> list[str]:
         notes.append(
             "Pointing: of each word that names an object or its color, given the words before it "
             "in the reference, the weight inside the object's regions, and whether the largest is "
-            "inside. The baselines weigh all regions the same, or the four in the middle."
+            "inside. The baselines weigh all regions the same, or those in the middle."
         )
     if first["config"]["data"] == "flickr8k":
         notes.append(
@@ -114,7 +110,7 @@ def _notes(folder: Path, results: Results) -> list[str]:
             "ImageNet; here 753 images train all of a small network, and 125 others test it."
         )
     counts = {
-        label: np.stack([read_counts(_place(folder, label, run)) for run in runs], axis=1)
+        label: np.stack([read_counts(folder / run["name"]) for run in runs], axis=1)
         for label, runs in results.items()
     }
     lines = [

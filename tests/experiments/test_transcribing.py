@@ -1,10 +1,13 @@
 """Published Whisper at work: its real weights beside CTranslate2's, and what is refused."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 import soundfile
 
-from attn_research.data.audio.files import RATE
+from attn_research.data.audio.files import RATE, read_audio
 from experiments.published import transcription
 from experiments.published.continuation import Options
 from experiments.published.model import load_published
@@ -48,6 +51,24 @@ def test_a_sentence_is_transcribed_and_attended_to_in_order(model, golden):
     assert list(drawn.rows) == found.output.split()
     peaks = drawn.weights.argmax(axis=1)
     assert np.mean(np.diff(peaks) > 0) > 0.8  # words attend from left to right
+
+
+@pytest.mark.checkpoint
+def test_a_transcript_with_times(model, golden):
+    path = str(FOLDER / "speech.flac")
+    options = dict(maps=True, silence=None, timestamps=True)
+    (found,) = transcription.respond(model, [path], OPTIONS, **options)
+    times, text = re.fullmatch(r"\[(.*)\] (.*)", found.output).groups()
+    start, end = map(float, times.split(" --> "))
+    lasts = len(read_audio(FOLDER / "speech.flac")) / RATE
+    assert 0 <= start < 0.5 and abs(end - lasts) < 1 and "over the lazy dog" in text
+    assert list(found.maps["attention"].rows) == text.split()
+    few = dataclasses.replace(OPTIONS, num_tokens=5)
+    (cut,) = transcription.respond(model, [path], few, maps=False, silence=None)
+    assert cut.notes == ["5 tokens, the most that --num_tokens allows"]
+    with pytest.raises(ValueError, match="with 2 before them 449, and the model has 448 positions"):
+        many = dataclasses.replace(OPTIONS, num_tokens=447)
+        next(transcription.respond(model, [path], many, maps=False))
 
 
 @pytest.mark.checkpoint

@@ -173,6 +173,27 @@ def test_own_sounds_with_transcripts_by_bytes(tmp_path):
         PAPER.task(resolve(PAPER, "transcribe", given | {"seconds": 0.25})).load()
 
 
+def test_own_sounds_of_classes_are_read_whole(tmp_path, caplog):
+    for folder in ("train", "val", "test", "more"):
+        for number in range(4):
+            place = tmp_path / folder / "ab"[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            soundfile.write(place / f"{number}.wav", np.full(RATE // 2, 0.01 * number), RATE)
+    given = dict(scale="tiny", data="audio", audio_dir=str(tmp_path), num_classes=2)
+    task = WORDS.task(resolve(WORDS, "vit", given)).load()
+    assert len(task.corpus.dev) == 4 and "not read, as no split: more" in caplog.text
+    with pytest.raises(ValueError, match=r"a sound of 'a' lasts 0.50 seconds: give more than"):
+        WORDS.task(resolve(WORDS, "vit", given | {"seconds": 0.5})).load()
+    with pytest.raises(ValueError, match=r"--time_shift=2.0 leaves nothing of --seconds=0.6"):
+        WORDS.task(resolve(WORDS, "vit", given | {"time_shift": 2.0})).check()
+
+
+def test_silence_has_the_features_of_silence():
+    config = resolve(PAPER, "transcribe", {"scale": "tiny"}).task
+    heard = hear(config.sound, config.augment, Utterance(np.zeros(9_999, np.float32), "", None))
+    np.testing.assert_array_equal(heard.features, np.float32(-1.5))
+
+
 def test_silence_after_a_sound_needs_no_computation():
     config = resolve(PAPER, "transcribe", {"scale": "tiny"}).task
     sound = np.random.default_rng(0).normal(size=9_999).astype(np.float32)

@@ -120,6 +120,7 @@ def test_the_penalty_is_least_where_weights_are_even():
         (dict(max_objects=3), "--max_words=10: captions of scenes have up to 16"),
         (dict(image_size=50), "50 pixels are not divided|halves --image_size=50"),
         (dict(grid=5), "--grid=5: the encoder halves --image_size=48"),
+        (dict(encoder="cells", grid=5), "--grid=5: the encoder halves --image_size=48"),
         (dict(data="captions"), "--data=captions needs --image_dir=FOLDER and --captions_file"),
         (dict(data="captions", image_dir="no", captions_file="no"), "--image_dir: no such folder"),
     ],

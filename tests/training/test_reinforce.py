@@ -11,9 +11,10 @@ from flax import linen as nn
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.regions import HardRegions
 from attn_research.layers.scoring import make_scoring
-from attn_research.models.captioner import Captioner
+from attn_research.models.captioner import Captioned, Captioner
 from attn_research.training.reinforce import moving_average, reinforce
-from experiments.tasks.captioning.losses import log_likelihoods
+from experiments.tasks.captioning.config import CaptioningConfig
+from experiments.tasks.captioning.losses import log_likelihoods, loss_sums
 
 REGIONS, WORDS = 3, 2
 
@@ -77,6 +78,28 @@ def test_the_term_is_zero_and_leaves_out_empty_rows():
     np.testing.assert_array_equal(gradient[0], [0, 0, 0])
     np.testing.assert_array_equal(gradient[1], [1, 3, 0])  # -(r - b)
     assert gradient[2] == (-2 + 3) + (-2 + 5)
+
+
+def test_the_weight_of_the_term_leaves_the_moving_average_as_it_is():
+    """b ← 0.9 b + 0.1 mean(r), of the loss of captions, whatever --reward is."""
+    target, valid = jnp.zeros((2, 1), jnp.int32), jnp.ones((2, 1), bool)
+    logits = jnp.log(jnp.array([[[0.5, 0.5]], [[0.125, 0.875]]]))
+    mean = float(np.log([0.5, 0.125]).mean())
+
+    def loss(params, config):
+        zeros = jnp.zeros((2, 1))
+        found = Captioned(logits, None, zeros, zeros, params["baseline"])
+        sums = loss_sums(config, found, target, valid, train=True)
+        return sums.total / sums.weight
+
+    for reward in (0.0, 0.2, 1.0):
+        config = CaptioningConfig(reward=reward)
+        params, optimizer = {"baseline": jnp.float32(-3.0)}, moving_average(optax.adam(1.0))
+        updates, _ = optimizer.update(
+            jax.grad(loss)(params, config), optimizer.init(params), params
+        )
+        after = optax.apply_updates(params, updates)["baseline"]
+        np.testing.assert_allclose(after, 0.9 * -3 + 0.1 * mean, rtol=1e-5)
 
 
 def test_the_baseline_is_a_moving_average_whatever_the_optimizer_is():

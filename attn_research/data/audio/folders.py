@@ -9,7 +9,7 @@ import numpy as np
 
 from attn_research.data.audio.files import RATE, SUFFIXES, AudioFiles
 from attn_research.data.audio.utterances import Corpus, Recordings
-from attn_research.data.files import name_some, read_lines
+from attn_research.data.files import find_dev, name_some, read_lines
 
 IN_MEMORY = 2 * 3600 * RATE  # samples of a split that are kept; files of a longer one are read anew
 SPLITS = ("train", "dev", "test")
@@ -25,28 +25,42 @@ class Said(NamedTuple):
 def read_classes(root: Path) -> Corpus:
     """The sounds train/CLASS/*, test/CLASS/* and, or a tenth of train, dev/CLASS/*.
 
-    ValueError or FileNotFoundError for what is missing, for a sound outside of a class, for a class
-    that train does not have, and for what `read_audio` does not read.
+    dev may be called val, valid or validation. ValueError or FileNotFoundError for what is missing,
+    for a sound outside of a class, for a class that train does not have, or only in the tenth that
+    is held out, and for what `read_audio` does not read. Other folders are named in a warning.
     """
-    found = {split: list(_of_classes(root / split)) for split in SPLITS}
+    folders = {"train": root / "train", "dev": find_dev(root), "test": root / "test"}
+    found = {split: list(_of_classes(folder)) for split, folder in folders.items()}
+    others = [x for x in sorted(root.iterdir()) if x.is_dir() and x not in folders.values()]
+    if others := [x for x in others if not x.name.startswith(".")]:
+        logging.getLogger(__name__).warning(
+            "%s: not read, as no split: %s", root, name_some(others, root)
+        )
     known = {said.text for said in found["train"]}
     for split in ("dev", "test"):
         if unknown := sorted({said.text for said in found[split]} - known):
             raise ValueError(
-                f"{root / split} holds the class {unknown[0]}, which {root / 'train'} does not"
+                f"{folders[split]} holds the class {unknown[0]}, which {root / 'train'} does not"
             )
-    return _corpus(root, found, "CLASS/*.wav")
+    corpus = _corpus(root, found, "CLASS/*.wav")
+    if lost := sorted(known - set(corpus.train.texts)):
+        raise ValueError(
+            f"{root / 'train' / lost[0]}: all of its sounds are in the tenth that is held out: "
+            f"give more, or some in {root / 'dev'}"
+        )
+    return corpus
 
 
 def read_transcripts(root: Path) -> Corpus:
-    """The sounds that train.tsv, test.tsv and, or a tenth of train, dev.tsv name.
+    """The sounds that train.tsv, test.tsv and, or a tenth of train, dev.tsv or val.tsv name.
 
     A line has the name of a file, relative to the folder, a tab, and what is said. ValueError or
     FileNotFoundError for a line without a file or a transcript, for a sound that two lines name,
     and for what `read_audio` does not read. Sounds in the folder without a line are named in a
     warning.
     """
-    found = {split: list(_of_lines(root, f"{split}.tsv")) for split in SPLITS}
+    files = {"train": "train.tsv", "dev": find_dev(root, ".tsv").name, "test": "test.tsv"}
+    found = {split: list(_of_lines(root, name)) for split, name in files.items()}
     seen: set[Path] = set()
     for split in SPLITS:
         for said in found[split]:

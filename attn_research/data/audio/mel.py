@@ -13,6 +13,7 @@ FRAME_SECONDS = HOP / RATE
 _FLOOR = 1e-10  # of a power
 _RANGE = 8.0  # powers of ten below the largest that are kept
 SPAN = _RANGE / 4  # from the least to the largest of features, at most
+LEAST = (np.log10(_FLOOR) + 4) / 4  # of features
 
 
 def log_mel(

@@ -24,10 +24,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from attn_research.data.download import find_data_dir, find_data_file
-from attn_research.data.files import name_some, read_lines, shorten
+from attn_research.data.files import DEV_NAMES, name_some, read_lines, shorten
 from attn_research.data.images.datasets import IN_MEMORY
 from attn_research.data.images.files import SUFFIXES, ImageFiles, decode
-from attn_research.data.images.folders import DEV_NAMES
 from attn_research.data.images.packed import cut_files, read_arrays
 from attn_research.data.images.scenes import Scenes
 

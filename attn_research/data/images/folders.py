@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from attn_research.data.files import name_some
+from attn_research.data.files import find_dev, name_some
 from attn_research.data.images.files import SUFFIXES
 
 PASSED_OVER = frozenset(
@@ -32,7 +32,6 @@ TEXTS = (
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".pdf",
     ".sha256", ".md5", ".log",
 )  # fmt: skip
-DEV_NAMES = ("dev", "val", "valid", "validation")
 
 
 class LabelledFiles(NamedTuple):
@@ -51,7 +50,7 @@ class _Found(NamedTuple):
 
 def list_images(root: Path) -> LabelledFiles:
     """The labelled image files of a folder with train, test and, or not, dev (or val)."""
-    folders = {"train": root / "train", "dev": _dev_folder(root), "test": root / "test"}
+    folders = {"train": root / "train", "dev": find_dev(root), "test": root / "test"}
     found, passed_over = {}, _no_splits(root, folders)
     for split, folder in folders.items():
         found[split], names = _read_split(folder)
@@ -80,14 +79,6 @@ def list_images(root: Path) -> LabelledFiles:
             for split, names in found.items()
         },
     )
-
-
-def _dev_folder(root: Path) -> Path:
-    """The folder of the split dev by one of its names."""
-    there = [root / name for name in DEV_NAMES if (root / name).is_dir()]
-    if len(there) > 1:
-        raise ValueError(f"{there[0]} and {there[1]} both are the development split: keep one")
-    return there[0] if there else root / DEV_NAMES[0]
 
 
 def _no_splits(root: Path, splits: Mapping[str, Path]) -> list[Path]:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
 COLORS = {
@@ -47,7 +47,7 @@ FUNCTION_WORDS = ("there", "is", "a", "and", "left", "of", "above", "below", "."
 WORDS = FUNCTION_WORDS + tuple(COLORS) + KINDS
 
 _SHARP = 4  # pixels drawn for one of the picture
-_COVERED = 0.25  # of a cell, by the box of an object, for the cell to be in its region
+_COVERED = 0.25  # of a cell, for it to be in a region
 
 
 class SceneObject(NamedTuple):
@@ -84,6 +84,11 @@ class Scene(NamedTuple):
     def caption(self) -> str:
         """The words with spaces between."""
         return " ".join(self.words)
+
+
+def covered(shares: Float[np.ndarray, "rows cols"]) -> Bool[np.ndarray, "rows cols"]:
+    """The cells of a region, by the share of each that it covers: a quarter, or else the most."""
+    return shares >= min(_COVERED, shares.max())
 
 
 def relation(first: SceneObject, second: SceneObject) -> str:
@@ -131,7 +136,7 @@ class Scenes:
         return Scene(self._picture(rng, objects), objects, words, regions)
 
     def region(self, box: Sequence[int]) -> Bool[np.ndarray, "grid grid"]:
-        """The cells of which a box covers a quarter or more, by row and column."""
+        """The cells of which a box covers a quarter or more, or the most, by row and column."""
         left, top, right, bottom = box
         side = self.size // self.grid
         starts = np.arange(self.grid) * side
@@ -139,7 +144,7 @@ class Scenes:
             np.clip(np.minimum(starts + side, end) - np.maximum(starts, start), 0, side) / side
             for start, end in ((left, right), (top, bottom))
         )
-        return np.outer(down, across) >= _COVERED
+        return covered(np.outer(down, across))
 
     def _objects(self, rng: np.random.Generator) -> tuple[SceneObject, ...]:
         count = int(rng.integers(self.min_objects, self.max_objects + 1))

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from attn_research.data.images.scenes import covered
+
 _WORD = re.compile(r"\w+|[^\w\s]")
-_COVERED = 0.25  # of a cell, for it to be in a region
 
 
 class Question(NamedTuple):
@@ -53,8 +54,7 @@ class QuestionSet:
             return None
         rows, columns = grid
         region = self.regions[number]
-        shares = region.reshape(rows, len(region) // rows, columns, -1).mean(axis=(1, 3))
-        return shares >= min(_COVERED, shares.max())
+        return covered(region.reshape(rows, len(region) // rows, columns, -1).mean(axis=(1, 3)))
 
     def fingerprint(self) -> str:
         """The SHA-256, in hex, of images, questions and answers."""

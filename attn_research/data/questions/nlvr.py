@@ -26,8 +26,9 @@ _COLORS = {"#0099ff": (0, 153, 255), "yellow": (255, 255, 0), "black": (0, 0, 0)
 def read_nlvr(data_dir: str | Path | None, split: str, size: int) -> QuestionSet:
     """A split, each box in `size` pixels a side; sentences have the answers true and false.
 
-    The files dev and hidden are train, but the last tenth of each, which is dev; test is test.
-    ValueError where a line is damaged.
+    The files dev and hidden are train here, but the last tenth of each, which is dev; test is the
+    public test file. The authors' own training file is not read, so that accuracies are no match
+    for published ones. ValueError where a line is damaged.
     """
     images, questions = [], []
     for name in FILES[2:] if split == "test" else FILES[:2]:

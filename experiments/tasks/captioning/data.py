@@ -11,7 +11,7 @@ from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 
-from attn_research.data.batching import Batches, SortedWindows, ordered_batches
+from attn_research.data.batching import Batches, SortedWindows, ordered_batches, spread_evenly
 from attn_research.data.files import user_path
 from attn_research.data.images.captioned import (
     SPLITS,
@@ -168,5 +168,5 @@ def _bounds(config: Config) -> tuple[int, ...]:
 
 def sample(captions: Captions, count: int = 500) -> Captions:
     """Captions evenly spread over a split: enough to estimate a loss on it."""
-    every = max(1, len(captions) // count)
-    return dataclasses.replace(captions, items=captions.items[::every][:count])
+    chosen = spread_evenly(len(captions), count)
+    return dataclasses.replace(captions, items=tuple(captions.items[i] for i in chosen))

@@ -46,7 +46,7 @@ def loss_sums(
         total += config.penalty * jnp.sum(uneven)
     if train and found.log_probs is not None:
         of_choices = jnp.sum(jnp.where(valid, found.log_probs, 0), axis=1)
-        total += config.reward * reinforce(rewards, of_choices, found.baseline, is_caption)
+        total += reinforce(rewards, of_choices, found.baseline, is_caption, config.reward)
         total -= config.entropy * jnp.sum(jnp.where(valid, found.entropy, 0))
     return Sums(total, counts["captions"], counts)
 

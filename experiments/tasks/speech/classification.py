@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,13 @@ class SpeechClassificationTask:
         return len(self.corpus.train) / self.config.task.batch_size
 
     def check(self) -> None:
-        data.check(self.config.task.sound)
+        part = self.config.task
+        data.check(part.sound)
+        if part.augment.time_shift >= part.sound.seconds:
+            raise ValueError(
+                f"--time_shift={part.augment.time_shift} leaves nothing of "
+                f"--seconds={part.sound.seconds}"
+            )
 
     def load(self) -> "SpeechClassificationTask":
         part = self.config.task.sound
@@ -69,7 +76,21 @@ class SpeechClassificationTask:
             raise ValueError(
                 f"--data={part.data} has {len(classes)} classes: give --num_classes={len(classes)}"
             )
+        self._check_lengths(corpus)
         return dataclasses.replace(self, corpus=corpus, classes=classes)
+
+    def _check_lengths(self, corpus: Corpus) -> None:
+        """ValueError for a file that is longer than is read; of FSDD a line says how many are."""
+        part = self.config.task
+        cut = list(data.too_long(part.sound, part.augment, corpus))
+        if cut and part.sound.data == "audio":
+            raise ValueError(
+                f"a sound of {cut[0][0].text!r} lasts {cut[0][1]:.2f} seconds: give more than "
+                f"--seconds={part.sound.seconds}"
+            )
+        if cut:
+            most = data.longest(part.sound, part.augment)
+            logging.info("%d sounds last more than %.2f seconds, and may be cut", len(cut), most)
 
     def save(self, folder: Path) -> None:
         write_whole(folder / "classes.json", json.dumps(self.classes).encode())

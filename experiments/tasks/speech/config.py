@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import data_folder, setting
+from experiments.harness.config import data_folder, fraction, setting
 
 _DRAWN, _FSDD = {"data": ("tones",)}, ("fsdd", "fsdd_strings")
 _JOINED = {"data": ("tones", "fsdd_strings")}
@@ -81,9 +81,7 @@ class SpeechClassificationConfig:
     sound: WordSoundsConfig = WordSoundsConfig()
     augment: SoundAugmentConfig = SoundAugmentConfig()
     batch_size: int = setting(64, "Sounds of a batch.", 1)
-    label_smoothing: float = setting(
-        0.1, "Label smoothing: probability spread over the classes.", 0.0
-    )
+    label_smoothing: float = fraction(0.1, "Label smoothing: probability spread over the classes.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +97,6 @@ class SpeechRecognitionConfig:
     vocab_size: int = setting(500, "Most tokens, special ids included.", 5)
     max_tokens: int = setting(16, "Tokens of a transcript, its end included, at most.", 2)
     beam_size: int = setting(4, "Hypotheses of beam search, beside greedy search.", 1)
-    label_smoothing: float = setting(
-        0.1, "Label smoothing: probability spread over the vocabulary.", 0.0
+    label_smoothing: float = fraction(
+        0.1, "Label smoothing: probability spread over the vocabulary."
     )

@@ -1,6 +1,7 @@
 """Sounds by config, and the arrays that are made of one."""
 
 import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from attn_research.data.audio import folders
 from attn_research.data.audio.augment import change_speed, spec_augment
 from attn_research.data.audio.files import RATE, normalize, read_audio
 from attn_research.data.audio.fsdd import load_fsdd
-from attn_research.data.audio.mel import FRAME_SECONDS, HOP, SPAN, log_mel
+from attn_research.data.audio.mel import FRAME_SECONDS, HOP, LEAST, SPAN, log_mel
 from attn_research.data.audio.tones import make_recordings
 from attn_research.data.audio.utterances import Corpus, Joined, Utterance, hold_out
 from attn_research.data.download import find_data_file
@@ -79,6 +80,23 @@ def held_out(config: SoundConfig, corpus: Corpus) -> dict[str, str]:
     return {"speaker": test.speakers[0]} if config.held_out_speaker else {}
 
 
+def longest(config: SoundConfig, augment: SoundAugmentConfig) -> float:
+    """The seconds of the longest sound that fits, played slowest and after most silence."""
+    return (config.seconds - augment.time_shift) / augment.speed
+
+
+def too_long(
+    config: SoundConfig, augment: SoundAugmentConfig, corpus: Corpus
+) -> Iterator[tuple[Utterance, float]]:
+    """The sounds of all splits that do not fit, with their seconds."""
+    most = longest(config, augment)
+    for split in corpus:
+        for number in range(len(split)):
+            utterance = split[number]
+            if (lasts := len(utterance.samples) / RATE) > most:
+                yield utterance, lasts
+
+
 def num_frames(config: SoundConfig) -> int:
     """The frames of the features of every sound."""
     return round(config.seconds / FRAME_SECONDS)
@@ -114,7 +132,7 @@ def hear(
     whole = np.zeros(frames * HOP, np.float32)
     whole[before : before + len(kept)] = kept[: len(whole) - before]
     features = log_mel(whole, config.num_mels)
-    silence = features.max() - SPAN  # what features of more silence would be
+    silence = max(features.max() - SPAN, LEAST)  # what features of more silence would be
     features = np.pad(features, [(0, size - frames), (0, 0)], constant_values=silence)
     if rng is not None and augment.time_mask + augment.mel_mask:
         features = spec_augment(features, rng, augment.time_mask, augment.mel_mask)

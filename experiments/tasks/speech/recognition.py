@@ -70,7 +70,10 @@ class SpeechRecognitionTask:
         data.check(part.sound)
         if part.sound.data == "audio":
             return
-        drawn, most = data.FILLED * part.sound.seconds, _longest(self.config)
+        drawn, most = (
+            data.FILLED * part.sound.seconds,
+            data.longest(self.config.task.sound, self.config.task.augment),
+        )
         if drawn > most:
             raise ValueError(
                 f"--speed={part.augment.speed} and --time_shift={part.augment.time_shift}: strings "
@@ -97,16 +100,15 @@ class SpeechRecognitionTask:
 
     def _check_files(self) -> None:
         """ValueError for a sound, or a transcript, that is longer than the config has it."""
-        most = _longest(self.config)
+        part = self.config.task
         for split in self.corpus:
-            for number in range(len(split)):
-                utterance = split[number]
-                self._target(utterance.text)
-                if (lasts := len(utterance.samples) / RATE) > most:
-                    raise ValueError(
-                        f"a sound lasts {lasts:.2f} seconds, in which {utterance.text[:40]!r} is "
-                        f"said: give more than --seconds={self.config.task.sound.seconds}"
-                    )
+            for text in split.texts:
+                self._target(text)
+        for utterance, lasts in data.too_long(part.sound, part.augment, self.corpus):
+            raise ValueError(
+                f"a sound lasts {lasts:.2f} seconds, in which {utterance.text[:40]!r} is said: "
+                f"give more than --seconds={part.sound.seconds}"
+            )
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save(folder)
@@ -187,7 +189,10 @@ class SpeechRecognitionTask:
     def respond(
         self, networks: Sequence[EncoderDecoder], params: Sequence[PyTree], inputs: Iterable[str]
     ) -> Iterator[Response]:
-        part, most = self.config.task, _longest(self.config)
+        part, most = (
+            self.config.task,
+            data.longest(self.config.task.sound, self.config.task.augment),
+        )
         for name in inputs:
             utterance = data.read(name)
             if (lasts := len(utterance.samples) / RATE) > most:
@@ -197,8 +202,8 @@ class SpeechRecognitionTask:
                 )
             batch = batches.one(self.config, utterance)
             (text,) = self._search(networks, params, batch, part.beam_size)
-            maps = {}
-            if len(networks) == 1 and text:
+            maps, fits = {}, len(self.tokenizer.encode(text)) < part.max_tokens
+            if len(networks) == 1 and text and fits:
                 maps["attention"] = self.attention_map(networks[0], params[0], batch, text)
             yield Response(str(name), text, {}, maps)
 
@@ -244,9 +249,3 @@ class SpeechRecognitionTask:
             *words, last = text.split()
             counts = [len(self.tokenizer.encode(f"{word} ")) for word in words]
             yield word_rows(found, [*counts, len(self.tokenizer.encode(last))])
-
-
-def _longest(config: Config) -> float:
-    """The seconds of the longest sound that fits, played slowest and after most silence."""
-    part = config.task
-    return (part.sound.seconds - part.augment.time_shift) / part.augment.speed

@@ -15,7 +15,7 @@ from attn_research.data.batching import Rows
 from attn_research.data.images.files import read_image
 from attn_research.data.questions.asked import Question, QuestionSet, plain
 from attn_research.data.text.saved_tokenizers import load_tokenizer
-from attn_research.data.text.tokenizers import PAD, WordTokenizer, unknown_words
+from attn_research.data.text.tokenizers import PAD, UNK, WordTokenizer, unknown_words
 from attn_research.training.objectives import cross_entropy
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
@@ -63,6 +63,12 @@ class VisualQuestionsTask:
         if (count := len(sets["train"])) < part.batch_size:
             raise ValueError(f"{count} questions do not fill --batch_size={part.batch_size}")
         tokenizer = data.make_tokenizer(part, sets["train"])
+        answers = sorted({each.answer for each in sets["train"].questions})
+        if unknown := [word for word in answers if UNK in tokenizer.encode_words([word])]:
+            raise ValueError(
+                f"--vocab_size={part.vocab_size}: the answer {unknown[0]!r} is not among the "
+                "words; give more"
+            )
         splits = {name: data.make_split(part, tokenizer, one) for name, one in sets.items()}
         return dataclasses.replace(self, splits=splits, tokenizer=tokenizer)
 

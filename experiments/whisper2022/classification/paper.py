@@ -13,7 +13,7 @@ from attn_research.layers.audio import AudioStem
 from attn_research.layers.pooling import SelfAttentionPooling
 from attn_research.models.self_attentive import SelfAttentive
 from attn_research.models.vit import ViT
-from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
+from experiments.harness.config import Config, OptimizerConfig, TrainConfig, fraction, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.networks import StackConfig
 from experiments.tasks.speech.classification import SpeechClassificationTask
@@ -34,8 +34,8 @@ class WordNetworkConfig(StackConfig):
         "vit", "Patches through a Transformer, or an LSTM with additive attention."
     )
     patch: int = setting(10, "Frames, and mel bands, of a patch.", 1, needs=_PATCHES)
-    drop_path: float = setting(
-        0.0, "Stochastic depth: probability that a sound skips a layer.", 0.0, needs=_PATCHES
+    drop_path: float = fraction(
+        0.0, "Stochastic depth: probability that a sound skips a layer.", needs=_PATCHES
     )
     hidden: int = setting(64, "Cells of the LSTM of each direction.", 1, needs=_RECURRENT)
     num_rows: int = setting(1, "Rows of attention.", 1, needs=_RECURRENT)

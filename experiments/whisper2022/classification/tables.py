@@ -27,7 +27,9 @@ def report(folder: Path, paper: Paper) -> None:
             }
         )
         if held_out:
-            row = speakers.setdefault(runs[0]["config"]["network"], {})
+            changed = [x for x in label.split(", ")[1:] if not x.startswith("held_out_speaker=")]
+            name = ", ".join([runs[0]["config"]["network"], *changed])
+            row = speakers.setdefault(name, {})
             row[held_out] = sum(one["accuracy"] for one in tests) / len(tests)
     tables = {"Accuracy": Table(columns, lines)}
     if speakers:
