@@ -123,8 +123,9 @@ def table(pairs: Sequence[MinimalPair], right: Bool[np.ndarray, "pairs"]) -> lis
 def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     with one_line_errors(argv):
-        if values.repeats and not values.pairs:
-            raise ValueError("--repeats has no effect with --pairs=0, all pairs: remove it")
+        given = [name for name in ("repeats", "seed") if flags.FLAGS[name].present]
+        if given and not values.pairs:
+            raise ValueError(f"--{given[0]} has no effect with --pairs=0, all pairs: remove it")
         paradigms = read_blimp(values.data_dir or None)
         pairs = draw_pairs(paradigms, values.pairs or None, values.seed, values.repeats)
         model = load_able("continue", "fill-mask")

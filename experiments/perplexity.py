@@ -5,9 +5,10 @@ python -m experiments.perplexity --checkpoint=FOLDER --num_windows=12 --weights=
 python -m experiments.perplexity --checkpoint=FOLDER --text_file=FILE --stride=512
 
 The text is cut into windows of --context tokens. Without --stride they do not overlap, and the
-first token of each is not predicted. With it each window after the first predicts its last
---stride tokens, so that at least --context - --stride stand before each. With --weights=int8 the
-matrices are rounded as decoding in int8 rounds them, and compared with those of the checkpoint.
+first token of each is not predicted, nor what is left after the last one. With it each window after
+the first predicts its last --stride tokens, so that at least --context - --stride stand before
+each. With --weights=int8 the matrices are rounded as decoding in int8 rounds them, and compared
+with those of the checkpoint.
 """
 
 import math
@@ -32,9 +33,10 @@ from experiments.published.model import Published
 
 
 def windows(num_tokens: int, context: int, stride: int | None) -> Pieces:
-    """The windows of a text, as pieces of targets; every target is predicted once.
+    """The windows of a text, as pieces of targets, each of which is predicted once.
 
-    ValueError where the text is shorter than one window, or the stride is longer.
+    Without a stride the first token of a window is none, and what is left after the last whole
+    window neither. ValueError where the text is shorter than one window, or the stride is longer.
     """
     if num_tokens < context:
         raise ValueError(f"a text of {num_tokens} tokens is shorter than a window of {context}")
@@ -129,6 +131,8 @@ def _measure() -> list[dict[str, Any]]:
 def _text() -> str:
     values = flags.FLAGS
     if values.text_file:
+        if given := [name for name in ("data", "data_dir") if values[name].present]:
+            raise ValueError(f"--{given[0]} has no effect with --text_file: remove one of them")
         return read_text(user_path(values.text_file))
     return TESTS[values.data](values.data_dir or None)
 

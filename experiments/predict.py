@@ -40,6 +40,7 @@ from experiments.harness.task import AttentionMap, Response
 from experiments.papers import find
 from experiments.published.commands import (
     CONTINUATION,
+    OF_SOUNDS,
     define_published,
     respond_published,
     some_maps,
@@ -147,6 +148,8 @@ def _responses() -> Iterator[Response]:
     values = flags.FLAGS
     if values.checkpoint and values.run:
         raise ValueError("--run and --checkpoint: give one of them")
+    if not values.attention and (given := [x for x in ("layers", "heads") if values[x].present]):
+        raise ValueError(f"--{given[0]} is of --attention=FILE, a picture: give both, or neither")
     if values.checkpoint:
         return respond_published(read_inputs, maps=bool(values.attention))
     if not values.run:
@@ -154,7 +157,7 @@ def _responses() -> Iterator[Response]:
             "--run=FOLDER is missing: the folder of a run, as in "
             "runs/bahdanau2014/grammar-tiny/RNNsearch-50.seed0, or --checkpoint=FOLDER"
         )
-    if given := [name for name in ("do", *CONTINUATION) if values[name].present]:
+    if given := [name for name in ("do", *CONTINUATION, *OF_SOUNDS) if values[name].present]:
         raise ValueError(f"--{given[0]} is for --checkpoint: a run has its own config")
     run = load_run(user_path(values.run), find)
     return run.task.respond([run.network], [run.params], read_inputs(run.task.inputs))

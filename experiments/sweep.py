@@ -36,12 +36,12 @@ from experiments.harness.flags import (
     one_line_errors,
     parse_flags,
     resolve_rows,
-    summary,
 )
 from experiments.harness.given import check_given, folder_name
-from experiments.harness.paper import Paper, resolve
+from experiments.harness.paper import Paper, resolve, trace
 from experiments.harness.path_flags import define_path
 from experiments.harness.runner import make_place
+from experiments.harness.summary import summary
 from experiments.papers import find, names
 
 # Flags of a paper that say nothing of a row and a seed.
@@ -77,17 +77,17 @@ def main(paper: Paper, argv: Sequence[str]) -> None:
         where = {"run_dir": run_dir, "results_dir": results_dir}
         jobs = list(unfinished(paper, rows, seeds, given, where))
         print(f"{len(rows) * len(seeds) - len(jobs)} of {len(rows) * len(seeds)} are finished")
-        first, ensembles = ([job for job in jobs if job.is_ensemble is x] for x in (False, True))
-        if values.slurm and first:
-            write_whole(Path(values.slurm), slurm_script(paper, first, run_dir).encode())
+        alone, ensembles = ([job for job in jobs if job.is_ensemble is x] for x in (False, True))
+        if values.slurm and alone:
+            write_whole(Path(values.slurm), slurm_script(paper, alone, run_dir).encode())
             (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-            print(f"{len(first)} jobs: sbatch {shlex.quote(values.slurm)} (with the partition, GPU")
+            print(f"{len(alone)} jobs: sbatch {shlex.quote(values.slurm)} (with the partition, GPU")
             print("and time of your cluster); then this command again, without --slurm: the table")
             return
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             runner = Runner(slots(values.processes) if jobs else [], run_dir / "logs")
-            failed = runner.run(first) or runner.run(ensembles)
+            failed = runner.run(alone) or runner.run(ensembles)
         except KeyboardInterrupt:
             print("interrupted; what ran is saved, and this command continues", file=sys.stderr)
             sys.exit(130)
@@ -97,7 +97,8 @@ def main(paper: Paper, argv: Sequence[str]) -> None:
                 "why, and this command again runs what is missing"
             )
         paper.report(results_dir, paper)
-        print(summary(paper, rows, given | {"seed": seeds[0]}, **where))
+        first = {row: trace(paper, row, given | {"seed": seeds[0]}) for row in rows}
+        print(summary(paper, first, given, **where))
 
 
 def unfinished(

@@ -14,6 +14,7 @@ from pathlib import Path
 from absl import app, flags
 
 from experiments.conformance import tables as conformance
+from experiments.harness.flags import one_line_errors, parse_flags
 from experiments.harness.paper import RESULTS
 from experiments.harness.path_flags import define_path
 from experiments.harness.verify import render, result_folders, verify_all
@@ -21,12 +22,18 @@ from experiments.papers import find
 
 
 def _main(argv: Sequence[str]) -> None:
-    del argv
+    with one_line_errors(argv):
+        _run()
+
+
+def _run() -> None:
+    if flags.FLAGS.data_dir and not flags.FLAGS.verify:
+        raise ValueError("--data_dir has no effect without --verify: give both, or neither")
     root = Path(flags.FLAGS.results_dir)
     folders = result_folders(root)
     if not folders:
         hint = "the installed package leaves the committed ones out: " if root == RESULTS else ""
-        sys.exit(f"error: no results in {root}: {hint}name another --results_dir")
+        raise ValueError(f"no results in {root}: {hint}name another --results_dir")
     if not flags.FLAGS.verify:
         for folder in folders:
             render(folder, find)
@@ -51,4 +58,5 @@ if __name__ == "__main__":
     flags.DEFINE_bool("verify", False, "Compute every number again from the kept predictions.")
     define_path("results_dir", str(RESULTS), "Folder of results.")
     define_path("data_dir", "", "Folder of data sets; ATTN_DATA_DIR if unset.")
-    app.run(_main)
+    flags.DEFINE_bool("debug", False, "Show where an error came from.")
+    app.run(_main, flags_parser=parse_flags)

@@ -35,6 +35,12 @@ def epoch_order(seed: int, epoch: int, total: int) -> Int[np.ndarray, "N"]:
     return np.random.default_rng((seed, epoch)).permutation(total)
 
 
+def spread_evenly(total: int, count: int) -> Int[np.ndarray, "N"]:
+    """The indices of `count` of so many examples, evenly spread over all; of fewer, all of them."""
+    count = min(total, count)
+    return np.arange(count) * total // max(count, 1)
+
+
 @runtime_checkable
 class EncodedPairs(Protocol):
     """Encoded sentence pairs: `Encoded` in memory or `Records` on disk.

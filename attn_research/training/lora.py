@@ -37,6 +37,12 @@ class LoRA:
     alpha: float
     where: str
 
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.where)
+        except re.error as error:
+            raise ValueError(f"where={self.where!r} is no regular expression: {error}") from None
+
     @property
     def scale(self) -> float:
         """α / r."""

@@ -70,8 +70,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """The optimizer of a name, with clipping of the gradient's global L2 norm to `clip_norm`.
 
-    `weight_decay` is for those of `DECAYING`, and applies to kernels and embeddings alone: biases,
-    gains and positions do not decay.
+    `weight_decay` is for those of `DECAYING`, and applies to kernels and, but for "muon", to
+    embeddings: biases, gains, positions and low-rank updates do not decay.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer {name!r} is not one of {', '.join(OPTIMIZERS)}")

@@ -7,7 +7,7 @@ from flax import linen as nn
 from attn_research.layers.scoring import PROJECTED
 from attn_research.models.rnn_search import RNNSearch
 from experiments.bahdanau2014 import tables
-from experiments.harness.config import Config, setting
+from experiments.harness.config import Config, fraction, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.translation.config import TranslationConfig
 from experiments.tasks.translation.memory import (
@@ -34,10 +34,10 @@ class RNNSearchConfig:
         128, "Hidden units n' of the score, or the width it projects to.", 1,
         needs=[ATTENTION, {"score": PROJECTED}],
     )  # fmt: skip
-    embedding_dropout: float = setting(0.0, "Dropout of word embeddings.", 0.0)
-    word_dropout: float = setting(0.0, "Dropout of whole previous target words (not 2014).", 0.0)
-    annotation_dropout: float = setting(0.0, "Dropout of annotations.", 0.0)
-    output_dropout: float = setting(0.0, "Dropout of the maxout layer.", 0.0)
+    embedding_dropout: float = fraction(0.0, "Dropout of word embeddings.")
+    word_dropout: float = fraction(0.0, "Dropout of whole previous target words (not 2014).")
+    annotation_dropout: float = fraction(0.0, "Dropout of annotations.")
+    output_dropout: float = fraction(0.0, "Dropout of the maxout layer.")
     init_scale: float = setting(
         1.0, "Factor on the standard deviations of the paper's initial weights.", 0.0
     )

@@ -5,7 +5,7 @@ import dataclasses
 from attn_research.attention import Causal, Full
 from attn_research.models.bert import SIZES, Bert
 from experiments.bert2018 import tables
-from experiments.harness.config import Config, OptimizerConfig, setting
+from experiments.harness.config import Config, OptimizerConfig, fraction, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.language_modeling.config import MaskedLanguageModelingConfig
 from experiments.tasks.language_modeling.masked import MaskedLanguageModelingTask
@@ -17,7 +17,7 @@ class BertConfig(StackConfig):
     """The network; one that predicts next words attends to those before alone."""
 
     max_length: int = setting(128, "Positions with an embedding.", 2)
-    attention_dropout: float = setting(0.1, "Dropout of attention weights.", 0.0)
+    attention_dropout: float = fraction(0.1, "Dropout of attention weights.")
 
 
 def make_network(config: Config, task: MaskedLanguageModelingTask) -> Bert:

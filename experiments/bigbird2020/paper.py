@@ -6,7 +6,7 @@ from typing import Literal
 from attn_research.attention import Full, Mask, big_bird
 from attn_research.models.bert import Bert
 from experiments.bigbird2020 import tables
-from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
+from experiments.harness.config import Config, OptimizerConfig, TrainConfig, fraction, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.language_modeling.config import MaskedLanguageModelingConfig, RowsConfig
 from experiments.tasks.language_modeling.masked import MaskedLanguageModelingTask
@@ -33,7 +33,7 @@ class BigBirdConfig(StackConfig):
         3, "Random blocks of each block.", 1,
         needs={"pattern": ("random", "random_window", "bigbird")},
     )  # fmt: skip
-    attention_dropout: float = setting(0.1, "Dropout of attention weights.", 0.0)
+    attention_dropout: float = fraction(0.1, "Dropout of attention weights.")
 
 
 def make_mask(model: BigBirdConfig, length: int) -> Mask:

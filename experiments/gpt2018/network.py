@@ -8,7 +8,7 @@ from attn_research.layers.embeddings import LearnedPositions, LinearBiases
 from attn_research.layers.masking import MASKS, WIDE_MASKS
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.gpt import GPT, GPT1_BLOCK, GPT2_BLOCK, LLAMA_BLOCK
-from experiments.harness.config import Config, setting
+from experiments.harness.config import Config, fraction, setting
 from experiments.tasks.language_modeling.task import LanguageModelingTask
 from experiments.tasks.networks import StackConfig
 
@@ -40,7 +40,7 @@ class GPTConfig(StackConfig):
     half_width: int = setting(
         10, "Positions before a token that a local mask allows.", 1, needs={"mask": WIDE_MASKS}
     )
-    attention_dropout: float = setting(0.0, "Dropout of attention weights.", 0.0)
+    attention_dropout: float = fraction(0.0, "Dropout of attention weights.")
 
 
 def _positions(model: GPTConfig, context: int) -> dict:

@@ -5,6 +5,7 @@ The network is described by values of the config, so that a run can be read with
 
 import dataclasses
 import functools
+from collections.abc import Set
 from typing import Any
 
 from flax import traverse_util
@@ -26,10 +27,10 @@ _FREE = "dropout", "attention_dropout"
 _CHOICES = tuple(each.name for each in dataclasses.fields(GPTConfig) if each.name not in _FREE)
 
 
-def complete(config: Config) -> Config:
-    """The config with the network and the tokenizer of --init_from.
+def complete(config: Config, stated: Set[str]) -> Config:
+    """The config with the network and the tokenizer of --init_from, whatever is `stated`.
 
-    A folder that is not there changes nothing; training refuses it.
+    A folder that is not there changes nothing; training and --describe refuse it.
     """
     folder = config.train.init_from
     if not folder or not user_path(folder).exists():

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from attn_research.viewing.tables import Column, Table
-from experiments.harness.config import run_name
 from experiments.harness.paper import Paper
 from experiments.harness.results import cell, printed, read_results, test_sets, write_tables
 
@@ -90,7 +89,7 @@ def _samples(folder: Path, results: dict[str, list[dict]]) -> list[str]:
     """The start of the sample of each row's first seed, as an indented block."""
     found = []
     for row, runs in results.items():
-        path = folder / run_name(row, runs[0]["config"]["seed"]) / "sample.txt"
+        path = folder / runs[0]["name"] / "sample.txt"
         if path.exists():
             lines = path.read_text("utf-8")[:_SHOWN].split("\n")
             block = "\n".join(f"    {line}".rstrip() for line in lines)

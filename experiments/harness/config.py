@@ -29,19 +29,25 @@ def setting(
     text: str,
     minimum: float | None = None,
     *,
+    maximum: float | None = None,
     local: bool = False,
     path: bool = False,
     needs: Clause | Sequence[Clause] = (),
 ) -> Any:
-    """A field of a config: its default, the flag's help, and the least value that it takes.
+    """A field of a config: its default, the flag's help, and the least and greatest value.
 
     A `local` value, such as a folder, is not part of a run's identity. A `path`, or several with
     commas, may begin with ~. The value has an effect where all of `needs` hold; as a flag it is
     refused elsewhere.
     """
     clauses = (needs,) if isinstance(needs, Mapping) else tuple(needs)
-    about = {"help": text, "minimum": minimum, "local": local, "path": path, "needs": clauses}
-    return dataclasses.field(default=default, metadata=about)
+    about = {"help": text, "minimum": minimum, "maximum": maximum, "local": local, "path": path}
+    return dataclasses.field(default=default, metadata=about | {"needs": clauses})
+
+
+def fraction(default: float, text: str, needs: Clause | Sequence[Clause] = ()) -> Any:
+    """A field of a config from 0 to 1, such as a rate of dropout."""
+    return setting(default, text, 0.0, maximum=1.0, needs=needs)
 
 
 def data_folder(*names: str) -> Any:
@@ -96,7 +102,7 @@ class OptimizerConfig:
     optimizer: OptimizerName = setting("adam", "Optimizer.")
     weight_decay: float = setting(
         0.0,
-        "Decoupled weight decay of matrices, for optimizers that have it.",
+        "Decoupled weight decay of dense layers' matrices and, but for muon, of embeddings.",
         0.0,
         needs={"optimizer": DECAYING},
     )

@@ -22,11 +22,13 @@ from attn_research.training import processes
 from attn_research.training.signals import Interrupted, Signals
 from experiments.harness.config import Config
 from experiments.harness.describe import describe, readable, simulate_mesh
-from experiments.harness.given import check_given, folder_name
+from experiments.harness.given import check_given
 from experiments.harness.machine import cache_programs, divide_cpu
 from experiments.harness.paper import Paper, Resolved, nearest, trace
 from experiments.harness.path_flags import define_path
 from experiments.harness.runner import make_place, prepare, run_row
+from experiments.harness.starting import check_start
+from experiments.harness.summary import summary
 
 # (name, kind, default, help) of the flags that say what to run; those of a config come beside them.
 _RUN_FLAGS = (
@@ -114,13 +116,23 @@ def one_line_errors(argv: Sequence[str]) -> Generator[None]:
         if flags.FLAGS.debug:
             raise
         fail(error)
+    except jax.errors.JaxRuntimeError as error:
+        if flags.FLAGS.debug or "out of memory" not in str(error).lower():
+            raise
+        fail(
+            ValueError(
+                f"the device has too little memory ({str(error).splitlines()[0]}): give a smaller "
+                "batch, more --num_microbatches or --remat=all; --describe counts bytes"
+            )
+        )
 
 
 def define_flags(paper: Paper) -> None:
     """Defines the flags of a paper: the values of its config, and what to run."""
     for _, field in paper.config.fields():
         text = field.metadata["help"]
-        options = {"lower_bound": field.metadata["minimum"]}
+        bounds = field.metadata["minimum"], field.metadata["maximum"]
+        options = dict(zip(("lower_bound", "upper_bound"), bounds, strict=True))
         if typing.get_origin(field.type) is Literal:
             flags.DEFINE_enum(field.name, None, list(typing.get_args(field.type)), text)
         elif field.type is bool:
@@ -194,12 +206,15 @@ def given_values(config: Config) -> dict[str, Any]:
 
 def resolve_rows(paper: Paper) -> dict[str, Resolved]:
     """The rows that the flags name, each with its config."""
+    return {row: trace(paper, row, given_values(paper.config)) for row in _named_rows(paper)}
+
+
+def _named_rows(paper: Paper) -> list[str]:
     values = flags.FLAGS
     if values.table and values.row:
         raise ValueError(f"--row={values.row} has no effect with --table: give one of them")
     every = values.table or (values.describe and not values.row)
-    rows = list(paper.rows) if every else (values.row or paper.default_row).split(",")
-    return {row: trace(paper, row, given_values(paper.config)) for row in rows}
+    return list(paper.rows) if every else (values.row or paper.default_row).split(",")
 
 
 def chosen_folders(paper: Paper, config: Config) -> tuple[Path, Path]:
@@ -210,11 +225,12 @@ def chosen_folders(paper: Paper, config: Config) -> tuple[Path, Path]:
 
 
 def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
-    values, rows = flags.FLAGS, resolve_rows(paper)
-    first, given = next(iter(rows.values())).config, given_values(paper.config)
+    values, given = flags.FLAGS, given_values(paper.config)
     if values.describe:
-        _describe(paper, rows, given)
+        _describe(paper, given)
         return
+    rows = resolve_rows(paper)
+    first = next(iter(rows.values())).config
     if values.json:
         raise ValueError("--json has no effect without --describe: give both, or neither")
     together = [values.coordinator, values.num_processes, values.process_id]
@@ -246,14 +262,17 @@ def _run(paper: Paper, find: Callable[[str], Paper] | None) -> None:
         print(summary(paper, rows, given, run_dir=run_dir, results_dir=results_dir))
 
 
-def _describe(paper: Paper, rows: dict[str, Resolved], given: dict[str, Any]) -> None:
+def _describe(paper: Paper, given: dict[str, Any]) -> None:
     """Prints the description of each row; of several, also why one cannot be had."""
-    values, errors = flags.FLAGS, []
-    execution = next(iter(rows.values())).config.execution
+    values, errors, rows = flags.FLAGS, [], _named_rows(paper)
+    execution = paper.config.replace(**given).execution
     if execution.mesh and execution.placement != "jit":
         simulate_mesh(execution.mesh)
-    for row, resolved in rows.items():
+    for row in rows:
         try:
+            resolved = trace(paper, row, given)
+            if start := resolved.config.train.init_from:
+                check_start(start)
             check_given(paper, row, given)
             about = describe(paper, row, resolved)
             print(json.dumps(about) if values.json else readable(about))
@@ -271,24 +290,3 @@ def _announce(paper: Paper, config: Config, count: int) -> None:
     if scale is not None and scale.time:
         rows = "" if count == 1 else f", {count} rows"
         logging.info("scale %s: %s%s", config.train.scale, scale.time, rows)
-
-
-def summary(
-    paper: Paper,
-    rows: dict[str, Resolved],
-    given: dict[str, Any],
-    *,
-    run_dir: Path,
-    results_dir: Path,
-) -> str:
-    """The tables of a folder of results, where its files are, and a command to go on with."""
-    tables = (results_dir / "tables.md").read_text("utf-8").partition("\n## Runs")[0]
-    lines = [tables, f"Tables, figures and predictions: {results_dir}"]
-    trained = [row for row in rows if not paper.rows[row].members]
-    example = paper.task(paper.config).example
-    if trained and example:
-        row = paper.default_row if paper.default_row in trained else trained[-1]
-        folder = run_dir / folder_name(paper, row, given, rows[row].config)
-        run = shlex.quote(f"--run={folder}")
-        lines += [f"Try {row}: python -m experiments.predict {run} {example}"]
-    return "\n".join(lines)

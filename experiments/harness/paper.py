@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,8 +88,9 @@ class Paper:
     fresh: Callable[[str], bool] | None = None
     # What the parameters of --init_from become in this network, before they are compared with it.
     adapt: Callable[[Config, PyTree], PyTree] = lambda config, params: params
-    # Values that others imply, such as the sizes of the network of --init_from.
-    complete: Callable[[Config], Config] = lambda config: config
+    # Values that others imply, such as the sizes of the network of --init_from. The second argument
+    # has the names of what flags and the row state, which is not implied.
+    complete: Callable[[Config, Set[str]], Config] = lambda config, stated: config
     # What values of other parts need of the network, besides what their settings say.
     needs: Mapping[str, Sequence[Clause]] = dataclasses.field(default_factory=dict)
 
@@ -118,7 +119,11 @@ def _layers(paper: Paper, row: str, given: Values) -> tuple[Values, Values, dict
         raise ValueError(
             f"no row {row!r}: --row is one of {', '.join(paper.rows)}{nearest(row, paper.rows)}"
         )
-    name, of_row = given.get("scale", paper.config.train.scale), paper.rows[row]
+    default, of_row = paper.config.train.scale, paper.rows[row]
+    name = given.get("scale", default)
+    if name not in (*paper.scales, default):
+        known = dict.fromkeys((*paper.scales, default))
+        raise ValueError(f"--scale={name}: {paper.name} has {' and '.join(known)}")
     scale = paper.scales.get(name, Scale())
     data = given.get("data", scale.values.get("data", paper.config.data))
     of_data = dict(scale.data.get(data, {})) | ({"data": data} if data else {})
@@ -131,7 +136,7 @@ def trace(paper: Paper, row: str, given: Values) -> Resolved:
     """The config of a row: defaults, then its scale, data set and row, then flags, with origins."""
     of_scale, of_data, own = _layers(paper, row, given)
     stated = paper.config.replace(**{**of_scale, **of_data, **own, **given})
-    config = paper.complete(stated)
+    config = paper.complete(stated, own.keys() | given.keys())
     scale, data = config.train.scale, config.data
     layers = dict.fromkeys(config.values(), "default") | dict.fromkeys(of_scale, f"scale {scale}")
     layers |= {name: f"scale {scale} of {data}" for name in of_data if name != "data"}

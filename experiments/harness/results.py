@@ -30,18 +30,32 @@ SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS")  # of the environment
 def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """The results in a folder by label, in the order of rows and seeds.
 
-    The label is the row's name, with what flags changed of its network. Rows without results are
-    absent.
+    The label is the row's name, with what flags changed of its network, and where the runs of a
+    label differ in more than their seed also with that. Rows without results are absent. Each
+    result has the "name" of its file, which is that of the folder of its predictions too.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         for pattern in (run_name(row, "*"), run_name(f"{row},*", "*")):
             for path in sorted(folder.glob(f"{pattern}.json")):
-                result = json.loads(path.read_bytes())
+                result = json.loads(path.read_bytes()) | {"name": path.stem}
                 found.setdefault(result.get("label", row), []).append(result)
     if not found:
         raise FileNotFoundError(f"no results in {folder}: run an experiment with --table first")
-    return found
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for label, runs in found.items():
+        differing = _differing([run["config"] for run in runs])
+        for run in runs:
+            changed = [f"{name}={run['config'].get(name)}" for name in differing]
+            alike.setdefault(", ".join([label, *changed]), []).append(run)
+    return alike
+
+
+def _differing(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """The values besides the seed in which configs differ, of those that all of them have."""
+    first, *others = configs
+    common = [name for name in first if name != "seed" and all(name in each for each in others)]
+    return [name for name in common if any(each[name] != first[name] for each in others)]
 
 
 def test_sets(results: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:

@@ -185,12 +185,8 @@ def load_run(folder: str | Path, find: Callable[[str], Paper], *, flag: str = ""
     where the folder holds no run; `flag` is what named it.
     """
     folder = Path(folder)
+    check_holds_run(folder, flag)
     path = folder / ABOUT
-    if not path.is_file():
-        inside = sorted(each.parent.name for each in folder.glob(f"*/{ABOUT}"))
-        hint = f"; it holds the runs {', '.join(inside)}: name one of them" if inside else ""
-        named = f"{flag}={folder}" if flag else folder
-        raise ValueError(f"{named} is no folder of a run: {ABOUT} is missing{hint}")
     try:
         about = json.loads(path.read_bytes())
         paper, row = find(about["experiment"]), about["row"]
@@ -206,6 +202,15 @@ def load_run(folder: str | Path, find: Callable[[str], Paper], *, flag: str = ""
             "checkpoint; continue it by --resume"
         )
     return Run(program.eval_network, params, program.task, paper, row, config)
+
+
+def check_holds_run(folder: Path, flag: str = "") -> None:
+    """ValueError where a folder, which `flag` named, holds no run; it names those inside."""
+    if not (folder / ABOUT).is_file():
+        inside = sorted(each.parent.name for each in folder.glob(f"*/{ABOUT}"))
+        hint = f"; it holds the runs {', '.join(inside)}: name one of them" if inside else ""
+        named = f"{flag}={folder}" if flag else folder
+        raise ValueError(f"{named} is no folder of a run: {ABOUT} is missing{hint}")
 
 
 def _kept_params(folder: Path, paper: Paper, config: Config, shapes: TrainState) -> PyTree | None:

@@ -17,14 +17,14 @@ from attn_research.training.trainable import split
 from attn_research.types import PyTree
 from experiments.harness.checks import Place, check_place, check_program
 from experiments.harness.config import Config
-from experiments.harness.continuation import check_data, read_about
+from experiments.harness.continuation import check_data, read_about, saved_steps
 from experiments.harness.given import check_given, folder_name, label
 from experiments.harness.lock import locked
 from experiments.harness.paper import Paper, command, resolve
 from experiments.harness.program import Program, make_program
 from experiments.harness.results import environment
 from experiments.harness.run_folder import RunFolder, best_params
-from experiments.harness.starting import starting_params
+from experiments.harness.starting import check_start, check_tokenizer, starting_params
 from experiments.harness.training import measure, train
 
 __all__ = ["make_place", "measure", "prepare", "run_row"]
@@ -47,6 +47,14 @@ def prepare(
 ) -> None:  # fmt: skip
     """Checks all of a row that can be known before data is loaded; nothing is written."""
     check_given(paper, row, given)
+    part, steps = config.optimizer, config.train.num_steps
+    if part.schedule in ("cosine", "inverse_sqrt") and part.warmup_steps >= steps:
+        logging.warning(
+            "--warmup_steps=%d of --num_steps=%d: the learning rate does not reach its peak",
+            part.warmup_steps, steps,
+        )  # fmt: skip
+    if config.train.init_from and not saved_steps(place.folder):
+        check_start(config.train.init_from)
     if not paper.rows[row].members:
         check_program(make_program(paper, config))
     if processes.is_primary():
@@ -96,11 +104,11 @@ def run_row(
             if primary:
                 found = _evaluate_ensemble(paper, row, config, given=given, place=place)
         else:
-            program = make_program(paper, config)
-            start = None
-            if config.train.init_from:  # checked before data is loaded
+            program = make_program(paper, config, paper.task(config).load())
+            start, begun = None, bool(saved_steps(place.folder))
+            if config.train.init_from and not begun:
+                check_tokenizer(program)
                 start = starting_params(program, find)
-            program = make_program(paper, config, program.task.load())
             kept = None
             if primary:
                 kept = RunFolder(place.folder, program, row, resume=resume, progress=progress)
@@ -154,7 +162,7 @@ def _evaluate(program: Program, kept: RunFolder, place: Place) -> dict[str, Any]
     place.result.unlink(missing_ok=True)  # of fewer steps: its predictions are written anew
     best_step, params, measured = kept.best()
     if config.train.average:
-        params = kept.mean()
+        params, best_step = kept.mean(), config.train.num_steps  # the last of those averaged
         measured |= measure(program, params, "dev")
     task.predict([program.eval_network], [params], place.predictions)
     scores = task.score(place.predictions)

@@ -1,6 +1,7 @@
 """Parameters that training starts from: those of a run, or of a published checkpoint."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,10 +11,37 @@ from attn_research.data.files import user_path
 from attn_research.pretrained import from_checkpoint, read_checkpoint
 from attn_research.trees import named_leaves
 from attn_research.types import PyTree
-from experiments.harness.continuation import ABOUT
+from experiments.harness.continuation import ABOUT, read_about
 from experiments.harness.paper import Paper
 from experiments.harness.program import Program
-from experiments.harness.run_folder import load_run
+from experiments.harness.run_folder import check_holds_run, load_run
+from experiments.harness.task import contents
+
+
+def check_start(place: str) -> None:
+    """ValueError where --init_from names neither a run nor a published checkpoint."""
+    folder = user_path(place)
+    if not _is_published(folder):
+        check_holds_run(folder, "--init_from")
+
+
+def check_tokenizer(program: Program) -> None:
+    """ValueError where a run of --init_from was trained with another tokenizer than this one.
+
+    Its embeddings would stand for other tokens, of which there may be as many.
+    """
+    config = program.config
+    if config.values().get("tokenizer") == "given":  # that of --init_from, or another by intent
+        return
+    kept = read_about(user_path(config.train.init_from)).get("data") or {}
+    here = contents(program.task)
+    for name in ("tokenizer", "tokenizers"):
+        if name in kept and name in here and kept[name] != here[name]:
+            raise ValueError(
+                f"--init_from={config.train.init_from}: its {name} differ from those of this data, "
+                "so that its embeddings are of other tokens; train on the same data, or name its "
+                "tokenizer where this experiment has --tokenizer=given"
+            )
 
 
 def starting_params(program: Program, find: Callable[[str], Paper]) -> PyTree:
@@ -44,8 +72,11 @@ def starting_params(program: Program, find: Callable[[str], Paper]) -> PyTree:
 
 def _read(place: str, find: Callable[[str], Paper]) -> Any:
     folder = user_path(place)
-    files = ("config.json", "model.safetensors", "*.gguf")
-    published = folder.is_file() or any(any(folder.glob(name)) for name in files)
-    if published and not (folder / ABOUT).is_file():
+    if _is_published(folder) and not (folder / ABOUT).is_file():
         return from_checkpoint(read_checkpoint(folder)).params
     return load_run(folder, find, flag="--init_from").params
+
+
+def _is_published(folder: Path) -> bool:
+    files = ("config.json", "model.safetensors", "*.gguf")
+    return folder.is_file() or any(any(folder.glob(name)) for name in files)

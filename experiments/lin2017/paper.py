@@ -13,7 +13,7 @@ from attn_research.layers.pooling import (
     mean_pooling,
 )
 from attn_research.models.self_attentive import SelfAttentive
-from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
+from experiments.harness.config import Config, OptimizerConfig, TrainConfig, fraction, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.lin2017 import tables
 from experiments.tasks.text_classification.config import TextClassificationConfig
@@ -40,10 +40,10 @@ class SelfAttentiveConfig:
     hidden: int = setting(64, "Cells u of the LSTM of each direction.", 1)
     embedding: int = setting(64, "Width of word embeddings.", 1)
     mlp_dim: int = setting(64, "Width of the hidden layer after pooling.", 1)
-    dropout: float = setting(
-        0.4, "Dropout of embeddings, of the pooled vector and of the hidden layer.", 0.0
+    dropout: float = fraction(
+        0.4, "Dropout of embeddings, of the pooled vector and of the hidden layer."
     )
-    word_dropout: float = setting(0.3, "Dropout of whole words.", 0.0)
+    word_dropout: float = fraction(0.3, "Dropout of whole words.")
     init_limit: float = setting(
         0.1, "Initial weights of words and LSTM are uniform between minus and plus this.", 0.0
     )

@@ -12,7 +12,7 @@ from attn_research.layers.pooling import redundancy
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
 from attn_research.viewing.tables import Column, Table
-from experiments.harness.config import file_name, run_name
+from experiments.harness.config import file_name
 from experiments.harness.paper import Paper
 from experiments.harness.results import (
     RUN_COLUMNS,
@@ -66,7 +66,7 @@ def report(folder: Path, paper: Paper) -> None:
                 **found,
                 best.replace("_", " "): cell([run[best] for run in runs]),
                 "rows": config["num_rows"] if attends else None,
-                "redundancy": cell([_redundancy(folder, label, run) for run in runs]),
+                "redundancy": cell([_redundancy(folder, run) for run in runs]),
                 "attends to head": cell([one.get("attends_to_head") for one in tests]),
                 **run_cells(runs),
             }
@@ -83,18 +83,18 @@ def _known(value) -> bool:
     return getattr(value, "value", value) is not None
 
 
-def _panels(folder: Path, label: str, run: dict) -> list[dict]:
-    path = folder / run_name(label, run["config"]["seed"]) / ATTENTION
+def _panels(folder: Path, run: dict) -> list[dict]:
+    path = folder / run["name"] / ATTENTION
     return json.loads(path.read_bytes()) if path.exists() else []
 
 
-def _redundancy(folder: Path, label: str, run: dict) -> float | None:
+def _redundancy(folder: Path, run: dict) -> float | None:
     """The mean ‖A Aᵀ - I‖²_F over the sentences of which attention was kept.
 
     In float64 and rounded, so that every processor finds the number that a table has.
     """
     with jax.enable_x64(True):
-        kept = [jnp.asarray(each["weights"], float) for each in _panels(folder, label, run)]
+        kept = [jnp.asarray(each["weights"], float) for each in _panels(folder, run)]
         return mean([round(float(redundancy(weights)), 6) for weights in kept])
 
 
@@ -148,7 +148,7 @@ def _draw(folder: Path, results: Results, count: int = 4) -> None:
                 [f"row {number + 1}" for number in range(len(each["weights"]))],
                 title=f"{each['found']} (gold: {each['label']})",
             )
-            for each in _panels(folder, label, runs[0])[:count]
+            for each in _panels(folder, runs[0])[:count]
         ]
         if panels and row_of(label) != "one-row":
             plots.save(attention_figure(panels), folder / f"attention-{file_name(label)}.png")

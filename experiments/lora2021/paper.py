@@ -6,9 +6,11 @@ from typing import Literal
 from attn_research.models.bert import BertClassifier
 from attn_research.training.lora import LORA, Adapted, LoRA
 from attn_research.training.trainable import Trainable
+from attn_research.types import PyTree
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.lora2021 import tables
+from experiments.tasks.starting import values_of_run
 from experiments.tasks.text_classification import encoder
 from experiments.tasks.text_classification.task import TextClassificationTask
 
@@ -49,6 +51,14 @@ def make_network(config: Config, task: TextClassificationTask) -> BertClassifier
 def is_fresh(path: str) -> bool:
     """Whether a parameter need not be among those that training starts from."""
     return path.startswith(f"{LORA}/") or encoder.is_head(path)
+
+
+def merge_start(config: Config, params: PyTree) -> PyTree:
+    """The parameters of --init_from; of a run with low-rank updates, with these added."""
+    if LORA not in params:
+        return params
+    values = values_of_run(config.train.init_from)
+    return LoRA(values["rank"], values["alpha"], values["where"]).apply(params)
 
 
 def trainable(config: Config) -> Trainable | None:
@@ -102,5 +112,5 @@ CONFIG = Config(
 PAPER = Paper(
     name="lora2021", title=TITLE, config=CONFIG, rows=ROWS, default_row="lora", scales=SCALES,
     task=TextClassificationTask, network=make_network, report=tables.report, trainable=trainable,
-    fresh=is_fresh, complete=encoder.complete,
+    fresh=is_fresh, complete=encoder.complete, adapt=merge_start,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 
 from attn_research.layers.recurrent import symmetric_uniform
 from attn_research.models.luong import LuongSeq2Seq
-from experiments.harness.config import Config, setting
+from experiments.harness.config import Config, fraction, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.luong2015 import tables
 from experiments.tasks.translation.config import AlignmentConfig, TranslationConfig
@@ -28,9 +28,7 @@ class LuongConfig:
     hidden: int = setting(128, "Cells of a layer.", 1)
     embedding: int = setting(128, "Width of word embeddings.", 1)
     num_layers: int = setting(2, "Layers of the encoder, and of the decoder.", 1)
-    dropout: float = setting(
-        0.2, "Dropout rate of --regularize.", 0.0, needs={"regularize": (True,)}
-    )
+    dropout: float = fraction(0.2, "Dropout rate of --regularize.", needs={"regularize": (True,)})
     init_limit: float = setting(
         0.1, "Initial weights are uniform between minus and plus this.", 0.0
     )

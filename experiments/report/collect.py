@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.harness.config import run_name
 from experiments.harness.paper import Paper
 from experiments.harness.results import data_hashes, machine, mean_curve, read_results
 from experiments.harness.verify import Find, result_folders
@@ -100,7 +99,7 @@ def _runs(path: Path, results: Mapping[str, Sequence[dict[str, Any]]]) -> list[R
                     found[0]["parameters"],
                     where,
                     data,
-                    [path / f"{run_name(label, run['config']['seed'])}.json" for run in found],
+                    [path / f"{run['name']}.json" for run in found],
                 )
             )
     return lines

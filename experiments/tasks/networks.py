@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.harness.config import setting
+from experiments.harness.config import fraction, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +13,7 @@ class StackConfig:
     model_dim: int = setting(128, "Width of states and embeddings.", 1)
     mlp_dim: int = setting(512, "Width of the feed-forward layers.", 1)
     num_heads: int = setting(4, "Heads.", 1)
-    dropout: float = setting(0.0, "Dropout of each layer's output and of the embeddings.", 0.0)
+    dropout: float = fraction(0.0, "Dropout of each layer's output and of the embeddings.")
 
     def sizes(self) -> dict[str, int]:
         """The sizes, by the names that models have for them."""

@@ -10,9 +10,17 @@ from attn_research.pretrained.family import difference
 
 
 def values_of_run(place: str) -> dict[str, Any] | None:
-    """The values of the config of a run, by name; None for a folder that holds none."""
+    """The values of the config of a run, by name; None for a folder that holds none.
+
+    ValueError where its description is damaged.
+    """
     about = user_path(place) / "run.json"
-    return json.loads(about.read_bytes())["config"] if about.is_file() else None
+    if not about.is_file():
+        return None
+    try:
+        return dict(json.loads(about.read_bytes())["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{about} does not describe a run: {error!r}") from None
 
 
 def check_described(place: str, network: nn.Module, described: nn.Module) -> None:

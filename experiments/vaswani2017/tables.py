@@ -10,7 +10,7 @@ import numpy as np
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure, heads_figure
 from attn_research.viewing.tables import Column, Table
-from experiments.harness.config import file_name, run_name
+from experiments.harness.config import file_name
 from experiments.harness.paper import Paper, Row
 from experiments.harness.results import (
     cell,
@@ -234,7 +234,7 @@ def _draw_maps(folder: Path, results: Results) -> None:
     decoder, whose columns are the words that its steps read.
     """
     for row, runs in results.items():
-        path = folder / run_name(row, runs[0]["config"]["seed"]) / "maps.json"
+        path = folder / runs[0]["name"] / "maps.json"
         if not path.exists():
             continue
         maps = json.loads(path.read_bytes())

@@ -7,7 +7,7 @@ from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.masking import MASKS, WIDE_MASKS
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.vit import ViT
-from experiments.harness.config import Config, OptimizerConfig, setting
+from experiments.harness.config import Config, OptimizerConfig, fraction, setting
 from experiments.harness.paper import Paper
 from experiments.tasks.image_classification.config import ImageClassificationConfig
 from experiments.tasks.image_classification.task import ImageClassificationTask
@@ -42,8 +42,8 @@ class ViTConfig(StackConfig):
     pooling: Literal["class", "mean"] = setting(
         "class", "State that is classified: a class token's, or the mean of the patches'."
     )
-    drop_path: float = setting(
-        0.0, "Stochastic depth: probability that a training image skips a layer.", 0.0
+    drop_path: float = fraction(
+        0.0, "Stochastic depth: probability that a training image skips a layer."
     )
 
 

@@ -13,6 +13,7 @@ from attn_research.data.batching import (
     collate,
     ordered_batches,
     pair_lengths,
+    spread_evenly,
 )
 from attn_research.data.text.encoding import Encoded
 from attn_research.data.text.tokenizers import EOS, PAD
@@ -207,3 +208,11 @@ def test_pairs_longer_than_the_bounds_of_a_plan_are_refused():
 def test_evaluation_pairs_longer_than_the_bounds_are_refused():
     with pytest.raises(ValueError, match="longer than the last bound 9"):
         list(ordered_batches(make_pairs(), 8, (5, 9)))
+
+
+@pytest.mark.parametrize(("total", "count"), [(1999, 1000), (1000, 500), (7, 20), (3, 1), (0, 5)])
+def test_a_sample_is_spread_over_all_examples(total, count):
+    found = spread_evenly(total, count)
+    assert len(found) == min(total, count) == len(set(found.tolist()))
+    gaps = np.diff(np.append(found, total))
+    assert not total or (found[0] == 0 and gaps.max() - gaps.min() <= 1)

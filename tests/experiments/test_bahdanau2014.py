@@ -105,6 +105,8 @@ def test_describe_at_paper_scale_counts_the_weights_of_the_paper():
         (["--row=RNNsearch-50", "--table"], ["--row=RNNsearch-50", "--table", "one of them"]),
         (["--json"], ["--json", "--describe"]),
         (["--score=dot", "--table"], ["--score=dot has no effect", "row RNNencdec-30 sets"]),
+        (["--scale=tiny", "--annotation_dropout=2"], ["--annotation_dropout=2", "[0.0, 1.0]"]),
+        (["--init_from=/nowhere", "--describe"], ["--init_from=/nowhere is no folder of a run"]),
         (["--init_from=/nowhere", "--run_dir=/nowhere/runs"], ["/nowhere is no folder of a run"]),
     ],
 )

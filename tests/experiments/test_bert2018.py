@@ -218,7 +218,7 @@ def published(tmp_path_factory):
 
 def test_fine_tuning_starts_from_a_published_folder_with_its_tokenizer(published, tmp_path):
     folder, params = published
-    given = TINY | {"init_from": str(folder), "tokenizer": "given"} | dict.fromkeys(SIZES, 0)
+    given = TINY | {"init_from": str(folder)}
     config = resolve(FINETUNING, "fine-tuned", given)
     values = config.values()
     assert {name: values[name] for name in SIZES} == SIZES and values["vocab_size"] == 11
@@ -252,8 +252,8 @@ def test_tags_stand_at_the_first_piece_of_a_word(published):
         (PAPER, {"mask_share": 0.95}, "fractions, of which the last two"),
         (PAPER, {"context": 64}, "--context=64 is more than --max_length=48 positions"),
         (FINETUNING, {"num_layers": 0}, "--num_layers=0 is that of --init_from=FOLDER"),
-        (FINETUNING, {"max_words": 60}, "a text takes 63 positions, and this network has 48"),
-        (FINETUNING, {"max_words": 31}, "--row_length=32: a text of --max_words=31 takes 34"),
+        (FINETUNING, {"max_words": 60}, "a text takes 62 positions, and this network has 48"),
+        (FINETUNING, {"max_words": 31}, "--row_length=32: a text of --max_words=31 takes 33"),
         (FINETUNING, {"class_token": False}, "this network reads the state of that token"),
         (FINETUNING, {"tokenizer": "given"}, "needs --vocabulary=FOLDER, or --init_from=FOLDER"),
     ],
@@ -266,7 +266,9 @@ def test_what_does_not_fit_is_refused(tmp_path, paper, given, message):
 def test_a_start_of_another_kind_is_refused(published, tmp_path):
     start = {"init_from": str(published[0])}
     with pytest.raises(ValueError, match="--tokenizer=words: the embeddings of --init_from belong"):
-        resolve(FINETUNING, "fine-tuned", TINY | start)
+        resolve(FINETUNING, "fine-tuned", TINY | start | {"tokenizer": "words"})
+    with pytest.raises(ValueError, match="or a row that begins from it"):
+        resolve(FINETUNING, "from-nothing", TINY | start)
     given = TINY | start | {"tokenizer": "given", "vocabulary": str(published[0]), "mlp_dim": 20}
     config = resolve(FINETUNING, "fine-tuned", given | {"vocab_size": 11})
     program = make_program(FINETUNING, config)
@@ -285,7 +287,7 @@ def test_a_start_of_another_kind_is_refused(published, tmp_path):
 
 def test_an_absent_start_is_named(tmp_path):
     given = TINY | {"init_from": "absent", "tokenizer": "given", "vocabulary": "absent"}
-    with pytest.raises(FileNotFoundError, match="--init_from=absent: no such folder"):
+    with pytest.raises(ValueError, match="--init_from=absent is no folder of a run"):
         run(FINETUNING, "fine-tuned", tmp_path, **(given | dict.fromkeys(SIZES, 0)))
 
 

@@ -31,6 +31,12 @@ from tests.experiments.contributing import ROOT
             "--locality=local_m or longformer or sinks or local_p",
         ),
         ("bahdanau2014", "RNNsearch-50", {"score": "general", "alignment": 8}, "--score=additive"),
+        ("xu2015", "none", {"penalty": 1.0}, "--regions=mean, which row none sets"),
+        ("xu2015", "soft", {"reward": 1.0}, "--regions=soft, which row soft sets"),
+        (
+            "flamingo2022", "last", {"data": "nlvr", "language_learns": "texts"},
+            "with --data=nlvr: remove it, or give --data=scenes or easy_vqa",
+        ),
         ("bahdanau2014", "RNNsearch-50", {"train": "a,b"}, "with --data=grammar: .* --data=text"),
         ("bahdanau2014", "RNNsearch-50", {"data_dir": "x"}, "with --data=grammar"),
         ("bahdanau2014", "RNNsearch-50", {"data": "multi30k", "train_pairs": 5}, "--data=grammar"),
@@ -108,6 +114,11 @@ def test_a_name_of_many_values_fits_a_file_system():
         for n in (5, 6)
     }
     assert len(names) == 2 and all(len(name) < 100 for name in names)
+
+
+def test_a_scale_that_a_paper_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"--scale=paper: lora2021\.few has tiny and small"):
+        resolve(find("lora2021.few"), "lora-100", {"scale": "paper"})
 
 
 def test_conditions_name_values_that_there_are():

@@ -13,7 +13,7 @@ from experiments.harness.paper import resolve, trace
 from experiments.harness.program import make_program
 from experiments.harness.run_folder import load_run
 from experiments.harness.verify import verify
-from experiments.lora2021.paper import PAPER, make_lora
+from experiments.lora2021.paper import PAPER, make_lora, merge_start
 from experiments.lora2021.tables import ordering
 from experiments.papers import find
 from tests.experiments.runs import run
@@ -41,6 +41,35 @@ def test_a_description_counts_what_is_trained_and_frozen_by_path():
     last = about("last", **MINILM)["trained"]
     assert {path.split("/")[1] for path in last} == {"pooler", "classifier"}
     assert "trained" not in about("full", **MINILM)
+
+
+def test_training_starts_from_what_a_run_with_updates_learned(tmp_path):
+    """Its scale and its matrices are its own, whatever those of the new run are."""
+    config = resolve(PAPER, "lora", TINY | {"rank": 1}).replace(init_from=str(tmp_path))
+    rng, values = np.random.default_rng(0), {"rank": 2, "alpha": 6.0, "where": "output$"}
+    (tmp_path / "run.json").write_text(json.dumps({"config": values}))
+    shapes = {"params": {"output": {"kernel": (4, 3)}, "query": {"kernel": (4, 3)}}}
+    plain = jax.tree.map(lambda shape: rng.normal(size=shape), shapes, is_leaf=is_shape)
+    a, b = rng.normal(size=(4, 2)), rng.normal(size=(2, 3))
+    found = merge_start(config, plain | {"lora": {"output": {"kernel": {"a": a, "b": b}}}})
+    wanted = plain["params"]["output"]["kernel"] + 3 * a @ b
+    np.testing.assert_allclose(found["params"]["output"]["kernel"], wanted, rtol=1e-5)
+    np.testing.assert_array_equal(
+        found["params"]["query"]["kernel"], plain["params"]["query"]["kernel"]
+    )
+    assert found.keys() == {"params"} and merge_start(config, plain) is plain
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match="does not describe a run"):
+        merge_start(config, plain | {"lora": {}})
+
+
+def is_shape(part):
+    return isinstance(part, tuple)
+
+
+def test_matrices_are_named_by_a_regular_expression():
+    with pytest.raises(ValueError, match=r"where='attention/\(query' is no regular expression"):
+        make_lora(resolve(PAPER, "lora", TINY | {"where": "attention/(query"}).model)
 
 
 def test_the_state_and_the_step_need_at_most_half_of_full_fine_tuning():

@@ -78,7 +78,8 @@ def test_a_closed_output_ends_without_a_message(monkeypatch, capfd):
     run = types.SimpleNamespace(network=None, params=None, task=task)
     monkeypatch.setattr(predict, "load_run", lambda *_: run)
     values = flags.FlagValues()
-    for name in ("run", "checkpoint", "attention", "do", *predict.CONTINUATION):
+    drawn = "attention", "layers", "heads", *predict.OF_SOUNDS
+    for name in ("run", "checkpoint", "do", *drawn, *predict.CONTINUATION):
         flags.DEFINE_string(name, "", "", flag_values=values)
     for name in ("json", "debug"):
         flags.DEFINE_bool(name, False, "", flag_values=values)

@@ -30,7 +30,10 @@ def test_runs_that_differ_in_row_and_seed_share_a_line(tmp_path):
         }
         (tmp_path / f"{run_name(row, seed)}.json").write_text(json.dumps(result))
     results = read_results(tmp_path, ["a", "b/4", "c"])
-    assert {row: len(runs) for row, runs in results.items()} == {"a": 2, "b/4": 2, "c": 2}
+    assert {label: len(runs) for label, runs in results.items()} == {
+        "a": 2, "b/4": 2, "c, rate=1": 1, "c, rate=3": 1,
+    }  # fmt: skip
+    assert results["b/4"][1]["name"] == "b-4.seed1"
     write_tables(tmp_path, "Title", {"Table": Table([Column("x", "")], [{"x": "1"}])}, results)
     text = (tmp_path / "tables.md").read_text().split("## Runs")[1]
     lines = [line for line in text.splitlines() if line.startswith("- ")]

@@ -59,6 +59,7 @@ def test_each_task_of_a_slurm_array_is_one_job(tmp_path):
 def test_bad_input_is_one_line(tmp_path):
     for words, said in (
         ([], "give --paper=NAME, one of bahdanau2014"),
+        (["--paper=lora2021.few", "--scale=paper"], "--scale=paper: lora2021.few has tiny and"),
         (["--paper=vit2020", "--seed=1"], "in a sweep give --seeds=1"),
         (["--paper=vit2020", "--describe"], "--describe has no effect in a sweep"),
     ):

@@ -25,13 +25,7 @@ _FILE = "stream.json"
 
 @runtime_checkable
 class TextTokenizer(Protocol):
-    """A tokenizer of texts; `load_text_tokenizer` reads what `save` wrote.
-
-    With `lossless` the ids say every character of the text, so that their likelihood is that of the
-    characters.
-    """
-
-    lossless: bool
+    """A tokenizer of texts; `load_text_tokenizer` reads what `save` wrote."""
 
     @property
     def vocab_size(self) -> int:
@@ -66,8 +60,6 @@ class CharacterTokenizer:
     """Characters, each an id by its place in an alphabet that has the newline."""
 
     alphabet: str
-
-    lossless = True
 
     def __post_init__(self):
         if "\n" not in self.alphabet or len(set(self.alphabet)) < len(self.alphabet):
@@ -114,7 +106,6 @@ class CharacterTokenizer:
 class ByteTokenizer:
     """The bytes of UTF-8. Bytes that are no UTF-8 are decoded to the replacement character."""
 
-    lossless = True
     vocab_size = 256
     newline = 10
     fingerprint = "bytes"
@@ -138,8 +129,6 @@ class LineTokenizer:
 
     lines: Tokenizer
     newline: int = EOS
-
-    lossless = False
 
     @property
     def vocab_size(self) -> int:

@@ -24,9 +24,12 @@ MAX_TRAINING_LINE = 1 << 20  # bytes; SentencePiece would drop a longer line wit
 FILE, MODEL_FILE = "tokenizer.json", "subwords.model"
 
 
-def unknown_words(pairs: Iterable[tuple[str, SupportsIndex]]) -> list[str]:
-    """A remark on the words of (word, id) that are not in the vocabulary, if there are any."""
-    unknown = [word for word, i in pairs if int(i) == UNK]
+def unknown_words(pairs: Iterable[tuple[str, SupportsIndex]], unk: int = UNK) -> list[str]:
+    """A remark on the words of (word, id) that are not in the vocabulary, if there are any.
+
+    `unk` is the id that stands for them.
+    """
+    unknown = [word for word, i in pairs if int(i) == unk]
     return [f"not in the vocabulary: {', '.join(unknown)}"] if unknown else []
 
 
@@ -218,7 +221,11 @@ class SubwordTokenizer:
 
     def pieces(self) -> list[str]:
         """The piece of every id: special ones, merges from the first on, characters."""
-        return [self._processor.id_to_piece(i) for i in range(self.vocab_size)]
+        return [self.piece(i) for i in range(self.vocab_size)]
+
+    def piece(self, token: int) -> str:
+        """The piece of an id, which ends with SentencePiece's mark where it ends a word."""
+        return self._processor.id_to_piece(int(token))
 
     def save(self, folder: str | Path) -> None:
         write_whole(Path(folder) / MODEL_FILE, self.model)

@@ -86,6 +86,11 @@ class WordPieceTokenizer:
         return self._ids[END]
 
     @property
+    def unknown(self) -> int:
+        """The id of a word without pieces."""
+        return self._ids[UNKNOWN]
+
+    @property
     def mask(self) -> int:
         """The id of a blank."""
         return self._ids[MASK]
@@ -100,8 +105,7 @@ class WordPieceTokenizer:
 
     def encode_words(self, words: list[str]) -> list[int]:
         """The ids of pieces."""
-        unknown = self._ids[UNKNOWN]
-        return [self._ids.get(piece, unknown) for piece in words]
+        return [self._ids.get(piece, self.unknown) for piece in words]
 
     def encode(self, line: str) -> list[int]:
         return self.encode_words(self.words(line))

@@ -7,6 +7,7 @@ from experiments.tasks.text_classification.encoder import (
     READS,
     SENTENCES,
     TINY,
+    TINY_NETWORK,
     EncoderConfig,
     complete,
     is_head,
@@ -19,7 +20,8 @@ _SMALLEST = dict(num_layers=2, model_dim=128, mlp_dim=512, num_heads=2, max_leng
 ROWS = {
     "fine-tuned": Row(),
     "from-nothing": Row(
-        scales={"small": _SMALLEST | dict(tokenizer="words", vocab_size=20_000, learning_rate=1e-3)}
+        _SMALLEST | dict(tokenizer="words", vocab_size=20_000, learning_rate=1e-3),
+        scales={"tiny": TINY_NETWORK},
     ),
 }
 

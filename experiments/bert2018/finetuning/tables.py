@@ -37,7 +37,8 @@ def report(folder: Path, paper: Paper) -> None:
     ]
     data = first["config"]["data"]
     count = first["scores"]["tests"]["test"]["examples"]
-    notes = [f"{count:.0f} test examples. Several examples share a row of a batch."]
+    shared = first["config"]["batching"] == "packed"
+    notes = [f"{count:.0f} test examples." + " Several examples share a row of a batch." * shared]
     printed = [f"BERT-{size} {found[data]}" for size, found in PUBLISHED.items() if data in found]
     if printed:
         notes.append(

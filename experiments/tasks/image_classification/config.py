@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import data_folder, setting
+from experiments.harness.config import data_folder, fraction, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +35,14 @@ class AugmentConfig:
     scale_jitter: float = setting(
         1.0, "Factor that an image is enlarged or reduced by, at most; 1: none.", 1.0
     )
-    color_jitter: float = setting(
-        0.0, "Fraction that brightness, contrast and saturation change by, at most.", 0.0
+    color_jitter: float = fraction(
+        0.0, "Fraction that brightness, contrast and saturation change by, at most."
     )
     cutout: int = setting(
         0, "Side of a gray square that covers a part of an image, in pixels, at most.", 0
     )
-    cutmix: float = setting(0.0, "Fraction of the images that get a rectangle of another one.", 0.0)
-    mixup: float = setting(0.0, "Fraction of the images that are blended with another one.", 0.0)
+    cutmix: float = fraction(0.0, "Fraction of the images that get a rectangle of another one.")
+    mixup: float = fraction(0.0, "Fraction of the images that are blended with another one.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,4 @@ class ImageClassificationConfig:
     images: ImageDataConfig = ImageDataConfig()
     augment: AugmentConfig = AugmentConfig()
     batch_size: int = setting(128, "Images of a batch.", 1)
-    label_smoothing: float = setting(
-        0.1, "Label smoothing: probability spread over the classes.", 0.0
-    )
+    label_smoothing: float = fraction(0.1, "Label smoothing: probability spread over the classes.")

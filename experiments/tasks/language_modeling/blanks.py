@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Int32
 
+from attn_research.data.batching import spread_evenly
 from attn_research.data.files import read_lines, write_whole
 from attn_research.data.text.masking import example_rng
 from attn_research.data.text.tokenizers import PAD
@@ -45,8 +46,7 @@ def draw_blanks(lines: Sequence[Ids], words: range, count: int, longest: int) ->
         if len(places) >= 2 and len(ids) <= longest:
             place = int(example_rng(0, number).choice(places[1:]))
             found.append(Blank(number, ids, place))
-    every = max(1, len(found) // count)
-    return found[::every][:count]
+    return [found[i] for i in spread_evenly(len(found), count)]
 
 
 class Guesses(NamedTuple):

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import data_folder, setting
+from experiments.harness.config import data_folder, fraction, setting
 
 # The texts that are scored at the end, by data set.
 TESTS = {
@@ -115,12 +115,10 @@ class MaskingConfig:
         "masked",
         "What is predicted: masked words from both sides, or each next word from those before.",
     )
-    masking: float = setting(0.15, "Fraction of words that are predicted.", 0.0, needs=_MASKED)
-    mask_share: float = setting(
-        0.8, "Fraction of these that a mask stands for.", 0.0, needs=_MASKED
-    )
-    random_share: float = setting(
-        0.1, "Fraction of these that are another word, drawn evenly.", 0.0, needs=_MASKED
+    masking: float = fraction(0.15, "Fraction of words that are predicted.", needs=_MASKED)
+    mask_share: float = fraction(0.8, "Fraction of these that a mask stands for.", needs=_MASKED)
+    random_share: float = fraction(
+        0.1, "Fraction of these that are another word, drawn evenly.", needs=_MASKED
     )
     blanks: int = setting(
         500, "Lines of the test text in each of which a word is predicted at the end.", 1

@@ -50,13 +50,13 @@ class Members:
         """
         text, kept, number = prompt.tolist(), max(1, self.context // 2), 0
         strategy = Sampling(config.temperature, config.top_k, config.top_p)
-        while len(text) < len(prompt) + config.sample_length:
+        while (missing := len(prompt) + config.sample_length - len(text)) > 0:
             last = text[-kept:]
             (found,) = generate(
                 Decoder(self.networks),
                 self.params,
                 [last],
-                num_tokens=self.context - len(last) + 1,
+                num_tokens=min(missing, self.context - len(last) + 1),
                 strategy=strategy,
                 keys=jax.random.fold_in(key, number)[None],
             )

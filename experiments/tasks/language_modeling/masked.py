@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +17,9 @@ from attn_research.data.text.masking import (
     example_rng,
     next_words,
 )
-from attn_research.data.text.minimal_pairs import blimp_file, draw_pairs, read_blimp
+from attn_research.data.text.minimal_pairs import MinimalPair, blimp_file, draw_pairs, read_blimp
 from attn_research.data.text.rows import NOTHING, Packing, Stream, pack, strided
-from attn_research.data.text.tokenizers import BOS, SPECIALS
+from attn_research.data.text.tokenizers import BOS, SPECIALS, SubwordTokenizer
 from attn_research.models.bert import Bert
 from attn_research.training.objectives import chunked_cross_entropy
 from attn_research.training.step import Sums
@@ -82,6 +82,24 @@ class MaskedLanguageModelingTask(TextTask):
                 f"--tokenizer={part.text.tokenizer}: words or subwords are masked, give one of them"
             )
 
+    def load(self) -> Self:
+        found = super().load()
+        context = self.config.task.rows.context
+        for text in (text for pair in found._pairs() for text in (pair.good, pair.bad)):
+            if (count := 1 + len(found.tokenizer.encode(text))) > context:
+                raise ValueError(
+                    f"--context={context}: a sentence of BLiMP has {count} tokens, {text!r}; give "
+                    "more, or --pairs=0"
+                )
+        return found
+
+    def _pairs(self) -> list[MinimalPair]:
+        """The minimal pairs that are judged at the end."""
+        part = self.config.task
+        if not part.masking.pairs:
+            return []
+        return draw_pairs(read_blimp(part.text.data_dir or None), part.masking.pairs, seed=0)
+
     @property
     def _words(self) -> range:
         return range(len(SPECIALS), self.mask)
@@ -137,9 +155,8 @@ class MaskedLanguageModelingTask(TextTask):
 
     def predict(self, networks: Sequence[Bert], params: Sequence[PyTree], folder: Path) -> None:
         reader, part = self._reader(networks, params), self.config.task
-        if count := part.masking.pairs:
-            pairs = draw_pairs(read_blimp(part.text.data_dir or None), count, seed=0)
-            write_pairs(folder / PAIRS, pairs, reader, self.tokenizer.encode)
+        if part.masking.pairs:
+            write_pairs(folder / PAIRS, self._pairs(), reader, self.tokenizer.encode)
         for name, stream in self.data.tests.items():
             texts = self._texts(stream)
             blanks = draw_blanks(texts, self._words, part.masking.blanks, part.rows.context)
@@ -157,8 +174,13 @@ class MaskedLanguageModelingTask(TextTask):
         return {"tests": scores, "predictions": hashes} | more
 
     def _surface(self, token: int) -> str:
-        names = {BOS: SPECIALS[BOS], self.mask: BLANK}
-        return names.get(token) or self.tokenizer.decode([token]).replace("\n", "↵")
+        """A name that no other id has: of a subword its piece, with a mark where a word ends."""
+        if name := {BOS: SPECIALS[BOS], self.mask: BLANK}.get(token):
+            return name
+        lines = self.tokenizer.lines
+        if isinstance(lines, SubwordTokenizer) and token != self.tokenizer.newline:
+            return lines.piece(token)
+        return self.tokenizer.decode([token]).replace("\n", "↵")
 
     def respond(
         self, networks: Sequence[Bert], params: Sequence[PyTree], inputs: Iterable[str]
@@ -183,5 +205,6 @@ class MaskedLanguageModelingTask(TextTask):
             scores = {self._surface(int(i)): float(np.exp(found[i])) for i in best}
             weights = networks[0].apply(params[0], jnp.asarray(ids[None]), capture="all").weights
             tokens = [self._surface(int(i)) for i in ids]
-            words = f"{before.strip()} {self._surface(int(best[0]))} {after.strip()}".strip()
+            guess = self.tokenizer.decode(best[:1]).replace("\n", "↵")
+            words = f"{before.strip()} {guess} {after.strip()}".strip()
             yield Response(line, words, scores, head_maps(np.asarray(weights)[0], tokens, tokens))

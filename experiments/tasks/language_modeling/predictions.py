@@ -68,8 +68,9 @@ def _score(sums: LineLikelihood, tokenizer: str) -> dict[str, float]:
         "loss": -sums.log_prob / sums.tokens,
         "perplexity": perplexity(sums.log_prob, sums.tokens),
     }
-    if tokenizer in ("characters", "bytes"):
+    # A given tokenizer may have characters, bytes or pieces of words.
+    if tokenizer in ("characters", "bytes", "given"):
         scores["bits_per_character"] = bits(sums.log_prob, sums.characters)
-    if tokenizer == "subwords":
+    if tokenizer in ("subwords", "given"):
         scores["word_perplexity"] = perplexity(sums.log_prob, sums.words)
     return {name: round(value, 6) for name, value in scores.items()}

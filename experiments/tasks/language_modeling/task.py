@@ -4,13 +4,14 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from attn_research.data.batching import spread_evenly
 from attn_research.data.files import write_whole
 from attn_research.data.text.rows import (
     NOTHING,
@@ -58,6 +59,14 @@ class LanguageModelingTask(TextTask):
         if part.continuation.top_p > 1:
             raise ValueError(f"--top_p={part.continuation.top_p}: a probability, at most 1")
 
+    def load(self) -> Self:
+        found = super().load()
+        try:
+            found._encode(self.config.task.continuation.prompt)
+        except ValueError as error:
+            raise ValueError(f"--prompt: {error}") from None
+        return found
+
     def check_network(self, network: nn.Module, params: PyTree) -> None:
         """Traces a step of a continuation, for some networks can be trained but not decode."""
         decoder = Decoder((network,))
@@ -83,7 +92,7 @@ class LanguageModelingTask(TextTask):
         pieces = self._pieces(streams[split], "windows")
         if split == "train":
             count = len(self._pieces(self.data.dev, "windows"))
-            pieces = pieces[:: max(1, len(pieces) // count)][:count]
+            pieces = pieces[spread_evenly(len(pieces), count)]
         length = self.config.task.rows.context
         options = dict(rows=eval_rows(length), length=length, packed=self._packed)
         return (batch for _, batch in ordered_batches(streams[split], pieces, **options))
@@ -196,4 +205,5 @@ class LanguageModelingTask(TextTask):
             return []
         if not isinstance(tokenizer.lines, WordTokenizer):
             return []
-        return unknown_words(zip(line.split(), prompt[1:].tolist(), strict=True))
+        ids = [i for i in prompt.tolist() if i != tokenizer.newline]
+        return unknown_words(zip(line.split(), ids, strict=True))

@@ -9,6 +9,7 @@ from attn_research.data.batching import (
     Batches,
     bucket_bounds,
     ordered_batches,
+    spread_evenly,
 )
 from attn_research.data.text.examples import (
     CollateExamples,
@@ -20,7 +21,7 @@ from attn_research.data.text.rows import Packing
 from experiments.harness.config import Config, config_placement
 from experiments.tasks import batching
 from experiments.tasks.text_classification.config import LabelledTextConfig
-from experiments.tasks.text_classification.data import labels_of
+from experiments.tasks.text_classification.data import labels_of, num_texts
 
 
 def make_batches(
@@ -66,8 +67,8 @@ def eval_batches(
 
 
 def longest(text: LabelledTextConfig) -> int:
-    """The ids of the longest example: two texts end with an id each."""
-    return text.max_words + 2 + text.class_token
+    """The ids of the longest example: each text ends with one."""
+    return text.max_words + num_texts(text) + text.class_token
 
 
 def _collate(config: Config, frame: Frame) -> CollateExamples:
@@ -88,5 +89,4 @@ def draw(examples: EncodedExamples, count: int, seed: int) -> EncodedExamples:
 
 def sample(examples: EncodedExamples, count: int = 1000) -> EncodedExamples:
     """Examples evenly spread over a corpus: enough to estimate a loss on it."""
-    every = max(1, len(examples) // count)
-    return EncodedExamples([examples[i] for i in range(0, len(examples), every)][:count])
+    return EncodedExamples([examples[i] for i in spread_evenly(len(examples), count)])

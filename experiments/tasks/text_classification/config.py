@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from attn_research.data.text.classification import DATA_SETS
-from experiments.harness.config import data_folder, setting
+from experiments.harness.config import data_folder, fraction, setting
 from experiments.tasks.batching import PACKED, BatchingConfig, bucket_width
 
 DRAWN = "grammar", "listops", "pathfinder"  # at random
@@ -93,6 +93,4 @@ class TextClassificationConfig:
 
     text: LabelledTextConfig = LabelledTextConfig()
     batching: ExamplesConfig = EXAMPLES
-    label_smoothing: float = setting(
-        0.0, "Label smoothing: probability spread over the classes.", 0.0
-    )
+    label_smoothing: float = fraction(0.0, "Label smoothing: probability spread over the classes.")

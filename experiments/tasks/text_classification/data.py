@@ -18,6 +18,7 @@ from attn_research.data.text.examples import (
     Frame,
     encode_examples,
 )
+from attn_research.data.text.json_tokenizer import JsonTokenizer
 from attn_research.data.text.labelled import Example, LabelledCorpus, LabelledFiles, Labels
 from attn_research.data.text.saved_tokenizers import load_tokenizer
 from attn_research.data.text.tokenizers import BOS, EOS, SubwordTokenizer, Tokenizer, WordTokenizer
@@ -135,7 +136,13 @@ def read_tokenizer(folder: str) -> Tokenizer:
     kept = user_path(folder) / "task"
     if not kept.is_dir():
         return WordPieceTokenizer.read(folder)
-    return load_tokenizer(kept / "text" if (kept / "text").is_dir() else kept)
+    found = load_tokenizer(kept / "text" if (kept / "text").is_dir() else kept)
+    if isinstance(found, JsonTokenizer):
+        raise ValueError(
+            f"--vocabulary={folder}: its tokenizer has no ids for padding and around texts, which "
+            "classification needs; give a BERT, or a run on words or subwords"
+        )
+    return found
 
 
 def make_frame(config: LabelledTextConfig, tokenizer: Tokenizer) -> Frame:

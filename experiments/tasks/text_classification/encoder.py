@@ -6,12 +6,13 @@ then those, and what the classes need is new.
 
 import dataclasses
 import functools
+from collections.abc import Set
 from typing import Any
 
 from attn_research.data.files import user_path
 from attn_research.models.bert import HEADS, Bert, BertClassifier
 from attn_research.pretrained import network_of, read_checkpoint
-from experiments.harness.config import Config, setting
+from experiments.harness.config import Config, fraction, setting
 from experiments.tasks.starting import check_described, values_of_run
 from experiments.tasks.text_classification.batches import longest
 from experiments.tasks.text_classification.config import (
@@ -37,8 +38,8 @@ class EncoderConfig:
     mlp_dim: int = _size("Width of the feed-forward layers")
     num_heads: int = _size("Heads")
     max_length: int = _size("Positions with an embedding")
-    dropout: float = setting(0.1, "Dropout of each layer's output, embeddings and heads.", 0.0)
-    attention_dropout: float = setting(0.1, "Dropout of attention weights.", 0.0)
+    dropout: float = fraction(0.1, "Dropout of each layer's output, embeddings and heads.")
+    attention_dropout: float = fraction(0.1, "Dropout of attention weights.")
 
 
 # What BERT reads, and values of scale tiny.
@@ -46,9 +47,11 @@ READS = TextClassificationConfig(
     LabelledTextConfig(tokenizer="given", class_token=True),
     dataclasses.replace(EXAMPLES, batching="packed", batch_tokens=1024),
 )
-TINY = dict(
-    num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, max_length=48, tokenizer="words",
-    num_steps=6, eval_every=3, save_every=6, warmup_steps=2, vocab_size=500, max_words=29,
+TINY_NETWORK = dict(
+    num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, max_length=48, vocab_size=500,
+)  # fmt: skip
+TINY = TINY_NETWORK | dict(
+    tokenizer="words", num_steps=6, eval_every=3, save_every=6, warmup_steps=2, max_words=29,
     row_length=32, batch_tokens=128, row_examples=3, bucket_width=20, train_examples=200,
     test_examples=40, learning_rate=1e-3,
 )  # fmt: skip
@@ -62,27 +65,27 @@ def is_head(path: str) -> bool:
     return path.split("/")[1] in HEADS
 
 
-def complete(config: Config) -> Config:
-    """The config with the sizes and the tokenizer of --init_from, where it leaves them open.
+def complete(config: Config, stated: Set[str]) -> Config:
+    """The config with the sizes and the tokenizer of --init_from, but for sizes that are stated.
 
-    A folder that is not there leaves them open, which the network refuses. ValueError for a
-    tokenizer of its own beside --init_from, whose embeddings it does not know.
+    A folder that is not there changes nothing; training and --describe refuse it. ValueError for a
+    tokenizer beside --init_from, whose embeddings it does not know.
     """
     folder, text = config.train.init_from, config.task.text
     if not folder:
         return config
-    if text.tokenizer != "given":
+    if text.tokenizer != "given" and "tokenizer" in stated:
         raise ValueError(
             f"--tokenizer={text.tokenizer}: the embeddings of --init_from belong to its own; give "
-            "--tokenizer=given"
+            "--tokenizer=given, or a row that begins from it"
         )
-    values = config.values()
-    if all(values[name] for name in SIZES) or not user_path(folder).exists():
+    if not user_path(folder).exists():
         return config
-    found = _sizes(str(user_path(folder)))
-    open_ones = {name: found[name] for name in SIZES if not values[name]}
+    found, values = _sizes(str(user_path(folder))), config.values()
+    implied = {name: found[name] for name in SIZES if name not in stated or not values[name]}
     vocabulary = text.vocabulary or folder
-    return config.replace(vocabulary=vocabulary, vocab_size=found["vocab_size"], **open_ones)
+    size = found["vocab_size"]
+    return config.replace(tokenizer="given", vocabulary=vocabulary, vocab_size=size, **implied)
 
 
 @functools.lru_cache(maxsize=2)
@@ -115,10 +118,8 @@ def _encoder(sizes: dict[str, int], **options: Any) -> Bert:
 
 def make_encoder(config: Config, task: TextClassificationTask, **options: Any) -> BertClassifier:
     """The network of a config whose model has the values of `EncoderConfig`."""
-    model, folder = config.model, config.train.init_from
+    model = config.model
     if missing := [name for name in SIZES if not getattr(model, name)]:
-        if folder:
-            raise FileNotFoundError(f"--init_from={folder}: no such folder")
         raise ValueError(
             f"--{missing[0]}=0 is that of --init_from=FOLDER: give it, a published BERT or a run"
         )

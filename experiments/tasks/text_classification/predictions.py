@@ -15,7 +15,7 @@ from attn_research.data.text.examples import (
     truncate,
 )
 from attn_research.data.text.labelled import Example
-from attn_research.data.text.tokenizers import Tokenizer, unknown_words
+from attn_research.data.text.tokenizers import UNK, Tokenizer, unknown_words
 from attn_research.evaluation.spans import OUTSIDE
 from experiments.harness.config import Config
 from experiments.harness.task import AttentionMap, Response, head_maps
@@ -149,7 +149,8 @@ def respond(
         scores = {classes[i]: float(output[i]) for i in np.argsort(-output)[:5]}
     words, weights = words_of(config, tokenizer, example), members.weights(batch)
     maps = {} if weights is None else attention_maps(weights[0], [*words, END])
-    notes = unknown_words(zip(words, encoded[0].ids, strict=True))
+    unknown = getattr(tokenizer, "unknown", UNK)
+    notes = unknown_words(zip(words, encoded[0].ids, strict=True), unknown)
     count = sum(len(tokenizer.words(each)) for each in texts)
     if count > part.max_words:
         notes.append(f"{part.max_words} of {count} words are read: see --max_words")

@@ -76,6 +76,11 @@ class TextClassificationTask:
     def check(self) -> None:
         text, part = self.config.task.text, self.config.task.batching
         data.check(text)
+        if self.labels == "numbers" and self.config.task.label_smoothing:
+            raise ValueError(
+                f"--label_smoothing={self.config.task.label_smoothing} is of classes, and "
+                f"--data={text.data} has numbers: remove it"
+            )
         if part.batching == "packed" and part.row_length < batches.longest(text):
             raise ValueError(
                 f"--row_length={part.row_length}: a text of --max_words={text.max_words} takes "
@@ -92,7 +97,8 @@ class TextClassificationTask:
         frame = data.make_frame(text, found.tokenizer)
         if text.num_labelled:
             kept = batches.draw(found.train, text.num_labelled, self.config.train.seed)
-            found = dataclasses.replace(found, train=kept)
+            about = {"train_examples": len(kept), "train_tokens": int(kept.lengths.sum())}
+            found = dataclasses.replace(found, train=kept, about=found.about | about)
         return dataclasses.replace(
             self,
             tokenizer=found.tokenizer,

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import data_folder, setting
+from experiments.harness.config import data_folder, fraction, setting
 from experiments.tasks.batching import BATCHING, BatchingConfig
 
 TESTS = {
@@ -51,11 +51,10 @@ class TextConfig:
     )
     train_pairs: int = setting(100_000, "Training pairs of --data=grammar.", 1, needs=_GRAMMAR)
     test_pairs: int = setting(600, "Test pairs of --data=grammar.", 1, needs=_GRAMMAR)
-    same_gender: float = setting(
+    same_gender: float = fraction(
         0.0,
         "Fraction of the pairs of nouns that a pronoun of --data=grammar may stand for which have "
         "one gender.",
-        0.0,
         needs=_GRAMMAR,
     )
     tokenizer: Literal["words", "moses", "bpe"] = setting(
@@ -76,10 +75,9 @@ class EncodingConfig:
         "", "Folder for encoded training pairs; unset, they are held in memory.", path=True
     )
     max_words: int = setting(50, "Words of the longest training sentence.", 1)
-    bpe_dropout: float = setting(
+    bpe_dropout: float = fraction(
         0.0,
         "Probability that a merge of --tokenizer=bpe is left out in training.",
-        0.0,
         needs={"tokenizer": ("bpe",)},
     )
     segmentations: int = setting(
@@ -94,8 +92,8 @@ class EncodingConfig:
 class LossConfig:
     """The loss."""
 
-    label_smoothing: float = setting(
-        0.0, "Label smoothing: probability spread over the vocabulary.", 0.0
+    label_smoothing: float = fraction(
+        0.0, "Label smoothing: probability spread over the vocabulary."
     )
     loss_per: Literal["token", "sentence"] = setting(
         "token", "Unit that the gradient of a batch is the mean over."

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_research.data.batching import EncodedPairs
+from attn_research.data.batching import EncodedPairs, spread_evenly
 from attn_research.data.files import user_path, write_whole
 from attn_research.data.grammar.grammar import Grammar
 from attn_research.data.records import Records, write_records
@@ -121,7 +121,7 @@ def in_words(config: TextConfig, pairs: Sequence[Pair]) -> Sequence[Pair]:
 def sample_text(config: TextConfig, max_words: int, count: int) -> list[Pair]:
     """Training pairs in words, evenly spread over those of at most `max_words` a side."""
     pairs = pairs_of(config, "train")
-    chosen = [pairs[i] for i in range(0, len(pairs), max(1, len(pairs) // count))][:count]
+    chosen = [pairs[i] for i in spread_evenly(len(pairs), count)]
     return [
         pair
         for pair in in_words(config, chosen)

@@ -14,7 +14,7 @@ from attn_research.layers.contracts import EncoderDecoder
 from attn_research.types import PyTree
 from attn_research.viewing import plots
 from attn_research.viewing.attention_maps import Panel, attention_figure
-from experiments.harness.config import Config, file_name, run_name
+from experiments.harness.config import Config, file_name
 from experiments.tasks.translation import predictions, pronouns
 from experiments.tasks.translation.batches import eval_batches
 from experiments.tasks.translation.data import Data
@@ -100,7 +100,7 @@ def look_at_pair(
 def draw_alignments(folder: Path, results: dict[str, list[dict]], figure: str) -> None:
     """`FIGURE-ROW.png` for each row of which alignments were kept."""
     for row, runs in results.items():
-        path = folder / run_name(row, runs[0]["config"]["seed"]) / "alignments.json"
+        path = folder / runs[0]["name"] / "alignments.json"
         if path.exists():
             panels = [
                 Panel(np.array(panel["weights"]), *panel["words"])
