@@ -180,7 +180,7 @@ def search(
     if begun[:-1]:
         before = jnp.broadcast_to(jnp.array(begun[:-1], jnp.int32), (rows, 1, len(begun) - 1))
         state = network.apply(params, encoded.memory, state, before, method="extend")[1]
-    ids = jnp.arange(network.target_vocab)
+    ids = jnp.arange(network.target_vocab).reshape(1, 1, -1)
     never, not_first = (
         jnp.isin(ids, jnp.array(some, jnp.int32)) for some in (special.never, special.not_first)
     )

@@ -35,15 +35,20 @@ def test_a_sentence_is_judged_by_the_probability_of_every_token(row, tmp_path):
     network = program.network
     mask = program.task.mask if row == "masked" else None
 
+    @jax.jit
+    def log_probs(seen, count, at):
+        """Those of all ids at a place, of the first ids of a row of 8."""
+        states = network.apply(params, seen[None], jnp.arange(8)[None] < count).states[0, at]
+        return jax.nn.log_softmax(network.apply(params, states, method="word_logits"))
+
     def log_prob(text):
         ids, total = np.array([BOS, *map(int, text.split())], np.int32), 0.0
         for place in range(1, len(ids)):
-            seen, at = (ids.copy(), place) if mask is not None else (ids[:place], place - 1)
+            seen = np.pad(ids, (0, 8 - len(ids)))
             if mask is not None:
                 seen[place] = mask
-            states = network.apply(params, jnp.asarray(seen)[None]).states[0, at]
-            logits = network.apply(params, states, method="word_logits")
-            total += float(jax.nn.log_softmax(logits)[ids[place]])
+            given = (len(ids), place) if mask is not None else (place, place - 1)
+            total += float(log_probs(seen, *given)[ids[place]])
         return total
 
     texts = ["7 9 6", "7 9 5 8", "6 6", "8 5 7 7 9"]
