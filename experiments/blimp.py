@@ -123,7 +123,7 @@ def table(pairs: Sequence[MinimalPair], right: Bool[np.ndarray, "pairs"]) -> lis
 def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     with one_line_errors(argv):
-        given = [name for name in ("repeats", "seed") if flags.FLAGS[name].present]
+        given = [name for name in ("repeats", "seed") if values[name].present]
         if given and not values.pairs:
             raise ValueError(f"--{given[0]} has no effect with --pairs=0, all pairs: remove it")
         paradigms = read_blimp(values.data_dir or None)

@@ -1,4 +1,4 @@
-"""What kinds of attention by content have in common: masks of groups, and what they capture."""
+"""Masks of groups of queries and keys, and the check of captures, of attention by content."""
 
 import jax.numpy as jnp
 

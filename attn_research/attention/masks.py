@@ -12,7 +12,7 @@ ones, and a cached decode step is the same mask at later positions.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -110,10 +110,7 @@ class Mask:
 
         ValueError where two of its parts disagree.
         """
-        counts = {part.num_heads for part in self.parts} - {None}
-        if len(counts) > 1:
-            raise ValueError(f"masks of {' and '.join(map(str, sorted(counts)))} heads are joined")
-        return next(iter(counts), None)
+        return self._of_parts("heads")
 
     @property
     def num_layers(self) -> int | None:
@@ -121,10 +118,7 @@ class Mask:
 
         ValueError where two of its parts disagree.
         """
-        counts = {part.num_layers for part in self.parts} - {None}
-        if len(counts) > 1:
-            raise ValueError(f"masks of {' and '.join(map(str, sorted(counts)))} layers are joined")
-        return next(iter(counts), None)
+        return self._of_parts("layers")
 
     @property
     def varies(self) -> bool:
@@ -157,6 +151,12 @@ class Mask:
         `start` broadcasts against `q_pos`, width is static; None where no bound is known.
         """
         return None
+
+    def _of_parts(self, kind: Literal["heads", "layers"]) -> int | None:
+        counts = {getattr(part, f"num_{kind}") for part in self.parts} - {None}
+        if len(counts) > 1:
+            raise ValueError(f"masks of {' and '.join(map(str, sorted(counts)))} {kind} are joined")
+        return next(iter(counts), None)
 
     def _rank(self) -> int:
         """The rank of the positions that it takes: of arrays [*B, S] two more, of structure two."""

@@ -174,7 +174,6 @@ class ViT(nn.Module):
         states = states + positions[None]
         states = self.first_norm(states) if self.embedding_norm else states
         states = self.drop(states, deterministic=not train)
-
         check_layers(self.mask, self.num_layers)
 
         def run(block, states, layer, capture):

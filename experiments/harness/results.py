@@ -46,7 +46,7 @@ def read_results(folder: Path, rows: Iterable[str]) -> dict[str, list[dict[str, 
     for label, runs in found.items():
         differing = _differing([run["config"] for run in runs])
         for run in runs:
-            changed = [f"{name}={run['config'].get(name)}" for name in differing]
+            changed = [f"{name}={run['config'][name]}" for name in differing]
             alike.setdefault(", ".join([label, *changed]), []).append(run)
     return alike
 

@@ -105,16 +105,14 @@ def run_row(
                 found = _evaluate_ensemble(paper, row, config, given=given, place=place)
         else:
             program = make_program(paper, config, paper.task(config).load())
-            start, begun = None, bool(saved_steps(place.folder))
-            if config.train.init_from and not begun:
-                check_tokenizer(program)
-                start = starting_params(program, find)
-            kept = None
+            start = kept = None
+            if config.train.init_from and not saved_steps(place.folder):
+                start = _start(program, find)  # before anything is written
             if primary:
                 kept = RunFolder(place.folder, program, row, resume=resume, progress=progress)
             begun = processes.broadcast_from_primary(primary and kept.state is not None)
-            if start is None and paper.initial and not begun:
-                start = paper.initial(config, program.task)
+            if start is None and not begun:
+                start = _start(program, find)
             train(program, kept, start, signals)
             processes.shutdown()
             if primary:
@@ -133,6 +131,15 @@ def run_row(
             text = json.dumps(result, indent=1, ensure_ascii=False)
             write_whole(place.result, text.encode())
     return place.result
+
+
+def _start(program: Program, find: Find) -> PyTree | None:
+    """The parameters that training starts from, None for random ones."""
+    paper, config = program.paper, program.config
+    if config.train.init_from:
+        check_tokenizer(program)
+        return starting_params(program, find)
+    return paper.initial(config, program.task) if paper.initial else None
 
 
 def _remove_begun(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""What a program prints once its rows are trained."""
+"""The summary of a program whose rows are trained."""
 
 import shlex
 from pathlib import Path

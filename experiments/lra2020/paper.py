@@ -14,7 +14,7 @@ from experiments.harness.paper import Paper
 from experiments.lra2020 import tables
 from experiments.lra2020.rows import ROWS, SCALES
 from experiments.tasks.networks import StackConfig
-from experiments.tasks.text_classification.batches import longest
+from experiments.tasks.text_classification.batches import check_unpacked, longest
 from experiments.tasks.text_classification.config import (
     EXAMPLES,
     LabelledTextConfig,
@@ -66,11 +66,7 @@ def make_network(config: Config, task: TextClassificationTask) -> BertClassifier
             f"--data={part.text.data}, --class_token={part.text.class_token}: the arena has "
             "classes of whole texts, read at a first token"
         )
-    if part.batching.batching == "packed":
-        raise ValueError(
-            "--batching=packed: patterns and global tokens here are of rows of one text; give "
-            "--batching=sorted or tokens"
-        )
+    check_unpacked(config)
     attention = make_attention(model)
     bert = Bert(
         task.vocab_size,

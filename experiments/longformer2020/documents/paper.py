@@ -17,6 +17,7 @@ from experiments.harness.config import Config, OptimizerConfig, TrainConfig, set
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.longformer2020.documents import tables
 from experiments.tasks.text_classification import encoder
+from experiments.tasks.text_classification.batches import check_unpacked
 from experiments.tasks.text_classification.config import (
     EXAMPLES,
     LabelledTextConfig,
@@ -41,11 +42,7 @@ def make_network(config: Config, task: TextClassificationTask) -> BertClassifier
     """The network of a config; ValueError for a window beside texts that share rows."""
     model, options = config.model, {}
     if model.attention == "longformer":
-        if config.task.batching.batching == "packed":
-            raise ValueError(
-                "--batching=packed: the first token of a row is global, so a row has one text; "
-                "give --batching=sorted or tokens"
-            )
+        check_unpacked(config)
         options = dict(attention=LongformerAttention, mask=longformer(model.one_side))
     return encoder.make_encoder(config, task, **options)
 

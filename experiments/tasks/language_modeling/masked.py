@@ -85,7 +85,7 @@ class MaskedLanguageModelingTask(TextTask):
     def load(self) -> Self:
         found = super().load()
         context = self.config.task.rows.context
-        for text in (text for pair in found._pairs() for text in (pair.good, pair.bad)):
+        for text in (text for pair in found._pairs for text in (pair.good, pair.bad)):
             if (count := 1 + len(found.tokenizer.encode(text))) > context:
                 raise ValueError(
                     f"--context={context}: a sentence of BLiMP has {count} tokens, {text!r}; give "
@@ -93,6 +93,7 @@ class MaskedLanguageModelingTask(TextTask):
                 )
         return found
 
+    @functools.cached_property
     def _pairs(self) -> list[MinimalPair]:
         """The minimal pairs that are judged at the end."""
         part = self.config.task
@@ -156,7 +157,7 @@ class MaskedLanguageModelingTask(TextTask):
     def predict(self, networks: Sequence[Bert], params: Sequence[PyTree], folder: Path) -> None:
         reader, part = self._reader(networks, params), self.config.task
         if part.masking.pairs:
-            write_pairs(folder / PAIRS, self._pairs(), reader, self.tokenizer.encode)
+            write_pairs(folder / PAIRS, self._pairs, reader, self.tokenizer.encode)
         for name, stream in self.data.tests.items():
             texts = self._texts(stream)
             blanks = draw_blanks(texts, self._words, part.masking.blanks, part.rows.context)

@@ -53,6 +53,15 @@ def _packed(config: Config, examples: EncodedExamples, frame: Frame) -> PackedEx
     return PackedExamples(examples, _collate(config, frame), packing)
 
 
+def check_unpacked(config: Config) -> None:
+    """ValueError for texts that share rows, beside patterns and global tokens that are of a row."""
+    if config.task.batching.batching == "packed":
+        raise ValueError(
+            "--batching=packed: patterns and global tokens here are of rows of one text; give "
+            "--batching=sorted or tokens"
+        )
+
+
 def largest_batch(config: Config) -> tuple[int, int]:
     """The rows and the length of a batch of the longest texts."""
     return batching.largest_batch(config, longest(config.task.text))
