@@ -88,6 +88,10 @@ class Mask:
         """The mask of rows of `length` positions, for patterns that depend on it."""
         return self.map_parts(lambda part: part.of_length(length))
 
+    def typical(self) -> "Mask":
+        """A mask that allows as many keys, where heads and layers draw their own."""
+        return self.map_parts(lambda part: part.typical())
+
     def of_head(self, index: int) -> "Mask":
         """The mask of a head, counted from 0."""
         return self.map_parts(lambda part: part.of_head(index))

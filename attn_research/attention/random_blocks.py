@@ -73,6 +73,9 @@ class RandomBlocks(Mask):
         head = None if self.num_heads is None else np.asarray(index, np.int32)
         return dataclasses.replace(self, num_heads=None, head=head)
 
+    def typical(self) -> Mask:
+        return dataclasses.replace(self, num_heads=None, layer=None, head=None)
+
     @property
     def varies(self) -> bool:
         return self.head is None and (self.num_heads is not None or self.layer is not None)

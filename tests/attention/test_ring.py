@@ -15,7 +15,7 @@ from attn_research.attention import (
     attend,
     attend_on_ring,
 )
-from attn_research.attention.backends.xla_flash import plan, run_time
+from attn_research.attention.backends.xla_flash import run_time, tiling
 from attn_research.attention.testing.cases import make_masks, random_arrays
 
 B, T, S, N, K, H = 2, 32, 64, 4, 2, 3
@@ -59,8 +59,8 @@ MASKS = (
 
 @pytest.mark.parametrize("name", MASKS)
 def test_ring_equals_one_device(name, monkeypatch):
-    monkeypatch.setattr(plan, "KEY_TILE", 8)
-    monkeypatch.setattr(plan, "QUERY_TILE", 8)
+    monkeypatch.setattr(tiling, "KEY_TILE", 8)
+    monkeypatch.setattr(tiling, "QUERY_TILE", 8)
     mask, _ = make_masks(B, T, S, N)[name]
     assert_equal(with_gradients(attend_on_ring(MESH, mask=mask)), with_gradients(whole(mask)))
 
@@ -75,14 +75,14 @@ def test_lengths_that_are_no_multiples_of_tiles_and_half_precision():
 
 
 def test_tiles_that_the_mask_empties_are_not_visited(monkeypatch):
-    monkeypatch.setattr(plan, "KEY_TILE", 8)
-    monkeypatch.setattr(plan, "QUERY_TILE", 16)
+    monkeypatch.setattr(tiling, "KEY_TILE", 8)
+    monkeypatch.setattr(tiling, "QUERY_TILE", 16)
     seen = []
     visit = run_time.RunTimeVisits.visit
 
-    def counting(self, outer, step, carry):
+    def counting(self, *given):
         jax.debug.callback(lambda counts: seen.append(int(counts[:, 1].sum())), self.counts)
-        return visit(self, outer, step, carry)
+        return visit(self, *given)
 
     monkeypatch.setattr(run_time.RunTimeVisits, "visit", counting)
     query, key = random_arrays(np.random.default_rng(0), (1, 128, 1, 4), (1, 128, 1, 4))

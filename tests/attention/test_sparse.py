@@ -6,7 +6,7 @@ import pytest
 
 from attn_research.attention import api
 from attn_research.attention.backends.pallas_gpu import backend as pallas_gpu
-from attn_research.attention.backends.xla_flash import plan, run_time
+from attn_research.attention.backends.xla_flash import run_time, tiling
 from attn_research.attention.testing.cases import SPARSE_MASKS, Case, prepare
 from attn_research.attention.testing.comparison import compare
 from attn_research.attention.testing.interpret import interpret_kernels
@@ -60,8 +60,8 @@ def small_tiles(monkeypatch):
     """Tiles that these lengths make several of, with kernels interpreted here."""
     interpret_kernels(monkeypatch.setattr)
     monkeypatch.setattr(pallas_gpu, "TILES", {256: ((32, 16), (32, 16), (16, 32))})
-    monkeypatch.setattr(plan, "QUERY_TILE", 16)
-    monkeypatch.setattr(plan, "KEY_TILE", 8)
+    monkeypatch.setattr(tiling, "QUERY_TILE", 16)
+    monkeypatch.setattr(tiling, "KEY_TILE", 8)
     monkeypatch.setattr(run_time, "LEAST_TILES", 1)
     monkeypatch.setattr(run_time, "partitioning_devices", lambda: 1)
 

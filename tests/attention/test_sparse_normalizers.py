@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from attn_research.attention import Sigmoid, TopK, attend, entmax15, softmax, sparsemax
-from attn_research.attention.backends.xla_flash import plan
+from attn_research.attention.backends.xla_flash import tiling
 from attn_research.attention.testing.cases import Case, prepare
 from attn_research.attention.testing.comparison import compare
 
@@ -80,8 +80,8 @@ CASES = [
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(plan, "QUERY_TILE", 16)
-    monkeypatch.setattr(plan, "KEY_TILE", 8)
+    monkeypatch.setattr(tiling, "QUERY_TILE", 16)
+    monkeypatch.setattr(tiling, "KEY_TILE", 8)
 
 
 @pytest.mark.parametrize(("implementation", "case"), CASES, ids=str)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from attn_research.attention import Additive, Causal, Dropout, Gaussian, Padding, attend
-from attn_research.attention.backends.xla_flash import plain, plan
+from attn_research.attention.backends.xla_flash import plain, plan, tiling
 from attn_research.attention.testing.transformations import (
     TRANSFORMATIONS,
     inputs,
@@ -19,7 +19,7 @@ REFUSED = {("gathered", "one key"): "use tiled"}
 @pytest.fixture(autouse=True)
 def few_at_a_time(monkeypatch):
     """Several tiles of keys, and several blocks of rows on each device."""
-    monkeypatch.setattr(plan, "KEY_TILE", 160)
+    monkeypatch.setattr(tiling, "KEY_TILE", 160)
     monkeypatch.setattr(plan, "scores_at_a_time", lambda: (2**13, 2**12))
     monkeypatch.setattr(plain, "SCORES", 2**15)
 

@@ -23,7 +23,7 @@ from attn_research.attention import (
     attend,
     longformer,
 )
-from attn_research.attention.backends.xla_flash import plan, run_time
+from attn_research.attention.backends.xla_flash import run_time, tiling
 from attn_research.layers.longformer import LongformerAttention, copy_to_global
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.models.bert import Bert
@@ -41,8 +41,8 @@ def golden(name):
 
 @pytest.fixture
 def several_tiles(monkeypatch):
-    monkeypatch.setattr(plan, "QUERY_TILE", 8)
-    monkeypatch.setattr(plan, "KEY_TILE", 8)
+    monkeypatch.setattr(tiling, "QUERY_TILE", 8)
+    monkeypatch.setattr(tiling, "KEY_TILE", 8)
     monkeypatch.setattr(run_time, "LEAST_TILES", 1)
     monkeypatch.setattr(run_time, "partitioning_devices", lambda: 1)
 

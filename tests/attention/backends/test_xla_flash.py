@@ -18,7 +18,7 @@ from attn_research.attention import (
     Window,
     attend,
 )
-from attn_research.attention.backends.xla_flash import plan
+from attn_research.attention.backends.xla_flash import plan, tiling
 from tests.attention.explained import chosen, verdict
 from tests.attention.inputs import local_p, random_arrays, three_segments
 
@@ -29,8 +29,8 @@ jitted = jax.jit(attend, static_argnames=("implementation", "capture"))
 @pytest.fixture
 def small(monkeypatch):
     """Tiles of 8 x 8, so that these lengths make several, the last of them in part."""
-    monkeypatch.setattr(plan, "QUERY_TILE", 16)  # of two heads each
-    monkeypatch.setattr(plan, "KEY_TILE", 8)
+    monkeypatch.setattr(tiling, "QUERY_TILE", 16)  # of two heads each
+    monkeypatch.setattr(tiling, "KEY_TILE", 8)
 
 
 ARRAYS = random_arrays((B, T, N, H), (B, S, K, H), (B, S, K, Hv))
@@ -119,6 +119,16 @@ def test_several_tiles_equal_the_reference(name, small):
     assert_equal(*both)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_tiles_taken_together_equal_the_reference(name, small, monkeypatch):
+    """Of 3 tiles of queries two at a time, of 4 of keys three: the last step has too few."""
+    chosen = tiling.Tiling((8, 8), of_queries=2, of_keys=3)
+    monkeypatch.setattr(tiling, "choose_tiling", lambda *given: chosen)
+    learned, make_options = CASES[name]
+    both = (with_gradients(make_options, learned, i) for i in ("tiled", "reference"))
+    assert_equal(*both)
+
+
 @pytest.mark.parametrize("capture", [None, Capture(heads=(3, 0), rows=(20, 1, 2))], ids=str)
 def test_some_or_no_weights(capture, small):
     learned, make_options = CASES["dropout, Gaussian and bias"]
@@ -133,8 +143,8 @@ WIDTHS = [16, 256, *(8 * np.random.default_rng(1).integers(2, 33, 4)).tolist()]
 
 @pytest.mark.parametrize("lengths, width", list(zip(SIZES, WIDTHS, strict=True)), ids=str)
 def test_any_length_and_width(lengths, width, monkeypatch):
-    monkeypatch.setattr(plan, "QUERY_TILE", 64)
-    monkeypatch.setattr(plan, "KEY_TILE", 48)
+    monkeypatch.setattr(tiling, "QUERY_TILE", 64)
+    monkeypatch.setattr(tiling, "KEY_TILE", 48)
     num_queries, num_keys = lengths
     arrays = random_arrays((1, num_queries, 2, width), *[(1, num_keys, 1, width)] * 2)
     options = lambda: {"mask": Causal() | Window(3, 3)}  # noqa: E731
@@ -240,8 +250,8 @@ BIASES = [
 @pytest.mark.parametrize("as_function", [False, True])
 @pytest.mark.parametrize("shape", BIASES)
 def test_a_bias_is_shared_along_any_axes(monkeypatch, shape, as_function):
-    monkeypatch.setattr(plan, "QUERY_TILE", 16)
-    monkeypatch.setattr(plan, "KEY_TILE", 16)
+    monkeypatch.setattr(tiling, "QUERY_TILE", 16)
+    monkeypatch.setattr(tiling, "KEY_TILE", 16)
     monkeypatch.setattr(plan, "scores_at_a_time", lambda: (2 * 16 * 16, 16 * 16))
     query, key, value, bias = random_arrays(
         (2, 3, 20, 2, 4), (2, 3, 24, 2, 4), (2, 3, 24, 2, 4), shape

@@ -26,7 +26,14 @@ from attn_research.attention import (
     big_bird,
     longformer,
 )
-from attn_research.attention.backends.xla_flash import backend, cache, plan, rows, run_time
+from attn_research.attention.backends.xla_flash import (
+    backend,
+    cache,
+    plan,
+    rows,
+    run_time,
+    tiling,
+)
 from attn_research.training.collectives import collectives
 from attn_research.trees import pytree
 from tests.attention.explained import verdict
@@ -38,9 +45,10 @@ DROPOUT = Dropout(0.3, jax.random.key(3))
 @pytest.fixture
 def small(monkeypatch):
     """Tiles of 16 queries and 8 keys."""
-    monkeypatch.setattr(plan, "QUERY_TILE", 16)
-    monkeypatch.setattr(plan, "KEY_TILE", 8)
-    monkeypatch.setattr(plan, "SMALLER_TILES", ())
+    monkeypatch.setattr(tiling, "QUERY_TILE", 16)
+    monkeypatch.setattr(tiling, "KEY_TILE", 8)
+    monkeypatch.setattr(tiling, "QUERY_DIVISORS", (1,))
+    monkeypatch.setattr(tiling, "KEY_DIVISORS", (1,))
 
 
 def test_captured_rows_alone_are_computed():
@@ -108,6 +116,19 @@ def test_explain_counts_the_tiles_of_each_head():
     assert flops(heads) == (narrow + wide) // 2
     # 512 of 4096 keys, in tiles that take more.
     assert flops(big_bird(4096, 4)) < 0.8 * flops(Full())
+
+
+def test_tiles_are_small_where_heads_draw_their_own(monkeypatch):
+    monkeypatch.setattr(run_time, "partitioning_devices", lambda: 1)
+    shapes = [jax.ShapeDtypeStruct((1, 4096, 4, 64), jnp.float32)] * 3
+
+    def tiles(mask):
+        return verdict("tiled", *shapes, mask=mask, implementation="tiled").reason
+
+    small = "tiles of 64 queries and 64 keys, "
+    assert small in tiles(big_bird(4096, 4, block=64))
+    assert small in tiles(big_bird(4096, 4, block=64).of_layer(0))
+    assert small not in tiles(Padding(jnp.ones((1, 4096), bool)))
 
 
 def test_full_tiles_are_computed_without_the_mask():
@@ -180,11 +201,12 @@ OPTIONS = {
 @pytest.mark.parametrize("most", [4, 2, 1])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_rows_of_one_device_are_one_loop(monkeypatch, name, most):
-    monkeypatch.setattr(plan, "SMALLER_TILES", ())
+    monkeypatch.setattr(tiling, "QUERY_DIVISORS", (1,))
+    monkeypatch.setattr(tiling, "KEY_DIVISORS", (1,))
     monkeypatch.setattr(plan, "partitioning_devices", lambda: 1)
     monkeypatch.setattr(run_time, "partitioning_devices", lambda: 1)
-    monkeypatch.setattr(plan, "QUERY_TILE", 32)
-    monkeypatch.setattr(plan, "KEY_TILE", 16)
+    monkeypatch.setattr(tiling, "QUERY_TILE", 32)
+    monkeypatch.setattr(tiling, "KEY_TILE", 16)
     monkeypatch.setattr(plan, "scores_at_a_time", lambda: (most * 32 * 16, most * 32 * 16))
     arrays = random_arrays((2, 2, 20, 4, 4), (2, 2, 24, 2, 4), (2, 2, 24, 2, 5))
 
@@ -210,6 +232,7 @@ def test_rows_of_one_device_are_one_loop(monkeypatch, name, most):
 def tiles(length, mask, monkeypatch, kib=512, cores=1):
     for module in (plan, backend):
         monkeypatch.setattr(module, "cache_bytes", lambda: kib * 1024)
+    for module in (plan, backend, tiling):
         monkeypatch.setattr(module, "cores_of_device", lambda: cores)
     shape = jax.ShapeDtypeStruct((1, length, 1, 64), jnp.float32)
     row = verdict("tiled", *[shape] * 3, mask=mask, implementation="tiled")
@@ -218,20 +241,20 @@ def tiles(length, mask, monkeypatch, kib=512, cores=1):
 
 def test_tiles_are_as_small_as_a_mask_repays(monkeypatch):
     assert tiles(4096, Full(), monkeypatch).startswith("512 queries and 256 keys")
-    assert tiles(4096, Causal(), monkeypatch).startswith("512 queries and 256 keys")
+    found = tiles(4096, Causal(), monkeypatch)
+    assert found.startswith("256 queries and 256 keys, 2 and 2 at a time")
     assert tiles(1024, Causal(), monkeypatch).startswith("256 queries and 256 keys")
     window = Causal() & Window(255, 0)
-    assert tiles(4096, window, monkeypatch).startswith("128 queries and 128 keys")
-    assert tiles(2**17, window, monkeypatch).startswith("128 queries and 128 keys")
+    found = "128 queries and 128 keys, 3 and 3 at a time"
+    assert tiles(4096, window, monkeypatch).startswith(found)
+    assert tiles(2**17, window, monkeypatch).startswith(found)
     # A layout of more small tiles is not made.
     assert tiles(2**20, window, monkeypatch).startswith("512 queries and 256 keys")
 
 
-def test_cores_that_share_a_product_have_larger_tiles(monkeypatch):
-    assert tiles(1024, Causal(), monkeypatch, cores=2).startswith("512 queries and 256 keys")
-    window = Causal() & Window(255, 0)
-    found = tiles(4096, window, monkeypatch, cores=2)
-    assert found.startswith("128 queries and 128 keys, 524,288 scores at a time")
+def test_cores_that_share_a_product_take_more_scores(monkeypatch):
+    found = tiles(4096, Causal() & Window(255, 0), monkeypatch, cores=2)
+    assert found.startswith("128 queries and 128 keys, 3 and 3 at a time, 524,288 scores at a time")
     assert found.endswith("for a cache of 512 KiB and 2 cores that share a product")
 
 

@@ -140,11 +140,13 @@ def choices(call: AttentionCall) -> str:
     """The tiles of a call, and how many scores are computed at a time."""
     _, plan = _abstract_plan(call)
     tile_q, tile_k = plan.tile
+    of_queries, of_keys = plan.backward.count, plan.forward.count
+    together = f", {of_queries} and {of_keys} at a time" if of_queries * of_keys > 1 else ""
     cores = cores_of_device()
     sharing = f" and {cores} cores that share a product" if cores > 1 else ""
     return (
-        f"tiles of {tile_q} queries and {tile_k} keys, {scores_at_a_time()[0]:,} scores at a time "
-        f"for a cache of {cache_bytes() // 1024:,} KiB{sharing}"
+        f"tiles of {tile_q} queries and {tile_k} keys{together}, {scores_at_a_time()[0]:,} scores "
+        f"at a time for a cache of {cache_bytes() // 1024:,} KiB{sharing}"
     )
 
 

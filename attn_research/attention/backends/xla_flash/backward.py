@@ -17,6 +17,7 @@ from attn_research.attention.backends.xla_flash.online_softmax import Outputs, s
 from attn_research.attention.backends.xla_flash.plan import Plan
 from attn_research.attention.backends.xla_flash.rows import Rows, map_blocks
 from attn_research.attention.backends.xla_flash.run_time import visits_of_block
+from attn_research.attention.backends.xla_flash.runs import Runs, runs_of_tiles
 from attn_research.attention.backends.xla_flash.terms import (
     Constants,
     Operands,
@@ -85,24 +86,22 @@ def _backward_of_block(plan: Plan, rows: Rows) -> Rows:
     found = visits_of_block(rows.by_batch["kinds"], by_key=True)
 
     def of_key_tile(carry: tuple, index: Array) -> tuple[tuple, tuple]:
-        start = index * tile_k
-        keys, values = (
-            lax.dynamic_slice_in_dim(array, start, tile_k, -2) for array in (key, value)
-        )
+        of_keys = Runs((index * tile_k,), tile_k)
+        keys, values = (of_keys.take(array, -2) for array in (key, value))
         keys_transposed = jnp.swapaxes(keys, -1, -2)
 
-        def step(masked: bool, index: Array, carry: tuple) -> tuple:
+        def step(masked: bool, tiles: Array, carry: tuple) -> tuple:
             d_query, d_key, d_value, shared = carry
-            start_q = index * tile_q
+            of_queries = runs_of_tiles(tiles, tile_q)
 
             def tile_of(array: Array) -> Array:
-                tile = lax.dynamic_slice_in_dim(array, start_q, tile_q, len(lead) + 1)
-                return tile.reshape(*lead, group * tile_q, *array.shape[len(lead) + 2 :])
+                tile = of_queries.take(array, len(lead) + 1)
+                return tile.reshape(*lead, group * of_queries.length, *array.shape[len(lead) + 2 :])
 
             d_tile, d_keys, d_values, shared = _tile_gradients(
                 plan,
                 rows,
-                TileBounds(start_q, start, tile_q, tile_k),
+                TileBounds(of_queries, of_keys),
                 shared,
                 masked=masked,
                 tile=jax.tree.map(tile_of, rows.by_head["queries"]),
@@ -110,9 +109,8 @@ def _backward_of_block(plan: Plan, rows: Rows) -> Rows:
                 values=values,
                 keys_transposed=keys_transposed,
             )
-            d_tile = d_tile.reshape(*lead, width, group, tile_q)
-            d_tile = d_tile + lax.dynamic_slice_in_dim(d_query, start_q, tile_q, -1)
-            d_query = lax.dynamic_update_slice_in_dim(d_query, d_tile, start_q, -1)
+            d_tile = d_tile.reshape(*lead, width, group, of_queries.length)
+            d_query = of_queries.add(d_query, d_tile, d_query.ndim - 1)
             return d_query, d_key + d_keys, d_value + d_values, shared
 
         d_query, shared = carry
@@ -170,7 +168,7 @@ def _tile_gradients(
     lowest = float(jnp.finfo(keys.dtype).min)
 
     def transposed(array: Array) -> Array:
-        array = jnp.broadcast_to(array, (*lead, terms.group, bounds.queries, tile_k))
+        array = jnp.broadcast_to(array, (*lead, terms.group, bounds.query.length, tile_k))
         return jnp.moveaxis(array, -1, len(lead)).reshape(*lead, tile_k, -1)
 
     if isinstance(score, Dot):

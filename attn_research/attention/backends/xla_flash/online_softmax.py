@@ -20,6 +20,7 @@ from jax import lax
 from attn_research.attention.backends.xla_flash.plan import Plan
 from attn_research.attention.backends.xla_flash.rows import Rows, map_blocks
 from attn_research.attention.backends.xla_flash.run_time import visits_of_block
+from attn_research.attention.backends.xla_flash.runs import Runs, runs_of_tiles
 from attn_research.attention.backends.xla_flash.terms import (
     Constants,
     Operands,
@@ -61,22 +62,19 @@ def _forward_of_block(plan: Plan, rows: Rows) -> Rows:
     found = visits_of_block(rows.by_batch["kinds"], by_key=False)
 
     def of_query_tile(index: Array) -> Outputs:
-        first = index * tile_q
-        tile = lax.dynamic_slice_in_dim(query, first, tile_q, -2)
-        tile = tile.reshape(*lead, group * tile_q, -1)
+        queries = Runs((index * tile_q,), tile_q)
+        tile = queries.take(query, -2).reshape(*lead, group * tile_q, -1)
 
-        def step(masked: bool, index: Array, carry: tuple) -> tuple:
+        def step(masked: bool, tiles: Array, carry: tuple) -> tuple:
             row_max, row_sum, context = carry
-            bounds = TileBounds(first, index * tile_k, tile_q, tile_k)
-            keys, values = (
-                lax.dynamic_slice_in_dim(array, bounds.key, tile_k, -2) for array in (key, value)
-            )
+            bounds = TileBounds(queries, runs_of_tiles(tiles, tile_k))
+            keys, values = (bounds.key.take(array, -2) for array in (key, value))
             scores = score_tile(plan, rows.by_head["score"], bounds)(tile, keys)
 
             # Product, maximum and exponential follow one another without a reshape between them,
             # so that XLA fuses them into one loop.
             def to_scores(array: Array) -> Array:
-                array = jnp.broadcast_to(array, (*lead, group, tile_q, tile_k))
+                array = jnp.broadcast_to(array, (*lead, group, tile_q, bounds.key.length))
                 return array.reshape(scores.shape)
 
             bias = plan.terms.bias(rows.by_head["bias"], rows.shared["bias_arrays"], rows, bounds)
@@ -132,7 +130,7 @@ def score_tile(
 
     def of_rows(query: Array, key: Array) -> Array:
         *lead, _, width = query.shape
-        query = query.reshape(*lead, plan.terms.group, bounds.queries, width)
+        query = query.reshape(*lead, plan.terms.group, bounds.query.length, width)
         query, key = jnp.swapaxes(query, -3, -2), key[..., :, None, :]
         function = of_row
         for _ in lead:

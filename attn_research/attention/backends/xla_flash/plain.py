@@ -10,6 +10,7 @@ from jax import lax
 
 from attn_research.attention.backends.xla_flash.online_softmax import Outputs, score_tile
 from attn_research.attention.backends.xla_flash.plan import Plan
+from attn_research.attention.backends.xla_flash.runs import Runs
 from attn_research.attention.backends.xla_flash.terms import (
     Constants,
     Operands,
@@ -33,7 +34,7 @@ def attend(plan: Plan, operands: Operands, constants: Constants) -> Outputs:
 
     @jax.checkpoint
     def of_tile(start: Array) -> Outputs:
-        bounds = TileBounds(start, 0, tile_q, num_keys)
+        bounds = TileBounds(Runs((start,), tile_q), Runs((0,), num_keys))
         tile = lax.dynamic_slice_in_dim(query, start, tile_q, -2)
         scores = score_tile(plan, operands.score, bounds)(
             tile.reshape(*lead, group * tile_q, -1), key

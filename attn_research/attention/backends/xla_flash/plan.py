@@ -9,13 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from attn_research.attention.backends.xla_flash import tiling
 from attn_research.attention.backends.xla_flash.cache import cache_bytes, cores_of_device
 from attn_research.attention.backends.xla_flash.rows import (
     Blocks,
     make_blocks,
     partitioning_devices,
 )
-from attn_research.attention.backends.xla_flash.run_time import RunTimeVisits
+from attn_research.attention.backends.xla_flash.run_time import (
+    RunTimeVisits,
+    decided_at_run_time,
+)
 from attn_research.attention.backends.xla_flash.terms import Terms
 from attn_research.attention.call import AttentionCall
 from attn_research.attention.masks import Full, Mask, Tile
@@ -23,32 +27,28 @@ from attn_research.attention.normalizers import pointwise
 from attn_research.attention.scores import Dot
 from attn_research.types import Array, Int, PyTree
 
-# Chosen by measurement on cores with 512 KiB and with 2 MiB of L2 cache; tests make tiles smaller.
-QUERY_TILE = 512  # rows of a product: queries times the query heads of a key head
-KEY_TILE = 256
-# Divisors of both in smaller tiles, and how many times as long a score takes there: on one core,
-# and where several share the product, for which it is then small. They fit a mask more closely: of
-# a window of 256 they visit half as many scores.
-SMALLER_TILES = ((2, 1, 1.1, 1.35), (4, 2, 1.3, 1.4))
-MOST_TILES = 2**22  # of a layout that is made to choose
 # Bytes of cache for each score at a time: forward a score or its weight, backward two arrays.
 FORWARD_BYTES, BACKWARD_BYTES = 4, 8
 SHARED = 4  # times as many scores where several cores share them
 
 
 class Visits(NamedTuple):
-    """Inner tiles of one kind; outer tile i has those from starts[i] to starts[i + 1]."""
+    """Inner tiles by steps; outer tile i has the steps from starts[i] to starts[i + 1].
+
+    A step takes `count` tiles. One numbered past the last tile stands for none.
+    """
 
     starts: Int[np.ndarray, "outer_1"]
-    tiles: Int[np.ndarray, "visits"]
+    tiles: Int[np.ndarray, "steps count"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pass:
-    """The rows that a pass takes at a time, and the tiles that it visits."""
+    """The rows that a pass takes at a time, and the tiles that it visits, `count` in a step."""
 
     blocks: Blocks
     layout: Int[np.ndarray, "outer inner"]
+    count: int
 
     def visit(
         self,
@@ -59,25 +59,32 @@ class Pass:
     ):
         """Folds `step(masked, inner, carry)` over the tiles that an outer one visits.
 
-        Those of the layout, or the ones that were found at run time.
+        Those of the layout, or the ones that were found at run time; first the full ones.
         """
         if found is not None:
-            return found.visit(outer, step, carry)
-        for kind in (Tile.FULL, Tile.PARTIAL):
-            starts, tiles = map(jnp.asarray, self._visits(kind))
+            return found.visit(outer, step, carry, self.count)
+        for masked in (False, True):
+            starts, tiles = map(jnp.asarray, self._visits(masked=masked))
             if not tiles.size:
                 continue
 
-            def body(index: Array, carry: PyTree, masked=kind == Tile.PARTIAL, tiles=tiles):
+            def body(index: Array, carry: PyTree, masked=masked, tiles=tiles):
                 return step(masked, tiles[index], carry)
 
             carry = lax.fori_loop(starts[outer], starts[outer + 1], body, carry)
         return carry
 
-    def _visits(self, kind: Tile) -> Visits:
-        chosen = self.layout == kind
-        starts = np.concatenate([[0], np.cumsum(chosen.sum(axis=1))])
-        return Visits(starts.astype(np.int32), np.nonzero(chosen)[1].astype(np.int32))
+    def _visits(self, *, masked: bool) -> Visits:
+        """Steps of full tiles alone, or with `masked` of all others."""
+        steps = []
+        for kinds in self.layout:
+            of_kind = [np.flatnonzero(kinds == kind) for kind in (Tile.FULL, Tile.PARTIAL)]
+            tiles, split = np.concatenate(of_kind), of_kind[0].size // self.count * self.count
+            tiles = tiles[split:] if masked else tiles[:split]
+            missing = np.full(-tiles.size % self.count, kinds.size)
+            steps.append(np.concatenate([tiles, missing]).reshape(-1, self.count))
+        starts = np.cumsum([0, *map(len, steps)])
+        return Visits(starts.astype(np.int32), np.concatenate(steps).astype(np.int32))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,12 +122,16 @@ def make_plan(
 
     # The tiles that a mask leaves are known where positions count from 0.
     structure = mask if call.counted or isinstance(mask, Full) else Mask()
-    tile_q, tile_k = _tile(structure, (num_queries, num_keys), group)
+    # Those that arrays decide are found at run time: tiles are chosen for a mask like it.
+    like = structure.typical() if decided_at_run_time(call) else structure
+    chosen = tiling.choose_tiling(like, (num_queries, num_keys), group)
+    tile_q, tile_k = chosen.tile
     if whole:
+        chosen = tiling.Tiling(chosen.tile)
         # More rows than fit: fewer queries instead.
         of_block = math.prod(blocks(forward_scores, (tile_q, tile_k)).of_block) // devices
         most = forward_scores // (max(of_block, 1) * group * tile_k)
-        tile_q = _even(num_queries, max(min(most, QUERY_TILE // group), 8))
+        tile_q = tiling.even(num_queries, max(min(most, tiling.QUERY_TILE // group), 8))
     layout = structure.layout(num_queries, num_keys, (tile_q, tile_k))
     if num_keys % tile_k:
         layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)
@@ -131,9 +142,10 @@ def make_plan(
         dropout_without_key=None if dropout is None else dataclasses.replace(dropout, key=None),
         pointwise=pointwise(call.normalizer),
     )
+    forward, backward = (tile_q, chosen.of_keys * tile_k), (chosen.of_queries * tile_q, tile_k)
     return Plan(
-        forward=Pass(blocks(forward_scores, (tile_q, tile_k)), layout),
-        backward=Pass(blocks(backward_scores, (tile_q, tile_k)), layout.T),
+        forward=Pass(blocks(forward_scores, forward), layout, chosen.of_keys),
+        backward=Pass(blocks(backward_scores, backward), layout.T, chosen.of_queries),
         tile=(tile_q, tile_k),
         terms=terms,
     )
@@ -146,28 +158,3 @@ def scores_at_a_time() -> tuple[int, int]:
     """
     size = cache_bytes() * (SHARED if cores_of_device() > 1 else 1)
     return size // FORWARD_BYTES, size // BACKWARD_BYTES
-
-
-def _tile(structure: Mask, lengths: tuple[int, int], group: int) -> tuple[int, int]:
-    """The queries and keys of a tile: the largest, or smaller ones that are done sooner."""
-
-    def divided(by: tuple[int, int]) -> tuple[int, int]:
-        of_group = max(QUERY_TILE // (by[0] * group), 8)
-        return _even(lengths[0], of_group), _even(lengths[1], max(KEY_TILE // by[1], 8))
-
-    def time(tile: tuple[int, int], of_score: float) -> float:
-        visited = np.count_nonzero(structure.layout(*lengths, tile) != Tile.EMPTY)
-        return visited * math.prod(tile) * of_score
-
-    tiles = [(divided((1, 1)), 1.0)]
-    if not isinstance(structure, Full) and type(structure) is not Mask:
-        shared = cores_of_device() > 1
-        tiles += [(divided((q, k)), times[shared]) for q, k, *times in SMALLER_TILES]
-    few = [each for each in tiles if math.prod(lengths) <= MOST_TILES * math.prod(each[0])]
-    return min(few or tiles[:1], key=lambda each: time(*each))[0]
-
-
-def _even(length: int, most: int) -> int:
-    """The size of the fewest tiles of at most `most`, as even as they can be, a multiple of 8."""
-    count = -(-length // most)
-    return length if count == 1 else -(-length // (8 * count)) * 8

@@ -31,17 +31,26 @@ class RunTimeVisits(NamedTuple):
     counts: Int[Array, "outer 2"]
 
     def visit(
-        self, outer: Array, step: Callable[[bool, Array, PyTree], PyTree], carry: PyTree
+        self, outer: Array, step: Callable[[bool, Array, PyTree], PyTree], carry: PyTree, count: int
     ) -> PyTree:
-        """Folds `step(masked, inner, carry)` over the tiles that an outer one visits."""
+        """Folds `step(masked, inner, carry)` over the tiles of an outer one, `count` at a time."""
+        inner = self.tiles.shape[-1]
         tiles, (full, every) = self.tiles[outer], self.counts[outer]
-        for masked, start, stop in ((False, 0, full), (True, full, every)):
+        tiles = jnp.where(jnp.arange(inner) < every, tiles, inner)
+        tiles = jnp.pad(tiles, (0, -inner % count), constant_values=inner)
+        for masked, start, stop in ((False, 0, full // count), (True, full // count, every)):
 
             def body(number: Array, carry: PyTree, masked=masked) -> PyTree:
-                return step(masked, tiles[number], carry)
+                return step(masked, lax.dynamic_slice(tiles, (number * count,), (count,)), carry)
 
-            carry = lax.fori_loop(start, stop, body, carry)
+            carry = lax.fori_loop(start, -(-stop // count) if masked else stop, body, carry)
         return carry
+
+
+def decided_at_run_time(call: AttentionCall) -> bool:
+    """Whether the arrays of a mask, if it has any, decide which tiles are visited."""
+    # Partitioned programs would have to agree on the tiles that all visit.
+    return call.counted and partitioning_devices() == 1
 
 
 def find_kinds(
@@ -54,9 +63,7 @@ def find_kinds(
     """
     tiles = math.prod(-(-n // size) for n, size in zip(lengths, tile, strict=True))
     few = not jax.tree.leaves(call.mask) or tiles < LEAST_TILES
-    if not call.counted or (few and not always):
-        return None
-    if partitioning_devices() > 1:  # they would have to agree on the tiles that all visit
+    if (few and not always) or not decided_at_run_time(call):
         return None
     try:
         rule = tile_rule(call.mask, call_positions(call.at, call.batch, *lengths))

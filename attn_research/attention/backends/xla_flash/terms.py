@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import core, lax
 
 from attn_research.attention.backends.xla_flash.rows import Rows
+from attn_research.attention.backends.xla_flash.runs import Runs
 from attn_research.attention.masks import Mask
 from attn_research.attention.normalizers import Dropout
 from attn_research.types import Array, Bool, Float, Int, UInt
@@ -62,12 +63,10 @@ def to_rows(operands: Operands, constants: Constants) -> Rows:
 
 
 class TileBounds(NamedTuple):
-    """The indices at which a tile begins, and its static sizes."""
+    """The indices of the queries and of the keys of a tile, or of tiles taken together."""
 
-    query: Array | int
-    key: Array | int
-    queries: int
-    keys: int
+    query: Runs
+    key: Runs
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,9 +90,9 @@ class Terms:
         if bias is None:
             return None
         if bias.shape[-2] > 1:
-            bias = lax.dynamic_slice_in_dim(bias, bounds.query, bounds.queries, -2)
+            bias = bounds.query.take(bias, -2)
         if bias.shape[-1] > 1:
-            bias = lax.dynamic_slice_in_dim(bias, bounds.key, bounds.keys, -1)
+            bias = bounds.key.take(bias, -1)
         return bias
 
     def split_heads(self, array: Array, batch_rank: int) -> Array:
@@ -104,27 +103,33 @@ class Terms:
 
     def add_to_bias(self, total: Array, tile: Array, bounds: TileBounds) -> Array:
         """The gradient of a bias array with that of a tile of it added."""
-        starts = [0] * total.ndim
-        for axis, start in ((-2, bounds.query), (-1, bounds.key)):
-            if total.shape[axis] > 1:
-                starts[axis] = start
-        starts = [jnp.asarray(start, jnp.int32) for start in starts]
-        whole = lax.dynamic_slice(total, starts, tile.shape) + tile
-        return lax.dynamic_update_slice(total, whole, starts)
+        query, key = bounds
+        if total.shape[-2] == 1:
+            return total + tile if total.shape[-1] == 1 else key.add(total, tile, -1)
+        if total.shape[-1] == 1:
+            return query.add(total, tile, -2)
+        for number, start in enumerate(query.starts):
+            rows = lax.dynamic_slice_in_dim(total, start, query.size, -2)
+            first = number * query.size
+            part = lax.slice_in_dim(tile, first, first + query.size, axis=tile.ndim - 2)
+            total = lax.dynamic_update_slice_in_dim(total, key.add(rows, part, -1), start, -2)
+        return total
 
     def allowed(self, rows: Rows, bounds: TileBounds) -> Bool[Array, "*#B 1 1 #tile_q #tile_k"]:
-        """The mask, false for keys that are padding."""
-        q_index, k_index = _indices(bounds)
+        """The mask, false for keys that are padding, and for runs past the end."""
+        q_index, k_index = (runs.indices() for runs in bounds)
         mask = rows.by_batch["mask"].of_queries(q_index)
         allowed = mask(*self._positions(rows, bounds))
-        real = (k_index < self.num_keys)[(None,) * (_batch_rank(rows) + 3)]
-        return jnp.expand_dims(allowed, -3) & real
+        real = k_index[None] < self.num_keys
+        if len(bounds.query.starts) > 1:
+            real = real & (q_index[:, None] < rows.by_head["query"].shape[-2])
+        return jnp.expand_dims(allowed, -3) & real[(None,) * (_batch_rank(rows) + 2)]
 
     def factor(
         self, normalizer: Callable[..., Array], rows: Rows, bounds: TileBounds
     ) -> Float[Array, "*#B 1 1 tile_q tile_k"] | None:
         """The factor of the normalizer on its softmax, or None."""
-        normalizer = normalizer.of_queries(_indices(bounds)[0])
+        normalizer = normalizer.of_queries(bounds.query.indices())
         factor = normalizer.factor(self._positions(rows, bounds)[1])
         return None if factor is None else jnp.expand_dims(factor, -3)
 
@@ -132,8 +137,8 @@ class Terms:
         """The factor of dropout on the weights, or None."""
         if self.dropout_without_key is None:
             return None
-        words = lax.dynamic_slice_in_dim(rows.by_head["words"], bounds.query, bounds.queries, -2)
-        return self.dropout_without_key.factor(words, _indices(bounds)[1])
+        words = bounds.query.take(rows.by_head["words"], -2)
+        return self.dropout_without_key.factor(words, bounds.key.indices())
 
     def _positions(self, rows: Rows, bounds: TileBounds) -> tuple[Array, Array]:
         """[*#B, 1, tile_q, 1] and [*#B, 1, 1, tile_k], as masks take them."""
@@ -141,8 +146,9 @@ class Terms:
             index[(None,) * _batch_rank(rows)]
             if pos is None
             else jnp.take(pos, index, axis=-1, mode="clip")
-            for pos, index in zip(
-                (rows.by_batch["q_pos"], rows.by_batch["k_pos"]), _indices(bounds), strict=True
+            for pos, index in (
+                (rows.by_batch["q_pos"], bounds.query.indices()),
+                (rows.by_batch["k_pos"], bounds.key.indices()),
             )
         )
         return q_pos[..., None, :, None], k_pos[..., None, None, :]
@@ -151,14 +157,6 @@ class Terms:
 def _batch_rank(rows: Rows) -> int:
     """The number of batch axes *B of the rows *R of a block; none where rows have one axis."""
     return rows.by_head["key"].ndim - 3
-
-
-def _indices(bounds: TileBounds) -> tuple[Int[Array, "tile_q"], Int[Array, "tile_k"]]:
-    """The indices of the queries and of the keys of a tile."""
-    return (
-        bounds.query + jnp.arange(bounds.queries, dtype=jnp.int32),
-        bounds.key + jnp.arange(bounds.keys, dtype=jnp.int32),
-    )
 
 
 def split_bias_function(
