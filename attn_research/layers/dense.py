@@ -3,11 +3,14 @@
 import functools
 import math
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
 from attn_research.types import Array, Float
+
+MANY = 256  # rows of a product
 
 
 def multiply_rows(
@@ -21,15 +24,23 @@ def multiply_rows(
 
     Of a product with several leading axes XLA's gradient by the kernel transposes the larger factor
     on a CPU, element by element, which takes longer than the product; that of two matrices reads
-    both where they are.
+    both where they are. That of more columns than rows takes up to twice as long as its transpose
+    on one core, so that a kernel with more inputs than outputs is multiplied transposed.
     """
     rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
     ((_, contracted), _) = dimension_numbers
+    if contracted == (0,) and kernel.shape[0] > kernel.shape[1] and _many_on_cpu(rows):
+        kernel, contracted = lax.optimization_barrier(kernel.T), (1,)
     numbers = (((1,), contracted), ((), ()))
     found = lax.dot_general(
         rows, kernel, numbers, precision, preferred_element_type=preferred_element_type
     )
     return found.reshape(*inputs.shape[:-1], found.shape[-1])
+
+
+def _many_on_cpu(rows: Float[Array, "B in"]) -> bool:
+    """Whether a product on a CPU takes much longer than copies of its kernel."""
+    return rows.shape[0] >= MANY and jax.default_backend() == "cpu"
 
 
 Dense = functools.partial(nn.Dense, dot_general=multiply_rows)

@@ -5,19 +5,32 @@ Vaswani et al. 2017, sections 3.1 and 3.3. `BlockConfig` has what Transformers d
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 from flax import linen as nn
+from jax import lax
 
 from attn_research.layers.dense import Dense
-from attn_research.types import Array, Float
+from attn_research.types import Array, Float, wide_dtype
+
+
+def gelu(inputs: Float[Array, "..."]) -> Float[Array, "..."]:
+    """x Φ(x), Φ being the cumulative distribution of a standard Gaussian.
+
+    Hendrycks and Gimpel 2016, equation 1. By erf, which takes half as long on a CPU as the erfc of
+    JAX's, and loses digits only where the result is next to nothing.
+    """
+    wide = inputs.astype(wide_dtype(inputs))
+    return (0.5 * wide * (1 + lax.erf(wide * math.sqrt(0.5)))).astype(inputs.dtype)
+
 
 Initializer = nn.initializers.Initializer
 GLOROT = nn.initializers.xavier_uniform()
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
-    "gelu": functools.partial(nn.gelu, approximate=False),
+    "gelu": gelu,
     "gelu_tanh": nn.gelu,  # the approximation by tanh, as in GPT-2
     "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),  # the approximation in CLIP
     "silu": nn.silu,

@@ -1,4 +1,4 @@
-"""Stacks of equal blocks: scanned for whole sequences, one by one for the steps of a decoder."""
+"""Stacks of equal blocks: a loop for whole sequences, one by one for the steps of a decoder."""
 
 import functools
 from collections.abc import Callable
@@ -13,15 +13,18 @@ from attn_research.layers.contracts import Capture, CaptureSome
 from attn_research.layers.remat import Remat, remat
 from attn_research.types import Array, Float, PyTree
 
+MOST_UNROLLED = 12
+
 
 def scan_blocks(
     body: Callable[..., Any], num_layers: int, policy: Remat = "none", *, share: bool = False
 ) -> Callable[..., Any]:
     """A loop over `num_layers` blocks: body(block, carry) -> (carry, outputs), those on axis 1.
 
-    The parameters of all blocks are one array each, or with `share` the same for all, every block
-    draws its own dropout, and the size of the compiled program does not grow with their number.
-    `policy` is of rematerialization.
+    The parameters of all blocks are one array each, or with `share` the same for all, and every
+    block draws its own dropout. Up to `MOST_UNROLLED` blocks are compiled one after another, which
+    saves copies into and out of the arrays of all blocks; the size of the compiled program does not
+    grow with more. `policy` is of rematerialization.
     """
     params = {"variable_broadcast": "params"} if share else {"variable_axes": {"params": 0}}
     return nn.scan(
@@ -30,6 +33,7 @@ def scan_blocks(
         split_rngs={"params": not share, "dropout": True},
         out_axes=1,
         length=num_layers,
+        unroll=num_layers if num_layers <= MOST_UNROLLED else 1,
     )
 
 
