@@ -62,6 +62,8 @@ class Bert(nn.Module):
     `model_dim`, and `share_layers`, one set of parameters for all blocks. `mask` is of the
     self-attention, which may differ by head and layer, `scoring` the score of every head.
     `attention` makes the heads: `LongformerAttention` projects global tokens separately.
+    `kernel_init` is of all kernels: the paper's N(0, 0.02²) suits 768 wide layers, and learns slowly
+    in narrow ones.
     """
 
     vocab_size: int
@@ -85,6 +87,7 @@ class Bert(nn.Module):
     scoring: Scoring = make_scoring("scaled_dot")
     mask: Mask = Full()
     attention: Callable[..., MultiHeadAttention] = MultiHeadAttention
+    kernel_init: nn.initializers.Initializer = NORMAL
     implementation: str | None = None
     remat: Remat = "none"
     tensor_rules: ClassVar = (*BLOCK_RULES, ("words/embedding$", ("tensor", None)))
@@ -100,33 +103,33 @@ class Bert(nn.Module):
             dropout=self.dropout,
             activation=self.activation,
             norm_epsilon=self.norm_epsilon,
-            kernel_init=NORMAL,
+            kernel_init=self.kernel_init,
         )
         self.norm = config.make_norm()
         if self.embedding_dim is not None:
-            self.project = Dense(self.model_dim, kernel_init=NORMAL)
+            self.project = Dense(self.model_dim, kernel_init=self.kernel_init)
         attention = self.attention(
             self.num_heads,
             self.model_dim // self.num_heads,
             use_bias=True,
             dropout=self.attention_dropout,
             scoring=self.scoring.clone(parent=None),
-            kernel_init=NORMAL,
+            kernel_init=self.kernel_init,
             implementation=self.implementation,
         )
         self.blocks = EncoderBlock(attention, self.mlp_dim, config)
         self.drop = nn.Dropout(self.dropout)
         self.drop_pooled = nn.Dropout(self.classifier_dropout)
         if "pooler" in self.heads:
-            self.pooler = Pooler()
+            self.pooler = Pooler(self.kernel_init)
         if "masked_lm" in self.heads:
-            self.masked_lm = MaskedLM(width, config)
+            self.masked_lm = MaskedLM(width, config, self.kernel_init)
         if "next_sentence" in self.heads:
-            self.next_sentence = Dense(2, kernel_init=NORMAL)
+            self.next_sentence = Dense(2, kernel_init=self.kernel_init)
         if "classifier" in self.heads:
-            self.classifier = Dense(self.num_classes, kernel_init=NORMAL)
+            self.classifier = Dense(self.num_classes, kernel_init=self.kernel_init)
         if "token_classifier" in self.heads:
-            self.token_classifier = Dense(self.num_classes, kernel_init=NORMAL)
+            self.token_classifier = Dense(self.num_classes, kernel_init=self.kernel_init)
 
     def __call__(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from attn_research.attention import BigBird, Full, Mask, Window, longformer
+from attn_research.layers.feed_forward import GLOROT
 from attn_research.layers.lsh import LSHAttention
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.models.bert import Bert, BertClassifier
@@ -76,6 +77,7 @@ def make_network(config: Config, task: TextClassificationTask) -> BertClassifier
         max_length=longest(part.text) + max(16, part.batching.bucket_width),  # its bucket
         dropout=model.dropout,
         mask=attention.mask,
+        kernel_init=GLOROT,
         attention=attention.heads,
         implementation=config.execution.named_implementation,
         remat=config.execution.remat,
