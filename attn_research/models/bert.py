@@ -62,8 +62,8 @@ class Bert(nn.Module):
     `model_dim`, and `share_layers`, one set of parameters for all blocks. `mask` is of the
     self-attention, which may differ by head and layer, `scoring` the score of every head.
     `attention` makes the heads: `LongformerAttention` projects global tokens separately.
-    `kernel_init` is of all kernels: the paper's N(0, 0.02²) suits 768 wide layers, and learns slowly
-    in narrow ones.
+    `kernel_init` is of all kernels: the paper's N(0, 0.02²) is for layers 768 wide, and narrow ones
+    learn slowly from it.
     """
 
     vocab_size: int

@@ -1,8 +1,11 @@
 """Devlin et al. 2018: an encoder pre-trained on masked words, beside the same on next words."""
 
 import dataclasses
+from typing import Literal
 
 from attn_research.attention import Causal, Full
+from attn_research.layers.feed_forward import GLOROT
+from attn_research.layers.heads import NORMAL
 from attn_research.models.bert import SIZES, Bert
 from experiments.bert2018 import tables
 from experiments.harness.config import Config, OptimizerConfig, fraction, setting
@@ -11,6 +14,8 @@ from experiments.tasks.language_modeling.config import MaskedLanguageModelingCon
 from experiments.tasks.language_modeling.masked import MaskedLanguageModelingTask
 from experiments.tasks.networks import StackConfig
 
+KERNEL_INITS = {"normal": NORMAL, "glorot": GLOROT}
+
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig(StackConfig):
@@ -18,6 +23,11 @@ class BertConfig(StackConfig):
 
     max_length: int = setting(128, "Positions with an embedding.", 2)
     attention_dropout: float = fraction(0.1, "Dropout of attention weights.")
+    kernel_init: Literal["normal", "glorot"] = setting(
+        "normal",
+        "Initial kernels: normal with deviation 0.02, as published, or as large as their width "
+        "asks for, by Glorot and Bengio.",
+    )
 
 
 def make_network(config: Config, task: MaskedLanguageModelingTask) -> Bert:
@@ -35,6 +45,7 @@ def make_network(config: Config, task: MaskedLanguageModelingTask) -> Bert:
         dropout=model.dropout,
         attention_dropout=model.attention_dropout,
         mask=Full() if config.task.masking.objective == "masked" else Causal(),
+        kernel_init=KERNEL_INITS[model.kernel_init],
         implementation=config.execution.named_implementation,
         remat=config.execution.remat,
     )
