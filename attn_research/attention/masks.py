@@ -89,7 +89,7 @@ class Mask:
         return self.map_parts(lambda part: part.of_length(length))
 
     def typical(self) -> "Mask":
-        """A mask that allows as many keys, where heads and layers draw their own."""
+        """The mask, or where heads and layers draw keys of their own, that of one of them."""
         return self.map_parts(lambda part: part.typical())
 
     def of_head(self, index: int) -> "Mask":

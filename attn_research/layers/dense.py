@@ -24,8 +24,9 @@ def multiply_rows(
 
     Of a product with several leading axes XLA's gradient by the kernel transposes the larger factor
     on a CPU, element by element, which takes longer than the product; that of two matrices reads
-    both where they are. That of more columns than rows takes up to twice as long as its transpose
-    on one core, so that a kernel with more inputs than outputs is multiplied transposed.
+    both where they are. A gradient of more rows than columns takes up to twice as long on one core
+    as its transpose. So there a kernel with more inputs than outputs is transposed first, for all
+    products; the gradient by the inputs needs the copy, which is kept until then.
     """
     rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
     ((_, contracted), _) = dimension_numbers

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
@@ -16,14 +18,29 @@ from attn_research.layers.dense import Dense
 from attn_research.types import Array, Float, wide_dtype
 
 
+@jax.custom_jvp
 def gelu(inputs: Float[Array, "..."]) -> Float[Array, "..."]:
     """x Φ(x), Φ being the cumulative distribution of a standard Gaussian.
 
     Hendrycks and Gimpel 2016, equation 1. By erf, which takes half as long on a CPU as the erfc of
-    JAX's, and loses digits only where the result is next to nothing.
+    `jax.nn.gelu`, and loses digits only where the result is next to nothing.
     """
     wide = inputs.astype(wide_dtype(inputs))
-    return (0.5 * wide * (1 + lax.erf(wide * math.sqrt(0.5)))).astype(inputs.dtype)
+    return (wide * _share_below(wide)).astype(inputs.dtype)
+
+
+@gelu.defjvp
+def _gelu_jvp(primals, tangents):
+    """Of all that the derivative is made of, the slope alone is kept for the backward pass."""
+    (inputs,), (tangent,) = primals, tangents
+    wide = inputs.astype(wide_dtype(inputs))
+    density = jnp.exp(-0.5 * wide**2) / math.sqrt(2 * math.pi)
+    slope = (_share_below(wide) + wide * density).astype(inputs.dtype)
+    return gelu(inputs), slope * tangent
+
+
+def _share_below(inputs: Float[Array, "..."]) -> Float[Array, "..."]:
+    return 0.5 * (1 + lax.erf(inputs * math.sqrt(0.5)))
 
 
 Initializer = nn.initializers.Initializer

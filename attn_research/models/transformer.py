@@ -4,9 +4,9 @@ Vaswani et al. 2017. One batch: source ids [B, S] -> `encode`: L blocks -> `deco
 [B, T] through L blocks of causal self-attention, cross-attention and a feed-forward layer ->
 logits [B, T, V]. Search calls `extend`, of which `step` is one token of K hypotheses: keys and
 values of the source are computed once for all steps, those of the tokens before are kept in
-key-value caches. Blocks are scanned: the parameters of all L are one array each, and the size of
-the compiled program does not grow with L. Where a row holds several sentences, `segments` numbers
-them from 1, and none attends to another.
+key-value caches. Blocks are scanned (see `scan_blocks`): the parameters of all L are one array
+each. Where a row holds several sentences, `segments` numbers them from 1, and none attends to
+another.
 """
 
 import dataclasses

@@ -10,6 +10,7 @@ import pytest
 
 from attn_research.attention import ALiBi, Causal, Full, Rotary, Window
 from attn_research.decoding import BeamHistory, KeyValueCache, Past
+from attn_research.layers import stack
 from attn_research.layers.feed_forward import ACTIVATIONS, BlockConfig, FeedForward, Residual
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.stack import scan_blocks
@@ -202,10 +203,14 @@ def test_a_memory_is_required_exactly_with_cross_attention():
         bare.clone(cross=heads.clone()).init(jax.random.key(0), states, Causal())
 
 
-def test_rematerialization_changes_no_gradient():
+@pytest.mark.parametrize("most_unrolled", [1, 4])
+def test_rematerialization_changes_no_gradient_and_stores_less(most_unrolled, monkeypatch):
+    monkeypatch.setattr(stack, "partitioning_devices", lambda: 1)
+    monkeypatch.setattr(stack, "MOST_UNROLLED", most_unrolled)
     block = EncoderBlock(MultiHeadAttention(N, H), F)
     params = jax.tree.map(
-        lambda x: jnp.stack([x, 0.7 * x]), draw(block, jnp.array(STATES), Full())["params"]
+        lambda x: jnp.stack([x, 0.7 * x, 0.9 * x, 0.8 * x]),
+        draw(block, jnp.array(STATES), Full())["params"],
     )
 
     def loss(policy, params):
@@ -214,11 +219,19 @@ def test_rematerialization_changes_no_gradient():
             return states, None
 
         def run(block, states):
-            return scan_blocks(body, 2, policy)(block, states)[0]
+            return scan_blocks(body, 4, policy)(block, states)[0]
 
         return jnp.sum(jnp.sin(block.apply({"params": params}, jnp.array(STATES), method=run)))
 
-    expected = jax.jit(jax.grad(functools.partial(loss, "none")))(params)
+    compiled = {
+        policy: jax.jit(jax.grad(functools.partial(loss, policy))).lower(params).compile()
+        for policy in ("none", "dots", "all")
+    }
+    looped = {policy: "while(" in each.as_text() for policy, each in compiled.items()}
+    assert looped == {"none": most_unrolled < 4, "dots": True, "all": True}
+    expected = compiled["none"](params)
     for policy in ("dots", "all"):
-        found = jax.jit(jax.grad(functools.partial(loss, policy)))(params)
+        found = compiled[policy](params)
         jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), found, expected)
+    sizes = {policy: each.memory_analysis().temp_size_in_bytes for policy, each in compiled.items()}
+    assert sizes["all"] < 0.8 * sizes["none"]

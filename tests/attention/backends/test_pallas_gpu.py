@@ -123,6 +123,9 @@ def test_lists_of_visited_tiles():
     assert lie == {"full": "run", "partial": "list", "visited": (4, 4, 4, 4, 4, 3, 2, 1)}
     (tiles, _), lie = calls.list_visits(jnp.asarray(kinds), by_key=False)
     assert tiles.shape == (1, 4, 4)
+    drawn = np.random.default_rng(0).integers(0, 3, (2, 7, 90), np.int8)
+    (tiles, _), _ = calls.list_visits(jnp.asarray(drawn), by_key=False)
+    np.testing.assert_array_equal(tiles, np.argsort(-drawn, axis=-1, kind="stable"))
     assert lie == {"full": "list", "partial": "list", "visited": None}
     assert calls.list_visits(Full().layout(64, 64, 16)[None], by_key=False)[1]["partial"] is None
 

@@ -66,6 +66,10 @@ CASES = {
         random_arrays((N,)),
         lambda slopes: {"bias": per_head(slopes)},
     ),
+    "bias of one array for all heads": (
+        random_arrays((1,)),
+        lambda slope: {"bias": per_head(slope), "mask": Causal()},
+    ),
     "location": (random_arrays((H, S - 4)), lambda weight: {"score": Location(weight)}),
     "additive": (
         random_arrays((N, H)),
@@ -123,7 +127,7 @@ def test_several_tiles_equal_the_reference(name, small):
 def test_tiles_taken_together_equal_the_reference(name, small, monkeypatch):
     """Of 3 tiles of queries two at a time, of 4 of keys three: the last step has too few."""
     chosen = tiling.Tiling((8, 8), of_queries=2, of_keys=3)
-    monkeypatch.setattr(tiling, "choose_tiling", lambda *given: chosen)
+    monkeypatch.setattr(tiling, "choose_tiling", lambda *given, **_: chosen)
     learned, make_options = CASES[name]
     both = (with_gradients(make_options, learned, i) for i in ("tiled", "reference"))
     assert_equal(*both)

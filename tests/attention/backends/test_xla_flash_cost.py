@@ -147,6 +147,30 @@ def test_full_tiles_are_computed_without_the_mask():
     assert not calls
 
 
+def test_steps_take_full_tiles_first_and_fill_the_last_up():
+    layout = np.array([[2, 1, 0, 2, 2], [0, 0, 0, 0, 0], [1, 2, 2, 2, 2]], np.int8)
+    visited = plan.Pass(rows.Blocks((1,), (1,)), layout, count=2)
+    starts, tiles = visited._visits(masked=False)
+    assert starts.tolist() == [0, 1, 1, 3] and tiles.tolist() == [[0, 3], [1, 2], [3, 4]]
+    starts, tiles = visited._visits(masked=True)
+    assert starts.tolist() == [0, 1, 1, 2] and tiles.tolist() == [[4, 1], [0, 5]]
+
+
+def test_a_bias_past_the_end_is_not_read(monkeypatch):
+    """Three keys of tiles of 8 a step, of two: those of the third would have no logarithm."""
+    monkeypatch.setattr(tiling, "choose_tiling", lambda *given, **_: tiling.Tiling((8, 8), 3, 3))
+    query, key, value = random_arrays(*[(1, 16, 1, 4)] * 3)
+
+    def loss(slope):
+        def bias(q_pos, k_pos):
+            return slope * jnp.log(16.0 - k_pos) * jnp.ones_like(q_pos)
+
+        found = attend(query, key, value, mask=Causal(), bias=bias, implementation="tiled")
+        return (found.context**2).sum()
+
+    assert np.isfinite(jax.jit(jax.grad(loss))(1.0))
+
+
 def test_costs_follow_the_mask():
     def flops(mask):
         shape = jax.ShapeDtypeStruct((1, 16384, 1, 64), jnp.float32)

@@ -33,7 +33,7 @@ from attn_research.attention.masks import Mask, Tile
 from attn_research.types import Array, ArrayLike, Bool, Int
 
 LEAST = 16  # rows or columns of a product on tensor cores
-MOST_COUNTED = 64  # tiles in a row that are sorted by comparing each with each
+MOST_COUNTED = 512  # tiles in a row that an accelerator sorts by comparing each with each
 
 Tiles = Callable[[tuple[int, int], Any, Any], list[TileSize]]
 
@@ -190,10 +190,12 @@ def list_visits(
 
 
 def _sort_by_kind(kinds: Int[Array, "*#B outer inner"]) -> Int[Array, "*#B outer inner"]:
-    """Inner tiles by kind, then by number. XLA takes longer to sort a few than to count."""
-    if (number := kinds.shape[-1]) > MOST_COUNTED:
+    """Inner tiles by kind, then by number."""
+    # An accelerator takes longer to sort a few than to count.
+    if (number := kinds.shape[-1]) > MOST_COUNTED or jax.default_backend() == "cpu":
         # One number for both: an argsort moves two, and takes several times as long.
-        keys = (Tile.FULL - kinds.astype(jnp.int32)) * number + jnp.arange(number, dtype=jnp.int32)
+        columns = jax.lax.broadcasted_iota(jnp.int32, kinds.shape, kinds.ndim - 1)
+        keys = (Tile.FULL.value - kinds.astype(jnp.int32)) * number + columns
         return jnp.sort(keys, axis=-1) % number
     square = (1,) * (kinds.ndim - 1) + (kinds.shape[-1],) * 2
     down, right = (jax.lax.broadcasted_iota(jnp.int32, square, kinds.ndim - n) for n in (1, 0))

@@ -33,6 +33,7 @@ from attn_research.attention.backends.xla_flash.terms import (
     Operands,
     split_bias_function,
 )
+from attn_research.attention.backends.xla_flash.tiling import Tiling
 from attn_research.attention.call import Attended, AttentionCall
 from attn_research.attention.normalizers import in_tiles
 from attn_research.attention.scores import Dot, Pairwise
@@ -78,7 +79,7 @@ def prepare(call: AttentionCall, find: Callable[..., Any] = find_kinds) -> Prepa
     plan, bias_arrays, of_bias = _plan(pair, call)
     kinds = find(call, plan.tile, (num_queries, keys.shape[-3]))
     if kinds is not None and (apart := {axis for axis, n in enumerate(kinds.shape[:-2]) if n > 1}):
-        plan, bias_arrays, of_bias = _plan(pair, call, frozenset(apart))
+        plan, bias_arrays, of_bias = _plan(pair, call, frozenset(apart), plan.tiling)
     padding = -num_queries % plan.tile[0], -keys.shape[-3] % plan.tile[1]
 
     def of_heads(array: Array) -> Array:
@@ -140,7 +141,7 @@ def choices(call: AttentionCall) -> str:
     """The tiles of a call, and how many scores are computed at a time."""
     _, plan = _abstract_plan(call)
     tile_q, tile_k = plan.tile
-    of_queries, of_keys = plan.backward.count, plan.forward.count
+    of_queries, of_keys = plan.tiling.of_queries, plan.tiling.of_keys
     together = f", {of_queries} and {of_keys} at a time" if of_queries * of_keys > 1 else ""
     cores = cores_of_device()
     sharing = f" and {cores} cores that share a product" if cores > 1 else ""
@@ -171,11 +172,14 @@ def _constants(call: AttentionCall, num_kv_heads: int, padding: int) -> Constant
 
 
 def _plan(
-    pair: tuple, call: AttentionCall, apart: frozenset[int] = frozenset()
+    pair: tuple,
+    call: AttentionCall,
+    apart: frozenset[int] = frozenset(),
+    chosen: Tiling | None = None,
 ) -> tuple[Plan, list[Array], list[Array]]:
     """The plan, with the arrays that a bias function closes over: floats, then all others."""
     if not callable(call.bias):
-        return make_plan(pair, call, apart=apart), [], []
+        return make_plan(pair, call, apart=apart, chosen=chosen), [], []
     q_pos, k_pos = (
         jnp.zeros((*_lead(pos, call.batch), 1, 1, 1), jnp.int32 if pos is None else pos.dtype)
         for pos in (call.at.query, call.at.key)
@@ -184,7 +188,7 @@ def _plan(
     # A block of rows cannot tell which of the arrays in the function are its own.
     rows = (1,) * (len(call.batch) + 3 - len(shape)) + shape
     whole = frozenset(axis for axis, size in enumerate(rows[:-2]) if size > 1)
-    plan = make_plan(pair, call, whole, apart - whole)
+    plan = make_plan(pair, call, whole, apart - whole, chosen)
     terms = dataclasses.replace(plan.terms, bias_function=function)
     return dataclasses.replace(plan, terms=terms), learned, others
 

@@ -110,7 +110,7 @@ def _backward_of_block(plan: Plan, rows: Rows) -> Rows:
                 keys_transposed=keys_transposed,
             )
             d_tile = d_tile.reshape(*lead, width, group, of_queries.length)
-            d_query = of_queries.add(d_query, d_tile, d_query.ndim - 1)
+            d_query = of_queries.add(d_query, d_tile, -1)
             return d_query, d_key + d_keys, d_value + d_values, shared
 
         d_query, shared = carry
@@ -198,6 +198,8 @@ def _tile_gradients(
         allowed = transposed(terms.allowed(rows, bounds))
         scores = jnp.where(allowed, scores, lowest)
     probs = jnp.exp(scores) if pointwise is None else pointwise.weigh(scores)
+    if masked and pointwise is not None:
+        probs = jnp.where(allowed, probs, 0)
     slope = probs if pointwise is None else pointwise.slope(probs)
 
     def where_allowed(gradient: Array) -> Array:

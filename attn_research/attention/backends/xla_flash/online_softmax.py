@@ -6,7 +6,7 @@ large.
 
 A block of rows *R at a time, which are batch elements and key heads with the G query heads that
 attend to each, goes through a loop over tiles of queries, and each of those through the tiles of
-keys that the mask leaves to it; full tiles are computed without a mask.
+keys that the mask leaves to it, in steps of a few; a step of full tiles alone has no mask.
 """
 
 import functools
@@ -81,9 +81,11 @@ def _forward_of_block(plan: Plan, rows: Rows) -> Rows:
             scores = scores if bias is None else scores + to_scores(bias)
             if masked:
                 # Finite, and so far below the first maximum that the exponential is 0.
-                scores = jnp.where(to_scores(plan.terms.allowed(rows, bounds)), scores, lowest)
+                allowed = to_scores(plan.terms.allowed(rows, bounds))
+                scores = jnp.where(allowed, scores, lowest)
             if plan.terms.pointwise is not None:  # neither a maximum nor a sum
                 new_max, probs, rescale = row_max, plan.terms.pointwise.weigh(scores), row_sum
+                probs = jnp.where(allowed, probs, 0) if masked else probs
             else:
                 new_max = jnp.maximum(row_max, scores.max(axis=-1))
                 probs = jnp.exp(scores - new_max[..., None])

@@ -76,15 +76,20 @@ class Pass:
 
     def _visits(self, *, masked: bool) -> Visits:
         """Steps of full tiles alone, or with `masked` of all others."""
-        steps = []
-        for kinds in self.layout:
-            of_kind = [np.flatnonzero(kinds == kind) for kind in (Tile.FULL, Tile.PARTIAL)]
-            tiles, split = np.concatenate(of_kind), of_kind[0].size // self.count * self.count
-            tiles = tiles[split:] if masked else tiles[:split]
-            missing = np.full(-tiles.size % self.count, kinds.size)
-            steps.append(np.concatenate([tiles, missing]).reshape(-1, self.count))
-        starts = np.cumsum([0, *map(len, steps)])
-        return Visits(starts.astype(np.int32), np.concatenate(steps).astype(np.int32))
+        outer, inner = np.nonzero(self.layout)
+        order = np.lexsort((inner, -self.layout[outer, inner], outer))  # the full ones first
+        outer, inner = outer[order], inner[order]
+        full, every = ((self.layout >= kind).sum(axis=1) for kind in (Tile.FULL, Tile.PARTIAL))
+        unmasked = full // self.count
+        number = np.arange(outer.size) - (np.cumsum(every) - every)[outer]  # within its outer tile
+        number -= masked * (unmasked * self.count)[outer]
+        steps = -(-every // self.count) - unmasked if masked else unmasked
+        starts = np.concatenate([[0], np.cumsum(steps)])
+        chosen = (number >= 0) & (number < (steps * self.count)[outer])
+        tiles = np.full(starts[-1] * self.count, self.layout.shape[1])
+        tiles[(starts[outer] * self.count + number)[chosen]] = inner[chosen]
+        tiles = tiles.reshape(-1, self.count)
+        return Visits(starts.astype(np.int32), tiles.astype(np.int32))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,8 +98,13 @@ class Plan:
 
     forward: Pass
     backward: Pass
-    tile: tuple[int, int]  # queries and keys
+    tiling: tiling.Tiling
     terms: Terms
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """The queries and keys of a tile."""
+        return self.tiling.tile
 
 
 def make_plan(
@@ -102,10 +112,12 @@ def make_plan(
     call: AttentionCall,
     whole: frozenset[int] = frozenset(),
     apart: frozenset[int] = frozenset(),
+    chosen: tiling.Tiling | None = None,
 ) -> Plan:
     """The plan of a call, for the pairwise form of its score with operands, or their shapes.
 
     Blocks take all rows of the row axes in `whole`, and as few as they can of those in `apart`.
+    Tiles are `chosen`, or chosen here.
     """
     score, query, key = pair
     mask, dropout = call.mask, call.dropout
@@ -124,14 +136,14 @@ def make_plan(
     structure = mask if call.counted or isinstance(mask, Full) else Mask()
     # Those that arrays decide are found at run time: tiles are chosen for a mask like it.
     like = structure.typical() if decided_at_run_time(call) else structure
-    chosen = tiling.choose_tiling(like, (num_queries, num_keys), group)
+    lengths = num_queries, num_keys
+    chosen = chosen or tiling.choose_tiling(like, lengths, group, together=not whole)
     tile_q, tile_k = chosen.tile
     if whole:
-        chosen = tiling.Tiling(chosen.tile)
         # More rows than fit: fewer queries instead.
         of_block = math.prod(blocks(forward_scores, (tile_q, tile_k)).of_block) // devices
         most = forward_scores // (max(of_block, 1) * group * tile_k)
-        tile_q = tiling.even(num_queries, max(min(most, tiling.QUERY_TILE // group), 8))
+        tile_q = tiling.even(num_queries, max(min(most, tile_q), 8))
     layout = structure.layout(num_queries, num_keys, (tile_q, tile_k))
     if num_keys % tile_k:
         layout[:, -1] = np.minimum(layout[:, -1], Tile.PARTIAL)
@@ -146,7 +158,7 @@ def make_plan(
     return Plan(
         forward=Pass(blocks(forward_scores, forward), layout, chosen.of_keys),
         backward=Pass(blocks(backward_scores, backward), layout.T, chosen.of_queries),
-        tile=(tile_q, tile_k),
+        tiling=chosen._replace(tile=(tile_q, tile_k)),
         terms=terms,
     )
 

@@ -36,7 +36,7 @@ class RunTimeVisits(NamedTuple):
         """Folds `step(masked, inner, carry)` over the tiles of an outer one, `count` at a time."""
         inner = self.tiles.shape[-1]
         tiles, (full, every) = self.tiles[outer], self.counts[outer]
-        tiles = jnp.where(jnp.arange(inner) < every, tiles, inner)
+        tiles = jnp.where(jnp.arange(inner, dtype=jnp.int32) < every, tiles, inner)
         tiles = jnp.pad(tiles, (0, -inner % count), constant_values=inner)
         for masked, start, stop in ((False, 0, full // count), (True, full // count, every)):
 

@@ -15,7 +15,8 @@ from attn_research.types import Array, Int, Shaped
 class Runs(NamedTuple):
     """Runs of `size` indices each, by their starts.
 
-    One that starts past the end of an array reads the last ones again: a mask has to leave it out.
+    One that starts past the end of an array reads the last entries of it again, and adds to them: a
+    mask has to leave it out.
     """
 
     starts: tuple[Array | int, ...]
@@ -27,7 +28,7 @@ class Runs(NamedTuple):
         return len(self.starts) * self.size
 
     def indices(self) -> Int[Array, "length"]:
-        """The indices of all runs, in order."""
+        """The indices of all runs, in order, past the end as well."""
         each = jnp.arange(self.size, dtype=jnp.int32)
         return jnp.concatenate([start + each for start in self.starts])
 
@@ -41,7 +42,8 @@ class Runs(NamedTuple):
     ) -> Shaped[Array, "..."]:
         """The array with `more` added at the indices."""
         for number, start in enumerate(self.starts):
-            part = lax.slice_in_dim(more, number * self.size, (number + 1) * self.size, axis=axis)
+            of_run = number * self.size
+            part = lax.slice_in_dim(more, of_run, of_run + self.size, axis=axis)
             part = part + lax.dynamic_slice_in_dim(total, start, self.size, axis)
             total = lax.dynamic_update_slice_in_dim(total, part, start, axis)
         return total

@@ -102,17 +102,21 @@ class Terms:
         return array.reshape(*array.shape[:-3], *heads, *array.shape[-2:])
 
     def add_to_bias(self, total: Array, tile: Array, bounds: TileBounds) -> Array:
-        """The gradient of a bias array with that of a tile of it added."""
+        """The gradient of a bias array with that of a tile of it added, of one run of keys."""
         query, key = bounds
         if total.shape[-2] == 1:
             return total + tile if total.shape[-1] == 1 else key.add(total, tile, -1)
         if total.shape[-1] == 1:
             return query.add(total, tile, -2)
+        (first_key,) = key.starts
         for number, start in enumerate(query.starts):
-            rows = lax.dynamic_slice_in_dim(total, start, query.size, -2)
-            first = number * query.size
-            part = lax.slice_in_dim(tile, first, first + query.size, axis=tile.ndim - 2)
-            total = lax.dynamic_update_slice_in_dim(total, key.add(rows, part, -1), start, -2)
+            of_run = number * query.size
+            part = lax.slice_in_dim(tile, of_run, of_run + query.size, axis=-2)
+            starts = [
+                jnp.asarray(i, jnp.int32) for i in (*[0] * (total.ndim - 2), start, first_key)
+            ]
+            part = part + lax.dynamic_slice(total, starts, part.shape)
+            total = lax.dynamic_update_slice(total, part, starts)
         return total
 
     def allowed(self, rows: Rows, bounds: TileBounds) -> Bool[Array, "*#B 1 1 #tile_q #tile_k"]:
@@ -142,14 +146,15 @@ class Terms:
 
     def _positions(self, rows: Rows, bounds: TileBounds) -> tuple[Array, Array]:
         """[*#B, 1, tile_q, 1] and [*#B, 1, 1, tile_k], as masks take them."""
+        last = (rows.by_head[name].shape[-2] - 1 for name in ("query", "key"))
+        # A bias need not be finite past the end.
+        indices = (jnp.minimum(runs.indices(), n) for runs, n in zip(bounds, last, strict=True))
+        given = (rows.by_batch[name] for name in ("q_pos", "k_pos"))
         q_pos, k_pos = (
             index[(None,) * _batch_rank(rows)]
             if pos is None
             else jnp.take(pos, index, axis=-1, mode="clip")
-            for pos, index in (
-                (rows.by_batch["q_pos"], bounds.query.indices()),
-                (rows.by_batch["k_pos"], bounds.key.indices()),
-            )
+            for pos, index in zip(given, indices, strict=True)
         )
         return q_pos[..., None, :, None], k_pos[..., None, None, :]
 

@@ -16,11 +16,12 @@ KEY_TILE = 256
 # Both divided for smaller tiles, which fit a sparse mask more closely.
 QUERY_DIVISORS, KEY_DIVISORS = (1, 2, 4, 8), (1, 2, 4)
 MOST_AT_A_TIME = 8  # small tiles that a step takes as one
-# A step takes as long as if it had so many columns more, on one core and where several share its
-# products, which are small then, and so many rows more.
-PER_STEP, PER_ROW = (96, 192), 32
+# A step takes as long as if it had so many columns more: on one core, and where several share its
+# products, which are small then. Columns are keys forward, queries times heads backward.
+PER_STEP = 96, 192
+PER_ROW = 32  # and so many rows more
 MASKED = 1.4  # times as long, where a mask is evaluated
-MOST_TILES = 2**22  # of a layout that is made to choose
+MOST_TILES = 2**20  # of a layout that is made to choose
 
 
 class Tiling(NamedTuple):
@@ -31,8 +32,13 @@ class Tiling(NamedTuple):
     of_keys: int = 1  # forward
 
 
-def choose_tiling(structure: Mask, lengths: tuple[int, int], group: int) -> Tiling:
-    """The tiles that are done soonest: large ones, or small ones that fit the mask more closely."""
+def choose_tiling(
+    structure: Mask, lengths: tuple[int, int], group: int, *, together: bool = True
+) -> Tiling:
+    """The tiles that are done soonest: large ones, or small ones that fit the mask more closely.
+
+    A step takes one at a time unless they may be taken `together`.
+    """
 
     def tile_of(by: tuple[int, int]) -> tuple[int, int]:
         of_group = max(QUERY_TILE // (by[0] * group), 8)
@@ -46,9 +52,9 @@ def choose_tiling(structure: Mask, lengths: tuple[int, int], group: int) -> Tili
     options = []
     for tile in few:
         layout = structure.layout(*lengths, tile)
-        is_largest = tile == largest.tile
+        alone = not together or tile == largest.tile
         of_keys, of_queries = (
-            _steps(kinds, size, 1 if is_largest else QUERY_TILE // size)
+            _steps(kinds, size, 1 if alone else QUERY_TILE // size)
             for kinds, size in ((layout, tile[1]), (layout.T, tile[0] * group))
         )
         # Five products backward, two forward.
@@ -59,7 +65,7 @@ def choose_tiling(structure: Mask, lengths: tuple[int, int], group: int) -> Tili
 
 
 class Steps(NamedTuple):
-    """The time of the steps that a row of tiles takes, in scores, and the tiles of each."""
+    """The time of the steps of all outer tiles, in columns, and the inner tiles of each step."""
 
     time: float
     count: int
