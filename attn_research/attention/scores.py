@@ -7,7 +7,6 @@ too, as Location does, says so by `depends_on_index`.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -140,8 +139,7 @@ class Additive:
 
 # The hidden layer is H times as large as the scores; rematerializing it in the backward pass costs
 # less than storing it, most of all in a recurrent decoder, which would store it for every step.
-# Under scan and jit, where this matters, nothing merges the two computations.
-@functools.partial(jax.checkpoint, prevent_cse=False)
+@jax.checkpoint
 def _additive_at_once(query: Array, key: Array, vector: Array) -> Array:
     wide = wide_dtype(query, key)
     query = rearrange(query, "... t (k g) h -> ... k g t 1 h", k=key.shape[-2]).astype(wide)

@@ -4,8 +4,6 @@ Time and memory grow with T times the width of the window instead of T times S, 
 as for one decode step.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,7 +68,7 @@ def attend(call: AttentionCall) -> Attended:
     # Each query becomes a batch of its own with its own keys. They are W times as large as the
     # queries: to gather them again in the backward pass costs less than to store them, most of all
     # in a recurrent decoder, which would store them for every step.
-    @functools.partial(jax.checkpoint, prevent_cse=False)
+    @jax.checkpoint
     def attend_locally(query: Array, key: Array, value: Array) -> tuple[Array, Array]:
         scores = call.score(query[..., None, :, :], _gather(key, k_pos))
         scores = rearrange(scores, "... t n 1 w -> ... n t w")
