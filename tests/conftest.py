@@ -8,9 +8,10 @@ import pkgutil
 
 XLA_FLAGS = [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"]
 if importlib.metadata.version("jaxlib").startswith("0.10."):
-    # Tests compile much and compute little; this halves the compile time of loops. Later versions
-    # do not have the flag.
+    # Tests compile much and compute little; the first halves the compile time of loops, the second
+    # saves a tenth of that of all. Later versions do not have the first.
     XLA_FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+    XLA_FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")
 os.environ["XLA_FLAGS"] = " ".join(XLA_FLAGS)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -81,7 +81,7 @@ def test_a_second_process_in_a_run_folder_is_refused(tmp_path):
 
 
 def test_runs_killed_at_random_moments_are_resumed_to_the_same_end():
-    words = ["-m", "experiments.robustness.kills", "--kills=5"]
+    words = ["-m", "experiments.robustness.kills", "--kills=3"]
     environ = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run(
         [sys.executable, *words], cwd=ROOT, env=environ, capture_output=True, text=True
