@@ -128,7 +128,7 @@ def test_step_by_step_decoding_equals_the_full_pass(case):
         np.testing.assert_allclose(plain.logits, logits, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(logits[:, 0], whole.logits[:, t], atol=2e-5)
         if whole.weights is not None:
-            np.testing.assert_allclose(weights[:, 0], whole.weights[..., t, :], atol=5e-6)
+            np.testing.assert_allclose(weights[:, 0], whole.weights[..., t, :], atol=2e-6)
 
 
 def test_beam_hypotheses_equal_separate_decoding(few):

@@ -41,7 +41,7 @@ def test_steps_take_full_tiles_first_and_fill_the_last_up():
 
 
 def test_a_bias_past_the_end_is_not_read(monkeypatch):
-    """Three keys of tiles of 8 a step, of two: those of the third would have no logarithm."""
+    """A step takes three tiles of keys where there are two; the third would have no logarithm."""
     monkeypatch.setattr(tiling, "choose_tiling", lambda *given, **_: tiling.Tiling((8, 8), 3, 3))
     query, key, value = random_arrays(*[(1, 16, 1, 4)] * 3)
 
