@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from attn_research.attention.backends import cudnn, local_gather, reference, splash
+from attn_research.attention.backends import cudnn, divided, local_gather, reference, splash
 from attn_research.attention.backends.hopper import backend as hopper
 from attn_research.attention.backends.pallas_gpu import backend as pallas_gpu
 from attn_research.attention.backends.xla_flash import backend as xla_flash
@@ -81,6 +81,7 @@ def _by_head(name: str, module: Any, run: Callable[[AttentionCall], Attended]) -
 
 # The chain, first choice first.
 IMPLEMENTATIONS = (
+    Implementation("ring", divided.unsupported, divided.attend),
     _kernels("cudnn", cudnn),
     _kernels("hopper", hopper),
     _kernels("pallas", pallas_gpu),
@@ -123,9 +124,10 @@ def attend(
                      `attention.normalizers` and `sparse_normalizers`
     dropout          Dropout(rate, key), of the weights
     positions        Positions(query, key); None counts both from 0
-    implementation   cudnn, hopper, pallas, splash, gathered, tiled, reference; None takes the first
-                     of those that supports the call, a name takes that one or raises
-                     NotImplementedError; `explain` gives the reasons
+    implementation   ring, cudnn, hopper, pallas, splash, gathered, tiled, reference; None takes the
+                     first of those that supports the call, a name takes that one or raises
+                     NotImplementedError; `explain` gives the reasons. Ring is of programs that a
+                     mesh axis "sequence" divides, where None takes no other
     capture          "all" weights, or the Capture(heads, rows) of some
 
     Order: score, bias, mask, normalize, dropout, weigh; all but the context in float32 or wider.
@@ -153,6 +155,7 @@ def attend(
         positions=positions,
         capture=capture,
     )
+    implementation = implementation or _by_mesh()
     call, reasons = _rejections(implementation, call)
     if None not in reasons:
         named = zip(IMPLEMENTATIONS, reasons, strict=True)
@@ -172,7 +175,7 @@ def explain(*args: Any, **kwargs: Any) -> tuple[Verdict, ...]:
     """
     bound = inspect.signature(attend).bind(*args, **kwargs)
     bound.apply_defaults()
-    implementation = bound.arguments.pop("implementation")
+    implementation = bound.arguments.pop("implementation") or _by_mesh()
     call = AttentionCall(**bound.arguments)
     call, reasons = _rejections(implementation, call)
     chosen = "requested" if implementation else "first that supports the call"
@@ -188,6 +191,11 @@ def explain(*args: Any, **kwargs: Any) -> tuple[Verdict, ...]:
             cost = (candidate.cost or functools.partial(_cost, candidate.run))(call)
         rows.append(Verdict(candidate.name, *verdict, *cost))
     return tuple(rows)
+
+
+def _by_mesh() -> str | None:
+    """The implementation that a mesh asks for: any other gathers a sequence on every device."""
+    return "ring" if divided.num_parts() > 1 else None
 
 
 def _rejections(

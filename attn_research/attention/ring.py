@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from attn_research.attention.backends.capabilities import name_of
 from attn_research.attention.backends.xla_flash import backend, backward, online_softmax
 from attn_research.attention.backends.xla_flash.online_softmax import Outputs
 from attn_research.attention.backends.xla_flash.plan import Plan
@@ -23,6 +24,7 @@ from attn_research.attention.backends.xla_flash.terms import Constants, Operands
 from attn_research.attention.by_head import attend_by_head, checked_by_head
 from attn_research.attention.call import Attended, AttentionCall
 from attn_research.attention.masks import Full, Mask
+from attn_research.attention.normalizers import softmax
 from attn_research.attention.positions import Positions
 from attn_research.attention.scores import Dot, ScaledDot
 from attn_research.loops import vary_as
@@ -36,31 +38,46 @@ def ring_attend(
     *,
     mask: Mask = Full(),
     score: Callable[..., Array] = ScaledDot(),
+    bias: Callable[..., Array] | None = None,
     axis: str = "sequence",
 ) -> Float[Array, "*B T N Hv"]:
     """The context of this device's queries in the whole sequence, for use in `jax.shard_map`.
 
     T queries and S keys are those of a device, the n-th T and S of the sequence on the n-th device
     of the mesh axis. The mask is that of the whole sequence, and its arrays are whole on each
-    device, save for the centers of `Around`, which belong to the queries. Tiles that it empties are
-    not visited. Gradients reach the operands; there are no other derivatives.
+    device. Tiles that it empties are not visited. `bias` is a function of positions, as masks are.
+    Gradients reach the operands, and what a bias closes over; there are no other derivatives.
 
     NotImplementedError for scores with arrays of their own.
     """
-    if not isinstance(score, Dot | ScaledDot):
-        raise NotImplementedError(
-            f"the score {type(score).__name__} is not for ring attention: give ScaledDot() or Dot()"
-        )
     place = lax.axis_index(axis)
     positions = Positions(
         query=place * query.shape[-3] + jnp.arange(query.shape[-3]),
         key=place * key.shape[-3] + jnp.arange(key.shape[-3]),
     )
-    call = AttentionCall(query, key, value, score=score, mask=mask, positions=positions).checked()
-    if reason := checked_by_head(backend.unsupported)(call):
+    mask = mask.of_queries(positions.query)
+    if bias is not None and not jax.tree_util.all_leaves([bias]):
+        bias = vary_as(bias, place)  # it is traced with its arrays as the steps have them
+    call = AttentionCall(
+        query, key, value, score=score, mask=mask, bias=bias, positions=positions
+    ).checked()
+    if reason := unsupported(call):
         raise NotImplementedError(f"ring attention: {reason}")
     run = attend_by_head(functools.partial(_attend, axis=axis), wide=True)
     return run(call).context
+
+
+def unsupported(call: AttentionCall) -> str | None:
+    """The reason why a ring does not take a call, whatever its positions, or None."""
+    if not isinstance(call.score, Dot | ScaledDot):
+        return f"the score {type(call.score).__name__} has arrays: give ScaledDot() or Dot()"
+    if name := call.given("dropout", "capture"):
+        return f"{name} is not for a ring: leave it out"
+    if call.bias is not None and not callable(call.bias):
+        return "bias is an array: give a function of positions"
+    if call.normalizer is not softmax:
+        return f"the normalizer {name_of(call.normalizer)} is not for a ring: give softmax"
+    return checked_by_head(backend.unsupported)(call)
 
 
 def attend_on_ring(
@@ -148,18 +165,20 @@ def _around(plan: Plan, axis: str) -> Callable[[Operands, Constants], Outputs]:
         operands, constants, outputs = saved
 
         def step(carry: tuple, number: Array) -> tuple[tuple, None]:
-            travelling, d_query = carry
+            travelling, staying = carry
             keys, values, d_keys, d_values = travelling
             here = operands._replace(key=keys, value=values)
             at_source = of_source(constants, number, plan.terms.num_keys)
             found = backward.backward(plan, here, at_source, outputs, cotangents)
             travelling = keys, values, d_keys + found.key, d_values + found.value
-            return (pass_on(travelling), d_query + found.query), None
+            staying = jax.tree.map(jnp.add, staying, found._replace(key=None, value=None))
+            return (pass_on(travelling), staying), None
 
         zeros = jax.tree.map(jnp.zeros_like, operands)
         travelling = operands.key, operands.value, zeros.key, zeros.value
-        (travelling, d_query), _ = lax.scan(step, (travelling, zeros.query), jnp.arange(ring))
-        return zeros._replace(query=d_query, key=travelling[2], value=travelling[3]), None
+        carry = travelling, zeros._replace(key=None, value=None)
+        (travelling, staying), _ = lax.scan(step, carry, jnp.arange(ring))
+        return staying._replace(key=travelling[2], value=travelling[3]), None
 
     run = jax.custom_vjp(forward)
     run.defvjp(

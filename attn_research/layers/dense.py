@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from attn_research.attention.backends.divided import num_parts
 from attn_research.types import Array, Float
 
 MANY = 256  # rows of a product
@@ -28,6 +29,11 @@ def multiply_rows(
     as its transpose. So there a kernel with more inputs than outputs is transposed first, for all
     products; the gradient by the inputs needs the copy, which is kept until then.
     """
+    if num_parts() > 1:  # one axis of all could not be divided as the second is
+        numbers = (((inputs.ndim - 1,), dimension_numbers[0][1]), ((), ()))
+        return lax.dot_general(
+            inputs, kernel, numbers, precision, preferred_element_type=preferred_element_type
+        )
     rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
     ((_, contracted), _) = dimension_numbers
     if contracted == (0,) and kernel.shape[0] > kernel.shape[1] and _many_on_cpu(rows):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from attn_research import attention
+from attn_research.attention.backends.divided import divide
 from attn_research.attention.backends.xla_flash.rows import partitioning_devices
 from attn_research.layers.contracts import Capture, CaptureSome
 from attn_research.layers.remat import Remat, remat
@@ -27,13 +28,18 @@ def scan_blocks(
     block draws its own dropout. `policy` is of rematerialization, which a loop keeps. Without it a
     few blocks on one device of a CPU are compiled one after another: that saves copies into and out
     of the arrays of all blocks. Else the size of the compiled program does not grow with their
-    number.
+    number. States [B, T, D] of the carry are divided over a mesh axis "sequence".
     """
     on_cpu = jax.default_backend() == "cpu" and partitioning_devices() == 1
     unrolled = on_cpu and policy == "none" and num_layers <= MOST_UNROLLED
     params = {"variable_broadcast": "params"} if share else {"variable_axes": {"params": 0}}
+
+    def run(block: nn.Module, carry: Any) -> tuple[Any, Any]:
+        carry, outputs = body(block, divide(carry))
+        return divide(carry), outputs
+
     return nn.scan(
-        remat(body, policy),
+        remat(run, policy),
         **params,
         split_rngs={"params": not share, "dropout": True},
         out_axes=1,

@@ -3,6 +3,7 @@
 data     data parallel: splits the batch
 fsdp     fully sharded data parallel: splits the batch and the train state; steps gather parameters
 tensor   tensor parallel: splits the matrices of each layer, by the rules of a model
+sequence sequence parallel: splits the tokens of each text, between which attention is a ring
 """
 
 import math
@@ -16,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 from attn_research.trees import named_leaves
 from attn_research.types import PyTree
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("data", "fsdp", "tensor", "sequence")
 BATCH_AXES = ("data", "fsdp")
 # Gathering smaller arrays costs more than sharding them saves.
 MIN_FSDP_SIZE = 2**12

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from attn_research.attention.backends.divided import num_parts, split_tokens
 from attn_research.derivatives import with_backward
 from attn_research.loops import vary_as
 from attn_research.types import Array, Bool, Float, Int
@@ -69,8 +70,28 @@ def chunked_cross_entropy(
     that of one chunk. Valid targets go first, and chunks without any are skipped. None is a chunk
     that is fast; a single chunk needs no loop.
     """
-    states = states.reshape(-1, states.shape[-1])
-    targets, valid = targets.reshape(-1), valid.reshape(-1)
+
+    def total(states: Array, targets: Array, valid: Array) -> tuple[Array, Array]:
+        states = states.reshape(-1, states.shape[-1])
+        flat = targets.reshape(-1), valid.reshape(-1)
+        return _by_chunk(logits_fn, states, *flat, label_smoothing, chunk)
+
+    parts = num_parts()
+    if parts == 1 or states.ndim != 3 or states.shape[1] % parts:
+        return total(states, targets, valid)
+    # A chunk has tokens of each part, so that devices share the work as they share the tokens.
+    totals = jax.vmap(total)(*(split_tokens(each) for each in (states, targets, valid)))
+    return jax.tree.map(jnp.sum, totals)
+
+
+def _by_chunk(
+    logits_fn: Callable[[Array], Array],
+    states: Float[Array, "W D"],
+    targets: Int[Array, "W"],
+    valid: Bool[Array, "W"],
+    label_smoothing: float,
+    chunk: int | None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     num_targets = len(states)
     if chunk is None:
         vocab_size = jax.eval_shape(logits_fn, states[:1]).shape[-1]

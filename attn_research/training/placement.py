@@ -142,6 +142,8 @@ def make_placement(
                 f"--mesh={mesh}: pmap has the axis data alone; --placement=sharded has all"
             )
         return Pmapped(count // jax.process_count(), jax.process_count(), num_microbatches)
+    if sizes["tensor"] > 1 < sizes["sequence"]:
+        raise ValueError(f"--mesh={mesh}: tensor and sequence do not go together: give one of them")
     array = np.array(devices[:count]).reshape([sizes[axis] for axis in AXES])
     mesh_of_devices = Mesh(array, AXES, axis_types=(AxisType.Auto,) * len(AXES))
     return Sharded(mesh_of_devices, rules, num_microbatches)

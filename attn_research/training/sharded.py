@@ -1,7 +1,8 @@
-"""FSDP, tensor and data parallel training on a mesh of devices.
+"""FSDP, tensor, sequence and data parallel training on a mesh of devices.
 
 Each device computes the loss of its rows of a batch as if it were alone, so that models need no
 code for several devices. Gradients are summed over devices, and `partition_specs` shards the state.
+XLA alone divides what the axes tensor and sequence do, but for attention over the latter.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from attn_research.types import PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Sharded:
-    """A mesh of devices, of one process or several, with the axes data, fsdp and tensor."""
+    """A mesh of devices, of one process or several, with the axes of `mesh.AXES`."""
 
     mesh: Mesh
     rules: TensorRules = ()
@@ -82,7 +83,9 @@ class Sharded:
         )
 
     def _gradients(self, loss, trainable):
-        axes = tuple(axis for axis in BATCH_AXES if self.mesh.shape[axis] > 1)
+        # With all of them attention finds the axis sequence, which stays XLA's, in its context.
+        every = self.mesh.shape["sequence"] > 1
+        axes = tuple(axis for axis in BATCH_AXES if every or self.mesh.shape[axis] > 1)
         local_gradients = make_gradients(
             loss, num_microbatches=self.num_microbatches, axes=axes, trainable=trainable
         )
@@ -90,7 +93,7 @@ class Sharded:
             return local_gradients
 
         def gradients(params, batch, key):
-            # The axis of each array that fsdp shards, or -1. XLA alone handles the axis tensor.
+            # The axis of each array that fsdp shards, or -1.
             fsdp_axes = jax.tree.map(
                 lambda spec: spec.index("fsdp") if "fsdp" in spec else -1,
                 partition_specs(params, self.mesh.shape, self.rules),

@@ -2,6 +2,7 @@
 
 python -m experiments.explore --run=FOLDER --text="the mouse crossed the path ."
 python -m experiments.explore --run=FOLDER --image=digit.png
+python -m experiments.explore --run=FOLDER --image=a.png --question="what color is the circle ?"
 python -m experiments.explore --checkpoint=FOLDER --text="..."     a published BERT, GPT, Marian ...
 python -m experiments.explore --checkpoint=FOLDER --image=a.jpg    or ViT
 python -m experiments.explore --predictions=FOLDER                 what a translator's run kept
@@ -60,6 +61,10 @@ def _write(argv: Sequence[str]) -> None:
             raise ValueError("give --run, --checkpoint, --predictions or --arrays")
         kind = _only(INPUTS, "one input")
         given = None if kind is None else Given(kind, values[kind].value)
+        if values.question:
+            if kind != "image":
+                raise ValueError("--question is about an image: give --image too")
+            given = Given("image and question", (values.question, values.image.split(",")))
         if given and source in ("predictions", "arrays") and not values.compare:
             raise ValueError(f"--{kind} has no effect: --{source} holds its own")
         if not values.output.endswith(".html"):
@@ -121,6 +126,7 @@ if __name__ == "__main__":
     define_path("compare", "", "A second run, checkpoint, folder of predictions or .npz file.")
     flags.DEFINE_string("text", "", "Text to give to the model.")
     define_path("image", "", "Image file to give to the model.")
+    flags.DEFINE_string("question", "", "Question about the image, or several with commas.")
     define_path("audio", "", "Sound file to give to the model.")
     define_path("output", "attention.html", "HTML file to write.")
     flags.DEFINE_integer("layer", None, "Layer to begin with, from 1.")

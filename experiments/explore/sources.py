@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,10 +24,14 @@ MAPS, ALIGNMENTS = "maps.json", "alignments.json"
 
 
 class Given(NamedTuple):
-    """An input of one's own: its kind, which is text, image or audio, and itself."""
+    """An input of one's own: its kind, as the tasks name it, and itself.
+
+    The kinds text, image and audio are strings, an image and question is the question and the
+    names of its images.
+    """
 
     kind: str
-    value: str
+    value: Any
 
 
 def look_at(path: str, given: Given | None) -> Looked:
@@ -62,11 +66,13 @@ def look_at_checkpoint(path: str, given: Given | None) -> Looked:
     return look_at_text(path, _of_kind(given, "text"))
 
 
-def _of_kind(given: Given | None, kind: str) -> str:
+def _of_kind(given: Given | None, kind: str) -> Any:
+    wanted = kind.replace("and ", "and --")
     if given is None:
-        raise ValueError(f"an input is missing: this model reads {kind}, give --{kind}")
+        raise ValueError(f"an input is missing: this model reads {kind}, give --{wanted}")
     if given.kind != kind:
-        raise ValueError(f"--{given.kind}: this model reads {kind}, give --{kind}")
+        flag = given.kind.replace("and ", "and --")
+        raise ValueError(f"--{flag}: this model reads {kind}, give --{wanted}")
     return given.value
 
 

@@ -160,8 +160,8 @@ class ExecutionConfig:
     )
     mesh: str = setting(
         "",
-        "Sizes of the mesh axes data, fsdp and tensor, as in data=4,fsdp=2; unset, all devices are "
-        "on the axis data.",
+        "Sizes of the mesh axes data, fsdp, tensor and sequence, as in data=4,fsdp=2; unset, all "
+        "devices are on the axis data.",
         needs={"placement": ("auto", "sharded", "pmap")},
     )
     num_microbatches: int = setting(

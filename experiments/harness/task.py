@@ -81,15 +81,22 @@ def look(
 
 
 def views_of_maps(maps: Mapping[str, AttentionMap]) -> list[View]:
-    """The maps called "layer 1, head 2" as one view for all layers and heads, each other as one."""
-    heads, views = {}, []
+    """The maps called "layer 1, head 2" as one view for all layers and heads, each other as one.
+
+    Those over pixels, such as one for each word, are the rows of one view too.
+    """
+    heads, over_pixels, views = {}, {}, []
     for name, each in maps.items():
         if found := re.fullmatch(r"layer (\d+), head (\d+)", name):
             heads[int(found[1]) - 1, int(found[2]) - 1] = each
-        elif each.pixels is None:
+        elif each.pixels is not None:
+            over_pixels[name] = each
+        else:
             picture = _spectrogram(each)
             weights = each.weights[None, None]
             views.append(View(name, weights, each.rows, each.columns, picture=picture))
+    if over_pixels:
+        views.append(_over_pixels(over_pixels))
     if heads:
         layers, numbers = ([*dict.fromkeys(each)] for each in zip(*heads, strict=True))
         weights = np.stack([[heads[i, j].weights for j in numbers] for i in layers])
@@ -101,6 +108,16 @@ def views_of_maps(maps: Mapping[str, AttentionMap]) -> list[View]:
         options["picture"] = _spectrogram(first)
         views.append(View(name, weights, rows, columns, **options))
     return views
+
+
+def _over_pixels(maps: Mapping[str, AttentionMap]) -> View:
+    """Maps over the same pixels as rows, whose columns are the patches."""
+    first = next(iter(maps.values()))
+    rows, columns = first.weights.shape
+    cells = [f"{row + 1}, {column + 1}" for row, column in np.ndindex(rows, columns)]
+    weights = np.stack([each.weights.ravel() for each in maps.values()])[None, None]
+    picture = Picture(first.pixels, (rows, columns))
+    return View("attention to the image", weights, [*maps], cells, picture=picture)
 
 
 def _spectrogram(each: AttentionMap) -> Picture | None:

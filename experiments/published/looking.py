@@ -54,10 +54,7 @@ def look_at_image(path: str, image: str) -> Looked:
         raise ValueError(f"--image={image}: this {type(network).__name__} reads text: give --text")
     size = min(network.image_size[0], _LARGEST)
     size -= size % network.patch
-    try:
-        pixels = read_image(user_path(image), size)
-    except OSError as error:
-        raise ValueError(f"--image={image} cannot be read ({error.strerror})") from None
+    pixels = read_image(user_path(image), size)
     place = (checkpoint.where or Path()) / "preprocessor_config.json"
     config = read_json_object(place) if place.is_file() else {}
     mean, deviation = (

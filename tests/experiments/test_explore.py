@@ -69,6 +69,7 @@ def test_flags_that_contradict_each_other_are_refused(tmp_path):
         ([f"--arrays={path}", "--run=a"], "--run and --arrays: give one of them"),
         ([f"--arrays={path}", "--text=a"], "--text has no effect"),
         ([f"--arrays={path}", "--output=a.png"], "--output=a.png: give the name of an .html file"),
+        ([f"--run={tmp_path}", "--question=a"], "--question is about an image: give --image too"),
         ([f"--arrays={path}", "--head=9"], "--head=9: attention has heads [1, 2]"),
         ([f"--arrays={tmp_path}/nowhere.npz"], "nowhere.npz: no such file"),
     ):
@@ -82,6 +83,8 @@ def test_an_input_of_another_kind_is_refused(tmp_path):
     for kind in ("image", "audio"):
         with pytest.raises(ValueError, match=f"--{kind}.*reads text"):
             look_at(folder, Given(kind, "a"))
+    with pytest.raises(ValueError, match="--image and --question: this model reads text"):
+        look_at(folder, Given("image and question", ("a", ["b.png"])))
 
 
 def test_every_layer_and_head_of_a_checkpoint_is_looked_at(tmp_path):

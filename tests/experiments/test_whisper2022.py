@@ -169,7 +169,7 @@ def test_own_sounds_with_transcripts_by_bytes(tmp_path):
     task = PAPER.task(resolve(PAPER, "transcribe", given)).load()
     batch = next(task.eval_batches("dev"))
     assert task.tokenizer.decode(batch["target"][0]).startswith("no ")
-    with pytest.raises(ValueError, match=r"lasts 0.20 seconds, in which 'no .' is said"):
+    with pytest.raises(ValueError, match=r"the sound .*\.wav lasts 0\.20 seconds: give"):
         PAPER.task(resolve(PAPER, "transcribe", given | {"seconds": 0.25})).load()
 
 
@@ -182,7 +182,7 @@ def test_own_sounds_of_classes_are_read_whole(tmp_path, caplog):
     given = dict(scale="tiny", data="audio", audio_dir=str(tmp_path), num_classes=2)
     task = WORDS.task(resolve(WORDS, "vit", given)).load()
     assert len(task.corpus.dev) == 4 and "not read, as no split: more" in caplog.text
-    with pytest.raises(ValueError, match=r"a sound of 'a' lasts 0.50 seconds: give more than"):
+    with pytest.raises(ValueError, match=r"\.wav lasts 0\.50 seconds: give more than"):
         WORDS.task(resolve(WORDS, "vit", given | {"seconds": 0.5})).load()
     with pytest.raises(ValueError, match=r"--time_shift=2.0 leaves nothing of --seconds=0.6"):
         WORDS.task(resolve(WORDS, "vit", given | {"time_shift": 2.0})).check()

@@ -16,7 +16,7 @@ from experiments.harness.run_folder import load_run
 from experiments.harness.verify import verify
 from experiments.papers import find
 from experiments.tasks.captioning import losses, scores
-from experiments.tasks.captioning.predictions import numbered
+from experiments.tasks.images import numbered
 from experiments.xu2015.paper import PAPER
 from tests.experiments.runs import run
 
@@ -91,7 +91,7 @@ def test_an_image_of_ones_own(finished, tmp_path):
     for each in found.maps.values():
         assert each.weights.shape == (6, 6) and each.pixels.shape == (48, 48, 3)
     assert found.scores["log_probability"] < 0
-    with pytest.raises(ValueError, match=r"nowhere\.png cannot be read"):
+    with pytest.raises(FileNotFoundError, match=r"no such image file: .*nowhere\.png"):
         respond(str(tmp_path / "nowhere.png"))
     path.with_suffix(".txt").write_text("no image")
     with pytest.raises(ValueError, match="is no image that can be read"):

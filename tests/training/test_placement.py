@@ -24,10 +24,11 @@ def tree():
 @pytest.mark.parametrize(
     ("text", "sizes"),
     [
-        ("", (8, 1, 1)),
-        ("data=4", (4, 1, 1)),
-        ("fsdp=2", (4, 2, 1)),
-        ("tensor=4,data=2", (2, 1, 4)),
+        ("", (8, 1, 1, 1)),
+        ("data=4", (4, 1, 1, 1)),
+        ("fsdp=2", (4, 2, 1, 1)),
+        ("tensor=4,data=2", (2, 1, 4, 1)),
+        ("sequence=8", (1, 1, 1, 8)),
     ],
 )
 def test_remaining_devices_of_a_mesh_go_to_the_data_axis(text, sizes):
@@ -42,6 +43,7 @@ def test_remaining_devices_of_a_mesh_go_to_the_data_axis(text, sizes):
         ("data=0", "give each axis one size"),
         ("data=2,data=4", "give each axis one size"),
         ("fsdp=3", "3 does not divide the 8 devices"),
+        ("tensor=2,sequence=2", "tensor and sequence do not go together"),
         ("data=4,fsdp=4", "needs 16 devices, and there are 8"),
     ],
 )

@@ -25,7 +25,7 @@ from attn_research.data.files import one_line
 RATE = 16_000  # samples a second of every sound in this package
 MIN_RATE, MAX_RATE = 8_000, 48_000
 MAX_SECONDS = 3600
-MAX_BYTES = 1 << 30  # of a file
+MAX_BYTES = 1 << 30  # of a file, and of its samples when decoded
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG")
 SUFFIXES = (".wav", ".flac", ".ogg")
 
@@ -70,8 +70,16 @@ def _problem(file) -> str:
     if file.frames > MAX_SECONDS * file.samplerate:
         seconds = file.frames / file.samplerate
         return f"lasts {seconds:,.0f} seconds, more than {MAX_SECONDS:,}: cut it into pieces"
+    if (size := 4 * file.frames * file.channels) > MAX_BYTES:
+        return (
+            f"has {size:,} bytes of samples in {file.channels} channels, more than {MAX_BYTES:,}: "
+            "cut it into pieces, or mix its channels"
+        )
     if "(should be " in file.extra_info:
-        return "is cut off: its header announces more samples than there are; replace it"
+        return (
+            "is cut off: its header announces more samples than there are; replace it, or where a "
+            "program wrote it to a pipe, have it write a file"
+        )
     return ""
 
 

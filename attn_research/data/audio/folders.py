@@ -90,10 +90,14 @@ def _of_classes(folder: Path):
 def _of_lines(root: Path, name: str):
     path = root / name
     for number, line in enumerate(read_lines(path) if path.is_file() else (), 1):
+        if not line.strip():
+            continue
         file, tab, text = line.partition("\t")
         text = " ".join(text.split())
         if not tab or not text:
             raise ValueError(f"{path}, line {number}: give FILE, a tab and what is said")
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            raise ValueError(f"{path}, line {number}: {file} is not below {root}: name files in it")
         if not (root / file).is_file():
             raise FileNotFoundError(f"{path}, line {number}: no such file: {root / file}")
         yield Said(root / file, text)
@@ -123,4 +127,5 @@ def _record(said: Sequence[Said]) -> Recordings:
         total += len(sound)
         if total <= IN_MEMORY:
             sounds.append(sound)
-    return Recordings(sounds if total <= IN_MEMORY else files, [one.text for one in said])
+    kept = sounds if total <= IN_MEMORY else files
+    return Recordings(kept, [one.text for one in said], files=files.paths)

@@ -6,10 +6,12 @@ among the 50 of its speaker and digit.
 """
 
 import functools
+import math
 from pathlib import Path
 
 import numpy as np
 
+from attn_research.data.arrays import cut, read_arrays
 from attn_research.data.audio.files import normalize, to_rate
 from attn_research.data.audio.utterances import Recordings
 from attn_research.data.download import find_data_file
@@ -17,7 +19,7 @@ from attn_research.data.download import find_data_file
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _RATE = 8_000
 _TEST, _DEV = range(5), range(5, 8)  # numbers of recordings: the official test, and a part of train
-_ARRAYS = ("audio", "offsets", "labels", "speakers", "index", "speaker_names")
+_OF_EACH = "labels", "speakers", "index"  # arrays with a number of each recording
 
 
 def load_fsdd(data_dir: str | None = None) -> dict[str, Recordings]:
@@ -36,16 +38,30 @@ def load_fsdd(data_dir: str | None = None) -> dict[str, Recordings]:
 @functools.lru_cache(maxsize=1)
 def _read(path: Path) -> tuple[Recordings, list[int]]:
     """All recordings, and the number of each; ValueError for a file that holds something else."""
-    try:
-        with np.load(path) as file:
-            found = {name: file[name] for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    found = read_arrays(path, ("audio", "offsets", *_OF_EACH, "speaker_names"))
+    names = found["speaker_names"]
+    count, limits = len(found["offsets"]) - 1, {"labels": len(WORDS), "speakers": len(names)}
+    wrong = [
+        name
+        for name in ("offsets", *_OF_EACH)
+        if found[name].ndim != 1
+        or not np.issubdtype(found[name].dtype, np.integer)
+        or len(found[name]) != count + (name == "offsets")
+        or found[name].min(initial=0) < 0
+        or found[name].max(initial=0) >= limits.get(name, math.inf)
+    ]
+    wrong += ["audio"] * (found["audio"].dtype != np.int16)
+    wrong += ["speaker_names"] * (names.dtype.kind != "U")
+    if wrong:
+        array = found[wrong[0]]
         raise ValueError(
-            f"{path} does not hold {', '.join(_ARRAYS)} in NumPy's format ({error}): replace it"
-        ) from None
-    audio = found["audio"].astype(np.float32) / 2**15
-    bounds = zip(found["offsets"][:-1], found["offsets"][1:], strict=True)
-    sounds = [normalize(to_rate(audio[begin:end], _RATE)) for begin, end in bounds]
-    names = [str(name) for name in found["speaker_names"]]
+            f"{path} is not the data set, for {wrong[0]} is {array.dtype} {array.shape}, or has "
+            "other values: replace it"
+        )
+    pieces = list(cut(found["audio"], found["offsets"], path))
+    if empty := [place for place, piece in enumerate(pieces) if not len(piece)]:
+        raise ValueError(f"recording {empty[0]} of {path} is empty: replace the file")
+    sounds = [normalize(to_rate(piece.astype(np.float32) / 2**15, _RATE)) for piece in pieces]
     texts = [WORDS[label] for label in found["labels"]]
-    return Recordings(sounds, texts, [names[i] for i in found["speakers"]]), found["index"].tolist()
+    said_by = [str(names[place]) for place in found["speakers"]]
+    return Recordings(sounds, texts, said_by), found["index"].tolist()

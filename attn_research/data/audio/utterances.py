@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Float
 
 from attn_research.data.audio.files import RATE
 from attn_research.data.batching import epoch_order
+from attn_research.data.files import shorten
 
 PAUSE = (0.05, 0.3)  # seconds of silence before, between and after joined words
 
@@ -36,6 +38,10 @@ class Utterances(Protocol):
 
     def __getitem__(self, index: int) -> Utterance: ...
 
+    def name(self, index: int) -> str:
+        """What an error calls an utterance."""
+        ...
+
     @property
     def texts(self) -> Sequence[str]:
         """What is said in each."""
@@ -49,17 +55,22 @@ class Utterances(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recordings:
-    """Recordings with what is said in each, and the speaker of each, where known."""
+    """Recordings with what is said in each, and its speaker and its file, where known."""
 
     sounds: Sequence[np.ndarray]
     texts: Sequence[str]
     speakers: Sequence[str] = ()
+    files: Sequence[Path] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def __getitem__(self, index: int) -> Utterance:
         return Utterance(self.sounds[index], self.texts[index])
+
+    def name(self, index: int) -> str:
+        """What an error calls a recording: its file, or what is said in it."""
+        return str(self.files[index]) if self.files else repr(shorten(self.texts[index]))
 
     def draw(self, seed: int, number: int) -> Utterance:
         """Utterance `number` of shuffled epochs."""
@@ -68,7 +79,7 @@ class Recordings:
 
     def choose(self, indices: Sequence[int]) -> "Recordings":
         """Some of the recordings, in that order."""
-        parts = (self.sounds, self.texts, self.speakers)
+        parts = (self.sounds, self.texts, self.speakers, self.files)
         return Recordings(*([part[i] for i in indices] if len(part) else () for part in parts))
 
     @functools.cached_property
@@ -107,6 +118,10 @@ class Joined:
         if not 0 <= index < self.count:
             raise IndexError(index)
         return self._join(np.random.default_rng((0, 1, index)))
+
+    def name(self, index: int) -> str:
+        """What an error calls a string: what is said in it."""
+        return repr(shorten(self.texts[index]))
 
     def draw(self, seed: int, number: int) -> Utterance:
         """String `number` of the training of a seed, drawn anew each time."""

@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from attn_research.data.arrays import cut, read_arrays
 from attn_research.data.download import find_data_dir, find_data_file
 from attn_research.data.files import DEV_NAMES, name_some, read_lines, shorten
 from attn_research.data.images.datasets import IN_MEMORY
 from attn_research.data.images.files import SUFFIXES, ImageFiles, decode
-from attn_research.data.images.packed import cut_files, read_arrays
 from attn_research.data.images.scenes import Scenes
 
 SPLITS = ("train", "dev", "test")
@@ -88,8 +88,8 @@ def read_flickr8k(data_dir: str | Path | None, size: int) -> dict[str, Captioned
     if unknown := [name for name in names if name not in captions]:
         raise ValueError(f"{path}: {len(unknown)} images have no caption, such as {unknown[0]}")
     pixels = np.empty((len(names), size, size, 3), np.uint8)
-    for i, content in enumerate(cut_files(arrays["jpeg"], arrays["offsets"], path)):
-        pixels[i] = decode(content, f"{names[i]} in {path}", size)
+    for i, content in enumerate(cut(arrays["jpeg"], arrays["offsets"], path)):
+        pixels[i] = decode(content.tobytes(), f"{names[i]} in {path}", size)
     found = {}
     for split in SPLITS:
         rows = [i for i, each in enumerate(of_split) if each == split]

@@ -93,6 +93,8 @@ class ImageFiles:
 
 def read_image(path: Path, size: int | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """The pixels of an image file, resized to `size` pixels square if given."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such image file: {path}")
     if (length := path.stat().st_size) > MAX_BYTES:
         raise ValueError(f"{path} has {length:,} bytes, more than {MAX_BYTES:,}: scale it down")
     return decode(path.read_bytes(), str(path), size)

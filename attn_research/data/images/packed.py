@@ -1,16 +1,11 @@
 """MNIST and CIFAR-10 packed into files of NumPy arrays: a part of MNIST, and CIFAR-10 as JPEG."""
 
-import itertools
-import math
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
 
+from attn_research.data.arrays import cut, read_arrays
 from attn_research.data.download import find_data_file
-from attn_research.data.files import MAX_CONTENT, one_line
 from attn_research.data.images.archives import Labelled
 from attn_research.data.images.files import decode
 
@@ -50,54 +45,13 @@ def _read_jpegs(name: str, root: Path) -> Labelled:
     arrays = _read_arrays(name, root, ("jpeg", "offsets", "labels"))
     labels = arrays["labels"]
     images = np.empty((len(labels), *_CIFAR_SHAPE), np.uint8)
-    for i, content in enumerate(cut_files(arrays["jpeg"], arrays["offsets"], root / name)):
+    for i, content in enumerate(cut(arrays["jpeg"], arrays["offsets"], root / name)):
         where = f"image {i} of {root / name}"
-        pixels = decode(content, where)
+        pixels = decode(content.tobytes(), where)
         if pixels.shape != _CIFAR_SHAPE:
             raise ValueError(f"{where} has {pixels.shape[:2]} pixels and not 32 x 32: replace it")
         images[i] = pixels
     return Labelled(images, labels.astype(np.uint8))
-
-
-def cut_files(
-    data: UInt8[np.ndarray, "_"], offsets: Int[np.ndarray, "N_plus_1"], path: Path
-) -> Iterator[bytes]:
-    """The files that stand one after another in `data`; a ValueError names `path`."""
-    if not len(offsets) or not 0 <= offsets.min() <= offsets.max() <= len(data):
-        raise ValueError(f"{path} holds offsets that do not fit its images: replace it")
-    for start, end in itertools.pairwise(offsets.tolist()):
-        yield data[start:end].tobytes()
-
-
-def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """An array of an archive.
-
-    NumPy's own reader takes the memory that the header of an array asks for, before it knows
-    whether there are as many bytes.
-    """
-    with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"{name} has the version {version} and not 1.0")
-        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
-        size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or not 0 <= size <= MAX_CONTENT:
-            raise ValueError(f"{name} is an array of {dtype} {shape}")
-        content = file.read(size + 1)
-    if len(content) != size:
-        raise ValueError(f"{name} has {len(content):,} bytes, not the {size:,} of {dtype} {shape}")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if by_columns else "C")
-
-
-def read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Some arrays of a file; a ValueError where it is none, or lacks one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {key: _read_array(archive, f"{key}.npy") for key in keys}
-    except Exception as error:  # zip and NumPy raise many kinds for damaged files
-        raise ValueError(
-            f"{path} is not a file of arrays {', '.join(keys)} ({one_line(error)}): replace it"
-        ) from None
 
 
 def _read_arrays(name: str, root: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:

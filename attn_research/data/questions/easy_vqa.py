@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from attn_research.data.arrays import cut, read_arrays
 from attn_research.data.download import find_data_file
 from attn_research.data.files import read_lines
 from attn_research.data.images.files import decode
-from attn_research.data.images.packed import cut_files, read_arrays
 from attn_research.data.questions.asked import Question, QuestionSet, plain
 
 SIZE = 64  # pixels of a side
@@ -28,8 +28,10 @@ def read_easy_vqa(data_dir: str | Path | None, split: str) -> QuestionSet:
     name = FILES["test" if split == "test" else "train"]
     path = find_data_file(f"{name}.npz", data_dir)
     arrays = read_arrays(path, ("png", "offsets"))
-    files = enumerate(cut_files(arrays["png"], arrays["offsets"], path))
-    images = np.stack([_pixels(content, f"image {i} of {path}") for i, content in files])
+    files = enumerate(cut(arrays["png"], arrays["offsets"], path))
+    if len(arrays["offsets"]) < 2:
+        raise ValueError(f"{path} holds no images: replace it")
+    images = np.stack([_pixels(content.tobytes(), f"image {i} of {path}") for i, content in files])
     asked = find_data_file(f"{name}.questions.tsv.gz", data_dir)
     questions = [
         _question(line, len(images), f"{asked}, line {number}")
@@ -38,6 +40,8 @@ def read_easy_vqa(data_dir: str | Path | None, split: str) -> QuestionSet:
     if split != "test":
         first = len(images) - len(images) // 10
         questions = [x for x in questions if (x.images[0] >= first) == (split == "dev")]
+    if not questions:
+        raise ValueError(f"{asked} has too few lines for questions of {split}: replace it")
     told = _descriptions(questions, len(images))
     return QuestionSet(images, images.min(axis=-1) < _LIGHT, tuple(questions), told)
 

@@ -48,6 +48,8 @@ def read_nlvr(data_dir: str | Path | None, split: str, size: int) -> QuestionSet
             numbers = tuple(range(len(images), len(images) + BOXES))
             images += boxes
             questions.append(Question(numbers, text, answer, "sentence"))
+    if not questions:
+        raise ValueError(f"{path.parent} has too few lines for examples of {split}: replace it")
     return QuestionSet(np.stack(images), np.zeros((0, size, size), bool), tuple(questions))
 
 

@@ -6,6 +6,7 @@ padded with PAD; for pointing also {"regions": bool [B, T, S]}.
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, SupportsIndex
 
@@ -132,6 +133,11 @@ def encode(data: CaptionedImages, tokenizer: WordTokenizer, max_words: int) -> C
     )
     if not items:
         raise ValueError(f"--max_words={max_words}: every caption is longer")
+    if longer := sum(map(len, data.captions)) - len(items):
+        logging.getLogger(__name__).warning(
+            "%d of %d captions have more than --max_words=%d words and are not read",
+            longer, longer + len(items), max_words,
+        )  # fmt: skip
     return Captions(data, items)
 
 

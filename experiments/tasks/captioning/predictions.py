@@ -1,19 +1,19 @@
 """Captions and attention on the test set, written to a folder; see `scores` for the files."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from attn_research.data.arrays import read_arrays
 from attn_research.data.files import write_whole
 from attn_research.data.images.captioned import CaptionedImages
-from attn_research.data.images.packed import read_arrays
 from attn_research.data.text.tokenizers import WordTokenizer
 from attn_research.viewing.image_maps import ImageMaps
 from experiments.harness.config import Config
 from experiments.tasks.captioning import data, scores
 from experiments.tasks.captioning.inference import Members, Written
+from experiments.tasks.images import numbered
 
 SHOWN = 4  # images of the gallery
 
@@ -90,11 +90,3 @@ def read_gallery(folder: Path) -> list[ImageMaps]:
         grids = weights.astype(float).reshape(-1, side, side)
         found.append(ImageMaps(image, dict(zip(titles, grids, strict=False))))
     return found
-
-
-def numbered(words: Sequence[str]) -> list[str]:
-    """The words as names of their own: one that was there before gets its place."""
-    return [
-        f"{word} ({place})" if word in words[: place - 1] else word
-        for place, word in enumerate(words, 1)
-    ]

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from attn_research.data.arrays import read_arrays
 from attn_research.data.files import read_lines
 from attn_research.data.images.captioned import CaptionedImages
-from attn_research.data.images.packed import read_arrays
 from attn_research.evaluation.bleu import bleu_counts
 from attn_research.evaluation.bootstrap import bleu_by_order, bleu_difference
 from attn_research.evaluation.pointing import (

@@ -23,7 +23,7 @@ from experiments.harness.task import AttentionMap, Response
 from experiments.tasks.captioning import data, losses, predictions, scores
 from experiments.tasks.captioning.inference import Members
 from experiments.tasks.decoding import previous_words
-from experiments.tasks.images import as_floats
+from experiments.tasks.images import as_floats, numbered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,13 +136,7 @@ class CaptioningTask:
     ) -> Iterator[Response]:
         members, part = Members(tuple(networks), tuple(params)), self.config.task
         for name in inputs:
-            path = user_path(name)
-            try:
-                pixels = read_image(path, part.images.image_size)
-            except OSError as error:
-                raise ValueError(
-                    f"{path} cannot be read ({error.strerror}): name an image file"
-                ) from None
+            pixels = read_image(user_path(name), part.images.image_size)
             (found,) = members.write(pixels[None], part.beam_size, part.images.max_words)
             words = [self.tokenizer.decode([i]) for i in found.ids]
             maps = {}
@@ -151,8 +145,6 @@ class CaptioningTask:
                 labels = tuple(map(str, range(side)))
                 maps = {
                     title: AttentionMap(weights.reshape(side, side), labels, labels, pixels)
-                    for title, weights in zip(
-                        predictions.numbered(words), found.weights, strict=True
-                    )
+                    for title, weights in zip(numbered(words), found.weights, strict=True)
                 }
             yield Response(str(name), " ".join(words), {"log_probability": found.log_prob}, maps)

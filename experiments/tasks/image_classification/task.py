@@ -274,11 +274,8 @@ def _maps(network: ViT, params: PyTree, images: np.ndarray) -> list[dict[str, np
 
 
 def read_pixels(path: Path, size: int, channels: int) -> np.ndarray:
-    """The pixels of an image file, resized to a square; ValueError where it is no image."""
-    try:
-        pixels = read_image(path, size)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}): name an image file") from None
+    """The pixels of an image file, resized to a square, in color or gray."""
+    pixels = read_image(path, size)
     if channels == 1:
         return np.round(pixels.mean(axis=-1, keepdims=True)).astype(np.uint8)
     return pixels

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from attn_research.data.arrays import read_arrays
 from attn_research.data.audio.mel import FRAME_SECONDS
 from attn_research.data.audio.utterances import Utterance, Utterances
 from attn_research.data.files import write_whole
@@ -15,6 +16,7 @@ from attn_research.types import Float
 from attn_research.viewing import plots
 from attn_research.viewing.sound_maps import SoundMap, sound_figure
 from experiments.harness.config import Config
+from experiments.harness.task import kept_file
 from experiments.tasks.speech import batches
 from experiments.tasks.speech.data import Heard, hear
 from experiments.tasks.speech.inference import STEP_FRAMES
@@ -82,12 +84,9 @@ def _steps(heard: Heard) -> int:
 
 def score(config: Config, test: Utterances, path: Path) -> dict[str, Any]:
     """The weight inside the times of the words, of the head, of all heads, and if it were even."""
-    try:
-        with np.load(path) as file:
-            kept = {name: file[name] / UNIT for name in ("head", "mean")}
-            layer, head = map(int, file["chosen"])
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} holds no weights ({error})") from None
+    found = read_arrays(kept_file(path), ("head", "mean", "chosen"))
+    kept = {name: found[name] / UNIT for name in ("head", "mean")}
+    layer, head = map(int, found["chosen"])
     heard = [_hear(config, test[index]) for index in range(len(test))]
     times = np.concatenate([each.times for each in heard])
     steps = np.concatenate([np.full(len(each.times), _steps(each)) for each in heard])

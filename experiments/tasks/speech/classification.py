@@ -85,7 +85,7 @@ class SpeechClassificationTask:
         cut = list(data.too_long(part.sound, part.augment, corpus))
         if cut and part.sound.data == "audio":
             raise ValueError(
-                f"a sound of {cut[0][0].text!r} lasts {cut[0][1]:.2f} seconds: give more than "
+                f"the sound {cut[0][0]} lasts {cut[0][1]:.2f} seconds: give more than "
                 f"--seconds={part.sound.seconds}"
             )
         if cut:

@@ -87,14 +87,13 @@ def longest(config: SoundConfig, augment: SoundAugmentConfig) -> float:
 
 def too_long(
     config: SoundConfig, augment: SoundAugmentConfig, corpus: Corpus
-) -> Iterator[tuple[Utterance, float]]:
-    """The sounds of all splits that do not fit, with their seconds."""
+) -> Iterator[tuple[str, float]]:
+    """The names of the sounds of all splits that do not fit, with their seconds."""
     most = longest(config, augment)
     for split in corpus:
         for number in range(len(split)):
-            utterance = split[number]
-            if (lasts := len(utterance.samples) / RATE) > most:
-                yield utterance, lasts
+            if (lasts := len(split[number].samples) / RATE) > most:
+                yield split.name(number), lasts
 
 
 def num_frames(config: SoundConfig) -> int:

@@ -104,10 +104,10 @@ class SpeechRecognitionTask:
         for split in self.corpus:
             for text in split.texts:
                 self._target(text)
-        for utterance, lasts in data.too_long(part.sound, part.augment, self.corpus):
+        for name, lasts in data.too_long(part.sound, part.augment, self.corpus):
             raise ValueError(
-                f"a sound lasts {lasts:.2f} seconds, in which {utterance.text[:40]!r} is said: "
-                f"give more than --seconds={part.sound.seconds}"
+                f"the sound {name} lasts {lasts:.2f} seconds: give more than "
+                f"--seconds={part.sound.seconds}"
             )
 
     def save(self, folder: Path) -> None:

@@ -42,6 +42,26 @@ def answer(networks: Sequence[nn.Module], params: Sequence[PyTree], batch: Encod
     return jax.tree.map(np.asarray, found)
 
 
+def attention_of_words(
+    network: nn.Module, params: PyTree, batch: Encoded
+) -> Float[np.ndarray, "B T I P"] | None:
+    """The weights of the cells of all images for each word, the mean over layers and heads.
+
+    None of a network without images.
+    """
+    found = _means(network)(params, batch.images, batch.ids)
+    return None if found is None else np.asarray(found)
+
+
+@functools.cache
+def _means(network: nn.Module) -> Callable[..., Float[Array, "B T I P"] | None]:
+    def program(params, images, ids):
+        found = network.apply(params, ids[:, :-1], as_floats(images), capture="all")
+        return None if found.weights is None else found.weights.mean(axis=(1, 2))
+
+    return over_cores(program)
+
+
 @functools.cache
 def _program(networks: tuple[nn.Module, ...]) -> Callable[..., Answers]:
     capture = "all" if len(networks) == 1 else None

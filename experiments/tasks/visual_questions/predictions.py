@@ -9,7 +9,7 @@ which pointer.json names. A network without images writes the answer alone.
 import json
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,18 +206,18 @@ def respond(
     tokenizer: WordTokenizer,
     source: QuestionSet,
     row: Row,
+    words: Mapping[str, Float[np.ndarray, "I P"]],
     notes: Sequence[str],
 ) -> Response:
-    """The answer to the only question of a set, and where its last word attends to."""
+    """The answer to the only question of a set, and where each of its words attends to."""
     order = _likeliest(row, tokenizer)[:3]
     scores = {tokenizer.decode([i]): float(row.probs[i]) for i in order}
-    maps, word = {}, tokenizer.decode(order[:1])
-    if row.weights is not None:
-        pixels = _side_by_side(source.images)
-        for name, grid in _maps(row, len(source.images), config.grid).items():
-            labels = (tuple(map(str, range(size))) for size in grid.shape)
-            maps[name] = AttentionMap(grid, *labels, pixels)
-    return Response(source.questions[0].text, word, scores, maps, notes)
+    maps, pixels = {}, _side_by_side(source.images)
+    for word, weights in words.items():
+        grid = _beside(_normalized(weights), len(source.images), config.grid)
+        labels = (tuple(map(str, range(size))) for size in grid.shape)
+        maps[word] = AttentionMap(grid, *labels, pixels)
+    return Response(source.questions[0].text, tokenizer.decode(order[:1]), scores, maps, notes)
 
 
 def _likeliest(row: Row, tokenizer: WordTokenizer) -> np.ndarray:
@@ -231,7 +231,8 @@ def _picture(config, source, index, row, pointer, word) -> ImageMaps:
     title = textwrap.fill(f"{question.text} {word}", 22)
     maps = _maps(row, len(images), config.grid)
     if pointer is not None:
-        maps["best head"] = _beside(row.of_head(pointer), len(images), config.grid)
+        name = f"{pointer.word}, layer {pointer.layer}, head {pointer.head}"
+        maps[textwrap.fill(name, 16)] = _beside(row.of_head(pointer), len(images), config.grid)
     return ImageMaps(_side_by_side(images), maps, title)
 
 
@@ -239,7 +240,10 @@ def _maps(
     row: Row, num_images: int, grid: tuple[int, int]
 ) -> dict[str, Float[np.ndarray, "rows cols"]]:
     """Maps of the last word over images side by side: their mean, and heads of the last layer."""
-    heads = {f"head {number + 1}": weights for number, weights in enumerate(row.last[-1])}
+    layer = len(row.last)
+    heads = {
+        f"layer {layer}, head {number}": weights for number, weights in enumerate(row.last[-1], 1)
+    }
     found = {"all heads": row.overall} | heads
     return {name: _beside(weights, num_images, grid) for name, weights in found.items()}
 

@@ -12,6 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from attn_research.data.batching import Rows
+from attn_research.data.files import user_path
 from attn_research.data.images.files import read_image
 from attn_research.data.questions.asked import Question, QuestionSet, plain
 from attn_research.data.text.saved_tokenizers import load_tokenizer
@@ -21,10 +22,10 @@ from attn_research.training.step import Sums
 from attn_research.types import PyTree
 from experiments.harness.config import Config, padded_rows
 from experiments.harness.task import Response
-from experiments.tasks.images import as_floats
+from experiments.tasks.images import as_floats, numbered
 from experiments.tasks.visual_questions import data, predictions
 from experiments.tasks.visual_questions.data import IMAGE_ID, Encoded, Split
-from experiments.tasks.visual_questions.inference import answer, at_places
+from experiments.tasks.visual_questions.inference import answer, at_places, attention_of_words
 
 BATCH = 200  # questions of a batch of evaluation
 
@@ -161,11 +162,16 @@ class VisualQuestionsTask:
         for text, names in inputs:
             if len(names) > part.num_images:
                 raise ValueError(f"{len(names)} images: this model takes {part.num_images}")
-            pixels = np.stack([read_image(Path(name), part.image_size) for name in names])
+            pixels = np.stack([read_image(user_path(name), part.image_size) for name in names])
             question = Question(tuple(range(len(names))), plain(text), "", "")
             regions = np.zeros((0, *pixels.shape[1:3]), bool)
             source = QuestionSet(pixels, regions, (question,))
             split = data.make_split(part, self.tokenizer, source)
-            (row,) = predictions.rows(answer(networks, params, split.batch([0], 1)))
-            words = zip(question.text.split(), split.texts.ids[0, len(names) :], strict=False)
-            yield predictions.respond(part, self.tokenizer, source, row, unknown_words(words))
+            batch, words = split.batch([0], 1), question.text.split()
+            (row,) = predictions.rows(answer(networks, params, batch))
+            maps = {}
+            if row.weights is not None:
+                (weights,) = attention_of_words(networks[0], params[0], batch)
+                maps = dict(zip(numbered(words), weights[len(names) :], strict=False))
+            unknown = unknown_words(zip(words, split.texts.ids[0, len(names) :], strict=False))
+            yield predictions.respond(part, self.tokenizer, source, row, maps, unknown)

@@ -76,6 +76,10 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr("attn_research.data.audio.files.MAX_SECONDS", 3)
     with pytest.raises(ValueError, match="lasts 4 seconds, more than 3: cut it"):
         read_audio(path)
+    soundfile.write(tmp_path / "wide.flac", np.zeros((8000, 8), np.int16), 8000)
+    monkeypatch.setattr("attn_research.data.audio.files.MAX_BYTES", 200_000)
+    with pytest.raises(ValueError, match="has 256,000 bytes of samples in 8 channels, more than"):
+        read_audio(tmp_path / "wide.flac")
     monkeypatch.setattr("attn_research.data.audio.files.MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="bytes, more than 1,000: cut it"):
         read_audio(path)

@@ -75,6 +75,49 @@ def test_digits_are_split_as_officially(data_dir):
     assert sum(seconds) == pytest.approx(10_498_424 / 8000, abs=0.2)
 
 
+def packed(**changes):
+    arrays = dict(
+        audio=np.arange(40, dtype=np.int16),
+        offsets=np.array([0, 10, 20, 40]),
+        labels=np.array([0, 1, 9]),
+        speakers=np.array([0, 0, 1]),
+        index=np.array([0, 5, 8]),
+        speaker_names=np.array(["ann", "bob"]),
+    )
+    return arrays | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"audio": np.zeros(40)}, "audio is float64"),
+        ({"offsets": np.array([0, 20, 10, 40])}, "offsets that do not fit"),
+        ({"offsets": np.array([0, 10, 10, 40])}, "recording 1 of .* is empty"),
+        ({"offsets": np.array([0, 10, 20, 41])}, "offsets that do not fit"),
+        ({"labels": np.array([0, 1, 10])}, "labels is int64"),
+        ({"labels": np.array([0, 1])}, r"labels is int64 \(2,\)"),
+        ({"speakers": np.array([0, 0, 2])}, "speakers is int64"),
+        ({"speaker_names": np.array([1, 2])}, "speaker_names is int64"),
+    ],
+)
+def test_damaged_digits_are_named(tmp_path, changes, message):
+    path = tmp_path / "fsdd" / "fsdd.npz"
+    path.parent.mkdir()
+    np.savez(path, **packed())
+    found = load_fsdd(str(tmp_path))
+    assert [found[split].texts for split in found] == [["nine"], ["one"], ["zero"]]
+    assert found["train"].speakers == ["bob"]
+    path.unlink()
+    path = tmp_path / "other" / "fsdd" / "fsdd.npz"
+    path.parent.mkdir(parents=True)
+    np.savez(path, **packed(**changes))
+    with pytest.raises(ValueError, match=message):
+        load_fsdd(str(tmp_path / "other"))
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ValueError, match="is not a file of arrays audio"):
+        load_fsdd(str(tmp_path / "other"))
+
+
 def write(folder, *names, seconds=0.1):
     for number, name in enumerate(names):
         path = folder / name
@@ -117,6 +160,7 @@ def test_a_folder_with_transcripts(tmp_path, caplog):
         ("1.wav\t \n", ValueError, "test.tsv, line 1: give FILE"),
         ("99.wav\tsay\n", FileNotFoundError, "test.tsv, line 1: no such file"),
         ("1.wav\tsay\n", ValueError, "two lines name 1.wav"),
+        ("\n../1.wav\tsay\n", ValueError, r"test.tsv, line 2: \.\./1\.wav is not below"),
     ):
         (tmp_path / "test.tsv").write_text(line)
         with pytest.raises(error, match=words):
