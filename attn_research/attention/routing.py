@@ -97,15 +97,35 @@ def update_centroids(
     Each vector belongs to the nearest centroid; one that has none stays. `valid` is false at
     padding, which moves none. Section 4.1.
     """
-    vectors, centroids = _unit(vectors), _unit(centroids)
+    centroids = _unit(centroids)
+    sums, count = _members(centroids, vectors, valid)
+    moved = decay * centroids + (1 - decay) * sums / jnp.maximum(count, 1)
+    return _unit(jnp.where(count > 0, moved, centroids))
+
+
+def centroid_gradient(
+    centroids: Float[Array, "N clusters H"],
+    vectors: Float[Array, "*B T N H"],
+    *,
+    valid: Bool[Array, "*B T"] | None = None,
+) -> Float[Array, "N clusters H"]:
+    """The gradient of spherical k-means by its centroids: Σ ½ |c - v|² over vectors of length 1.
+
+    Each vector belongs to the nearest centroid, by the cosine; `valid` is false at padding.
+    """
+    sums, count = _members(_unit(centroids), lax.stop_gradient(vectors), valid)
+    return (count * lax.stop_gradient(centroids) - sums).astype(centroids.dtype)
+
+
+def _members(centroids: Array, vectors: Array, valid: Array | None) -> tuple[Array, Array]:
+    """The sum of the vectors [N, clusters, H] that belong to each centroid, and their number."""
+    vectors = _unit(vectors)
     nearest = jnp.einsum("...tnh,nch->...tnc", vectors, centroids).argmax(axis=-1)
     chosen = jax.nn.one_hot(nearest, centroids.shape[1], dtype=vectors.dtype)
     chosen = chosen if valid is None else chosen * valid[..., None, None]
     lead = "abdefg"[: vectors.ndim - 3]
     sums = jnp.einsum(f"{lead}tnc,{lead}tnh->nch", chosen, vectors)
-    count = chosen.sum(axis=tuple(range(chosen.ndim - 2)))[..., None]
-    moved = decay * centroids + (1 - decay) * sums / jnp.maximum(count, 1)
-    return _unit(jnp.where(count > 0, moved, centroids))
+    return sums, chosen.sum(axis=tuple(range(chosen.ndim - 2)))[..., None]
 
 
 def _unit(vectors: Array) -> Array:

@@ -35,9 +35,13 @@ class Ring:
         return self.sinks + self.size
 
     def slots_of(self, positions: Int[Array, "T"]) -> Int[Array, "T"]:
-        """The slots of positions, each that of an earlier token that no query needs any more."""
+        """The slots of positions, each that of an earlier token that no query needs any more.
+
+        Those below 0, of padding, are of the slot after the last, which there is not.
+        """
         later = self.sinks + (positions - self.sinks) % self.size
-        return jnp.where(positions < self.sinks, positions, later)
+        slots = jnp.where(positions < self.sinks, positions, later)
+        return jnp.where(positions < 0, self.num_slots, slots)
 
 
 @pytree
@@ -61,8 +65,8 @@ class RingCache:
     def write(self, chunk: KeyValues, start: Int[Array, ""]) -> "RingCache":
         """The cache with a chunk [B, 1, t, heads, width] whose first position is `start`."""
         slots = self.ring.slots_of(start + jnp.arange(chunk.keys.shape[2]))
-        keys = self.keys.at[:, slots].set(chunk.keys[:, 0], unique_indices=True)
-        values = self.values.at[:, slots].set(chunk.values[:, 0], unique_indices=True)
+        keys = self.keys.at[:, slots].set(chunk.keys[:, 0], mode="drop")
+        values = self.values.at[:, slots].set(chunk.values[:, 0], mode="drop")
         return dataclasses.replace(self, keys=keys, values=values)
 
     def slots(self) -> KeyValues:
@@ -88,21 +92,25 @@ class RingHistory:
         return cls(jnp.int32(0), jnp.full(ring.num_slots, -1, jnp.int32), ring)
 
     def append(self, num_tokens: int, valid: Bool[Array, "B T"] | None = None) -> "RingHistory":
-        """The history with so many tokens more; ValueError for more than a chunk, or padding."""
+        """The history with so many tokens more, or padding and then tokens at the start of a text.
+
+        ValueError for more than a chunk, and for padding where there are several texts.
+        """
         if num_tokens > self.ring.chunk:
             raise ValueError(
                 f"{num_tokens} tokens at once in a stream of chunks of {self.ring.chunk}: give "
                 "fewer, or begin with a larger chunk"
             )
+        length = self.length + num_tokens
         if valid is not None:
-            raise ValueError("padding in a stream, whose texts are all as long: give valid=None")
-        positions = self.length + jnp.arange(num_tokens, dtype=jnp.int32)
+            if len(valid) > 1:
+                raise ValueError("padding in a stream of several texts: give valid=None")
+            length = self.length + jnp.sum(valid, dtype=jnp.int32)
+        after = dataclasses.replace(self, length=length)
+        positions = after.last_positions(num_tokens)[0]
         slots = self.ring.slots_of(positions)
-        return dataclasses.replace(
-            self,
-            length=self.length + num_tokens,
-            positions=self.positions.at[slots].set(positions, unique_indices=True),
-        )
+        kept = self.positions.at[slots].set(positions, mode="drop")
+        return dataclasses.replace(after, positions=kept)
 
     def last_positions(self, num_tokens: int) -> Int[Array, "1 T"]:
         """The positions of the last `num_tokens` tokens, those of every text."""

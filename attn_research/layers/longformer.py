@@ -33,9 +33,10 @@ class LongformerAttention(MultiHeadAttention):
 
     Q_g, K_g and V_g are for the attention of global tokens to all, Q, K and V for that of all
     others, to global tokens too. Beltagy et al. 2020, section 3.1, "Linear Projections for Global
-    Attention". The mask joins `Global` or `GlobalTokens` to others by |; of those that differ
-    between texts there are at most `max_global` in a text, and the first so many count. Start from
-    pretrained projections by `copy_to_global`.
+    Attention". The mask joins `Global` or `GlobalTokens` to others by |. Of those that differ
+    between texts the first `max_global` of a text attend to all: later ones are keys of all other
+    tokens, and attend as if they were not global. Start from pretrained projections by
+    `copy_to_global`.
     """
 
     max_global: int = 16

@@ -22,7 +22,16 @@ import jax.numpy as jnp
 from absl import app, flags
 from tqdm import tqdm
 
-from attn_research.attention import Causal, Full, Mask, Segments, Window
+from attn_research.attention import (
+    BlockWindow,
+    Causal,
+    Full,
+    Global,
+    Mask,
+    Segments,
+    Window,
+    longformer,
+)
 from attn_research.attention.positions import grid
 from attn_research.data.files import write_whole
 from experiments.benchmarks import comparison
@@ -33,17 +42,23 @@ TOKENS, MODEL_DIM = 16384, 2048  # of a batch, and of all heads
 IMPLEMENTATIONS = "hopper", "pallas"
 BASE = "cudnn full"
 WINDOW, DOCUMENTS = 1024, 8
+# Of sparse masks: tokens on each side of a window, or of a block, and the least length.
+ONE_SIDE, BLOCK, SPARSE_FROM = 256, 256, 4096
 
 
 def masks(batch: int, length: int) -> dict[str, Mask]:
-    """Masks by name. Documents have equal lengths and are causal."""
+    """Masks by name. Documents have equal lengths and are causal; long texts have sparse ones."""
     ids = jnp.broadcast_to(jnp.arange(length) * DOCUMENTS // length, (batch, length))
+    sparse = {
+        "Longformer": longformer(ONE_SIDE),
+        "blocks": BlockWindow(BLOCK, 1, 1) | Global(0, BLOCK),
+    }
     return {
         "full": Full(),
         "causal": Causal(),
         "window": Causal() & Window(min(WINDOW, length // 4) - 1, 0),
         "documents": Causal() & Segments(ids, ids),
-    }
+    } | (sparse if length >= SPARSE_FROM else {})
 
 
 def visible(mask: Mask, batch: int, length: int) -> int:

@@ -5,11 +5,11 @@ python -m experiments.benchmarks.cost_curve --output=experiments/results/benchma
 Forward and backward of self-attention of four heads of width 64, of one text: full attention with
 its matrix of scores and blockwise, a window of 256 keys, Longformer, BigBird, LSH attention with
 two rounds, and routing with √T clusters. Lengths are taken in interleaved rounds, seconds are
-medians. FLOPs are those of one forward pass: XLA's count, in which each round of LSH after its hash
-counts as the first, and for blockwise attention that of `explain`. Peak bytes are those of the
-compiled program: arguments, results and temporaries. An exponent is the slope of a line through the
-logarithms of the four greatest lengths. The scores of full attention come first: 1,000 tokens have
-a million.
+medians, and peak bytes those of the compiled program: arguments, results and temporaries. FLOPs are
+those of one forward pass: XLA's count, in which each round of LSH after its hash counts as the
+first, and for blockwise attention that of `explain`. An exponent is the slope of a line through the
+logarithms of the four greatest lengths. Pairs are those of a query and a key, each a score of full
+attention, which comes first: 1,000 tokens have a million.
 """
 
 import functools
@@ -48,7 +48,7 @@ from experiments.harness.results import command_line, environment
 
 HEADS, WIDTH, ONE_SIDE, BLOCK, ROUNDS_OF_LSH = 4, 64, 128, 64, 2
 FULL_UP_TO = 8192
-QUANTITIES = "seconds", "flops", "peak_bytes"
+QUANTITIES = "seconds", "forward_flops", "peak_bytes"
 
 
 class Mechanism(NamedTuple):
@@ -127,8 +127,8 @@ def measure(lengths: Sequence[int], rounds: int) -> list[dict[str, Any]]:
                 {
                     "mechanism": name,
                     "length": length,
-                    "scores": length**2,
-                    "flops": round(mechanism.flops(shape)),
+                    "pairs": length**2,
+                    "forward_flops": round(mechanism.flops(shape)),
                     "peak_bytes": peak + memory.temp_size_in_bytes,
                 }
             )
@@ -157,8 +157,12 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | Non
 
 def render(rows: Sequence[dict[str, Any]], fitted: dict[str, dict[str, Any]]) -> str:
     """Both tables in Markdown."""
-    columns = [Column("mechanism", ""), Column("length", ",d"), Column("scores", ",d")]
-    columns += [Column("seconds", ".3g"), Column("flops", ".3g"), Column("peak_bytes", ",d")]
+    columns = [Column("mechanism", ""), Column("length", ",d"), Column("pairs", ",d")]
+    columns += [
+        Column("seconds", ".3g"),
+        Column("forward_flops", ".3g"),
+        Column("peak_bytes", ",d"),
+    ]
     growth = [{"mechanism": name, **each} for name, each in fitted.items()]
     titles = [Column("mechanism", ""), *(Column(quantity, ".2f") for quantity in QUANTITIES)]
     return f"{to_markdown(Table(columns, rows))}\n{to_markdown(Table(titles, growth))}"

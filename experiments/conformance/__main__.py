@@ -43,7 +43,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _define_flags() -> None:
-    names = [each.name for each in api.IMPLEMENTATIONS]
+    # A ring is of programs on several devices, which have tests of their own.
+    names = [each.name for each in api.IMPLEMENTATIONS if each.name != "ring"]
     known = dict(implementations=names, mechanisms=list(MECHANISMS), masks=list(MASKS))
     for flag, names in known.items():
         flags.DEFINE_list(flag, names, f"{flag.capitalize()} to compare, with commas.")

@@ -9,6 +9,7 @@ from attn_research.attention import BigBird, Full, Mask, Window, longformer
 from attn_research.layers.feed_forward import GLOROT
 from attn_research.layers.lsh import LSHAttention
 from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.routing import RoutingAttention
 from attn_research.models.bert import Bert, BertClassifier
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig, setting
 from experiments.harness.paper import Paper
@@ -23,7 +24,7 @@ from experiments.tasks.text_classification.config import (
 )
 from experiments.tasks.text_classification.task import TextClassificationTask
 
-_NARROW = ("local", "longformer", "bigbird", "reformer")
+_NARROW = ("local", "longformer", "bigbird", "reformer", "routing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +32,13 @@ class ArenaConfig(StackConfig):
     """The network."""
 
     block: int = setting(
-        64, "Tokens on each side of a window, of a block, or of a chunk.", 1,
+        64, "Tokens on each side of a window, of a block, of a chunk, or of a cluster.", 1,
         needs={"attention": _NARROW},
     )  # fmt: skip
     attention: Literal["full", *_NARROW] = setting(
         "full",
-        "Attention: to all, to a window, to a window and the first token, BigBird's, or by four "
-        "rounds of hashing.",
+        "Attention: to all, to a window, to a window and the first token, BigBird's, by four "
+        "rounds of hashing, or within clusters of a k-means.",
     )
 
 
@@ -48,14 +49,16 @@ class _Attention(NamedTuple):
     heads: Callable[..., MultiHeadAttention] = MultiHeadAttention
 
 
-def make_attention(model: ArenaConfig) -> _Attention:
-    """The attention of every layer."""
+def make_attention(model: ArenaConfig, length: int) -> _Attention:
+    """The attention of every layer, for texts of at most `length` tokens."""
+    clusters = functools.partial(RoutingAttention, num_clusters=-(-length // model.block))
     return {
         "full": lambda: _Attention(Full()),
         "local": lambda: _Attention(Window(model.block, model.block)),
         "longformer": lambda: _Attention(longformer(model.block)),
         "bigbird": lambda: _Attention(BigBird(model.block, num_heads=model.num_heads)),
         "reformer": lambda: _Attention(Full(), functools.partial(LSHAttention, chunk=model.block)),
+        "routing": lambda: _Attention(Full(), clusters),
     }[model.attention]()
 
 
@@ -68,7 +71,7 @@ def make_network(config: Config, task: TextClassificationTask) -> BertClassifier
             "classes of whole texts, read at a first token"
         )
     check_unpacked(config)
-    attention = make_attention(model)
+    attention = make_attention(model, longest(part.text))
     bert = Bert(
         task.vocab_size,
         **model.sizes(),

@@ -14,7 +14,7 @@ ROWS = {
         ("BigBird", "bigbird", (36.05, 64.02, 40.83, 74.87)),
         ("Reformer", "reformer", (37.27, 56.10, 38.07, 68.50)),
     )
-}
+} | {"Routing": Row({"attention": "routing"})}  # Roy et al. 2020, which the arena does not have
 _BYTES = dict(tokenizer="bytes", max_words=1000, bucket_width=128)
 _PIXELS = dict(max_words=1024, bucket_width=1028)
 _CIFAR = dict(train_examples=49_000, test_examples=10_000)

@@ -17,7 +17,7 @@ from experiments.published.model import ABILITIES, Published, load_published
 # Flags of continuations.
 CONTINUATION = (
     "num_tokens", "temperature", "top_k", "top_p", "beam_size", "length_penalty", "stop", "seed",
-    "weights", "batch_size", "stream",
+    "weights", "batch_size", "stream", "window", "sinks",
 )  # fmt: skip
 OF_SOUNDS = "silence", "timestamps"
 _SAMPLING = "temperature", "top_k", "top_p"
@@ -50,6 +50,16 @@ def define_published() -> None:
     )
     flags.DEFINE_integer("batch_size", 8, "Texts of --file that are read at once.", lower_bound=1)
     flags.DEFINE_bool("stream", None, "Show a continuation as it comes; unset, on a terminal.")
+    flags.DEFINE_integer(
+        "window",
+        0,
+        "Tokens that each token attends to, itself included, so that memory does not grow with "
+        "the text; 0: all before it.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "sinks", 4, "First tokens that all attend to, with --window.", lower_bound=0
+    )
     flags.DEFINE_float(
         "silence",
         None,
@@ -143,6 +153,11 @@ def _options() -> continuation.Options:
         raise ValueError("--length_penalty is of a beam: give --beam_size as well")
     elif not values.temperature and (values.top_k or values.top_p < 1):
         raise ValueError("--top_k and --top_p cut what is drawn from: give --temperature as well")
+    if values.window and (values.beam_size > 1 or values.attention):
+        other = "beam_size" if values.beam_size > 1 else "attention"
+        raise ValueError(f"--window and --{other}: a stream keeps no more than its window")
+    if values["sinks"].present and not values.window:
+        raise ValueError("--sinks is of a stream: give --window as well")
     return continuation.Options(
         values.num_tokens,
         strategy,
@@ -151,6 +166,8 @@ def _options() -> continuation.Options:
         values.weights,
         # Lines of a terminal are answered one by one.
         values.batch_size if values.file else 1,
+        values.window,
+        values.sinks,
     )
 
 

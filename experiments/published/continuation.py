@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from attn_research.decoding import GREEDY, Beam, Continuation, Sampling, generate, stream
 from attn_research.layers.contracts import Capture
-from attn_research.layers.decoders import Decoder
+from attn_research.layers.decoders import Decoder, StreamingDecoder
 from attn_research.layers.row_products import Weights, store_by_output
 from attn_research.types import PyTree
 from experiments.harness.task import Response
@@ -29,6 +29,8 @@ class Options:
     seed: int = 0
     weights: Weights = "float32"
     batch_size: int = 1
+    window: int = 0  # of streaming; 0: attention to all tokens before
+    sinks: int = 4
 
     def __post_init__(self):
         if "" in self.stop:
@@ -55,8 +57,12 @@ def respond(
     `show` is called with the text as it grows, if there is no beam.
     """
     params = place(model, options.weights)
-    numbered = enumerate(inputs)
-    while batch := list(itertools.islice(numbered, 1 if show else options.batch_size)):
+    decoder, chunk, numbered = Decoder((model.network,)), None, enumerate(inputs)
+    if options.window:
+        decoder = StreamingDecoder.of(model.network, options.window, options.sinks)
+        chunk = decoder.chunk
+    together = 1 if show or options.window else options.batch_size
+    while batch := list(itertools.islice(numbered, together)):
         prompts = [_encode(model, number, text) for number, text in batch]
         key = jax.random.key(options.seed)
         keys = jnp.stack([jax.random.fold_in(key, number) for number, _ in batch])
@@ -67,8 +73,8 @@ def respond(
             keys=keys,
             end=model.tokenizer.end,
             stop=texts.is_over if options.stop else None,
+            chunk=chunk,
         )
-        decoder = Decoder((model.network,))
         if show is None or isinstance(options.strategy, Beam):
             found = generate(decoder, (params,), prompts, **arguments)
         else:

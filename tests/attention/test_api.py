@@ -239,7 +239,7 @@ REFUSED = {
     "name": (
         SHAPES,
         {"implementation": "refrence"},
-        r"'refrence' is not one of cudnn, hopper, pallas, splash, gathered, tiled, reference",
+        r"'refrence' is not one of ring, cudnn, hopper, pallas, splash, gathered, tiled, reference",
     ),
 }
 
@@ -258,7 +258,8 @@ def test_attend_refuses_what_explain_refuses():
     with pytest.raises(ValueError, match="not a multiple"):
         attend(query[:, :, :3], key, value)
     with pytest.raises(
-        ValueError, match="not one of cudnn, hopper, pallas, splash, gathered, tiled, reference"
+        ValueError,
+        match="not one of ring, cudnn, hopper, pallas, splash, gathered, tiled, reference",
     ):
         attend(query, key, value, implementation="fast")
 

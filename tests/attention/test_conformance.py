@@ -92,6 +92,7 @@ def documents_and_padding(case):
 
 # One row per implementation: the cases it supports. It must refuse the others.
 SUPPORTS = {
+    "ring": lambda case: False,  # of a program that a mesh divides: test_ring
     "cudnn": in_bands,
     "hopper": lambda case: False,  # of such widths; others are in test_hopper
     "pallas": plain_products,
@@ -151,6 +152,7 @@ CASES = [
 # several tiles, and some of the others to refuse.
 TILES, EIGHT = (2, 20, 37, 4, 2, 3, 6), (2, 9, 17, 4, 2, 8, 8)
 KERNEL_CASES = {
+    "ring": [],
     "cudnn": [Case(mask=mask, dtype="bfloat16", sizes=EIGHT) for mask in ("full", "causal")]
     + [Case("dot", "causal", dtype="bfloat16", sizes=EIGHT)],
     "hopper": [],

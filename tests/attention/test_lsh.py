@@ -80,6 +80,7 @@ BY_HEAD = ByHead((Causal(), Window(3, 3), Causal()))
 CASES = {
     "one bucket, one chunk: all keys": (jnp.zeros((B, N, 1, T), jnp.int32), T, Causal(), True),
     "one bucket, several rounds": (jnp.zeros((B, N, 3, T), jnp.int32), T, Causal(), False),
+    "a chunk longer than the text": (buckets_of(2), T + 8, Causal(), False),
     "several rounds": (buckets_of(3), CHUNK, Causal(), False),
     "padding and a window": (buckets_of(2, 3), 5, Window(9, 9) & Padding(VALID), False),
     "by head, with own keys": (

@@ -11,31 +11,44 @@ from attn_research.attention.testing.cases import SPARSE_MASKS, Case, prepare
 from attn_research.attention.testing.comparison import compare
 from attn_research.attention.testing.interpret import interpret_kernels
 
-ODD, EIGHT = (2, 19, 35, 4, 2, 3, 6), (2, 9, 17, 4, 2, 8, 8)
+ODD, MORE_QUERIES = (2, 19, 35, 4, 2, 3, 6), (2, 35, 19, 4, 2, 3, 6)
+ONE_QUERY = (2, 1, 35, 4, 2, 3, 6)
 CASES = {
     "reference": [
         *(Case("additive_per_head", mask, "nts") for mask in SPARSE_MASKS),
         *(
             Case(mask=mask, mode=mode)
-            for mask, mode in zip(SPARSE_MASKS, itertools.cycle(("prefill", "step")), strict=False)
+            for mask, mode in itertools.product(SPARSE_MASKS, ("prefill", "step"))
         ),
-        *(Case(mask=mask, sizes=(2, 1, 9, 4, 2, 3, 6)) for mask in SPARSE_MASKS[::3]),
+        *(Case(mask=mask, sizes=(2, 1, 9, 4, 2, 3, 6)) for mask in SPARSE_MASKS),
+        *(Case(mask=mask, local="padded text") for mask in SPARSE_MASKS),
     ],
     "tiled": [
         *(Case("dot", mask, sizes=ODD) for mask in SPARSE_MASKS),
+        *(Case(mask=mask, local="padded text", sizes=MORE_QUERIES) for mask in SPARSE_MASKS),
+        *(Case(mask=mask, sizes=ONE_QUERY) for mask in SPARSE_MASKS),
+        *(
+            Case("general", mask, sizes=ODD, mode=mode)
+            for mask, mode in zip(SPARSE_MASKS, itertools.cycle(("step", "prefill")), strict=False)
+            if mask not in ("by head", "random blocks")  # below, for this score has arrays
+        ),
         Case("general", "global tokens", "nts", sizes=ODD),
         Case(mask="by head", sizes=(2, 19, 35, 4, 2, 3, 35), dropout=0.3, bias="ns"),
         Case(mask="random blocks", sizes=ODD, dtype="bfloat16", mode="prefill"),
         Case(mask="by head", sizes=ODD, mode="step"),
-        Case(mask="random blocks", sizes=(2, 1, 35, 4, 2, 3, 6)),
     ],
     "gathered": [
         Case("additive", "dilated", sizes=ODD),
         Case("additive", "block window", sizes=ODD, mode="step"),
         Case(mask="by head", sizes=ODD, bias="nt"),
         Case(mask="by head", sizes=ODD, mode="prefill"),
+        Case(mask="dilated", sizes=MORE_QUERIES, local="padded text"),
+        Case(mask="block window", sizes=ONE_QUERY),
     ],
     "pallas": [
+        Case(mask="strided", sizes=MORE_QUERIES, local="padded text"),
+        Case(mask="sinks", sizes=ONE_QUERY),
+        Case("dot", "prefix", sizes=ODD, mode="step"),
         Case(mask="dilated", sizes=ODD),
         Case(mask="global tokens", sizes=ODD, dtype="bfloat16"),
         Case(mask="by head", sizes=ODD),

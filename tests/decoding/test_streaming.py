@@ -1,5 +1,6 @@
 """Streaming caches: states of a whole text under its mask, at constant memory."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Prefix, Rotary, Window, streaming
+from attn_research.attention import Full, Prefix, Rotary, Window, streaming
+from attn_research.decoding import generate
 from attn_research.decoding.streaming import Ring, begin_stream
-from attn_research.layers.embeddings import LearnedPositions
+from attn_research.layers.decoders import StreamingDecoder
+from attn_research.layers.embeddings import LearnedPositions, LinearBiases
 from attn_research.models.gpt import GPT
 
 WINDOW, SINKS, CHUNK, T, VOCABULARY = 5, 2, 3, 31, 11
@@ -105,5 +108,34 @@ def test_what_is_refused():
         begin_stream(table, variables(), 2, window=WINDOW, sinks=SINKS)
     with pytest.raises(ValueError, match="4 tokens at once in a stream of chunks of 3"):
         extend(begin(), IDS[:, :4])
-    with pytest.raises(ValueError, match="padding in a stream"):
+    with pytest.raises(ValueError, match="padding in a stream of several texts"):
         begin().history.append(1, jnp.ones((2, 1), bool))
+    plain = network().clone(mask=Full())
+    with pytest.raises(ValueError, match="has a mask of its own"):
+        StreamingDecoder.of(network(), WINDOW, SINKS)
+    decoder = StreamingDecoder.of(plain, WINDOW, SINKS)
+    with pytest.raises(ValueError, match="a stream is of one text"):
+        generate(decoder, (variables(),), [[1, 2], [3]], num_tokens=2, chunk=CHUNK)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 8, 9])
+def test_prompts_of_any_length_are_continued_as_whole_texts(length):
+    """The first chunk of a prompt has padding before its tokens."""
+    decoder = StreamingDecoder.of(network().clone(mask=Full()), WINDOW, SINKS)
+    decoder = dataclasses.replace(decoder, chunk=CHUNK)
+    prompt = IDS[0, :length].tolist()
+    options = dict(num_tokens=20, chunk=CHUNK)
+    (found,) = generate(decoder, (variables(),), [prompt], **options)
+    text = jnp.asarray([[*prompt, *found.tokens]])
+    logits = jax.jit(network().apply)(variables(), text).logits
+    assert list(found.tokens) == logits[0, length - 1 : -1].argmax(-1).tolist()
+
+
+def test_biases_of_positions_stream_too():
+    biased = network().clone(rotary=None, position_bias=LinearBiases())
+    params = biased.init(jax.random.key(0), IDS)
+    decoder = StreamingDecoder.of(biased.clone(mask=Full()), WINDOW, SINKS)
+    (found,) = generate(decoder, (params,), [IDS[1, :4].tolist()], num_tokens=16, chunk=CHUNK)
+    text = jnp.asarray([[*IDS[1, :4].tolist(), *found.tokens]])
+    logits = biased.apply(params, text).logits
+    assert list(found.tokens) == logits[0, 3:-1].argmax(-1).tolist()

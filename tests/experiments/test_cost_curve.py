@@ -12,6 +12,7 @@ def test_the_curve_at_tiny_lengths(monkeypatch):
     monkeypatch.setattr(cost_curve, "WIDTH", 4)
     monkeypatch.setattr(cost_curve, "FULL_UP_TO", 100)
     rows = cost_curve.measure([96, 192], rounds=1)
+    assert [rows[0][each] for each in ("mechanism", "length", "pairs")] == ["full", 96, 96**2]
     names = ["full", "blockwise", "window", "Longformer", "BigBird", "LSH", "routing"]
     assert [row["mechanism"] for row in rows] == names + names[1:]
     assert all(row[each] > 0 for row in rows for each in cost_curve.QUANTITIES)
@@ -21,7 +22,7 @@ def test_the_curve_at_tiny_lengths(monkeypatch):
 
 def test_exponents_are_slopes_of_the_greatest_lengths():
     rows = [
-        {"mechanism": "square", "length": n, "seconds": s, "flops": 3 * n, "peak_bytes": 7}
+        {"mechanism": "square", "length": n, "seconds": s, "forward_flops": 3 * n, "peak_bytes": 7}
         for n, s in ((1, 50), (10, 100), (20, 400), (40, 1600), (80, 6400))
     ]
     found = cost_curve.exponents(rows)["square"]

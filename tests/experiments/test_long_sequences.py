@@ -9,6 +9,7 @@ import pytest
 
 from attn_research.attention import ByHead, Causal
 from attn_research.layers.lsh import LSHAttention
+from attn_research.layers.routing import RoutingAttention
 from attn_research.trees import named_leaves
 from experiments.bigbird2020.paper import PAPER as BIGBIRD
 from experiments.bigbird2020.paper import make_mask
@@ -76,11 +77,12 @@ def test_every_attention_of_the_arena(data, length):
     model = resolve(ARENA, "Transformer", {"data": data}).model
     for row in ARENA.rows:
         changed = resolve(ARENA, row, {"data": data}).model
-        mask, heads = make_attention(changed)
+        mask, heads = make_attention(changed, length)
         counts = dense(mask.of_length(length).of_head(0), length)[0].sum(axis=1)
         narrow = row in ("local", "Longformer", "BigBird")
         assert (counts[length // 2] < 0.8 * length) == narrow
         assert (counts[0] == length) == (row != "local")
+        assert (getattr(heads, "func", None) is RoutingAttention) == (row == "Routing")
         assert (getattr(heads, "func", None) is LSHAttention) == (row == "Reformer")
         assert changed.sizes() == model.sizes()
 
@@ -119,7 +121,8 @@ def test_every_row_fits_its_network_at_every_scale(paper):
     [
         (BIGBIRD, "bigbird", {}, ("blank filled", "| bigbird")),
         (longformer.PAPER, "increasing-dilated", {}, ("bits per character",)),
-        (ARENA, "Reformer", {"data": "listops"}, ("## ListOps", "(paper 37.27)")),
+        (ARENA, "Routing", {"data": "listops"}, ("| Routing",)),
+        (ARENA, "Reformer", {"data": "listops"}, ("## ListOps", "| the first operator alone |")),
     ],
 )
 def test_a_row_writes_a_verifiable_table(paper, row, given, words, tmp_path):

@@ -1,4 +1,4 @@
-"""Training whose texts a mesh axis divides, beside one device: parameters, memory, communication."""
+"""Training whose texts a mesh axis divides, beside one device: parameters, memory, traffic."""
 
 import jax
 import jax.numpy as jnp

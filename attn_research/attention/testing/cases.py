@@ -138,6 +138,7 @@ def make_masks(B: int, T: int, S: int, N: int = 1) -> dict[str, tuple[Mask, np.n
         "window or padding": (Window(1, 0) | right_padding, (s == t) | (s == t - 1) | (s < end[b])),
         "dense": (Dense(jnp.asarray(matrix)), matrix),
         "empty": (~Full(), b != b),
+        "padded text": (Padding(jnp.asarray(np.arange(B) > 0)[:, None].repeat(S, 1)), b > 0),
         **_sparse_masks(right_padding, s < end[b], N),
     }
 
@@ -180,7 +181,8 @@ def _sparse_masks(padding: Padding, real: np.ndarray, N: int) -> dict[str, tuple
     }
 
 
-MASKS = tuple(make_masks(1, 1, 1))
+SECOND_MASKS = ("padded text",)  # those of `local` alone
+MASKS = tuple(name for name in make_masks(1, 1, 1) if name not in SECOND_MASKS)
 SPARSE_MASKS = tuple(_sparse_masks(Padding(np.ones((1, 1), bool)), np.ones((1, 1, 1), bool), 1))
 
 

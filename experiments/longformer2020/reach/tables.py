@@ -19,7 +19,8 @@ def report(folder: Path, paper: Paper) -> None:
     needles = config["data"] == "needle"
     columns = [Column("network", ""), Column("layers", "d"), Column("window", "d")]
     columns += [Column("reach", "d")]
-    columns += map(Column, ("found within", "found beyond") if needles else ("copied",))
+    columns += map(Column, ("found within", "found beyond", "found") if needles else ("copied",))
+    columns += [Column("predicted", ".3f")]
     lines = [
         {
             "network": label,
@@ -27,6 +28,7 @@ def report(folder: Path, paper: Paper) -> None:
             "window": _window(runs[0]["config"]),
             "reach": reach_of(runs[0]["config"]),
             **(_found_cells(runs) if needles else _copied_cells(runs)),
+            "predicted": predicted(runs[0]),
             **results.run_cells(runs),
         }
         for label, runs in rows.items()
@@ -36,6 +38,7 @@ def report(folder: Path, paper: Paper) -> None:
         f"{STEP} apart, these reach {STEP} times as far."
     )
     chance = f"chance finds {1 / config['symbols']:.2f}"
+    reach += " Predicted is what is found by that rule: all within, and beyond by chance."
     notes = [
         f"The needle is one of {config['symbols']} symbols, anywhere before the end of "
         f"{config['length']} tokens: {chance} of them. {reach} Within are distances up to it."
@@ -64,6 +67,18 @@ def reach_of(config: dict) -> int:
     return min(most, window + (layers - 1) * upper * window)
 
 
+def predicted(run: dict) -> float:
+    """The fraction that is found where all within the reach is, and beyond it by chance."""
+    config, reach = run["config"], reach_of(run["config"])
+    chance = 1 / config["symbols"]
+    if config["data"] != "needle":
+        return 1.0 if config["distance"] <= reach else chance
+    counts = run["scores"]["tests"]["test"]["by_distance"]
+    total = sum(count for *_, count in counts)
+    within = sum(count for distance, _, count in counts if distance <= reach) / total
+    return within + (1 - within) * chance
+
+
 def _window(config: dict) -> int | None:
     return None if config["pattern"] == "full" else config["window"]
 
@@ -73,6 +88,7 @@ def _found_cells(runs: list[dict]) -> dict:
     return {
         "found within": results.cell([_found(run, 0, reach + 1) for run in runs]),
         "found beyond": results.cell([_found(run, reach + 1, length) for run in runs]),
+        "found": results.cell([_found(run, 0, length) for run in runs]),
     }
 
 

@@ -13,9 +13,12 @@ from jax.sharding import PartitionSpec as P
 
 from attn_research.attention import (
     Additive,
+    BigBird,
+    BlockWindow,
     ByHead,
     Capture,
     Causal,
+    Dilated,
     Dropout,
     Full,
     GlobalTokens,
@@ -24,7 +27,10 @@ from attn_research.attention import (
     Window,
     attend,
     big_bird,
+    explain,
     longformer,
+    prefix_lm,
+    streaming,
 )
 from attn_research.attention.backends.xla_flash import plan, rows, run_time, tiling
 from attn_research.training.collectives import collectives
@@ -98,6 +104,28 @@ def test_tiles_that_arrays_empty_are_never_computed(small, monkeypatch):
     assert products(longformer(0, GlobalTokens(first, first)) & padding) == 3 + 2 + 1 + 1
 
 
+SPARSE = {
+    "Longformer": longformer(256),
+    "BigBird": big_bird(4096, 4, block=32),
+    "window": Window(256, 256),
+    "streaming": streaming(512),
+    "blocks": BlockWindow(64, 1, 1),
+    "dilated": Dilated(128, 128, 2),
+    "prefix": prefix_lm(64) & Window(256, 0),
+    "heads": ByHead((Window(64, 64), Window(256, 256)) * 2),
+}
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_no_sparse_mask_falls_back_to_all_scores(name):
+    shapes = [jax.ShapeDtypeStruct((1, 4096, 4, 64), jnp.float32)] * 3
+    found = {row.name: row for row in explain(*shapes, mask=SPARSE[name])}
+    (chosen,) = (row for row in found.values() if row.verdict == "chosen")
+    assert chosen.name in ("tiled", "gathered")
+    every = verdict("tiled", *shapes, mask=Full(), implementation="tiled").flops
+    assert found["tiled"].flops < 0.5 * every
+
+
 def test_explain_counts_the_tiles_of_each_head():
     shapes = [jax.ShapeDtypeStruct((1, 4096, 4, 64), jnp.float32)] * 3
 
@@ -137,11 +165,15 @@ def test_costs_follow_the_mask():
     assert flops(Causal() & Window(255, 0)) < 0.07 * flops(Full())
 
 
-@pytest.mark.parametrize("mask", [Causal(), Causal() & Window(255, 0)], ids=str)
+LINEAR = [Causal(), Causal() & Window(255, 0), longformer(128), BigBird(64, num_heads=2)]
+
+
+@pytest.mark.parametrize("mask", LINEAR, ids=str)
 def test_memory_is_linear_in_length(mask):
     def temporary_bytes(length):
         def loss(*arrays):
-            out = attend(*arrays, mask=mask, dropout=DROPOUT, implementation="tiled")
+            of_length = mask.of_length(length)
+            out = attend(*arrays, mask=of_length, dropout=DROPOUT, implementation="tiled")
             return (out.context**2).sum()
 
         shape = jax.ShapeDtypeStruct((1, length, 2, 64), jnp.float32)
