@@ -15,7 +15,7 @@ from flax import linen as nn
 from attn_research.attention import Full, Mask
 from attn_research.layers.contracts import Capture, Classified
 from attn_research.layers.dense import Dense
-from attn_research.layers.embeddings import LearnedPositions, token_positions
+from attn_research.layers.embeddings import LearnedPositions, SinusoidalPositions, token_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL, MaskedLM, Pooler
 from attn_research.layers.masking import check_layers, within_texts
@@ -63,7 +63,7 @@ class Bert(nn.Module):
     self-attention, which may differ by head and layer, `scoring` the score of every head.
     `attention` makes the heads: `LongformerAttention` projects global tokens separately.
     `kernel_init` is of all kernels: the paper's N(0, 0.02²) is for layers 768 wide, and narrow ones
-    learn slowly from it.
+    learn slowly from it. With `sinusoidal` positions have sines in place of a table.
     """
 
     vocab_size: int
@@ -88,6 +88,8 @@ class Bert(nn.Module):
     mask: Mask = Full()
     attention: Callable[..., MultiHeadAttention] = MultiHeadAttention
     kernel_init: nn.initializers.Initializer = NORMAL
+    embedding_init: nn.initializers.Initializer = NORMAL
+    sinusoidal: bool = False
     implementation: str | None = None
     remat: Remat = "none"
     tensor_rules: ClassVar = (*BLOCK_RULES, ("words/embedding$", ("tensor", None)))
@@ -96,8 +98,9 @@ class Bert(nn.Module):
     def setup(self):
         self._check()
         width = self.embedding_dim or self.model_dim
-        self.words = nn.Embed(self.vocab_size, width, embedding_init=NORMAL)
-        self.positions = LearnedPositions(self.max_length, NORMAL)
+        self.words = nn.Embed(self.vocab_size, width, embedding_init=self.embedding_init)
+        learned = LearnedPositions(self.max_length, NORMAL)
+        self.positions = SinusoidalPositions() if self.sinusoidal else learned
         self.types = nn.Embed(self.num_types, width, embedding_init=NORMAL)
         config = BlockConfig(
             dropout=self.dropout,
@@ -187,7 +190,8 @@ class Bert(nn.Module):
     def _rows(self, ids, valid, segments, positions):
         """The rows of the table of positions; ValueError where the table is too short."""
         rows = self.max_length - self.first_position
-        if positions is None and segments is None and ids.shape[-1] > rows:
+        counted = positions is None and segments is None and not self.sinusoidal
+        if counted and ids.shape[-1] > rows:
             raise ValueError(f"a text of {ids.shape[-1]} tokens is longer than {rows} positions")
         if positions is None:
             positions = token_positions(ids, valid, segments)

@@ -54,10 +54,14 @@ class Comparison(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One problem size: its label, and a function that writes config and batches to a folder."""
+    """One problem size: its label, and a function that writes config and batches to a folder.
+
+    `read` says what the systems left in the folder, for the result.
+    """
 
     label: dict[str, object]
     write: Callable[[Path], dict]
+    read: Callable[[Path], dict] = lambda folder: {}
 
 
 def define_output() -> None:
@@ -108,6 +112,7 @@ def main(
         with tempfile.TemporaryDirectory() as folder:
             about = task.write(Path(folder))
             seconds = _compare(comparison, names, values.peer_python, Path(folder), values.rounds)
+            about |= task.read(Path(folder))
         rows += [_row(task, about, name, seconds) for name in names]
     result = {
         "command": command_line(comparison.module, sys.argv[1:]),

@@ -6,13 +6,13 @@ python -m experiments.benchmarks.transcription --checkpoint=FOLDER --audio=a.wav
 FOLDER is Whisper in CTranslate2's format, which both systems read, in float32. Task "window": both
 are given every sound with silence up to 30 seconds. Task "alone": this code is given the sound with
 a second of silence after it, CTranslate2 the window that it needs. Both go from features to tokens,
-greedily, a sound at a time; a line after each task says of how many sounds the tokens are equal.
+greedily, a sound at a time; a line after each task, and the result, say of how many sounds the
+tokens are equal.
 The peer needs `pip install -e .[peers]`, in this environment or in that of `--peer_python`. See
 `experiments.benchmarks.comparison` for the method.
 """
 
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -90,22 +90,26 @@ def tasks() -> Iterator[comparison.Task]:
     values = flags.FLAGS
     names = values.audio.split(",")
     for padded in (True, False):
-        with tempfile.TemporaryDirectory() as folder:
+
+        def write(folder: Path, padded: bool = padded) -> dict:
             config = {"checkpoint": values.checkpoint, "audio": names, "in_window": padded}
-            config["folder"] = folder
-            label = {"sounds": "window" if padded else "alone"}
-            yield comparison.Task(label, lambda place, config=config: write_task(place, config))
-            _print_agreement(Path(folder), len(names))
+            return write_task(folder, config | {"folder": str(folder)})
+
+        label = {"sounds": "window" if padded else "alone"}
+        yield comparison.Task(label, write, lambda folder: agreement(folder, len(names)))
 
 
-def _print_agreement(folder: Path, count: int) -> None:
-    """Of how many sounds the tokens of this code are those of each peer."""
+def agreement(folder: Path, count: int) -> dict:
+    """Of how many sounds the tokens of this code are those of each peer that ran."""
     ours = [(folder / f"ours.{number}.json").read_text() for number in range(count)]
+    found = {}
     for name in COMPARISON.peers:
         paths = [folder / f"{name}.{number}.json" for number in range(count)]
         if all(path.is_file() for path in paths):
             same = sum(path.read_text() == one for path, one in zip(paths, ours, strict=True))
+            found[name] = same
             print(f"{name}: the tokens of {same} of {count} sounds are equal")
+    return {"same_tokens": found}
 
 
 def _main(argv: Sequence[str]) -> None:

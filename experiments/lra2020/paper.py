@@ -5,6 +5,8 @@ import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from flax import linen as nn
+
 from attn_research.attention import BigBird, Full, Mask, Window, longformer
 from attn_research.layers.feed_forward import GLOROT
 from attn_research.layers.lsh import LSHAttention
@@ -77,9 +79,11 @@ def make_network(config: Config, task: TextClassificationTask) -> BertClassifier
         **model.sizes(),
         heads=("pooler", "classifier"),
         num_classes=task.num_outputs,
-        max_length=longest(part.text) + max(16, part.batching.bucket_width),  # its bucket
         dropout=model.dropout,
         mask=attention.mask,
+        # As in the arena, whose networks learn no positions.
+        sinusoidal=True,
+        embedding_init=nn.initializers.normal(1.0),
         kernel_init=GLOROT,
         attention=attention.heads,
         implementation=config.execution.named_implementation,

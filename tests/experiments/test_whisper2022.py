@@ -1,8 +1,10 @@
 """The papers on speech at tiny scale, through their rows, results and responses."""
 
+import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
@@ -210,3 +212,23 @@ def test_rows_of_words_are_the_means_of_their_tokens():
     found = word_rows(weights, [1, 2])
     np.testing.assert_array_equal(found[:, 0], weights[:, 0])
     np.testing.assert_array_equal(found[:, 1], weights[:, 1:3].mean(axis=1))
+
+
+# Layers, width and heads of table 1; the sines of the encoder count too, as in the published files.
+@pytest.mark.parametrize(
+    ("layers", "width", "heads", "parameters"),
+    [(4, 384, 6, 37_760_256), (6, 512, 8, 72_593_408), (12, 768, 12, 241_734_144)],
+)
+def test_parameter_counts_of_the_published_sizes(layers, width, heads, parameters):
+    given = dict(num_layers=layers, decoder_layers=layers, model_dim=width, mlp_dim=4 * width)
+    config = resolve(PAPER, "transcribe", given | {"num_heads": heads, "scale": "paper"})
+    words = dataclasses.make_dataclass("Words", ["vocab_size"])(51_864)  # of the English models
+    network = PAPER.network(config, words)
+    inputs = jnp.zeros((1, 4, 80)), jnp.ones((1, 4), bool), jnp.zeros((1, 2), jnp.int32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *inputs)
+    found = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    attention, mlp, norm = 4 * width**2 + 3 * width, 8 * width**2 + 5 * width, 2 * width
+    encoder = layers * (attention + mlp + 2 * norm) + norm
+    encoder += 3 * 80 * width + 3 * width**2 + 2 * width + 1500 * width
+    decoder = layers * (2 * attention + mlp + 3 * norm) + norm + (51_864 + 448) * width
+    assert found == encoder + decoder == parameters
