@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from attn_research.attention.backends.divided import num_traced
 from attn_research.training.mesh import BATCH_AXES, TensorRules, partition_specs
 from attn_research.training.step import KeyedUpdate, Step, TrainState, make_gradients, make_update
 from attn_research.training.trainable import split
@@ -126,7 +127,14 @@ class Sharded:
                 axis_names=set(axes),
                 check_vma=False,  # the sums over devices are explicit, above
             )
-            return sharded_gradients(params, batch, key)
+            before = num_traced()
+            found = sharded_gradients(params, batch, key)
+            if every and num_traced() == before:
+                raise ValueError(
+                    f"--mesh has sequence={self.mesh.shape['sequence']}, and this model has no "
+                    "attention that a ring computes: give another axis"
+                )
+            return found
 
         return gradients
 

@@ -88,3 +88,14 @@ def test_what_a_device_needs_shrinks_with_their_number():
     assert traffic["collective-permute"].count == 2 * 8 * (2 + 4)
     of_states = 4 * 4096 * 32 * 4
     assert traffic["all-gather"].bytes < 1.1 * of_states  # the gradient of the embedding
+
+
+def test_a_model_without_attention_over_texts_is_refused():
+    placement, batch, state, optimizer = prepare(NETWORKS["gpt"], 64, "sequence=8")
+
+    def loss(params, batch, key):
+        total = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+        return Sums(total, jnp.float32(1), {})
+
+    with pytest.raises(ValueError, match="sequence=8, and this model has no attention that a ring"):
+        placement.lower(loss, optimizer, KEY, state, batch)

@@ -4,6 +4,7 @@ The arrays of a call are whole, as the program sees them; here each device of th
 of the queries, keys and values, and `ring_attend` does the rest.
 """
 
+from collections import Counter
 from typing import Any
 
 import jax
@@ -18,12 +19,18 @@ from attn_research.attention.call import Attended, AttentionCall
 from attn_research.types import Array, PyTree, Shaped
 
 AXIS = "sequence"
+_TRACED = Counter()  # calls that became a ring in this process
 
 
 def num_parts() -> int:
     """The number of devices among which the program being traced divides its sequences."""
     mesh = jax.sharding.get_abstract_mesh()
     return mesh.shape[AXIS] if not mesh.empty and AXIS in mesh.auto_axes else 1
+
+
+def num_traced() -> int:
+    """The number of calls so far that became a ring, by which a caller tells if there were any."""
+    return _TRACED["calls"]
 
 
 def divide(tree: PyTree) -> PyTree:
@@ -73,6 +80,7 @@ def closes_over_arrays(bias: Any, rank: int) -> bool:
 
 def attend(call: AttentionCall) -> Attended:
     """Attention whose queries, keys and values are divided over the axis."""
+    _TRACED["calls"] += 1
     num_queries, call = call.lengths[0], _padded(call, num_parts())
     rest = call.replace(query=None, key=None, value=None)
     of_arrays, arrays = rest.split(lambda call: call)
