@@ -68,7 +68,7 @@ ROWS = {
     "BERT-large": _sized("large", params=340e6, perplexity=3.23),
 }
 # Masked words of a real text are learned within minutes from short rows, each of whose positions is
-# then seen often, and with large steps; in rows of 128 they stay as likely as their frequency.
+# then seen often, and with large steps; in rows of 128 it takes far longer.
 _TEXT = dict(
     kernel_init="glorot",
     optimizer="muon",

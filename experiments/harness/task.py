@@ -117,7 +117,7 @@ def _over_pixels(maps: Mapping[str, AttentionMap]) -> View:
     cells = [f"{row + 1}, {column + 1}" for row, column in np.ndindex(rows, columns)]
     weights = np.stack([each.weights.ravel() for each in maps.values()])[None, None]
     picture = Picture(first.pixels, (rows, columns))
-    return View("attention to the image", weights, [*maps], cells, picture=picture)
+    return View("attention to pixels", weights, [*maps], cells, picture=picture)
 
 
 def _spectrogram(each: AttentionMap) -> Picture | None:
