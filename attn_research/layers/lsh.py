@@ -3,7 +3,7 @@
 Kitaev, Kaiser, Levskaya 2020, section 2.
 """
 
-from typing import Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,6 @@ from einops import rearrange
 
 from attn_research.attention import (
     Attended,
-    Capture,
-    Mask,
     Rotation,
     bucket_attend,
     bucket_counts,
@@ -20,13 +18,12 @@ from attn_research.attention import (
     shared_keys,
 )
 from attn_research.attention.lsh import OWN
-from attn_research.attention.scores import ScaledDot
 from attn_research.decoding.cache import KeyValues
-from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.by_content import ContentAttention
 from attn_research.types import Array, Float
 
 
-class LSHAttention(MultiHeadAttention):
+class LSHAttention(ContentAttention):
     """Heads whose keys are their queries, of length 1, and that attend within buckets of a hash.
 
     `num_rounds` of hashing find keys, as `bucket_attend` has it with chunks of `chunk` positions;
@@ -37,6 +34,8 @@ class LSHAttention(MultiHeadAttention):
 
     num_rounds: int = 4
     chunk: int = 64
+    title: ClassVar[str] = "LSH attention"
+    own_keys: ClassVar[str] = "queries are the keys, so no heads share keys"
 
     def project(
         self, inputs: Float[Array, "*B S D"], rotation: Rotation | None = None
@@ -45,27 +44,8 @@ class LSHAttention(MultiHeadAttention):
         values = rearrange(self.value(inputs), "... s (n h) -> ... s n h", n=self.num_heads)
         return KeyValues(shared_keys(self._queries(inputs, rotation)), values)
 
-    def attend_heads(
-        self,
-        inputs: Float[Array, "*B T D"],
-        memory: KeyValues,
-        mask: Mask,
-        *,
-        train: bool = False,
-        rotation: Rotation | None = None,
-        capture: Literal["all"] | Capture | None = None,
-        **others,
-    ) -> Attended:
-        """Contexts of the heads [*B, T, N, Hv], and weights if captured.
-
-        ValueError for positions of a cache, for a bias, and for the capture of some heads.
-        """
-        if any(other is not None for other in others.values()):  # "positions" and "bias"
-            raise ValueError(
-                "LSH attention is of whole sequences without a bias: decode without a cache, and "
-                "give positions to the embeddings or by a rotation"
-            )
-        query = self._queries(inputs, rotation)
+    def attend_by_content(self, query, memory, mask, *, train, capture) -> Attended:
+        """Contexts of the heads [*B, T, N, Hv], and weights if captured."""
         if not self.num_rounds:
             return self.attend_projected(
                 query, memory, mask, bias=_own_last, train=train, capture=capture
@@ -81,20 +61,10 @@ class LSHAttention(MultiHeadAttention):
             chunk=self.chunk, key=memory.keys, mask=mask, capture=capture,
         )  # fmt: skip
 
-    def _queries(self, inputs, rotation):
-        query = rearrange(self.query(inputs), "... t (n h) -> ... t n h", n=self.num_heads)
-        return query if rotation is None else rotation(query)
+    def _has_own(self):
+        return self.num_rounds > 0
 
     def _projections(self):
-        if self.num_kv_heads not in (None, self.num_heads):
-            raise ValueError("LSH attention: queries are the keys, so no heads share keys")
-        if self.dropout or self.scoring.make_score is not ScaledDot:
-            raise ValueError("LSH attention scores by scaled_dot, without dropout of weights")
-        if self.num_rounds and self.implementation is not None:
-            raise ValueError(
-                f"implementation {self.implementation!r}: LSH attention has one of its own, so "
-                "name none"
-            )
         query, _, value = super()._projections()
         return query, None, value
 

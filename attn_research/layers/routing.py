@@ -3,24 +3,22 @@
 Roy, Saffar, Vaswani, Grangier 2020, section 4.1.
 """
 
-from typing import Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from einops import rearrange
 from flax import linen as nn
 
-from attn_research.attention import Attended, Capture, Mask, Rotation
+from attn_research.attention import Attended, Mask, Rotation
 from attn_research.attention.array_masks import Padding
 from attn_research.attention.masks import And
 from attn_research.attention.routing import centroid_gradient, routing_attend
-from attn_research.attention.scores import ScaledDot
 from attn_research.decoding.cache import KeyValues
-from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.by_content import ContentAttention
 from attn_research.types import Array, Bool, Float
 
 
-class RoutingAttention(MultiHeadAttention):
+class RoutingAttention(ContentAttention):
     """Heads whose queries and keys attend within `num_clusters` clusters of a k-means.
 
     A cluster has the `size` queries and as many keys that are nearest to its centroid, or where
@@ -34,6 +32,8 @@ class RoutingAttention(MultiHeadAttention):
     num_clusters: int = 16
     size: int | None = None
     share_keys: bool = False
+    title: ClassVar[str] = "routing attention"
+    own_keys: ClassVar[str] = "every head has its own keys, so none share them"
 
     def setup(self):
         super().setup()
@@ -47,29 +47,9 @@ class RoutingAttention(MultiHeadAttention):
         keys = self.query if self.share_keys else self.key
         return self._key_values(keys(inputs), self.value(inputs), rotation)
 
-    def attend_heads(
-        self,
-        inputs: Float[Array, "*B T D"],
-        memory: KeyValues,
-        mask: Mask,
-        *,
-        train: bool = False,
-        rotation: Rotation | None = None,
-        capture: Literal["all"] | Capture | None = None,
-        **others,
-    ) -> Attended:
-        """Contexts of the heads [*B, T, N, Hv], and weights if captured.
-
-        ValueError for positions of a cache, for a bias, and for the capture of some heads.
-        """
-        if any(other is not None for other in others.values()):  # "positions" and "bias"
-            raise ValueError(
-                "routing attention is of whole sequences without a bias: decode without a cache, "
-                "and give positions to the embeddings or by a rotation"
-            )
-        query = rearrange(self.query(inputs), "... t (n h) -> ... t n h", n=self.num_heads)
-        query = query if rotation is None else rotation(query)
-        key, length, valid = memory.keys, inputs.shape[-2], real_tokens(mask)
+    def attend_by_content(self, query, memory, mask, *, train, capture) -> Attended:
+        """Contexts of the heads [*B, T, N, Hv], and weights if captured."""
+        key, length, valid = memory.keys, query.shape[-3], real_tokens(mask)
         size = -(-length // self.num_clusters) if self.size is None else min(self.size, length)
         context, weights = routing_attend(
             query,
@@ -88,15 +68,6 @@ class RoutingAttention(MultiHeadAttention):
         return Attended(_with_gradient(context, self.centroids, pull), weights)
 
     def _projections(self):
-        if self.num_kv_heads not in (None, self.num_heads):
-            raise ValueError("routing attention: every head has its own keys, so none share them")
-        if self.dropout or self.scoring.make_score is not ScaledDot:
-            raise ValueError("routing attention scores by scaled_dot, without dropout of weights")
-        if self.implementation is not None:
-            raise ValueError(
-                f"implementation {self.implementation!r}: routing attention has one of its own, so "
-                "name none"
-            )
         query, key, value = super()._projections()
         return query, None if self.share_keys else key, value
 

@@ -67,13 +67,16 @@ def look_at_checkpoint(path: str, given: Given | None) -> Looked:
 
 
 def _of_kind(given: Given | None, kind: str) -> Any:
-    wanted = kind.replace("and ", "and --")
     if given is None:
-        raise ValueError(f"an input is missing: this model reads {kind}, give --{wanted}")
+        raise ValueError(f"an input is missing: this model reads {kind}, give {_flags(kind)}")
     if given.kind != kind:
-        flag = given.kind.replace("and ", "and --")
-        raise ValueError(f"--{flag}: this model reads {kind}, give --{wanted}")
+        raise ValueError(f"{_flags(given.kind)}: this model reads {kind}, give {_flags(kind)}")
     return given.value
+
+
+def _flags(kind: str) -> str:
+    """The flags of a kind of input."""
+    return " and ".join(f"--{each}" for each in kind.split(" and "))
 
 
 def look_at_arrays(path: Path) -> Looked:

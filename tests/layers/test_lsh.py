@@ -7,11 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Capture as CaptureHeads
 from attn_research.attention import Causal, Full, Padding
 from attn_research.layers.embeddings import LearnedPositions
 from attn_research.layers.lsh import LSHAttention
-from attn_research.layers.scoring import make_scoring
 from attn_research.models.gpt import GPT
 from tests.comparison import assert_trees_close
 
@@ -86,29 +84,3 @@ def test_a_language_model_of_these_heads_sees_of_what_follows_at_most_its_hash()
     full, after = (whole.apply(params, x).logits for x in (ids, ids.at[:, -1].add(1) % 11))
     np.testing.assert_allclose(after[:, :-1], full[:, :-1], atol=1e-6)
     assert np.isfinite(logits).all() and np.isfinite(changed).all()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (dict(num_kv_heads=1), "no heads share keys"),
-        (dict(implementation="tiled"), "has one of its own, so name none"),
-        (dict(dropout=0.1), "without dropout of weights"),
-        (dict(scoring=make_scoring("dot")), "scores by scaled_dot"),
-    ],
-)
-def test_what_the_hash_does_not_have_is_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        heads(**options).init(jax.random.key(1), INPUTS, Full(), method=call)
-
-
-def test_caches_biases_and_some_heads_are_refused(params):
-    def bias(q_pos, k_pos):
-        return 0.0 * (q_pos - k_pos)
-
-    for options, message in (
-        (dict(bias=bias), "without a bias"),
-        (dict(capture=CaptureHeads((0,), (0,))), 'give capture="all"'),
-    ):
-        with pytest.raises(ValueError, match=message):
-            heads().apply(params, INPUTS, Full(), method=call, **options)

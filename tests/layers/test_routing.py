@@ -8,12 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from attn_research.attention import Capture as CaptureHeads
 from attn_research.attention import Causal, Full, Padding, Window
 from attn_research.attention.routing import centroid_gradient
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.routing import RoutingAttention, real_tokens
-from attn_research.layers.scoring import make_scoring
 from attn_research.models.bert import Bert
 from attn_research.models.gpt import GPT
 
@@ -121,29 +119,3 @@ def test_the_padding_of_a_mask():
     assert real_tokens(Causal() & Window(1, 1)) is None
     assert real_tokens(Causal() | Padding(VALID)) is None
     np.testing.assert_array_equal(real_tokens(Padding(other) & Padding(VALID)), other & VALID)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (dict(num_kv_heads=1), "every head has its own keys"),
-        (dict(implementation="tiled"), "has one of its own, so name none"),
-        (dict(dropout=0.1), "without dropout of weights"),
-        (dict(scoring=make_scoring("dot")), "scores by scaled_dot"),
-    ],
-)
-def test_what_routing_does_not_have_is_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        heads(**options).init(jax.random.key(1), INPUTS, Full(), method=call)
-
-
-def test_caches_biases_and_some_heads_are_refused(params):
-    def bias(q_pos, k_pos):
-        return 0.0 * (q_pos - k_pos)
-
-    for options, message in (
-        (dict(bias=bias), "without a bias"),
-        (dict(capture=CaptureHeads((0,), (0,))), 'give capture="all"'),
-    ):
-        with pytest.raises(ValueError, match=message):
-            heads().apply(params, INPUTS, Full(), method=call, **options)

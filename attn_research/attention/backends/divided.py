@@ -64,12 +64,12 @@ def unsupported(call: AttentionCall) -> str | None:
         return f"no mesh axis {AXIS!r} divides this program"
     if not call.counted:
         return "positions of its own are not for a ring: leave them out"
-    if call.bias is not None and closes_over_arrays(call.bias, call.query.ndim):
+    if call.bias is not None and _closes_over_arrays(call.bias, call.query.ndim):
         return "bias is a function that closes over arrays: give a pytree of them, as ALiBi is"
     return ring.unsupported(call)
 
 
-def closes_over_arrays(bias: Any, rank: int) -> bool:
+def _closes_over_arrays(bias: Any, rank: int) -> bool:
     """Whether a plain function takes arrays of the program from around it."""
     if hasattr(bias, "dtype") or not jax.tree_util.all_leaves([bias]):
         return False

@@ -22,12 +22,13 @@ class Answers(NamedTuple):
     """The distribution of the answer, and the attention of two words before it.
 
     Weights are those of each layer and head to the cells of the images, of `WORDS`: of the last
-    word of the question, and to each image of the word that stands for it. None of a network
-    without images, and of several networks.
+    word of the question, and to each image of the word that stands for it. `words` are the means
+    over layers and heads of every word. None of a network without images, and of several networks.
     """
 
     probs: Float[Array, "B V"]
     weights: Float[Array, "B W L N I P"] | None
+    words: Float[Array, "B T I P"] | None
 
 
 def at_places(values: Float[Array, "B T *rest"], places: Array) -> Float[Array, "B *rest"]:
@@ -42,32 +43,12 @@ def answer(networks: Sequence[nn.Module], params: Sequence[PyTree], batch: Encod
     return jax.tree.map(np.asarray, found)
 
 
-def attention_of_words(
-    network: nn.Module, params: PyTree, batch: Encoded
-) -> Float[np.ndarray, "B T I P"] | None:
-    """The weights of the cells of all images for each word, the mean over layers and heads.
-
-    None of a network without images.
-    """
-    found = _means(network)(params, batch.images, batch.ids)
-    return None if found is None else np.asarray(found)
-
-
-@functools.cache
-def _means(network: nn.Module) -> Callable[..., Float[Array, "B T I P"] | None]:
-    def program(params, images, ids):
-        found = network.apply(params, ids[:, :-1], as_floats(images), capture="all")
-        return None if found.weights is None else found.weights.mean(axis=(1, 2))
-
-    return over_cores(program)
-
-
 @functools.cache
 def _program(networks: tuple[nn.Module, ...]) -> Callable[..., Answers]:
     capture = "all" if len(networks) == 1 else None
 
     def program(params, images, ids, places):
-        before, probs, weights = jnp.maximum(places - 1, 0), [], None
+        before, probs, weights, words = jnp.maximum(places - 1, 0), [], None, None
         for network, p in zip(networks, params, strict=True):
             found = network.apply(p, ids[:, :-1], as_floats(images), capture=capture)
             probs.append(jax.nn.softmax(at_places(found.logits, before)))
@@ -76,6 +57,7 @@ def _program(networks: tuple[nn.Module, ...]) -> Callable[..., Answers]:
                 of_images = found.weights[:, :, :, : images.shape[1]]  # images come first
                 own = jnp.einsum("b l n i i p -> b l n i p", of_images)
                 weights = jnp.stack([last, own], axis=1)
-        return Answers(sum(probs) / len(probs), weights)
+                words = found.weights.mean(axis=(1, 2))
+        return Answers(sum(probs) / len(probs), weights, words)
 
     return over_cores(program)

@@ -40,10 +40,11 @@ class Pointer(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The distribution of one answer, and the weights of `WORDS`, if there are any."""
+    """The distribution of one answer, and the weights of `WORDS` and of each word, if any."""
 
     probs: Float[np.ndarray, "V"]
     weights: Float[np.ndarray, "W L N I P"] | None
+    words: Float[np.ndarray, "T I P"] | None = None
 
     @property
     def last(self) -> Float[np.ndarray, "L N I P"]:
@@ -68,8 +69,9 @@ def _normalized(weights: Float[np.ndarray, "I P"]) -> Float[np.ndarray, "I P"]:
 
 def rows(answers: Answers) -> Iterator[Row]:
     """The rows of a batch."""
-    weights = [None] * len(answers.probs) if answers.weights is None else answers.weights
-    return map(Row, answers.probs, weights)
+    if answers.weights is None:
+        return map(Row, answers.probs, [None] * len(answers.probs))
+    return map(Row, *answers)
 
 
 def best_pointer(

@@ -25,7 +25,7 @@ from experiments.harness.task import Response
 from experiments.tasks.images import as_floats, numbered
 from experiments.tasks.visual_questions import data, predictions
 from experiments.tasks.visual_questions.data import IMAGE_ID, Encoded, Split
-from experiments.tasks.visual_questions.inference import answer, at_places, attention_of_words
+from experiments.tasks.visual_questions.inference import answer, at_places
 
 BATCH = 200  # questions of a batch of evaluation
 
@@ -170,8 +170,7 @@ class VisualQuestionsTask:
             batch, words = split.batch([0], 1), question.text.split()
             (row,) = predictions.rows(answer(networks, params, batch))
             maps = {}
-            if row.weights is not None:
-                (weights,) = attention_of_words(networks[0], params[0], batch)
-                maps = dict(zip(numbered(words), weights[len(names) :], strict=False))
+            if row.words is not None:
+                maps = dict(zip(numbered(words), row.words[len(names) :], strict=False))
             unknown = unknown_words(zip(words, split.texts.ids[0, len(names) :], strict=False))
             yield predictions.respond(part, self.tokenizer, source, row, maps, unknown)
