@@ -97,7 +97,7 @@ class TopK:
         )
 
 
-def _ranked(scores: Array, allowed: Array) -> tuple[Array, Array, Array]:
+def _ranked(scores: Array, allowed: ArrayLike) -> tuple[Array, Array, Array]:
     """Scores less the highest of their row, the same in falling order, and which of them count.
 
     None is below -4, which is past where both normalizers end; a score of -inf does not count.

@@ -1,14 +1,15 @@
 """Attention of a recurrent decoder over a memory of annotations.
 
-Any score of `layers/scoring.py` goes with any locality of `layers/masking.py`.
+Any score of `layers/scoring.py` goes with any locality of `layers/masking.py` and any normalizer.
 """
 
 from typing import Literal, NamedTuple
 
 from flax import linen as nn
 
-from attn_research.attention import Attended, Padding, Positions, attend
+from attn_research.attention import Attended, Padding, Positions, attend, softmax
 from attn_research.layers.masking import Positional, intersect
+from attn_research.layers.normalizing import Normalizer
 from attn_research.layers.scoring import Scoring
 from attn_research.types import Array, Bool, Float, Int
 
@@ -24,11 +25,13 @@ class Memory(NamedTuple):
 class MemoryAttention(nn.Module):
     """Attention of decoder states over a memory, whose keys are projected once per sentence.
 
-    A locality is called as `locality(states, valid) -> (mask, normalizer)`.
+    A locality is called as `locality(states, valid, normalizer) -> (mask, normalizer)`: it may
+    weigh what the normalizer of the layer gives.
     """
 
     scoring: Scoring
     locality: nn.Module = Positional()
+    normalizer: Normalizer = softmax
     implementation: str | None = None
 
     def project(self, annotations: Float[Array, "B S D"], valid: Bool[Array, "B S"]) -> Memory:
@@ -49,7 +52,7 @@ class MemoryAttention(nn.Module):
         `positions` are those of the states in the target, counted from 0 where None.
         """
         query = self.scoring.project_query(states)
-        mask, normalizer = self.locality(states, memory.valid)
+        mask, normalizer = self.locality(states, memory.valid, self.normalizer)
         context, weights = attend(
             query[:, :, None],
             memory.keys,

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from einops import rearrange
 
-from attn_research.attention import Attended, Capture, Mask, Rotation
+from attn_research.attention import Attended, Capture, Mask, Rotation, softmax
 from attn_research.attention.scores import ScaledDot
 from attn_research.decoding.cache import KeyValues
 from attn_research.layers.multihead import MultiHeadAttention
@@ -66,8 +66,11 @@ class ContentAttention(MultiHeadAttention):
     def _projections(self):
         if self.num_kv_heads not in (None, self.num_heads):
             raise ValueError(f"{self.title}: {self.own_keys}")
-        if self.dropout or self.scoring.make_score is not ScaledDot:
-            raise ValueError(f"{self.title} scores by scaled_dot, without dropout of weights")
+        if self.scoring.make_score is not ScaledDot or self.normalizer != softmax or self.dropout:
+            raise ValueError(
+                f"{self.title} scores by scaled_dot and normalizes by softmax, without dropout of "
+                "weights"
+            )
         if self._has_own() and self.implementation is not None:
             raise ValueError(
                 f"implementation {self.implementation!r}: {self.title} has one of its own, so "

@@ -19,9 +19,9 @@ from attn_research.attention import (
     Segments,
     Window,
     longformer,
-    softmax,
 )
 from attn_research.layers.dense import Dense
+from attn_research.layers.normalizing import Normalizer
 from attn_research.types import Array, Bool, Float, Int
 
 Initializer = nn.initializers.Initializer
@@ -69,7 +69,7 @@ def within_texts(
     )
 
 
-Located = tuple[Mask, Callable[..., Array]]
+Located = tuple[Mask, Normalizer]
 
 
 class Positional(nn.Module):
@@ -81,8 +81,10 @@ class Positional(nn.Module):
 
     mask: Mask = Full()
 
-    def __call__(self, states: Float[Array, "B T D"], valid: Bool[Array, "B S"]) -> Located:
-        return self.mask, softmax
+    def __call__(
+        self, states: Float[Array, "B T D"], valid: Bool[Array, "B S"], normalizer: Normalizer
+    ) -> Located:
+        return self.mask, normalizer
 
 
 class Predictive(nn.Module):
@@ -97,13 +99,15 @@ class Predictive(nn.Module):
     kernel_init: Initializer = LECUN_NORMAL
 
     @nn.compact
-    def __call__(self, states: Float[Array, "B T D"], valid: Bool[Array, "B S"]) -> Located:
+    def __call__(
+        self, states: Float[Array, "B T D"], valid: Bool[Array, "B S"], normalizer: Normalizer
+    ) -> Located:
         init = self.kernel_init
         hidden = Dense(states.shape[-1], use_bias=False, kernel_init=init, name="hidden")(states)
         place = Dense(1, use_bias=False, kernel_init=init, name="place")(jnp.tanh(hidden))
         length = jnp.sum(valid, axis=-1, keepdims=True)
         center = length * nn.sigmoid(place[..., 0])
-        return Around(center, self.half_width), Gaussian(center, self.half_width / 2)
+        return Around(center, self.half_width), Gaussian(center, self.half_width / 2, normalizer)
 
 
 MakeLocality = Callable[[int, Initializer | None], nn.Module]

@@ -6,9 +6,19 @@ from typing import Literal
 from einops import rearrange
 from flax import linen as nn
 
-from attn_research.attention import Attended, Capture, Dropout, Mask, Positions, Rotation, attend
+from attn_research.attention import (
+    Attended,
+    Capture,
+    Dropout,
+    Mask,
+    Positions,
+    Rotation,
+    attend,
+    softmax,
+)
 from attn_research.decoding.cache import KeyValues
 from attn_research.layers.dense import Dense
+from attn_research.layers.normalizing import Normalizer
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.types import Array, Float
 
@@ -32,6 +42,7 @@ class MultiHeadAttention(nn.Module):
     use_bias: bool | tuple[str, ...] = False
     dropout: float = 0.0
     scoring: Scoring = make_scoring("scaled_dot")
+    normalizer: Normalizer = softmax
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
     input_init: nn.initializers.Initializer | None = None
     implementation: str | None = None
@@ -112,6 +123,7 @@ class MultiHeadAttention(nn.Module):
             *memory,
             score=self.scoring((self.num_heads,), self.head_dim, self.head_dim),
             mask=mask,
+            normalizer=self.normalizer,
             dropout=dropout,
             # `init` sees a few tokens, which may be too few for an implementation.
             implementation=None if self.is_initializing() else self.implementation,

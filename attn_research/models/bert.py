@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.attention import Full, Mask
+from attn_research.attention import Full, Mask, softmax
 from attn_research.layers.contracts import Capture, Classified
 from attn_research.layers.dense import Dense
 from attn_research.layers.embeddings import LearnedPositions, SinusoidalPositions, token_positions
@@ -20,6 +20,7 @@ from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL, MaskedLM, Pooler
 from attn_research.layers.masking import check_layers, within_texts
 from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.normalizing import Normalizer
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.layers.stack import run_layers
@@ -60,7 +61,7 @@ class Bert(nn.Module):
     position is row `first_position` of the table of `max_length` rows, which RoBERTa begins with
     its padding. ALBERT has embeddings of another width, `embedding_dim`, that are projected to
     `model_dim`, and `share_layers`, one set of parameters for all blocks. `mask` is of the
-    self-attention, which may differ by head and layer, `scoring` the score of every head.
+    self-attention, which may differ by head and layer, `scoring` and `normalizer` of every head.
     `attention` makes the heads: `LongformerAttention` projects global tokens separately.
     `kernel_init` is of all kernels: the paper's N(0, 0.02²) is for layers 768 wide, and narrow ones
     learn slowly from it. With `sinusoidal` positions have sines in place of a table.
@@ -85,6 +86,7 @@ class Bert(nn.Module):
     attention_dropout: float = 0.0
     classifier_dropout: float = 0.0
     scoring: Scoring = make_scoring("scaled_dot")
+    normalizer: Normalizer = softmax
     mask: Mask = Full()
     attention: Callable[..., MultiHeadAttention] = MultiHeadAttention
     kernel_init: nn.initializers.Initializer = NORMAL
@@ -117,6 +119,7 @@ class Bert(nn.Module):
             use_bias=True,
             dropout=self.attention_dropout,
             scoring=self.scoring.clone(parent=None),
+            normalizer=self.normalizer,
             kernel_init=self.kernel_init,
             implementation=self.implementation,
         )

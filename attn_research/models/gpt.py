@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.attention import Causal, Full, Mask, Rotary
+from attn_research.attention import Causal, Full, Mask, Rotary, softmax
 from attn_research.decoding.cache import (
     BeamHistory,
     Cache,
@@ -32,6 +32,7 @@ from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL
 from attn_research.layers.masking import check_layers, intersect, within_texts
 from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.normalizing import Normalizer
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.layers.stack import run_layers, unstack, with_params
@@ -112,6 +113,7 @@ class GPT(nn.Module):
     attention_dropout: float = 0.0
     tied: bool = True
     scoring: Scoring = make_scoring("scaled_dot")
+    normalizer: Normalizer = softmax
     mask: Mask = Full()
     attention: Callable[..., MultiHeadAttention] = MultiHeadAttention
     make_block: Callable[..., DecoderBlock] = DecoderBlock
@@ -133,6 +135,7 @@ class GPT(nn.Module):
             use_bias=self.attention_bias,
             dropout=self.attention_dropout,
             scoring=self.scoring.clone(parent=None),
+            normalizer=self.normalizer,
             kernel_init=block.output_init or block.kernel_init,
             input_init=block.kernel_init,
             implementation=self.implementation,

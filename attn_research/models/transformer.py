@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from attn_research.attention import Causal, Full, Mask, Padding, Segments
+from attn_research.attention import Causal, Full, Mask, Padding, Segments, softmax
 from attn_research.decoding.cache import BeamHistory, KeyValueCache, Past, Shared
 from attn_research.layers import contracts
 from attn_research.layers.contracts import Capture, EncoderDecoder
@@ -25,6 +25,7 @@ from attn_research.layers.embeddings import SinusoidalPositions, segment_positio
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.masking import intersect
 from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.normalizing import Normalizer
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.layers.stack import scan_blocks, unstack, with_params
@@ -64,9 +65,10 @@ class Transformer(EncoderDecoder):
 
     Sizes of the paper's base: 6 layers, model_dim 512, mlp_dim 2048, 8 heads, dropout 0.1; d_k and
     d_v are model_dim / num_heads unless given. `tied` shares one matrix among source embedding,
-    target embedding and logits. `positions` makes positional embeddings, `scoring` the score of
-    every head. `num_kv_heads`, `pre_norm` and `attention_dropout` are not in the paper, nor are
-    `mask`, of the encoder's self-attention, and `decoder_mask`, which holds beside the causal one.
+    target embedding and logits. `positions` makes positional embeddings; `scoring` and `normalizer`
+    are of every head. `num_kv_heads`, `pre_norm` and `attention_dropout` are not in the paper, nor
+    are `mask`, of the encoder's self-attention, and `decoder_mask`, which holds beside the causal
+    one.
 
     T5 (Raffel et al. 2020), Marian and Whisper (Radford et al. 2022) are configurations: `block`
     has norms and feed-forward layers, but for dropout and `pre_norm`; `position_bias` and
@@ -102,6 +104,7 @@ class Transformer(EncoderDecoder):
     output_bias: bool = False
     stem: nn.Module | None = None
     scoring: Scoring = make_scoring("scaled_dot")
+    normalizer: Normalizer = softmax
     mask: Mask = Full()
     decoder_mask: Mask = Full()
     implementation: str | None = None
@@ -283,6 +286,7 @@ class Transformer(EncoderDecoder):
             use_bias=self.attention_bias,
             dropout=self.attention_dropout,
             scoring=self.scoring.clone(parent=None),
+            normalizer=self.normalizer,
             # Glorot's for the three as one matrix [D, 3 N H]. Drawn as a matrix each, first scores
             # are twice as far apart, and with much dropout cross-attention is learned late.
             input_init=nn.initializers.variance_scaling(0.5, "fan_avg", "uniform"),

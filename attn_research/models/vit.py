@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
-from attn_research.attention import Full, Mask
+from attn_research.attention import Full, Mask, softmax
 from attn_research.layers.contracts import Capture, Classified, EncodedStates
 from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.dense import Dense
@@ -21,6 +21,7 @@ from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import Pooler
 from attn_research.layers.masking import check_layers
 from attn_research.layers.multihead import MultiHeadAttention
+from attn_research.layers.normalizing import Normalizer
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.layers.stack import run_layers
@@ -52,7 +53,8 @@ class ViT(nn.Module):
     `embedding_norm` normalizes the embeddings, and `patch_bias` is of the map of patches (CLIP has
     the first, not the second).
     In training `drop_path` is the probability that an image skips a layer. `mask` is of the
-    self-attention over class token and patches, `scoring` the score of every head.
+    self-attention over class token and patches, `scoring` and `normalizer` of every
+    head.
     """
 
     num_classes: int
@@ -77,6 +79,7 @@ class ViT(nn.Module):
     patch_bias: bool = True
     resizing: Resizing = "bilinear"
     scoring: Scoring = make_scoring("scaled_dot")
+    normalizer: Normalizer = softmax
     mask: Mask = Full()
     implementation: str | None = None
     remat: Remat = "none"
@@ -106,6 +109,7 @@ class ViT(nn.Module):
             use_bias=self.attention_bias,
             dropout=self.attention_dropout,
             scoring=self.scoring.clone(parent=None),
+            normalizer=self.normalizer,
             implementation=self.implementation,
         )
         config = BlockConfig(

@@ -15,7 +15,8 @@ jax.config.update("jax_num_cpu_devices", NUM_DEVICES)  # before any of them is u
 from absl import app, flags
 
 from attn_research.attention import api
-from attn_research.attention.testing.cases import MASKS, MECHANISMS
+from attn_research.attention.testing.cases import MASKS
+from attn_research.attention.testing.mechanisms import MECHANISMS
 from experiments.conformance import matrix
 from experiments.harness.path_flags import define_path
 

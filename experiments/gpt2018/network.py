@@ -10,13 +10,13 @@ from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.gpt import GPT, GPT1_BLOCK, GPT2_BLOCK, LLAMA_BLOCK
 from experiments.harness.config import Config, fraction, setting
 from experiments.tasks.language_modeling.task import LanguageModelingTask
-from experiments.tasks.networks import StackConfig
+from experiments.tasks.networks import NormalizerConfig, StackConfig
 
 BLOCKS = {"gpt": GPT1_BLOCK, "gpt2": GPT2_BLOCK, "llama": LLAMA_BLOCK}
 
 
 @dataclasses.dataclass(frozen=True)
-class GPTConfig(StackConfig):
+class GPTConfig(NormalizerConfig, StackConfig):
     """The network."""
 
     num_kv_heads: int = setting(
@@ -68,6 +68,7 @@ def make_network(config: Config, task: LanguageModelingTask) -> GPT:
         attention_dropout=model.attention_dropout,
         tied=model.tied,
         scoring=make_scoring(model.score, max_length=context),
+        normalizer=model.make_normalizer(),
         mask=MASKS[model.mask](model.half_width),
         implementation=config.execution.named_implementation,
         remat=config.execution.remat,

@@ -1,7 +1,9 @@
 """Parts of configs of networks that several papers have."""
 
 import dataclasses
+from typing import Literal
 
+from attn_research.layers.normalizing import COUNTING_NORMALIZERS, NORMALIZERS, Normalizer
 from experiments.harness.config import fraction, setting
 
 
@@ -23,3 +25,18 @@ class StackConfig:
             mlp_dim=self.mlp_dim,
             num_heads=self.num_heads,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalizerConfig:
+    """The normalizer of a network's attention."""
+
+    normalizer: Literal[*NORMALIZERS] = setting("softmax", "Normalizer of the scores of a query.")
+    normalizer_keys: int = setting(
+        8, "Keys that top_k keeps, or to whose number the bias of sigmoid is fitted.", 1,
+        needs={"normalizer": COUNTING_NORMALIZERS},
+    )  # fmt: skip
+
+    def make_normalizer(self) -> Normalizer:
+        """The normalizer."""
+        return NORMALIZERS[self.normalizer](self.normalizer_keys)

@@ -13,6 +13,7 @@ from attn_research.models.rnn_search import RNNSearch
 from attn_research.models.transformer import Transformer
 from experiments.harness.config import Clause, Config, OptimizerConfig, setting
 from experiments.harness.paper import Paper, config_optimizer
+from experiments.tasks.networks import NormalizerConfig
 from experiments.tasks.translation.config import LossConfig, SearchConfig, TranslationConfig
 from experiments.tasks.translation.task import TranslationTask
 from experiments.vaswani2017 import tables
@@ -28,7 +29,7 @@ def _knob(default: Any, text: str, minimum: float | None = None, *needs: Clause)
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(NormalizerConfig):
     """The network; sizes have the letters of the paper's Table 3."""
 
     network: Literal["transformer", "rnnsearch"] = setting(
@@ -102,6 +103,7 @@ def make_network(config: Config, task: TranslationTask) -> nn.Module:
         tied=model.tied,
         positions=LearnedPositions(model.max_positions) if learned else SinusoidalPositions(),
         scoring=make_scoring(model.score, max_length=config.task.encoding.max_words + 1),
+        normalizer=model.make_normalizer(),
         implementation=execution.named_implementation,
         remat=execution.remat,
     )
@@ -128,4 +130,5 @@ PAPER = Paper(
     name="vaswani2017", title=TITLE, config=CONFIG, rows=ROWS, default_row="base", scales=SCALES,
     task=TranslationTask, network=make_network, report=tables.report,
     optimizer=lambda config: config_optimizer(config, peak_rate(config)),
+    needs=dict.fromkeys(("normalizer", "normalizer_keys"), (_TRANSFORMER,)),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from experiments.harness.config import Config, OptimizerConfig, fraction, settin
 from experiments.harness.paper import Paper
 from experiments.tasks.image_classification.config import ImageClassificationConfig
 from experiments.tasks.image_classification.task import ImageClassificationTask
-from experiments.tasks.networks import StackConfig
+from experiments.tasks.networks import NormalizerConfig, StackConfig
 from experiments.vit2020 import tables
 from experiments.vit2020.rows import ROWS, SCALES
 
@@ -19,7 +19,7 @@ _STEM = {"stem_stages": ()}
 
 
 @dataclasses.dataclass(frozen=True)
-class ViTConfig(StackConfig):
+class ViTConfig(NormalizerConfig, StackConfig):
     """The network; sizes as in the paper's Table 1."""
 
     patch: int = setting(
@@ -60,6 +60,7 @@ def make_network(config: Config, task: ImageClassificationTask) -> ViT:
         **model.sizes(),
         stem=stem,
         scoring=make_scoring(model.score, max_length=(size[0] // model.patch) ** 2 + 1),
+        normalizer=model.make_normalizer(),
         mask=MASKS[model.mask](model.half_width),
         dropout=model.dropout,
         drop_path=model.drop_path,

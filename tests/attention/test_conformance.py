@@ -16,7 +16,6 @@ from attn_research.attention.positions import grid
 from attn_research.attention.scores import Dot
 from attn_research.attention.testing.cases import (
     MASKS,
-    SCORES,
     SIZES,
     SPARSE_MASKS,
     Case,
@@ -26,6 +25,7 @@ from attn_research.attention.testing.cases import (
 )
 from attn_research.attention.testing.comparison import compare
 from attn_research.attention.testing.interpret import interpret_kernels
+from attn_research.attention.testing.mechanisms import SCORES
 
 
 def call_of(case):
@@ -68,6 +68,7 @@ def takes_heads_apart(case):
 def plain_products(case):
     known = all(map(has_tile_rule, filter(None, (case.mask, case.local))))
     plain = known and of_dot(case.score) and not (case.bias or case.gaussian)
+    plain &= case.normalizer == "softmax"
     return plain and takes_heads_apart(case)
 
 
@@ -90,6 +91,11 @@ def documents_and_padding(case):
     return plain_products(case) and plain and any_key and joined_by_and(call_of(case).mask)
 
 
+def in_tiles(case):
+    normalized = case.normalizer in ("softmax", "sigmoid")
+    return normalized and hasattr(call_of(case).score, "pairwise") and takes_heads_apart(case)
+
+
 # One row per implementation: the cases it supports. It must refuse the others.
 SUPPORTS = {
     "ring": lambda case: False,  # of a program that a mesh divides: test_ring
@@ -98,7 +104,7 @@ SUPPORTS = {
     "pallas": plain_products,
     "splash": documents_and_padding,
     "gathered": few_keys,
-    "tiled": lambda case: hasattr(call_of(case).score, "pairwise") and takes_heads_apart(case),
+    "tiled": in_tiles,
     "reference": lambda case: True,
 }
 # They give no weights.

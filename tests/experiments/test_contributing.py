@@ -10,7 +10,7 @@ import pytest
 
 from tests.experiments.contributing import ROOT, apply, blocks, commands
 
-PLACES = {"A score": 4, "A mask": 4, "A task": 1}
+PLACES = {"A score": 4, "A mask": 4, "A normalizer": 4, "A task": 1}
 
 
 @pytest.fixture
@@ -47,18 +47,20 @@ def test_examples_edit_the_stated_number_of_files():
     assert folders == {"experiments/reversal2026"}
 
 
-def test_a_score_and_a_mask_pass_conformance_and_run_in_every_model_by_flag(copy):
-    assert edit(copy, "A score") and edit(copy, "A mask")
-    of_score, of_mask = commands("A score"), commands("A mask")
-    score, mask = (found[0].rpartition("=")[2] for found in (of_score, of_mask))
-    cases = [f"--mechanisms={score}", f"--masks={mask}"]
+def test_mechanisms_pass_conformance_and_run_in_every_model_by_flag(copy):
+    headings = "A score", "A mask", "A normalizer"
+    assert all(edit(copy, heading) for heading in headings)
+    of_each = [commands(heading) for heading in headings]
+    score, mask, normalizer = (found[0].rpartition("=")[2] for found in of_each)
+    cases = [f"--mechanisms={score},{normalizer}", f"--masks={mask}"]
     words = ["--implementations=reference,tiled", "--samples=0", "--notransformations", *cases]
     table = call(copy, "-m", "experiments.conformance", "--noprogress", *words)
     assert "**0 pass" not in table and "0 are wrong" in table
-    # A command of each, with the flags of both.
-    for command, other in zip(of_score, of_mask, strict=True):
-        assert command.split()[:3] == other.split()[:3]
-        small = [other.split()[-1], "--num_steps=2", "--eval_every=2", "--noprogress"]
+    # A command of each paper, with the flags of all.
+    for command, *others in zip(*of_each, strict=True):
+        assert all(command.split()[:3] == other.split()[:3] for other in others)
+        small = [other.split()[-1] for other in others]
+        small += ["--num_steps=2", "--eval_every=2", "--noprogress"]
         small += [] if "vit2020" in command else ["--train_pairs=300", "--test_pairs=4"]
         assert "results" in call(copy, *command.split()[1:], *small)
 

@@ -60,6 +60,9 @@ from tests.experiments.contributing import ROOT
             "--placement=auto or sharded or pmap",
         ),
         ("vit2020", "small", {"cpu_devices": 2, "placement": "jit"}, "--placement=auto or sharded"),
+        ("vit2020", "small", {"normalizer_keys": 3}, "--normalizer=sigmoid or top_k"),
+        ("vaswani2017", "RNNsearch", {"normalizer": "entmax15"}, "--network=rnnsearch, which row"),
+        ("bahdanau2014", "RNNencdec-50", {"normalizer": "top_k"}, "--attention=False, which row"),
         # Against what a row sets itself.
         (
             "luong2015", "general", {"score": "dot"},

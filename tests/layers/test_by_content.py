@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from attn_research.attention import Capture as CaptureHeads
-from attn_research.attention import Full
+from attn_research.attention import Full, sparsemax
 from attn_research.layers.lsh import LSHAttention
 from attn_research.layers.routing import RoutingAttention
 from attn_research.layers.scoring import make_scoring
@@ -25,6 +25,7 @@ def call(layer, inputs, mask, **options):
         (dict(implementation="tiled"), "has one of its own, so name none"),
         (dict(dropout=0.1), "without dropout of weights"),
         (dict(scoring=make_scoring("dot")), "scores by scaled_dot"),
+        (dict(normalizer=sparsemax), "normalizes by softmax"),
     ],
 )
 def test_what_such_heads_do_not_have_is_refused(own_keys, options, message):

@@ -1,10 +1,11 @@
 """Small encoder-decoders of every kind, with every score and locality."""
 
-from attn_research.attention import Window
+from attn_research.attention import Sigmoid, Window, entmax15
 from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.embeddings import BucketedBiases, LearnedPositions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.masking import make_locality
+from attn_research.layers.normalizing import NORMALIZERS
 from attn_research.layers.scoring import make_scoring
 from attn_research.models.luong import LuongSeq2Seq
 from attn_research.models.rnn_search import RNNSearch
@@ -16,9 +17,11 @@ SIZES = dict(**VOCAB, hidden_dim=HIDDEN, embedding_dim=5)
 LAYERS = dict(num_layers=3, model_dim=8, mlp_dim=10, num_heads=2)
 
 
-def attention(score, locality="global", half_width=2, *, features=3, max_length=8):
+def attention(
+    score, locality="global", half_width=2, normalizer="softmax", *, features=3, max_length=8
+):
     scoring = make_scoring(score, features=features, max_length=max_length)
-    return MemoryAttention(scoring, make_locality(locality, half_width))
+    return MemoryAttention(scoring, make_locality(locality, half_width), NORMALIZERS[normalizer](2))
 
 
 def rnn_search(*mechanism, **options):
@@ -48,6 +51,7 @@ NETWORKS = {
     "RNNsearch, conditional": rnn_search("additive", conditional=True),
     "RNNsearch, local-p general": rnn_search("general", "local_p"),
     "RNNsearch, local-m location": rnn_search("location", "local_m"),
+    "RNNsearch, sparsemax": rnn_search("additive", "local_p", 2, "sparsemax"),
     "RNNsearch, causal concat": rnn_search("concat", "causal"),
     "Transformer": transformer(),
     "Transformer, T5's": transformer(**T5),
@@ -56,6 +60,8 @@ NETWORKS = {
         scoring=make_scoring("general"), positions=LearnedPositions(30), tied=False
     ),
     "Transformer, additive": transformer(scoring=make_scoring("additive"), attention_bias=True),
+    "Transformer, entmax15": transformer(normalizer=entmax15),
+    "Transformer, sigmoid": transformer(normalizer=Sigmoid(-2.0)),
     "Transformer, windows": transformer(mask=Window(2, 1), decoder_mask=Window(1, 0)),
     "stacked": luong(),
     "stacked, reverse, feed": luong(reverse=True, input_feeding=True),

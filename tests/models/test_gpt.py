@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attn_research.attention import Rotary, Window
+from attn_research.attention import Rotary, TopK, Window
 from attn_research.layers.embeddings import BucketedBiases, LearnedPositions, LinearBiases
 from attn_research.models.gpt import GPT, GPT1_BLOCK, LLAMA_BLOCK, SIZES
 from tests.models.shapes import decoder_shapes, num_parameters
@@ -49,6 +49,7 @@ KINDS = {
     "gpt": dict(block=GPT1_BLOCK, positions=LearnedPositions(T), attention_bias=True),
     "alibi": dict(position_bias=LinearBiases()),
     "t5": dict(position_bias=BucketedBiases(6, 4, bidirectional=False), mask=Window(4, 0)),
+    "top_k": dict(normalizer=TopK(2), rotary=Rotary(WIDTH, 50.0)),
     "llama": dict(block=LLAMA_BLOCK, rotary=Rotary(WIDTH, 50.0), num_kv_heads=1, tied=False),
 }
 

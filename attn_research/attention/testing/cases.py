@@ -1,7 +1,7 @@
 """Conformance cases of attention: scores, masks, dtypes, sizes and modes.
 
-A new score is a line of `SCORES`, a new mask a line of `make_masks`: the conformance tests and the
-matrix of `experiments.conformance` take both from here.
+A new mask is a line of `make_masks`: the conformance tests and the matrix of
+`experiments.conformance` take masks from here, and scores and normalizers from `mechanisms`.
 """
 
 import dataclasses
@@ -14,17 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attn_research.attention import api, scores
+from attn_research.attention import api
 from attn_research.attention.array_masks import Around, Dense, GlobalTokens, Padding, Segments
 from attn_research.attention.call import AttentionCall
 from attn_research.attention.masks import Causal, Full, Mask, Window
-from attn_research.attention.normalizers import Dropout, Gaussian, softmax
+from attn_research.attention.normalizers import Dropout, Gaussian
 from attn_research.attention.patterns import prefix_lm, streaming
 from attn_research.attention.positions import Positions
 from attn_research.attention.random_blocks import RandomBlocks
 from attn_research.attention.sparse_masks import BlockWindow, Dilated, Global, Strided
-from attn_research.attention.sparse_normalizers import Sigmoid, entmax15, sparsemax
-from attn_research.attention.testing import oracle
+from attn_research.attention.testing.mechanisms import MECHANISMS, NORMALIZERS, SCORES
 from attn_research.attention.varied_masks import ByHead
 from attn_research.types import Array
 
@@ -57,52 +56,6 @@ class Case:
     def __str__(self):
         changed = {k: v for k, v in dataclasses.asdict(self).items() if v != getattr(Case, k)}
         return ", ".join(f"{name} {value}" for name, value in changed.items())
-
-
-class ScoreCase(NamedTuple):
-    """A score: its function in float64 NumPy, its class, and the shape of its parameter.
-
-    `exact(q, k, parameter)` is a score of the oracle, of one head. `make` gives the score of its
-    parameter, whose shape is a tuple, () for a scalar, or a function of H and S; None for a score
-    that has no parameter, for which `make` gets None. `per_head` puts a head axis before it.
-    """
-
-    exact: Callable[..., Any]
-    make: Callable[[Any], Callable[..., Array]]
-    shape: tuple[int, ...] | Callable[[int, int], tuple[int, ...]] | None = None
-    per_head: bool = False
-    wider_keys: int = 0  # how much wider keys are than queries
-
-    def parameter_shape(self, num_heads: int, width: int, num_keys: int) -> tuple[int, ...] | None:
-        """The shape of the parameter in a case of those sizes."""
-        if self.shape is None:
-            return None
-        shape = self.shape(width, num_keys) if callable(self.shape) else self.shape
-        return (num_heads, *shape) if self.per_head else shape
-
-
-# A score without a gradient of its own in the oracle is differentiated there numerically.
-SCORES = {
-    "dot": ScoreCase(oracle.dot, lambda _: scores.Dot()),
-    "scaled_dot": ScoreCase(oracle.scaled_dot, lambda _: scores.ScaledDot()),
-    "general": ScoreCase(oracle.general, scores.General, lambda h, s: (h, h + 1), False, 1),
-    "general_per_head": ScoreCase(oracle.general, scores.General, lambda h, s: (h, h + 1), True, 1),
-    "additive": ScoreCase(oracle.additive, scores.Additive, lambda h, s: (h,)),
-    "additive_per_head": ScoreCase(oracle.additive, scores.Additive, lambda h, s: (h,), True),
-    "location": ScoreCase(oracle.location, scores.Location, lambda h, s: (h, s + 2)),
-    "location_per_head": ScoreCase(oracle.location, scores.Location, lambda h, s: (h, s - 2), True),
-}
-NORMALIZERS: dict[str, Callable[..., Array]] = {
-    "softmax": softmax,
-    "sparsemax": sparsemax,
-    "entmax15": entmax15,
-    "sigmoid": Sigmoid(),
-}
-# A mechanism is a score, and may have a locality.
-MECHANISMS: dict[str, dict[str, Any]] = {name: {"score": name} for name in SCORES} | {
-    "local-m": {"score": "general", "local": "window"},
-    "local-p": {"score": "general", "local": "around", "gaussian": True},
-}
 
 
 @functools.cache
@@ -242,7 +195,7 @@ def prepare(case: Case, capture: Literal["all"] | None = "all") -> CaseInputs:
         positions = Positions(query=jnp.asarray(rows))
     dropout = Dropout(case.dropout, jax.random.key(1, impl="rbg")) if case.dropout else None
 
-    normalizer = NORMALIZERS[case.normalizer]
+    normalizer = NORMALIZERS[case.normalizer].normalizer
 
     def call(arrays: dict[str, Array]) -> AttentionCall:
         return AttentionCall(

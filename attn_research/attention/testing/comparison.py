@@ -12,13 +12,8 @@ import numpy as np
 from attn_research.attention import attend
 from attn_research.attention.call import Attended
 from attn_research.attention.testing import oracle
-from attn_research.attention.testing.cases import (
-    SCORES,
-    Case,
-    CaseInputs,
-    prepare,
-    random_arrays,
-)
+from attn_research.attention.testing.cases import Case, CaseInputs, prepare, random_arrays
+from attn_research.attention.testing.mechanisms import NORMALIZERS, SCORES
 
 ARITHMETIC = 4e-6  # of float32, whatever the dtype of the operands
 # They multiply weights, and the gradients of scores, in the dtype of the operands.
@@ -163,7 +158,7 @@ def _exact(case: Case, inputs: CaseInputs, got: Attended) -> tuple:
         allowed=inputs.allowed,
         deviation=case.sizes[2] / 4,
         factors=factors,
-        normalizer=case.normalizer,
+        normalizer=NORMALIZERS[case.normalizer].exact,
     )
 
 

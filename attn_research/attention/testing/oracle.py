@@ -5,7 +5,8 @@ score is a function of one head: queries q [B, T, H], keys k [B, S, Hk] and its 
 a scalar or None, give scores [B, T, S]. It may return a pair instead, of the scores and a function
 from their cotangent to the gradients of q, k and the parameter. Where it does not, the gradients
 are central differences, for which a score must depend on its own query and key alone, and on where
-they stand.
+they stand. A normalizer of scores [B, N, T, S] and of which are allowed gives weights, or weights
+and a function from their cotangent to that of the scores, in the same way.
 """
 
 from collections.abc import Callable
@@ -81,7 +82,7 @@ def differentiate(score, q, k, parameter):
             moved = {"q": q, "k": k, "parameter": parameter}
             moved[name] = np.array(moved[name], np.float64)
             moved[name][index] += step
-            sides.append(_scores_of(score(*moved.values())))
+            sides.append(_result_of(score(*moved.values())))
         with np.errstate(invalid="ignore"):  # -inf less -inf
             difference = (sides[0] - sides[1]) / (2 * STEP)
         return np.where(np.isfinite(difference), difference, 0)
@@ -96,10 +97,10 @@ def differentiate(score, q, k, parameter):
             d_parameter = np.reshape(entries, parameter.shape)
         return np.stack(dq, -1), np.stack(dk, -1), d_parameter
 
-    return _scores_of(score(q, k, parameter)), pull
+    return _result_of(score(q, k, parameter)), pull
 
 
-def _scores_of(result):
+def _result_of(result):
     return result[0] if isinstance(result, tuple) else result
 
 
@@ -125,14 +126,23 @@ def softmax(scores, allowed):
     row_max = scores.max(-1, keepdims=True, initial=-np.finfo(float).max)
     exponentials = np.exp(scores - row_max)
     total = exponentials.sum(-1, keepdims=True)
-    return exponentials / np.where(total == 0, 1, total)
+    weights = exponentials / np.where(total == 0, 1, total)
+    return weights, _sharing(weights)
+
+
+def _sharing(share):
+    """The cotangent of scores whose weights keep their sum, of each key's share in a change."""
+
+    def pull(d_weights):
+        total = share.sum(-1, keepdims=True)
+        mean = (share * d_weights).sum(-1, keepdims=True) / np.where(total == 0, 1, total)
+        return share * (d_weights - mean)
+
+    return pull
 
 
 def _of_threshold(power):
-    """Weights max(scores / n - τ, 0)^n that sum to 1, and the share of each key in a gradient.
-
-    τ is found by bisection.
-    """
+    """Weights max(scores / n - τ, 0)^n that sum to 1; τ is found by bisection."""
 
     def normalize(scores, allowed):
         scores = np.where(allowed, scores / power, -np.inf)
@@ -143,23 +153,31 @@ def _of_threshold(power):
             over = (np.maximum(scores - middle, 0) ** power).sum(-1, keepdims=True) >= 1
             low, high = np.where(over, middle, low), np.where(over, high, middle)
         weights = np.maximum(scores - low, 0) ** power
-        return weights, np.where(weights > 0, weights ** (1 - 1 / power), 0)
+        return weights, _sharing(np.where(weights > 0, weights ** (1 - 1 / power), 0))
 
     return normalize
 
 
-def _sigmoid(scores, allowed):
-    return np.where(allowed, 1 / (1 + np.exp(-scores)), 0), None
+sparsemax, entmax15 = _of_threshold(1), _of_threshold(2)
 
 
-# Of scores and which are allowed: weights, and the share of each key in the gradient of the scores,
-# None where a weight depends on its own score alone.
-NORMALIZERS = {
-    "softmax": lambda scores, allowed: (softmax(scores, allowed),) * 2,
-    "sparsemax": _of_threshold(1),
-    "entmax15": _of_threshold(2),
-    "sigmoid": _sigmoid,
-}
+def sigmoid(scores, allowed):
+    weights = np.where(allowed, 1 / (1 + np.exp(-scores)), 0)
+    return weights, lambda d_weights: weights * (1 - weights) * d_weights
+
+
+def differentiate_rows(normalizer, scores, allowed):
+    """The weights of scores, and the function from their cotangent to theirs by differences."""
+
+    def pull(d_weights):
+        d_scores = np.empty_like(scores)
+        for key in range(scores.shape[-1]):
+            step = STEP * (np.arange(scores.shape[-1]) == key)
+            high, low = (_result_of(normalizer(scores + each, allowed)) for each in (step, -step))
+            d_scores[..., key] = (d_weights * (high - low)).sum(-1) / (2 * STEP)
+        return d_scores
+
+    return _result_of(normalizer(scores, allowed)), pull
 
 
 def attend(
@@ -175,13 +193,13 @@ def attend(
     center: Float[np.ndarray, "B T"] | None = None,
     deviation: float = 1.0,
     factors: Float[np.ndarray, "#B #N #T #S"] | float = 1.0,
-    normalizer: str = "softmax",
+    normalizer: Callable[..., Any] = softmax,
 ) -> tuple[Float[np.ndarray, "B T N Hv"], Float[np.ndarray, "B N T S"], Callable[..., Gradients]]:
     """Context, weights, and a function from their cotangents to the gradients by name.
 
     `parameter` belongs to the score; it begins with a head axis where it is `per_head`, and else
-    all heads share it. `center` [B, T] puts a Gaussian on the weights after the softmax; `factors`
-    multiply the weights of the context and not those returned, as dropout does.
+    all heads share it. `center` [B, T] puts a Gaussian on the weights after the normalizer;
+    `factors` multiply the weights of the context and not those returned, as dropout does.
     """
     num_heads, group = query.shape[2], query.shape[2] // key.shape[2]
     q, k, v = query, np.repeat(key, group, axis=2), np.repeat(value, group, axis=2)
@@ -189,7 +207,10 @@ def attend(
     parameters = list(parameter) if per_head else [parameter] * num_heads
     scores, pull_score = _score_of_heads(score, q, k, parameters)
     scores = scores if bias is None else scores + bias
-    probs, share = NORMALIZERS[normalizer](scores, allowed)
+    result = normalizer(scores, allowed)
+    if not isinstance(result, tuple):
+        result = differentiate_rows(normalizer, scores, allowed)
+    probs, pull_normalizer = result
     gauss, offset = 1.0, 0.0
     if center is not None:
         offset = np.arange(k.shape[1]) - center[:, None, :, None]  # [B, 1, T, S]
@@ -200,13 +221,7 @@ def attend(
 
     def pull(d_context, d_weights):
         d_weights = d_weights + factors * np.einsum("btnh,bsnh->bnts", d_context, v)
-        d_probs = d_weights * gauss
-        if share is None:
-            d_scores = probs * (1 - probs) * d_probs
-        else:
-            total = share.sum(-1, keepdims=True)
-            mean = (share * d_probs).sum(-1, keepdims=True) / np.where(total == 0, 1, total)
-            d_scores = share * (d_probs - mean)
+        d_scores = pull_normalizer(d_weights * gauss)
         dq, dk, d_parameters = pull_score(d_scores)
         dv = np.einsum("bnts,btnh->bsnh", kept, d_context)
         gradients = {"query": dq, "key": _sum_groups(dk, group), "value": _sum_groups(dv, group)}

@@ -9,16 +9,21 @@ from attn_research.layers.attention import MemoryAttention
 from attn_research.layers.masking import LOCALITIES, WIDE_LOCALITIES, make_locality
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from experiments.harness.config import Config, setting
+from experiments.tasks.networks import NormalizerConfig
 
 ATTENTION = {"attention": (True,)}
 # What needs attention besides the values of `MemoryConfig`.
 NEEDS = dict.fromkeys(
-    ("implementation", "replace_unknown", "dictionary_pairs", "soft_links"), (ATTENTION,)
+    (
+        *("implementation", "normalizer", "normalizer_keys"),
+        *("replace_unknown", "dictionary_pairs", "soft_links"),
+    ),
+    (ATTENTION,),
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class MemoryConfig:
+class MemoryConfig(NormalizerConfig):
     """Attention of a recurrent decoder over the source, where the network has any."""
 
     score: Literal[*SCORINGS] = setting(
@@ -48,5 +53,6 @@ def make_attention(
     return MemoryAttention(
         make_scoring(part.score, features=features, max_length=max_length, kernel_init=kernel_init),
         make_locality(part.locality, part.half_width, kernel_init=kernel_init),
+        part.make_normalizer(),
         implementation=config.execution.named_implementation,
     )

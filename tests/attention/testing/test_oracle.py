@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attn_research.attention.testing import oracle
-from attn_research.attention.testing.cases import SCORES
+from attn_research.attention.testing.mechanisms import SCORES
 
 
 def draw(score, rng):
