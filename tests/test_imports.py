@@ -32,7 +32,8 @@ MAY_IMPORT = {
 # Each folder of experiments/ that is not a paper, and the parts of experiments/ it may import.
 EXPERIMENTS_MAY_IMPORT = {
     "harness": {"harness"},
-    "tasks": {"tasks", "harness.task", "harness.config"},
+    # Tables that several papers of a task have.
+    "tasks": {"tasks", "harness.task", "harness.config", "harness.paper", "harness.results"},
     "conformance": {"conformance", "harness.results", "harness.path_flags"},
     "published": {
         "published",

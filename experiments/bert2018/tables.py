@@ -53,6 +53,16 @@ def _judged(runs: Sequence[dict]) -> list[float]:
     return [each["blimp"]["accuracy"] for each in scores if "blimp" in each]
 
 
+def _mean(runs: Sequence[dict], name: str, key: str) -> float:
+    return mean(run["scores"]["tests"][name][key] for run in runs)
+
+
+def _on_pairs(results: dict[str, list[dict]]) -> str:
+    """The same of BLiMP's pairs, where both rows judged them."""
+    both, causal = (_judged(results[row]) for row in ("masked", "causal"))
+    return f", in BLiMP {100 * (mean(both) - mean(causal)):+.1f}" if both and causal else ""
+
+
 def notes(results: dict[str, list[dict]]) -> list[str]:
     """What the columns are, and whether the paper's ordering came out."""
     found = [
@@ -63,16 +73,16 @@ def notes(results: dict[str, list[dict]]) -> list[str]:
         "objective, so that of masked words is not comparable with that of next words.",
     ]
     name = test_sets(results)[0]
-    filled = {
-        label: mean(run["scores"]["tests"][name]["filled_accuracy"] for run in runs)
-        for label, runs in results.items()
-    }
-    if {"masked", "causal"} <= filled.keys():
-        gap = 100 * (filled["masked"] - filled["causal"])
-        verb = "came out" if gap > 0 else "did not come out"
+    if {"masked", "causal"} <= results.keys():
+        filled, continued = (
+            100 * (_mean(results["masked"], name, key) - _mean(results["causal"], name, key))
+            for key in ("filled_accuracy", "continued_accuracy")
+        )
+        verb = "came out" if filled > 0 else "did not come out"
         found.append(
             "That attention in both directions fills a blank better than causal attention, as the "
-            f"paper argues in section 3.1, {verb}: {gap:+.1f} points."
+            f"paper argues in section 3.1, {verb}: {filled:+.1f} points. In continuing a text it "
+            f"is {continued:+.1f} points from causal attention{_on_pairs(results)}."
         )
     if any(_judged(runs) for runs in results.values()):
         found.append(

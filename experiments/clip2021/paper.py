@@ -15,13 +15,13 @@ from experiments.harness.config import Config, OptimizerConfig, TrainConfig, set
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.image_retrieval.config import ImageRetrievalConfig
 from experiments.tasks.image_retrieval.task import ImageRetrievalTask
-from experiments.tasks.networks import StackConfig
+from experiments.tasks.networks import StackSizes
 
 _STEM = {"stem_stages": ()}
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipConfig(StackConfig):
+class ClipConfig(StackSizes):
     """Both towers; layers, width and heads are those of the one of images."""
 
     text_layers: int = setting(2, "Layers of the tower of texts.", 1)

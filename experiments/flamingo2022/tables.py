@@ -6,7 +6,8 @@ from attn_research.viewing.tables import Column, Table
 from experiments.harness import results
 from experiments.harness.paper import Paper
 
-POINTS, INSIDE, BEST_HEAD = "points to it", "weight on it", "best head does"
+POINTS, INSIDE = "largest inside", "weight inside"
+BEST_HEAD = f"{POINTS}, best head"
 
 
 def report(folder: Path, paper: Paper) -> None:
@@ -54,12 +55,14 @@ def _on_pointing(found: dict | None) -> list[str]:
         return []
     uniform, center = found["uniform"], found["center"]
     return [
-        f"Pointing, on the {found['questions']:,} questions that ask for something in an image: "
-        "whether the cell that gets most of the attention of the last word is one of those that "
-        "show it, and how much of the weight is there, by the mean over layers and heads; and "
-        "whether the cell does that one head prefers, of the last word or of the word that stands "
-        "for the image, which is the one that points best on the development set. Equal "
-        f"weights have {uniform['weight']:.4f} of the weight there, the middle of the image "
+        f"Pointing is measured on the {found['questions']:,} questions about something whose "
+        f"region in the image is known. {POINTS.capitalize()}: how often the cell of the largest "
+        f"weight is in the region; {INSIDE}: how much of the weight is there. Both are of the last "
+        "word of the question, by the mean over layers and heads. The best head is the one that "
+        "points best on the development set, at the last word or at the word for the image; the "
+        "latter stands before the question, so that its weights are the same for all questions "
+        "about an image. "
+        f"Equal weights have {uniform['weight']:.4f} inside, the middle of the image "
         f"{center['weight']:.4f}."
     ]
 

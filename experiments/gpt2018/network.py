@@ -55,12 +55,17 @@ def _positions(model: GPTConfig, context: int) -> dict:
 
 def make_network(config: Config, task: LanguageModelingTask) -> GPT:
     """The network of a config."""
-    model, context = config.model, config.task.rows.context
+    return make_gpt(config, task.vocab_size, config.task.rows.context)
+
+
+def make_gpt(config: Config, vocab_size: int, context: int) -> GPT:
+    """The decoder of a config, of texts of at most `context` tokens."""
+    model = config.model
     block = BLOCKS[model.block]
     biases = model.biases and block.use_bias
     options = dict(dropout=model.dropout, norm_epsilon=model.norm_epsilon, use_bias=biases)
     return GPT(
-        task.vocab_size,
+        vocab_size,
         **model.sizes(),
         block=dataclasses.replace(block, **options),
         num_kv_heads=model.num_kv_heads or None,

@@ -16,10 +16,9 @@ from attn_research.models.gpt import GPT
 from attn_research.pretrained import network_of, read_checkpoint
 from attn_research.trees import named_leaves
 from attn_research.types import PyTree
-from experiments.gpt2018.network import BLOCKS, GPTConfig, make_network
+from experiments.gpt2018.network import BLOCKS, GPTConfig, make_gpt
 from experiments.harness.config import Config
 from experiments.tasks.language_modeling.data import read_given
-from experiments.tasks.language_modeling.task import LanguageModelingTask
 from experiments.tasks.starting import check_described, values_of_run
 
 # Values of training, which are not those of the network that it starts from.
@@ -32,12 +31,18 @@ def complete(config: Config, stated: Set[str]) -> Config:
 
     A folder that is not there changes nothing; training and --describe refuse it.
     """
+    choices = choices_of(config)
+    return config if choices is None else config.replace(tokenizer="given", **choices)
+
+
+def choices_of(config: Config) -> dict[str, Any] | None:
+    """The values of the network of --init_from, and its vocabulary; None where there is none."""
     folder = config.train.init_from
     if not folder or not user_path(folder).exists():
-        return config
+        return None
     values = values_of_run(folder)
     choices = _of_checkpoint(folder, config) if values is None else _of_run(folder, values)
-    return config.replace(tokenizer="given", vocabulary=folder, **choices)
+    return choices | {"vocabulary": folder}
 
 
 def adapt(config: Config, params: PyTree) -> PyTree:
@@ -48,10 +53,15 @@ def adapt(config: Config, params: PyTree) -> PyTree:
     if config.task.text.tokenizer != "given":
         return params
     tokens = read_given(config.task.text.vocabulary).vocab_size
+    return cut(params, tokens, config.task.rows.context)
+
+
+def cut(params: PyTree, tokens: int, positions: int) -> PyTree:
+    """Parameters of GPT with so many tokens and positions at most, the first ones."""
     ends = {
         "params/words/embedding": (slice(tokens),),
         "params/head/kernel": (slice(None), slice(tokens)),
-        "params/positions/table": (slice(config.task.rows.context),),
+        "params/positions/table": (slice(positions),),
     }
     leaves = named_leaves(params)
     cut = {path: leaves[path][end] for path, end in ends.items() if path in leaves}
@@ -70,10 +80,8 @@ def _of_checkpoint(folder: str, config: Config) -> dict[str, Any]:
     if not isinstance(network, GPT):
         raise ValueError(f"--init_from={folder}: {type(network).__name__} is no GPT")
     choices = _choices(network)
-    plain = make_network(
-        config.replace(**choices, **dict.fromkeys(_FREE, 0.0)),
-        LanguageModelingTask(config.replace(tokenizer="words", vocab_size=network.vocab_size)),
-    )
+    # Its positions are compared below.
+    plain = make_gpt(config.replace(**choices, **dict.fromkeys(_FREE, 0.0)), network.vocab_size, 1)
     width = network.model_dim // network.num_heads
     block = dataclasses.replace(network.block, dropout=0.0)
     network = network.clone(block=block, attention_dropout=0.0)

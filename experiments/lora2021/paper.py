@@ -12,6 +12,7 @@ from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.lora2021 import tables
 from experiments.tasks.starting import values_of_run
 from experiments.tasks.text_classification import encoder
+from experiments.tasks.text_classification.scales import SENTENCES
 from experiments.tasks.text_classification.task import TextClassificationTask
 
 _LORA = {"method": ("lora",)}
@@ -87,11 +88,11 @@ ROWS = {
 SCALES = {
     "tiny": Scale(encoder.TINY, data={"stsb": dict(best_by="+pearson")}, time=TINY_TIME),
     "small": Scale(data={
-        "grammar": encoder.SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
-        "sst2": encoder.SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
-        "sst2_phrases": encoder.SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
-        "trec": encoder.SENTENCES | dict(num_steps=264, eval_every=66, save_every=264),
-        "cola": encoder.SENTENCES | dict(num_steps=352, eval_every=44, save_every=176),
+        "grammar": SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
+        "sst2": SENTENCES | dict(num_steps=656, eval_every=164, save_every=328),
+        "sst2_phrases": SENTENCES | dict(num_steps=892, eval_every=223, save_every=223),
+        "trec": SENTENCES | dict(num_steps=264, eval_every=66, save_every=264),
+        "cola": SENTENCES | dict(num_steps=352, eval_every=44, save_every=176),
     }),
     # Appendix D.1, of RoBERTa base on SST-2: batches of 16, 60 epochs, a rate of 5e-4.
     "paper": Scale(dict(

@@ -8,14 +8,13 @@ from experiments.harness.config import fraction, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class StackConfig:
-    """A stack of Transformer blocks."""
+class StackSizes:
+    """The sizes of a stack of Transformer blocks."""
 
     num_layers: int = setting(4, "Layers.", 1)
     model_dim: int = setting(128, "Width of states and embeddings.", 1)
     mlp_dim: int = setting(512, "Width of the feed-forward layers.", 1)
     num_heads: int = setting(4, "Heads.", 1)
-    dropout: float = fraction(0.0, "Dropout of each layer's output and of the embeddings.")
 
     def sizes(self) -> dict[str, int]:
         """The sizes, by the names that models have for them."""
@@ -25,6 +24,13 @@ class StackConfig:
             mlp_dim=self.mlp_dim,
             num_heads=self.num_heads,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class StackConfig(StackSizes):
+    """A stack of Transformer blocks."""
+
+    dropout: float = fraction(0.0, "Dropout of each layer's output and of the embeddings.")
 
 
 @dataclasses.dataclass(frozen=True)

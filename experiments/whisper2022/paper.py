@@ -77,7 +77,7 @@ SCALES = {
 
 TITLE = "Radford et al. 2022: does a recogniser of speech attend to the word that is spoken?"
 CONFIG = Config(
-    train=TrainConfig(num_steps=2400, eval_every=300, save_every=600, best_by="+accuracy"),
+    train=TrainConfig(num_steps=2400, eval_every=300, save_every=600),
     optimizer=OptimizerConfig(
         optimizer="adamw", learning_rate=2e-3, weight_decay=0.05, warmup_steps=150
     ),

@@ -68,12 +68,15 @@ def test_both_rows_have_the_same_parameters():
 
 
 def test_the_table_says_whether_the_papers_ordering_came_out():
-    def runs(accuracy):
-        return [{"scores": {"tests": {"test": {"filled_accuracy": accuracy}}}}]
+    def runs(filled, continued=0.3, pairs=None):
+        scores = {"tests": {"test": dict(filled_accuracy=filled, continued_accuracy=continued)}}
+        return [{"scores": scores | ({"blimp": {"accuracy": pairs}} if pairs else {})}]
 
     for accuracy, words in ((0.5, "came out: +20.0"), (0.2, "did not come out: -10.0")):
-        *_, note = notes({"masked": runs(accuracy), "causal": runs(0.3)})
-        assert words in note
+        *_, note = notes({"masked": runs(accuracy, 0.25), "causal": runs(0.3)})
+        assert words in note and note.endswith("it is -5.0 points from causal attention.")
+    judged = {"masked": runs(0.5, 0.3, 0.6), "causal": runs(0.3, 0.3, 0.5)}
+    assert "+0.0 points from causal attention, in BLiMP +10.0." in notes(judged)[1]
     assert len(notes({"masked": runs(0.5)})) == 1
 
 
@@ -192,19 +195,8 @@ def test_fine_tuning_starts_from_a_run_with_its_tokenizer(pretrained, tmp_path):
 def published(tmp_path_factory):
     """The folder of a published checkpoint of the tiny size, with its vocabulary."""
     folder = tmp_path_factory.mktemp("published")
-    vocabulary = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        "the",
-        "of",
-        "my",
-        "dog",
-        "##s",
-        "a",
-    ]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary += ["the", "of", "my", "dog", "##s", "a"]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     config = resolve(FINETUNING, "fine-tuned", TINY | {"vocab_size": len(vocabulary)})
     network = FINETUNING.network(config, FINETUNING.task(config)).bert

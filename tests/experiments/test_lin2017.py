@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from attn_research.data.text.tokenizers import PAD
 from experiments.harness.paper import resolve
@@ -92,7 +93,7 @@ def test_rows_that_fill_a_batch_change_neither_loss_nor_penalty():
 
     def some(rows):
         """The batch with other rows emptied."""
-        fill = {"ids": PAD, "types": 0, "label": -1}
+        fill = {"ids": PAD, "types": 0, "valid": False, "label": -1}
         keep = np.isin(np.arange(20), rows)
         return {
             name: np.where(keep if each.ndim == 1 else keep[:, None], each, fill[name])
@@ -209,6 +210,29 @@ def test_the_loss_of_numbers_leaves_out_what_is_none():
     kept = [0, 2, 3, 4]
     expected = np.corrcoef(np.asarray(logits)[kept, 0], np.asarray(gold)[kept])[0, 1]
     assert found == {"loss": 0.625, "pearson": pytest.approx(expected)}
+
+
+@pytest.mark.parametrize(("labels", "classes"), [("classes", 2), ("tags", 3), ("classes", 3)])
+def test_development_measurements_equal_those_of_the_scores(labels, classes):
+    rng = np.random.default_rng(2)
+    gold, logits = rng.integers(-1, classes, 60), rng.normal(size=(60, classes))
+    # Half of the answers are right.
+    logits[np.arange(60), gold] += 3 * (np.arange(60) % 2)
+    sums = [
+        jax.tree.map(float, loss_sums(labels, jnp.asarray(logits[part]), jnp.asarray(gold[part])))
+        for part in (slice(0, 20), slice(20, 60))
+    ]
+    found = summarize(labels, jax.tree.map(lambda a, b: a + b, *sums))
+    kept = gold >= 0
+    sides = logits.argmax(-1)[kept], gold[kept]
+    assert found.pop("accuracy") == pytest.approx(sklearn.metrics.accuracy_score(*sides))
+    del found["loss"]
+    expected = {}
+    if labels == "tags":
+        expected = {"f1": sklearn.metrics.f1_score(*sides, labels=[1, 2], average="micro")}
+    elif classes == 2:
+        expected = {"matthews": sklearn.metrics.matthews_corrcoef(*sides)}
+    assert found == pytest.approx(expected)
 
 
 def test_scores_of_kept_lines():

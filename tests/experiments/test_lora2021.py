@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from attn_research.pretrained.peft import read_adapter
 from attn_research.trees import named_leaves
+from experiments.adapter import export
 from experiments.harness import memory_budget
 from experiments.harness.describe import describe, readable
 from experiments.harness.paper import resolve, trace
@@ -72,13 +74,14 @@ def test_matrices_are_named_by_a_regular_expression():
         make_lora(resolve(PAPER, "lora", TINY | {"where": "attention/(query"}).model)
 
 
-def test_the_state_and_the_step_need_at_most_half_of_full_fine_tuning():
-    sizes = dict(TINY, num_layers=2, model_dim=64, mlp_dim=128, vocab_size=4000, cpu_devices=1)
+def test_minilm_needs_at_most_half_of_the_memory_of_full_fine_tuning():
+    """Of 1,024 tokens a step the activations are the larger part, of which --remat keeps fewer."""
+    given = MINILM | dict(scale="small", data="grammar", tokenizer="words", remat="dots")
     full, lora = (
-        memory_budget.needs(make_program(PAPER, resolve(PAPER, row, sizes)))
+        memory_budget.needs(make_program(PAPER, resolve(PAPER, row, given)))
         for row in ("full", "lora")
     )
-    assert lora.state_bytes < full.state_bytes / 2
+    assert lora.state_bytes < 0.35 * full.state_bytes
     assert lora.bytes < full.bytes / 2
 
 
@@ -102,7 +105,8 @@ def test_a_run_writes_a_verifiable_table_of_what_it_trained(folder):
 def test_the_table_says_which_updates_are_within_a_point_of_full_fine_tuning():
     def runs(accuracy):
         scores = {"tests": {"test": {"accuracy": accuracy}}}
-        return [{"scores": scores, "dev_accuracy": accuracy}]
+        config = {"best_by": "+accuracy"}
+        return [{"scores": scores, "dev_accuracy": accuracy, "config": config}]
 
     results = {"full": runs(0.9), "last": runs(0.8), "lora": runs(0.88), "lora-all": runs(0.895)}
     (note,) = ordering(results)
@@ -130,6 +134,23 @@ def test_what_is_frozen_stays_as_it_was_and_the_run_can_be_merged(folder):
     ]
     for name, score in answers[0].scores.items():
         assert answers[1].scores[name] == pytest.approx(score, abs=1e-6)
+
+
+def test_the_adapter_of_a_run_is_read_back(folder, tmp_path):
+    place = folder / "runs" / "lora,rank=2.seed0"
+    export(place, tmp_path / "adapter")
+    kept = load_run(place, find)
+    bert = kept.network.network.bert
+    adapter = read_adapter(tmp_path / "adapter", bert, kept.params)
+    again = {"params": kept.params["params"] | adapter.saved, "lora": adapter.low}
+    line = "the dogs of my old friend"
+    answers = [
+        next(kept.task.respond([kept.network], [params], [line])).scores
+        for params in (kept.params, again)
+    ]
+    assert answers[0] == answers[1]
+    with pytest.raises(ValueError, match="adapter is not empty: name a new folder"):
+        export(place, tmp_path / "adapter")
 
 
 @pytest.mark.parametrize(

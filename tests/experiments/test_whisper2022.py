@@ -105,12 +105,12 @@ def test_a_sound_of_ones_own(strings, words, tmp_path):
     kept = load_run(words / "runs" / "vit.seed0", find)
     (response,) = kept.task.respond([kept.network], [kept.params], [str(path)])
     assert response.output in kept.task.classes and sum(response.scores.values()) <= 1.0001
-    assert response.notes == ["of 1.00 seconds the first 0.60 are read"]
+    assert response.notes == ["of 1.00 seconds the first 0.55 are read"]
     assert set(response.maps) == {"rollout", "head 1", "head 2"}
     assert response.maps["rollout"].pixels.shape == (20, 60, 1)
     soundfile.write(path, np.zeros(3 * RATE), RATE)
     kept = load_run(strings / "runs" / ROW, find)
-    with pytest.raises(ValueError, match=r"lasts 3.00 seconds, and this run's model reads 2.40"):
+    with pytest.raises(ValueError, match=r"lasts 3.00 seconds, and this run's model reads 2.45"):
         next(kept.task.respond([kept.network], [kept.params], [str(path)]))
 
 

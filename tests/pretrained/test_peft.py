@@ -66,6 +66,22 @@ def test_a_written_folder_has_the_tensors_of_peft(found, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again, found)
 
 
+def test_peft_loads_a_written_folder(found, tmp_path):
+    for package in ("torch", "transformers"):
+        pytest.importorskip(package, reason="peft is a peer: pip install -e .[peers]")
+    peft = pytest.importorskip("peft", reason="peft is a peer: pip install -e .[peers]")
+    import torch
+
+    from tests.golden.make_peft import base
+
+    network, params = pretrained("bert_classes")
+    write_adapter(tmp_path, network, params, found)
+    model, inputs = base()
+    with torch.no_grad():
+        output = peft.PeftModel.from_pretrained(model, tmp_path).eval()(**inputs).logits.numpy()
+    np.testing.assert_allclose(output, ARRAYS["output"], atol=1e-5)
+
+
 def test_layers_that_are_left_out_have_no_update(tmp_path):
     network, params = pretrained("bert_classes")
     some = {k: v for k, v in TENSORS.items() if "layer.1" not in k}

@@ -97,6 +97,7 @@ COUNTS = {
     "RoBERTa base, 0.3M": (ROBERTA["base"], 8, QUERY_VALUE, 294_912),
     "RoBERTa large, 0.8M": (ROBERTA["large"], 8, QUERY_VALUE, 786_432),
     "DeBERTa XXL, 4.7M": (DEBERTA, 16, QUERY_VALUE, 4_718_592),
+    "DeBERTa XXL, r 8": (DEBERTA, 8, QUERY_VALUE, 2_359_296),
     "GPT-3, 4.7M": (GPT3, 1, QUERY_VALUE, 4_718_592),
     "GPT-3, 37.7M": (GPT3, 8, QUERY_VALUE, 37_748_736),
     "GPT-3, q r8, 18M": (GPT3, 8, "attention/query$", 18_874_368),

@@ -103,13 +103,25 @@ class Joined:
 
     There is silence before, between and after them, so that the times of words are exact. Each is a
     function of its seed and number; a word that would end after `seconds` is left out. The `count`
-    of them that are listed are those of seed 0.
+    of them that are listed are those of seed 0 and of `split`, a number, so that splits with as
+    many recordings have other strings. ValueError for a recording that is too long to be one.
     """
 
     words: Recordings
     count: int
     max_words: int
     seconds: float
+    split: int = 0
+
+    def __post_init__(self) -> None:
+        most = self.seconds - 2 * PAUSE[1]
+        for index, sound in enumerate(self.words.sounds):
+            if (lasts := len(sound) / RATE) > most:
+                raise ValueError(
+                    f"the recording {self.words.name(index)} lasts {lasts:.2f} seconds, and a "
+                    f"string of {self.seconds:.2f} seconds has room for {most:.2f}: give more "
+                    "seconds"
+                )
 
     def __len__(self) -> int:
         return self.count
@@ -117,7 +129,7 @@ class Joined:
     def __getitem__(self, index: int) -> Utterance:
         if not 0 <= index < self.count:
             raise IndexError(index)
-        return self._join(np.random.default_rng((0, 1, index)))
+        return self._join(np.random.default_rng((0, 1 + self.split, index)))
 
     def name(self, index: int) -> str:
         """What an error calls a string: what is said in it."""
@@ -152,8 +164,8 @@ class Joined:
     @property
     def fingerprint(self) -> str:
         """The SHA-256, in hex, of the recordings and of how they are joined."""
-        about = f"{self.words.fingerprint} {self.count} {self.max_words} {self.seconds} {PAUSE}"
-        return hashlib.sha256(about.encode()).hexdigest()
+        drawn = f"{self.count} {self.max_words} {self.seconds} {PAUSE} {self.split}"
+        return hashlib.sha256(f"{self.words.fingerprint} {drawn}".encode()).hexdigest()
 
 
 class Corpus(NamedTuple):

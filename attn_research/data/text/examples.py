@@ -1,10 +1,11 @@
 """Labelled examples as ids, and their batches.
 
-A batch is {"ids", "types": int32 [B, S], "label"}: each text ends with EOS, rows are padded with
-PAD, and types are 1 in the second text of a pair, its EOS included, else 0. The label is that of a
-row [B], or of each of its ids [B, S]: the number of a class, or -1 where there is none, as in rows
-that only fill a batch; of numbers it is a float32, NaN where there is none. Packed batches have
-"segments" too, and the label of a row is [B, E] (see `PackedExamples`).
+A batch is {"ids", "types": int32 [B, S], "valid": bool [B, S], "label"}: each text ends with EOS,
+rows are padded with PAD, where `valid` is false, and types are 1 in the second text of a pair, its
+EOS included, else 0. The label is that of a row [B], or of each of its ids [B, S]: the number of a
+class, or -1 where there is none, as in rows that only fill a batch; of numbers it is a float32, NaN
+where there is none. Packed batches have "segments" in place of "valid", and the label of a row is
+[B, E] (see `PackedExamples`).
 """
 
 import array
@@ -126,7 +127,7 @@ class CollateExamples:
 
     def __call__(self, items: Sequence[Item], rows: int, length: int) -> dict[str, np.ndarray]:
         batch = self.packed([[item] for item in items], rows, length, 1)
-        del batch["segments"]
+        batch["valid"] = batch.pop("segments") > 0
         if self.labels != "tags":
             batch["label"] = batch["label"][:, 0]
         return batch

@@ -10,6 +10,7 @@ from experiments.harness.paper import TINY_TIME, Row, Scale
 from experiments.lora2021 import paper as lora
 from experiments.lora2021.few import tables
 from experiments.tasks.text_classification import encoder
+from experiments.tasks.text_classification.scales import SENTENCES
 
 STEPS = {100: 60, 500: 120, 2000: 240}  # of training, by the number of labelled sentences
 ROWS = {
@@ -26,7 +27,7 @@ ROWS = {
 }
 SCALES = {
     "tiny": Scale(encoder.TINY, time=TINY_TIME),
-    "small": Scale(encoder.SENTENCES | dict(
+    "small": Scale(SENTENCES | dict(
         data="sst2_phrases", batch_tokens=512, warmup_steps=10
     )),
 }  # fmt: skip

@@ -9,7 +9,6 @@ import numpy as np
 
 from attn_research.data.download import find_data_dir
 from attn_research.data.files import check_files, user_path
-from attn_research.data.text.json_tokenizer import JsonTokenizer
 from attn_research.data.text.long_texts import KNOWN, LongTexts, grammar_text, read_text
 from attn_research.data.text.rows import Stream
 from attn_research.data.text.streams import (
@@ -21,9 +20,8 @@ from attn_research.data.text.streams import (
 )
 from attn_research.data.text.tokenizers import SubwordTokenizer, WordTokenizer
 from attn_research.evaluation.likelihood import LineLikelihood
-from attn_research.pretrained import network_of, read_checkpoint
-from attn_research.pretrained.tokenizers import load_tokenizer
 from experiments.tasks.language_modeling.config import TextConfig
+from experiments.tasks.starting import read_json_tokenizer
 
 SPLITS = ("train", "dev", "test")
 
@@ -67,13 +65,7 @@ def read_given(place: str) -> TextTokenizer:
     path = user_path(place)
     if (path / "task").is_dir():
         return load_text_tokenizer(path / "task")
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if file.suffix == ".json" and file.is_file():
-        lines = JsonTokenizer.read(file)
-    else:
-        checkpoint = read_checkpoint(path)
-        published = load_tokenizer(checkpoint, network_of(checkpoint).vocab_size)
-        lines = JsonTokenizer(published.tokenizer.to_str())
+    lines = read_json_tokenizer(place)
     return LineTokenizer(lines, lines.line_end)
 
 

@@ -36,10 +36,10 @@ def keep(config: Config, dev: Utterances, test: Utterances, align: Align, folder
     It is the one with most weight inside the times of the words. Also draws the first strings.
     """
     inside = [
-        weight_inside(weights, heard.times, STEP_SECONDS).mean(axis=-1)
+        weight_inside(weights, heard.times, STEP_SECONDS)
         for heard, _, weights in _aligned(config, dev, align)
     ]
-    scores = np.mean(inside, axis=0)
+    scores = np.concatenate(inside, axis=-1).mean(axis=-1)
     layer, head = (int(i) for i in np.unravel_index(scores.argmax(), scores.shape))
     heads, means, drawn = [], [], []
     for heard, text, weights in _aligned(config, test, align):

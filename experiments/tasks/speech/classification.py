@@ -174,8 +174,9 @@ class SpeechClassificationTask:
             if len(networks) == 1:
                 maps = attention_maps(networks[0], params[0], batch, seconds)
             lasts, notes = len(utterance.samples) / RATE, []
-            if lasts > seconds - self.config.task.augment.time_shift / 2:
-                notes.append(f"of {lasts:.2f} seconds the first {seconds:.2f} are read")
+            most = data.longest_read(self.config.task.sound, self.config.task.augment)
+            if lasts > most:
+                notes.append(f"of {lasts:.2f} seconds the first {most:.2f} are read")
             yield Response(str(name), self.classes[order[0]], scores, maps, notes)
 
     def _target(self, text: str | None) -> batches.Batch:

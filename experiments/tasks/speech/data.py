@@ -56,8 +56,8 @@ def load_strings(config: StringSoundsConfig) -> Corpus:
     counts = (config.dev_strings, config.dev_strings, config.test_strings)
     return Corpus(
         *(
-            Joined(words, count, config.max_words, FILLED * config.seconds)
-            for words, count in zip(_recorded(config), counts, strict=True)
+            Joined(words, count, config.max_words, FILLED * config.seconds, split)
+            for split, (words, count) in enumerate(zip(_recorded(config), counts, strict=True))
         )
     )
 
@@ -83,6 +83,11 @@ def held_out(config: SoundConfig, corpus: Corpus) -> dict[str, str]:
 def longest(config: SoundConfig, augment: SoundAugmentConfig) -> float:
     """The seconds of the longest sound that fits, played slowest and after most silence."""
     return (config.seconds - augment.time_shift) / augment.speed
+
+
+def longest_read(config: SoundConfig, augment: SoundAugmentConfig) -> float:
+    """The seconds of the longest sound that fits as it is, without augmentation."""
+    return config.seconds - augment.time_shift / 2
 
 
 def too_long(

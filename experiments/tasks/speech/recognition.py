@@ -189,10 +189,8 @@ class SpeechRecognitionTask:
     def respond(
         self, networks: Sequence[EncoderDecoder], params: Sequence[PyTree], inputs: Iterable[str]
     ) -> Iterator[Response]:
-        part, most = (
-            self.config.task,
-            data.longest(self.config.task.sound, self.config.task.augment),
-        )
+        part = self.config.task
+        most = data.longest_read(part.sound, part.augment)
         for name in inputs:
             utterance = data.read(name)
             if (lasts := len(utterance.samples) / RATE) > most:

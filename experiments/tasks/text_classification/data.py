@@ -24,6 +24,7 @@ from attn_research.data.text.saved_tokenizers import load_tokenizer
 from attn_research.data.text.tokenizers import BOS, EOS, SubwordTokenizer, Tokenizer, WordTokenizer
 from attn_research.data.text.utf8 import Utf8Tokenizer
 from attn_research.data.text.wordpiece import WordPieceTokenizer
+from experiments.tasks.starting import read_json_tokenizer
 from experiments.tasks.text_classification.config import LabelledTextConfig
 
 SPLITS = ("train", "dev", "test")
@@ -130,26 +131,33 @@ def make_tokenizer(config: LabelledTextConfig) -> Tokenizer:
 
 
 def read_tokenizer(folder: str) -> Tokenizer:
-    """The tokenizer of a published BERT's folder, or of a run; an error names what is missing."""
+    """The tokenizer of a published model, or of a run; an error names what is missing."""
     if not folder:
         raise ValueError("--tokenizer=given needs --vocabulary=FOLDER, or --init_from=FOLDER")
-    kept = user_path(folder) / "task"
-    if not kept.is_dir():
-        return WordPieceTokenizer.read(folder)
-    found = load_tokenizer(kept / "text" if (kept / "text").is_dir() else kept)
-    if isinstance(found, JsonTokenizer):
-        raise ValueError(
-            f"--vocabulary={folder}: its tokenizer has no ids for padding and around texts, which "
-            "classification needs; give a BERT, or a run on words or subwords"
-        )
-    return found
+    path = user_path(folder)
+    kept = path / "task"
+    if kept.is_dir():
+        return load_tokenizer(kept / "text" if (kept / "text").is_dir() else kept)
+    if (path / "tokenizer.json").is_file() and not (path / "vocab.txt").is_file():
+        return read_json_tokenizer(folder)
+    return WordPieceTokenizer.read(folder) if path.is_dir() else read_json_tokenizer(folder)
 
 
 def make_frame(config: LabelledTextConfig, tokenizer: Tokenizer) -> Frame:
-    """The ids around texts: those of WordPiece, or the begin and the end of a sentence."""
+    """The ids around texts: those of WordPiece, or the begin and the end of a sentence.
+
+    A tokenizer.json ends them as lines; ValueError for a token before them, which it does not have.
+    """
     begin, end = BOS, EOS
     if isinstance(tokenizer, WordPieceTokenizer):
         begin, end = tokenizer.begin, tokenizer.end
+    elif isinstance(tokenizer, JsonTokenizer):
+        if config.class_token:
+            raise ValueError(
+                f"--vocabulary={config.vocabulary}: its tokenizer has no token that stands for a "
+                "text, as BERT's have; give that of a BERT, or a run on words or subwords"
+            )
+        end = tokenizer.line_end
     return Frame((begin,) if config.class_token else (), end)
 
 

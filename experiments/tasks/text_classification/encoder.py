@@ -47,16 +47,14 @@ READS = TextClassificationConfig(
     LabelledTextConfig(tokenizer="given", class_token=True),
     dataclasses.replace(EXAMPLES, batching="packed", batch_tokens=1024),
 )
-TINY_NETWORK = dict(
-    num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, max_length=48, vocab_size=500,
-)  # fmt: skip
-TINY = TINY_NETWORK | dict(
+TINY_SIZES = dict(num_layers=2, model_dim=16, mlp_dim=32, num_heads=2, vocab_size=500)
+TINY_NETWORK = TINY_SIZES | dict(max_length=48)
+TINY_READING = dict(
     tokenizer="words", num_steps=6, eval_every=3, save_every=6, warmup_steps=2, max_words=29,
     row_length=32, batch_tokens=128, row_examples=3, bucket_width=20, train_examples=200,
     test_examples=40, learning_rate=1e-3,
 )  # fmt: skip
-# Sentences of which several share a row.
-SENTENCES = dict(max_words=61, row_length=128, batch_tokens=1024)
+TINY = TINY_NETWORK | TINY_READING
 SIZES = ("num_layers", "model_dim", "mlp_dim", "num_heads", "max_length")
 
 

@@ -38,8 +38,9 @@ def measured(runs: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
         for name, title in TITLES.items()
         if name in tests[0]
     }
-    best = "accuracy" if "accuracy" in tests[0] else "pearson"
-    return found | {f"dev {best}": [run[f"dev_{best}"] for run in runs]}
+    chosen = runs[0]["config"]["best_by"].lstrip("+-")
+    best = chosen if chosen in TITLES else "accuracy" if "accuracy" in tests[0] else "pearson"
+    return found | {f"dev {TITLES[best]}": [run[f"dev_{best}"] for run in runs]}
 
 
 def score(config: LabelledTextConfig, folder: Path) -> dict[str, Any]:

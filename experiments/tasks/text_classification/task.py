@@ -14,7 +14,7 @@ from attn_research.data.files import write_whole
 from attn_research.data.text.examples import PackedExamples
 from attn_research.data.text.labelled import Labels
 from attn_research.data.text.saved_tokenizers import load_tokenizer
-from attn_research.data.text.tokenizers import PAD, Tokenizer
+from attn_research.data.text.tokenizers import Tokenizer
 from attn_research.layers.contracts import TextClassifier
 from attn_research.training.step import Sums
 from attn_research.types import PyTree
@@ -124,13 +124,13 @@ class TextClassificationTask:
             "numbers": (of_label, jnp.float32),
             "tags": (shape, jnp.int32),
         }[self.labels]
-        specs = dict.fromkeys(["ids", "types", *["segments"] * packed], (shape, jnp.int32))
-        specs["label"] = label
+        specs = dict.fromkeys(("ids", "types"), (shape, jnp.int32)) | {"label": label}
+        specs |= {"segments": (shape, jnp.int32)} if packed else {"valid": (shape, jnp.bool_)}
         return {name: jax.ShapeDtypeStruct(*spec) for name, spec in specs.items()}
 
     def init_inputs(self) -> tuple:
         ids = jnp.zeros((1, 2), jnp.int32)
-        return ids, ids == PAD
+        return ids, ids == 0
 
     def train_batches(self, start: int, rows: Rows) -> Iterator[PyTree]:
         return self.train.iterate(start, rows)
@@ -141,13 +141,13 @@ class TextClassificationTask:
         return (batch for _, batch in batches.eval_batches(self.config, examples, frame))
 
     def loss(self, network: TextClassifier, params, batch, key, *, train: bool) -> Sums:
-        ids, label = batch["ids"], batch["label"]
+        label, segments = batch["label"], batch.get("segments")
         found = network.apply(
             params,
-            ids,
-            ids != PAD,
+            batch["ids"],
+            batch["valid"] if segments is None else segments > 0,
             types=batch["types"],
-            segments=batch.get("segments"),
+            segments=segments,
             train=train,
             rngs={"dropout": key},
         )

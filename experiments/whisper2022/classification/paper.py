@@ -94,7 +94,7 @@ SCALES = {
 
 TITLE = "Spoken words: patches of a spectrogram beside a recurrent network with attention"
 CONFIG = Config(
-    train=TrainConfig(num_steps=2000, eval_every=200, save_every=400, best_by="+accuracy"),
+    train=TrainConfig(num_steps=2000, eval_every=200, save_every=400),
     optimizer=OptimizerConfig(
         optimizer="adamw", learning_rate=1e-3, weight_decay=0.1, warmup_steps=100
     ),

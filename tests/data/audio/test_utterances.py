@@ -44,6 +44,9 @@ def test_a_string_holds_its_words_where_its_times_say():
     assert joined.texts == [joined[i].text for i in range(40)]
     with pytest.raises(IndexError):
         joined[40]
+    assert Joined(recordings(), 40, 4, 0.9, 1).texts != joined.texts
+    with pytest.raises(ValueError, match=r"'w2' lasts 0.07 seconds, .* has room for 0.05"):
+        Joined(recordings(), 40, 4, 0.65)
 
 
 def test_built_in_words_are_the_same_each_time_and_differ_by_split():

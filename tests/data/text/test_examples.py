@@ -27,6 +27,7 @@ def test_a_batch_of_pairs_by_hand():
     ]
     assert batch["types"].tolist() == [[0, 0, 0, 1, 1, 0], [0, 0, 1, 1, 1, 0], [0] * 6]
     assert batch["label"].tolist() == [2, 1, -1]
+    assert batch["valid"].sum(axis=1).tolist() == [5, 5, 0] and batch.pop("valid")[0, 0]
     assert {each.dtype for each in batch.values()} == {np.dtype(np.int32)}
 
 
