@@ -75,7 +75,7 @@ def unsupported(call: AttentionCall) -> str | None:
         return f"{name} is not for a ring: leave it out"
     if call.bias is not None and not callable(call.bias):
         return "bias is an array: give a function of positions"
-    if call.normalizer is not softmax:
+    if call.normalizer != softmax:
         return f"the normalizer {name_of(call.normalizer)} is not for a ring: give softmax"
     return checked_by_head(backend.unsupported)(call)
 

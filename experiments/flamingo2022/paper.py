@@ -100,7 +100,7 @@ def initial(config: Config, task: VisualQuestionsTask) -> PyTree | None:
 
 TITLE = "Alayrac et al. 2022: what does a frozen language model need to see?"
 CONFIG = Config(
-    train=TrainConfig(num_steps=3000, eval_every=500, save_every=500),
+    train=TrainConfig(num_steps=3000, eval_every=500, save_every=500, best_by="+accuracy"),
     optimizer=OptimizerConfig(
         optimizer="muon", learning_rate=5e-3, weight_decay=0.01, warmup_steps=50
     ),

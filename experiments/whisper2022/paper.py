@@ -61,7 +61,7 @@ SCALES = {
         num_layers=2, decoder_layers=2, model_dim=16, mlp_dim=32, num_heads=2, num_steps=12,
         eval_every=6, save_every=6, warmup_steps=2, batch_size=8, train_words=40, test_words=20,
         dev_strings=4, test_strings=6, max_words=3, seconds=2.5, num_mels=16, max_tokens=6,
-    ), time=TINY_TIME),
+    ), data={"fsdd_strings": dict(seconds=4.0)}, time=TINY_TIME),
     "small": Scale(data={
         "tones": dict(seconds=3.0, max_words=4, num_steps=500, eval_every=125, save_every=500),
         "fsdd_strings": _AUGMENTED,

@@ -36,7 +36,7 @@ def test_masks_by_name_written_out(name, expected):
     locality = make_locality(name, 1)
     assert locality == Positional(MASKS[name](1))
     states, valid = jnp.ones((2, 3, 5)), jnp.ones((2, 4), bool)
-    assert locality.apply({}, states, valid) == (MASKS[name](1), softmax)
+    assert locality.apply({}, states, valid, softmax) == (MASKS[name](1), softmax)
 
 
 def test_localities_are_all_masks_and_local_p():

@@ -99,7 +99,10 @@ def test_derivatives_are_those_of_a_scan(name, policy):
     expected = operands(scan)
     assert_trees_close(operands(ours), expected, 0)
     derivative = DERIVATIVES[name]
-    assert_trees_close(derivative(loss(ours), expected), derivative(loss(scan), expected), 1e-5)
+    found, wanted = (derivative(loss(each), expected) for each in (ours, scan))
+    # Entries of second derivatives are up to 19, and sums that cancel keep the rounding of those.
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(wanted))
+    assert_trees_close(found, wanted, 1e-5, 5e-7 * max(2.0, largest))
 
 
 def test_sums_by_matrices_are_made_after_the_loop():

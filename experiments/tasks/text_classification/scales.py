@@ -12,8 +12,8 @@ FINE_TUNING = {
         num_steps=892, eval_every=223, save_every=223, learning_rate=2e-4, warmup_steps=90
     ),
     "trec": _SHORT | dict(num_steps=528, eval_every=132, save_every=264),
-    "cola": _SHORT | dict(num_steps=704, eval_every=88, save_every=176, best_by="+matthews"),
-    "wnut17": SENTENCES | dict(num_steps=444, eval_every=111, save_every=222, best_by="+f1"),
+    "cola": _SHORT | dict(num_steps=704, eval_every=88, save_every=176),
+    "wnut17": SENTENCES | dict(num_steps=444, eval_every=111, save_every=222),
     "mrpc": _PAIRS | dict(num_steps=412, eval_every=52, save_every=103),
     "rte": _PAIRS | dict(num_steps=336, eval_every=42, save_every=84),
     "stsb": _PAIRS | dict(
