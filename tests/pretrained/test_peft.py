@@ -66,6 +66,7 @@ def test_a_written_folder_has_the_tensors_of_peft(found, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again, found)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of transformers itself
 def test_peft_loads_a_written_folder(found, tmp_path):
     for package in ("torch", "transformers"):
         pytest.importorskip(package, reason="peft is a peer: pip install -e .[peers]")
