@@ -69,6 +69,11 @@ def within_texts(
     )
 
 
+def texts_of_rows(segments: Int[Array, "B T"], count: int) -> Bool[Array, "B E T"]:
+    """Where the tokens of each of `count` texts of packed rows are; `segments` count from 1."""
+    return segments[:, None] == jnp.arange(1, count + 1).reshape(1, -1, 1)
+
+
 Located = tuple[Mask, Normalizer]
 
 

@@ -18,7 +18,7 @@ from attn_research.layers.dense import Dense
 from attn_research.layers.embeddings import LearnedPositions, SinusoidalPositions, token_positions
 from attn_research.layers.feed_forward import BlockConfig
 from attn_research.layers.heads import NORMAL, MaskedLM, Pooler
-from attn_research.layers.masking import check_layers, within_texts
+from attn_research.layers.masking import check_layers, texts_of_rows, within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.normalizing import Normalizer
 from attn_research.layers.remat import Remat
@@ -251,8 +251,8 @@ class BertClassifier(nn.Module):
             return Classified(found.heads["token_classifier"], found.weights)
         if segments is None:
             return Classified(found.heads["classifier"], found.weights)
-        numbers = jnp.arange(1, self.max_examples + 1).reshape(1, -1, 1)
-        first = jnp.argmax(segments[:, None] == numbers, axis=-1)  # [B, E]; 0 for one not there
+        texts = texts_of_rows(segments, self.max_examples)
+        first = jnp.argmax(texts, axis=-1)  # [B, E]; 0 for one not there
         states = jnp.take_along_axis(found.states, first[:, :, None], axis=1)
         heads = self.bert.read(states[:, :, None], train=train)
         return Classified(heads["classifier"], found.weights)

@@ -8,6 +8,7 @@ from flax import linen as nn
 from attn_research.layers.contracts import Capture, Classified
 from attn_research.layers.dense import Dense
 from attn_research.layers.heads import NORMAL
+from attn_research.layers.masking import texts_of_rows
 from attn_research.types import Array, Bool, Int
 
 
@@ -51,8 +52,7 @@ class DecoderClassifier(nn.Module):
             texts = valid[:, None]
             found = self.decoder.read(ids, valid, train=train, capture=capture)
         else:
-            numbers = jnp.arange(1, self.max_examples + 1).reshape(1, -1, 1)
-            texts = segments[:, None] == numbers  # [B, E, T]
+            texts = texts_of_rows(segments, self.max_examples)
             found = self.decoder.read(ids, segments=segments, train=train, capture=capture)
         last = ids.shape[1] - 1 - jnp.argmax(texts[..., ::-1], axis=-1)  # any, for a text not there
         states = jnp.take_along_axis(found.states, last[:, :, None], axis=1)

@@ -53,8 +53,7 @@ class ViT(nn.Module):
     `embedding_norm` normalizes the embeddings, and `patch_bias` is of the map of patches (CLIP has
     the first, not the second).
     In training `drop_path` is the probability that an image skips a layer. `mask` is of the
-    self-attention over class token and patches, `scoring` and `normalizer` of every
-    head.
+    self-attention over class token and patches, `scoring` and `normalizer` of every head.
     """
 
     num_classes: int

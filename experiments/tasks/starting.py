@@ -1,5 +1,6 @@
 """The network that training starts from: values of a run, and checks of a published one."""
 
+import functools
 import json
 from typing import Any
 
@@ -26,6 +27,7 @@ def values_of_run(place: str) -> dict[str, Any] | None:
         raise ValueError(f"{about} does not describe a run: {error!r}") from None
 
 
+@functools.lru_cache(maxsize=2)
 def read_json_tokenizer(place: str) -> JsonTokenizer:
     """The tokenizer of a tokenizer.json, or of a published checkpoint, a folder or a GGUF file."""
     path = user_path(place)

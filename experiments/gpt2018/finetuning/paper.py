@@ -13,7 +13,7 @@ from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
 from experiments.tasks.text_classification import encoder
 from experiments.tasks.text_classification.batches import longest
 from experiments.tasks.text_classification.data import read_tokenizer
-from experiments.tasks.text_classification.scales import FINE_TUNING
+from experiments.tasks.text_classification.scales import FINE_TUNING, THREE_EPOCHS
 from experiments.tasks.text_classification.task import TextClassificationTask
 
 
@@ -64,11 +64,8 @@ SCALES = {
         time=TINY_TIME,
     ),
     "small": Scale(data=FINE_TUNING),
-    # Section 4.1: batches of 32, three epochs; its weight on language modelling is not here.
-    "paper": Scale(dict(
-        data="sst2_phrases", batching="sorted", batch_size=32, num_steps=6300, eval_every=2100,
-        save_every=2100, learning_rate=6.25e-5, warmup_steps=13, max_words=125, bucket_width=32,
-    )),
+    # Section 4.1; its weight on language modelling is not here.
+    "paper": Scale(THREE_EPOCHS | dict(learning_rate=6.25e-5, warmup_steps=13)),
 }  # fmt: skip
 
 

@@ -138,9 +138,10 @@ def read_tokenizer(folder: str) -> Tokenizer:
     kept = path / "task"
     if kept.is_dir():
         return load_tokenizer(kept / "text" if (kept / "text").is_dir() else kept)
-    if (path / "tokenizer.json").is_file() and not (path / "vocab.txt").is_file():
+    json_alone = (path / "tokenizer.json").is_file() and not (path / "vocab.txt").is_file()
+    if json_alone or not path.is_dir():
         return read_json_tokenizer(folder)
-    return WordPieceTokenizer.read(folder) if path.is_dir() else read_json_tokenizer(folder)
+    return WordPieceTokenizer.read(folder)
 
 
 def make_frame(config: LabelledTextConfig, tokenizer: Tokenizer) -> Frame:

@@ -1,9 +1,14 @@
-"""Values of fine-tuning by data set, at the scale small."""
+"""Values of fine-tuning that several papers have: of data sets, and of the papers of 2018."""
 
 # Sentences of which several share a row.
 SENTENCES = dict(max_words=61, row_length=128, batch_tokens=1024)
 _SHORT = dict(max_words=61, row_length=128, batch_tokens=512)
 _PAIRS = dict(max_words=253, row_length=256, batch_tokens=2048, bucket_width=64, row_examples=16)
+# The papers of 2018: batches of 32 texts, three epochs of SST-2's phrases.
+THREE_EPOCHS = dict(
+    data="sst2_phrases", batching="sorted", batch_size=32, num_steps=6300, eval_every=2100,
+    save_every=2100, max_words=125, bucket_width=32,
+)  # fmt: skip
 # Steps are those of an epoch of SST-2's phrases, of about four of the smaller sets.
 FINE_TUNING = {
     "grammar": SENTENCES | dict(num_steps=200, eval_every=50, save_every=200),
