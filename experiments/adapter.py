@@ -28,6 +28,11 @@ def export(run: Path, output: Path) -> None:
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"--output={output} is not empty: name a new folder")
     model = kept.config.model
+    if model.pooling != "class":
+        raise ValueError(
+            f"--run={run}: peft's library reads the state of the first token, and this run has "
+            f"--pooling={model.pooling}"
+        )
     saved = heads_of(kept.params, is_head)
     adapter = Adapter(model.rank, model.alpha, kept.params[LORA], saved)
     write_adapter(output, kept.network.network.bert, kept.params, adapter)

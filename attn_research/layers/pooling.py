@@ -48,9 +48,16 @@ def last_states(states: States, *, capture: Capture = None) -> Pooled:
 
 def mean_pooling(states: States, *, capture: Capture = None) -> Pooled:
     """The mean of the states; zeros where there are none."""
-    total = jnp.sum(jnp.where(states.valid[:, :, None], states.each, 0), axis=1)
-    count = jnp.sum(states.valid, axis=1, keepdims=True).astype(total.dtype)
-    return Pooled(total / jnp.maximum(count, 1))
+    return Pooled(mean_of_texts(states.each, states.valid[:, None])[:, 0])
+
+
+def mean_of_texts(
+    states: Float[Array, "B T D"], texts: Bool[Array, "B E T"]
+) -> Float[Array, "B E D"]:
+    """The mean of the states of each text of a row, which is true at its tokens; 0 of none."""
+    total = jnp.einsum("bet,btd->bed", texts.astype(states.dtype), states)
+    count = jnp.sum(texts, axis=-1, keepdims=True).astype(states.dtype)
+    return total / jnp.maximum(count, 1)
 
 
 def max_pooling(states: States, *, capture: Capture = None) -> Pooled:

@@ -7,7 +7,7 @@ post-norm blocks -> states [B, T, D] -> the heads that the network has.
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -21,6 +21,7 @@ from attn_research.layers.heads import NORMAL, MaskedLM, Pooler
 from attn_research.layers.masking import check_layers, texts_of_rows, within_texts
 from attn_research.layers.multihead import MultiHeadAttention
 from attn_research.layers.normalizing import Normalizer
+from attn_research.layers.pooling import mean_of_texts
 from attn_research.layers.remat import Remat
 from attn_research.layers.scoring import Scoring, make_scoring
 from attn_research.layers.stack import run_layers
@@ -221,14 +222,16 @@ class Bert(nn.Module):
 
 
 class BertClassifier(nn.Module):
-    """A `TextClassifier`: BERT's logits of texts, by their first token, or of each token.
+    """A `TextClassifier`: BERT's logits of texts, or of each token.
 
     `bert` has the head "classifier" or "token_classifier", and its parameters are those of this
-    network too. Up to `max_examples` texts share a row that has segments.
+    network too. The pooler reads the state of a text's first token, or with `pooling` "mean" the
+    mean of the states of its tokens. Up to `max_examples` texts share a row that has segments.
     """
 
     bert: Bert
     max_examples: int = 1
+    pooling: Literal["class", "mean"] = "class"
     tensor_rules: ClassVar = Bert.tensor_rules
     takes_segments: ClassVar[bool] = True
 
@@ -249,10 +252,16 @@ class BertClassifier(nn.Module):
         found = self.bert(ids, valid, segments=segments, train=train, **options)
         if "token_classifier" in self.bert.heads:
             return Classified(found.heads["token_classifier"], found.weights)
-        if segments is None:
+        if segments is None and self.pooling == "class":
             return Classified(found.heads["classifier"], found.weights)
-        texts = texts_of_rows(segments, self.max_examples)
-        first = jnp.argmax(texts, axis=-1)  # [B, E]; 0 for one not there
-        states = jnp.take_along_axis(found.states, first[:, :, None], axis=1)
-        heads = self.bert.read(states[:, :, None], train=train)
-        return Classified(heads["classifier"], found.weights)
+        texts = valid[:, None] if segments is None else texts_of_rows(segments, self.max_examples)
+        states = self._pooled(found.states, texts)
+        logits = self.bert.read(states[:, :, None], train=train)["classifier"]
+        return Classified(logits[:, 0] if segments is None else logits, found.weights)
+
+    def _pooled(self, states, texts):
+        """What the pooler reads of each text; any state, of a text not there."""
+        if self.pooling == "mean":
+            return mean_of_texts(states, texts)
+        first = jnp.argmax(texts, axis=-1)  # [B, E]
+        return jnp.take_along_axis(states, first[:, :, None], axis=1)

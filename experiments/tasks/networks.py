@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.normalizing import COUNTING_NORMALIZERS, NORMALIZERS, Normalizer
 from experiments.harness.config import fraction, setting
 
@@ -46,3 +47,25 @@ class NormalizerConfig:
     def make_normalizer(self) -> Normalizer:
         """The normalizer."""
         return NORMALIZERS[self.normalizer](self.normalizer_keys)
+
+
+_STEM = {"stem_stages": ()}
+
+
+@dataclasses.dataclass(frozen=True)
+class StemConfig:
+    """The residual network whose feature map a Vision Transformer's patches are of, if any."""
+
+    stem_stages: int = setting(0, "Stages of a residual network before the patches; 0: no stem.", 0)
+    stem_width: int = setting(
+        64, "Channels of its first stage, twice as many in each further one.", 16, needs=_STEM
+    )
+    stem_blocks: int = setting(
+        1, "Residual blocks, of two convolutions, of each of its stages.", 1, needs=_STEM
+    )
+
+    def make_stem(self) -> ResidualStem | None:
+        """The stem, or None."""
+        if not self.stem_stages:
+            return None
+        return ResidualStem(self.stem_width, self.stem_stages, self.stem_blocks)

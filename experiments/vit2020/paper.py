@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Literal
 
-from attn_research.layers.convolution import ResidualStem
 from attn_research.layers.masking import MASKS, WIDE_MASKS
 from attn_research.layers.scoring import SCORINGS, make_scoring
 from attn_research.models.vit import ViT
@@ -11,26 +10,17 @@ from experiments.harness.config import Config, OptimizerConfig, fraction, settin
 from experiments.harness.paper import Paper
 from experiments.tasks.image_classification.config import ImageClassificationConfig
 from experiments.tasks.image_classification.task import ImageClassificationTask
-from experiments.tasks.networks import NormalizerConfig, StackConfig
+from experiments.tasks.networks import NormalizerConfig, StackConfig, StemConfig
 from experiments.vit2020 import tables
 from experiments.vit2020.rows import ROWS, SCALES
 
-_STEM = {"stem_stages": ()}
-
 
 @dataclasses.dataclass(frozen=True)
-class ViTConfig(NormalizerConfig, StackConfig):
+class ViTConfig(NormalizerConfig, StemConfig, StackConfig):
     """The network; sizes as in the paper's Table 1."""
 
     patch: int = setting(
         2, "Side of a patch, in pixels, or in places of the feature map of a stem.", 1
-    )
-    stem_stages: int = setting(0, "Stages of a residual network before the patches; 0: no stem.", 0)
-    stem_width: int = setting(
-        64, "Channels of its first stage, twice as many in each further one.", 16, needs=_STEM
-    )
-    stem_blocks: int = setting(
-        1, "Residual blocks, of two convolutions, of each of its stages.", 1, needs=_STEM
     )
     score: Literal[*SCORINGS] = setting("scaled_dot", "Score of a query and a key, in every head.")
     mask: Literal[*MASKS] = setting(
@@ -49,16 +39,14 @@ class ViTConfig(NormalizerConfig, StackConfig):
 
 def make_network(config: Config, task: ImageClassificationTask) -> ViT:
     """The network of a config."""
-    model, images, stem = config.model, config.task.images, None
-    if model.stem_stages:
-        stem = ResidualStem(model.stem_width, model.stem_stages, model.stem_blocks)
+    model, images = config.model, config.task.images
     size = images.image_size, images.image_size
     return ViT(
         num_classes=images.num_classes,
         image_size=size,
         patch=model.patch,
         **model.sizes(),
-        stem=stem,
+        stem=model.make_stem(),
         scoring=make_scoring(model.score, max_length=(size[0] // model.patch) ** 2 + 1),
         normalizer=model.make_normalizer(),
         mask=MASKS[model.mask](model.half_width),

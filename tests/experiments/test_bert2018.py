@@ -130,9 +130,12 @@ def program_of(folder, labels, **given):
     return make_program(FINETUNING, config, FINETUNING.task(config).load())
 
 
-@pytest.mark.parametrize("labels", ["classes", "numbers", "tags"])
-def test_packed_rows_have_the_loss_and_gradients_of_rows_of_their_own(tmp_path, labels):
-    program = program_of(tmp_path, labels)
+@pytest.mark.parametrize(
+    ("labels", "pooling"),
+    [("classes", "class"), ("classes", "mean"), ("numbers", "class"), ("tags", "class")],
+)
+def test_packed_rows_have_the_loss_and_gradients_of_rows_of_their_own(tmp_path, labels, pooling):
+    program = program_of(tmp_path, labels, pooling=pooling)
     packed = next(program.task.train_batches(0, lambda total: slice(0, total)))
     assert {name: (x.shape, x.dtype) for name, x in packed.items()} == {
         name: (x.shape, x.dtype) for name, x in program.task.batch_spec().items()
@@ -248,6 +251,11 @@ def test_tags_stand_at_the_first_piece_of_a_word(published):
         (FINETUNING, {"max_words": 31}, "--row_length=32: a text of --max_words=31 takes 33"),
         (FINETUNING, {"class_token": False}, "this network reads the state of that token"),
         (FINETUNING, {"tokenizer": "given"}, "needs --vocabulary=FOLDER, or --init_from=FOLDER"),
+        (
+            FINETUNING,
+            {"data": "wnut17", "pooling": "mean"},
+            "--pooling=mean: --data=wnut17 has a label a word",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, paper, given, message):

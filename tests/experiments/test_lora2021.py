@@ -153,6 +153,14 @@ def test_the_adapter_of_a_run_is_read_back(folder, tmp_path):
         export(place, tmp_path / "adapter")
 
 
+def test_a_run_that_pools_means_is_no_adapter_of_peft(tmp_path):
+    run(PAPER, "lora", tmp_path, **TINY, pooling="mean")
+    place = next((tmp_path / "runs").iterdir())
+    with pytest.raises(ValueError, match="this run has --pooling=mean"):
+        export(place, tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+
+
 @pytest.mark.parametrize(
     ("row", "given", "message"),
     [

@@ -7,7 +7,7 @@ then those, and what the classes need is new.
 import dataclasses
 import functools
 from collections.abc import Set
-from typing import Any
+from typing import Any, Literal
 
 from attn_research.data.files import user_path
 from attn_research.models.bert import HEADS, Bert, BertClassifier
@@ -38,6 +38,11 @@ class EncoderConfig:
     mlp_dim: int = _size("Width of the feed-forward layers")
     num_heads: int = _size("Heads")
     max_length: int = _size("Positions with an embedding")
+    pooling: Literal["class", "mean"] = setting(
+        "class",
+        "What a text is classified by: the state of its first token, or the mean of its tokens' "
+        "states, as sentence encoders are trained.",
+    )
     dropout: float = fraction(0.1, "Dropout of each layer's output, embeddings and heads.")
     attention_dropout: float = fraction(0.1, "Dropout of attention weights.")
 
@@ -127,8 +132,10 @@ def make_encoder(config: Config, task: TextClassificationTask, **options: Any) -
             f"--max_words={config.task.text.max_words}: a text takes {needed} positions, and this "
             f"network has {model.max_length}"
         )
-    if not config.task.text.class_token:
+    if not config.task.text.class_token and model.pooling == "class":
         raise ValueError("--class_token=False: this network reads the state of that token")
+    if task.labels == "tags" and model.pooling == "mean":
+        raise ValueError(f"--pooling=mean: --data={config.task.text.data} has a label a word")
     heads = ("token_classifier",) if task.labels == "tags" else ("pooler", "classifier")
     sizes = {name: getattr(model, name) for name in SIZES} | {"vocab_size": task.vocab_size}
     bert = _encoder(
@@ -142,4 +149,4 @@ def make_encoder(config: Config, task: TextClassificationTask, **options: Any) -
         remat=config.execution.remat,
         **options,
     )
-    return BertClassifier(bert, config.task.batching.row_examples)
+    return BertClassifier(bert, config.task.batching.row_examples, model.pooling)

@@ -15,7 +15,7 @@ from attn_research.models.self_attentive import SelfAttentive
 from attn_research.models.vit import ViT
 from experiments.harness.config import Config, OptimizerConfig, TrainConfig, fraction, setting
 from experiments.harness.paper import TINY_TIME, Paper, Row, Scale
-from experiments.tasks.networks import StackConfig
+from experiments.tasks.networks import StackConfig, StemConfig
 from experiments.tasks.speech.classification import SpeechClassificationTask
 from experiments.tasks.speech.config import SpeechClassificationConfig
 from experiments.tasks.speech.data import num_frames
@@ -27,13 +27,16 @@ _PATCHES, _RECURRENT = {"network": ("vit",)}, {"network": ("additive",)}
 
 
 @dataclasses.dataclass(frozen=True)
-class WordNetworkConfig(StackConfig):
+class WordNetworkConfig(StemConfig, StackConfig):
     """The network; layers, width of feed-forward layers and heads are those of patches."""
 
     network: Literal["vit", "additive"] = setting(
         "vit", "Patches through a Transformer, or an LSTM with additive attention."
     )
-    patch: int = setting(10, "Frames, and mel bands, of a patch.", 1, needs=_PATCHES)
+    patch: int = setting(
+        10, "Frames, and mel bands, of a patch, or places of the feature map of a stem.", 1,
+        needs=_PATCHES,
+    )  # fmt: skip
     drop_path: float = fraction(
         0.0, "Stochastic depth: probability that a sound skips a layer.", needs=_PATCHES
     )
@@ -53,6 +56,7 @@ def make_network(config: Config, task: SpeechClassificationTask) -> nn.Module:
             image_size=(frames, sound.num_mels),
             patch=model.patch,
             **model.sizes(),
+            stem=model.make_stem(),
             dropout=model.dropout,
             drop_path=model.drop_path,
             implementation=named,
@@ -74,6 +78,9 @@ def make_network(config: Config, task: SpeechClassificationTask) -> nn.Module:
 # A ViT-shaped model, on the official split of spoken digits.
 ROWS = {
     "vit": Row({"network": "vit"}, {"fsdd": 0.97}),
+    "vit-stem": Row(
+        {"network": "vit", "stem_stages": 2, "stem_width": 16, "patch": 5},
+    ),
     "additive": Row({"network": "additive"}),
     "vit-new-speaker": Row({"network": "vit", "held_out_speaker": 1}),
     "additive-new-speaker": Row({"network": "additive", "held_out_speaker": 1}),
@@ -104,5 +111,5 @@ CONFIG = Config(
 PAPER = Paper(
     name="whisper2022.classification", title=TITLE, config=CONFIG, rows=ROWS, default_row="vit",
     scales=SCALES, task=SpeechClassificationTask, network=make_network, report=tables.report,
-    needs=dict.fromkeys(("num_layers", "num_heads"), (_PATCHES,)),
+    needs=dict.fromkeys(("num_layers", "num_heads", "stem_stages"), (_PATCHES,)),
 )  # fmt: skip
