@@ -20,7 +20,8 @@ SCALES = {
         "easy_vqa": dict(image_size=64), "nlvr": dict(vocab_size=400, max_words=40),
     }, time=TINY_TIME),
     "small": Scale(data={
-        "easy_vqa": dict(image_size=64, num_steps=4000),
+        # Cells that see 10 pixels: what is in one is not to be read beside it.
+        "easy_vqa": dict(image_size=64, num_steps=4000, overlapping=1),
         "nlvr": dict(
             vocab_size=400, max_words=40, num_steps=500, eval_every=50, save_every=250,
             language_steps=200, dropout=0.2,

@@ -94,7 +94,7 @@ SCALES = {
     ), time=TINY_TIME),
     "small": Scale(data={
         "tones": dict(num_steps=300, eval_every=100, save_every=300),
-        "fsdd": _AUGMENTED,
+        "fsdd": _AUGMENTED | dict(num_steps=1500, eval_every=100, save_every=500),
         "audio": _AUGMENTED,
     }),
 }  # fmt: skip
