@@ -1,13 +1,10 @@
 """Test environment: checked shapes, eight host devices, no rank promotion."""
 
-import atexit
 import gc
 import importlib.metadata
 import os
 import pathlib
 import pkgutil
-import shutil
-import tempfile
 
 XLA_FLAGS = [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"]
 if importlib.metadata.version("jaxlib").startswith("0.10."):
@@ -22,12 +19,6 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Nor do they start twice for huge pages.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
-# What one test has compiled, others of the session find, in all its processes.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="attn_research-tests-")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Tracing makes objects by the million, most of which stay.
 gc.set_threshold(100_000, 20, 20)
 

@@ -36,8 +36,7 @@ def installed(tmp_path_factory):
 def call(installed, cwd, *words, code=0):
     """What a command says, with the installed package and a home of its own."""
     path = os.pathsep.join([str(installed), *(p for p in sys.path if str(ROOT) not in p)])
-    unset = "XLA_FLAGS", "JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR"
-    environ = {k: v for k, v in os.environ.items() if k not in unset}
+    environ = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
     environ |= {"PYTHONPATH": path, "XDG_CACHE_HOME": f"{cwd}/cache", "HOME": f"{cwd}/home"}
     done = subprocess.run(
         [sys.executable, *words], cwd=cwd, env=environ, capture_output=True, text=True

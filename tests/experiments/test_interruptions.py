@@ -81,11 +81,11 @@ def test_a_second_process_in_a_run_folder_is_refused(tmp_path):
 
 
 def test_runs_killed_at_random_moments_are_resumed_to_the_same_end():
-    words = ["-m", "experiments.robustness.kills", "--kills=5"]
+    words = ["-m", "experiments.robustness.kills", "--kills=10"]
     environ = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run(
         [sys.executable, *words], cwd=ROOT, env=environ, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr + done.stdout
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["kills"] == 5 and not found["different"]
+    assert found["kills"] == 10 and not found["different"]
