@@ -55,6 +55,8 @@ def mean_of_texts(
     states: Float[Array, "B T D"], texts: Bool[Array, "B E T"]
 ) -> Float[Array, "B E D"]:
     """The mean of the states of each text of a row, which is true at its tokens; 0 of none."""
+    # States of no text have no part in the sums, whatever they are: 0 times NaN is NaN.
+    states = jnp.where(jnp.any(texts, axis=1)[:, :, None], states, 0)
     total = jnp.einsum("bet,btd->bed", texts.astype(states.dtype), states)
     count = jnp.sum(texts, axis=-1, keepdims=True).astype(states.dtype)
     return total / jnp.maximum(count, 1)

@@ -110,6 +110,13 @@ def test_other_poolings_by_hand():
         assert found.weights is None and found.redundancy is None
 
 
+@pytest.mark.parametrize("pooling", [mean_pooling, max_pooling])
+def test_padding_has_no_part_in_a_pooling_whatever_is_there(pooling):
+    expected = pooling(States(STATES, LAST, VALID)).vector
+    states = jnp.where(VALID[:, :, None], STATES, jnp.nan)
+    np.testing.assert_array_equal(pooling(States(states, LAST, VALID)).vector, expected)
+
+
 def test_redundancy_is_zero_for_rows_on_words_of_their_own():
     own = jnp.eye(5)[jnp.array([3, 0, 4])]
     assert redundancy(own) == 0

@@ -78,9 +78,7 @@ def make_network(config: Config, task: SpeechClassificationTask) -> nn.Module:
 # A ViT-shaped model, on the official split of spoken digits.
 ROWS = {
     "vit": Row({"network": "vit"}, {"fsdd": 0.97}),
-    "vit-stem": Row(
-        {"network": "vit", "stem_stages": 2, "stem_width": 16, "patch": 5},
-    ),
+    "vit-stem": Row({"network": "vit", "stem_stages": 2, "stem_width": 16, "patch": 5}),
     "additive": Row({"network": "additive"}),
     "vit-new-speaker": Row({"network": "vit", "held_out_speaker": 1}),
     "additive-new-speaker": Row({"network": "additive", "held_out_speaker": 1}),
